@@ -1,0 +1,195 @@
+import type { GraphBuilder } from "./builder.ts";
+import type { Node, Role, TensorType, Value } from "./types.ts";
+
+/** Types given to an op do not fit together. */
+export class ShapeError extends TypeError {
+  override name = "ShapeError";
+}
+
+/** What shape inference says of one output. */
+export interface OutputType extends TensorType {
+  /** Booked role of a transient output; default: the role of the phase (`activations` forward, `workspace` backward). */
+  role?: Role;
+  /** Index of the input whose storage this output takes over: the op works in place. */
+  aliasOfInput?: number;
+  /** Suffix for the value's name. */
+  name?: string;
+}
+
+/**
+ * What lowering may know of the machine. Nothing here may change a value's size: plans made without a GPU must equal
+ * those made with one.
+ */
+export interface Target {
+  /** Largest range one binding may cover, bytes. */
+  maxStorageBufferBindingSize: number;
+  /** Largest workgroup count per dimension. */
+  maxComputeWorkgroupsPerDimension: number;
+  /** Workgroup memory in bytes. */
+  maxComputeWorkgroupStorageSize: number;
+  /** Invocations per workgroup. */
+  maxComputeInvocationsPerWorkgroup: number;
+  /** Lanes per subgroup where the adapter has subgroups of one fixed size, else 0. */
+  subgroupSize: number;
+  /** Whether the adapter is a CPU: it wants kernels without workgroup memory and barriers. */
+  software: boolean;
+  /** Whether kernels may use `f16`. */
+  shaderF16: boolean;
+}
+
+/** A range of a planned buffer. */
+export interface Binding {
+  /** Index into the plan's buffers. */
+  buffer: number;
+  /** Bytes from the start of the buffer; a multiple of 256. */
+  byteOffset: number;
+  byteLength: number;
+}
+
+/** A value with a place. */
+export interface Located extends TensorType, Binding {
+  name: string;
+}
+
+/** One WGSL entry point. Two kernels with the same code, entry point and constants share a pipeline. */
+export interface Kernel {
+  /** Name for profiles: `"matmul_nn"`. */
+  name: string;
+  /** WGSL without bindings for group 1 and without `enable` lines: the runtime adds both (`kernels/prelude.ts`). */
+  code: string;
+  entryPoint: string;
+  constants?: Record<string, number>;
+}
+
+/** A word of a kernel's uniform `params` block, in the order of its WGSL struct. */
+export type ParamWord = { kind: "u32" | "i32" | "f32"; value: number };
+export const u32 = (value: number): ParamWord => ({ kind: "u32", value });
+export const i32 = (value: number): ParamWord => ({ kind: "i32", value });
+export const f32 = (value: number): ParamWord => ({ kind: "f32", value });
+
+/** One kernel launch: what the hot loop replays. */
+export interface Dispatch {
+  kernel: Kernel;
+  /** Bound to group 0 in order, all `read_write`: ranges of one arena buffer may not mix access modes. */
+  bindings: Binding[];
+  params: ParamWord[];
+  workgroups: readonly [number, number, number];
+  /** Floating-point operations of the launch, for profiles. */
+  flops?: number;
+}
+
+/** Zeroes a range; encoded as a buffer clear. */
+export interface Clear {
+  clear: Binding;
+}
+export type Command = Dispatch | Clear;
+
+/** What an op's `lower` gets. */
+export interface LowerContext<Attrs> {
+  inputs: Located[];
+  outputs: Located[];
+  attrs: Attrs;
+  target: Target;
+}
+
+/** What an op's `vjp` gets. */
+export interface VjpContext<Attrs> {
+  builder: GraphBuilder;
+  node: Node & { attrs: Attrs };
+  inputs: readonly Value[];
+  outputs: readonly Value[];
+  attrs: Attrs;
+  /** Gradients of the outputs; undefined where nothing downstream uses the output. */
+  outGrads: readonly (Value | undefined)[];
+  /** Whether anything needs the gradient of input `i`. */
+  needs(i: number): boolean;
+  /**
+   * The gradient that other uses of input `i` have contributed so far, to be added in by this op's own kernel. Calling
+   * it takes it over: the gradient then returned for input `i` must include it. Where it is not called, autodiff adds.
+   */
+  takePrior(i: number): Value | undefined;
+}
+
+/** Everything the engine knows of one op. */
+// deno-lint-ignore no-explicit-any -- a table of ops holds ops of every attribute type
+export interface OpDefinition<Attrs = any> {
+  name: string;
+  /** Types of the outputs; throws `ShapeError`. */
+  inferTypes(inputs: readonly TensorType[], attrs: Attrs): OutputType[];
+  /** Inputs whose storage the op writes without returning it as an output (optimizer state). */
+  mutates?(inputs: readonly TensorType[], attrs: Attrs): number[];
+  /** Dispatches that compute the outputs. */
+  lower(context: LowerContext<Attrs>): Command[];
+  /** Gradients of the inputs, undefined where `needs(i)` is false or there is none. Ops without it stop gradients. */
+  vjp?(context: VjpContext<Attrs>): (Value | undefined)[];
+  /**
+   * The op in f64, by plain loops that share no code with the kernel. Returns one array per output, in place or not;
+   * for mutated inputs it writes into the input arrays.
+   */
+  reference(inputs: Float64Array[], attrs: Attrs, types: ReferenceTypes): Float64Array[];
+}
+export interface ReferenceTypes {
+  inputs: readonly TensorType[];
+  outputs: readonly TensorType[];
+}
+
+/** Declares an op; the one place that knows it. */
+export function defineOp<Attrs = Record<string, never>>(definition: OpDefinition<Attrs>): OpDefinition<Attrs> {
+  return definition;
+}
+
+/** The range of `value` that covers elements `first … first + count − 1`, widened to binding alignment. */
+export function elementRange(
+  value: Located,
+  first: number,
+  count: number,
+  bytesPerElement: number,
+): Binding & { firstElement: number } {
+  const start = Math.floor((first * bytesPerElement) / BINDING_ALIGNMENT) * BINDING_ALIGNMENT;
+  const end = Math.min(Math.ceil(((first + count) * bytesPerElement) / 16) * 16, value.byteLength);
+  return {
+    buffer: value.buffer,
+    byteOffset: value.byteOffset + start,
+    byteLength: Math.max(end - start, 4),
+    /** Index of element `first` inside the returned range. */
+    firstElement: first - start / bytesPerElement,
+  };
+}
+
+/** Storage-buffer offsets are multiples of this on every WebGPU adapter. */
+export const BINDING_ALIGNMENT = 256;
+
+/** The whole value as a binding. */
+export function whole({ buffer, byteOffset, byteLength }: Located): Binding {
+  return { buffer, byteOffset, byteLength };
+}
+
+/** Workgroup counts for `count` workgroups in a row, folded into y where one dimension would pass the limit. */
+export function foldGrid(count: number, target: Target): readonly [number, number, number] {
+  const limit = target.maxComputeWorkgroupsPerDimension;
+  if (count <= limit) return [Math.max(count, 1), 1, 1];
+  const y = Math.ceil(count / limit);
+  return [Math.ceil(count / y), y, 1];
+}
+
+/** Splits `rows` into ranges whose bytes stay within the binding limit for every operand with these row sizes. */
+export function rowRanges(
+  rows: number,
+  bytesPerRow: readonly number[],
+  target: Target,
+): { first: number; count: number }[] {
+  const largest = Math.max(...bytesPerRow, 1);
+  const limit = target.maxStorageBufferBindingSize - 2 * BINDING_ALIGNMENT;
+  if (rows * largest <= limit) return [{ first: 0, count: rows }];
+  const perRange = Math.floor(limit / largest);
+  if (perRange < 1) {
+    throw new RangeError(
+      `Cannot bind a row of ${largest} bytes: the adapter's maxStorageBufferBindingSize is ${target.maxStorageBufferBindingSize}`,
+    );
+  }
+  const ranges = [];
+  for (let first = 0; first < rows; first += perRange) {
+    ranges.push({ first, count: Math.min(perRange, rows - first) });
+  }
+  return ranges;
+}

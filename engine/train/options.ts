@@ -1,0 +1,72 @@
+import type { BytesByRole } from "../graph/types.ts";
+
+/** Everything a training run depends on. `results/record.ts` stores the same fields; the runner maps one to the other. */
+export interface TrainOptions {
+  /** A preset, or a folder with config.json. */
+  model: string;
+  /** Named corpus, text file or token file. */
+  data: string;
+  /** `bytes`, `gpt2`, `bpe<size>`, or `model` for the tokenizer in the model's folder. Unused for token files. */
+  tokenizer: string;
+  heldOutFraction: number;
+  sequenceLength: number;
+  microBatchSize: number;
+  gradientAccumulationSteps: number;
+  methods: readonly string[];
+  methodOptions: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  optimizer: string;
+  optimizerOptions: Readonly<Record<string, number | boolean | null>>;
+  learningRate: number;
+  schedule: "constant" | "cosine";
+  warmupSteps: number;
+  clip: number;
+  dropout: number;
+  steps: number;
+  evaluateEvery: number;
+  heldOutWindows: number;
+  seed: number;
+  shuffle: boolean;
+}
+
+/** What one optimizer step did. */
+export interface StepReport {
+  /** From 0. */
+  step: number;
+  /** Mean over the step's unmasked targets, before the update. */
+  loss: number;
+  /** Unmasked targets of the step. */
+  tokens: number;
+  ms: number;
+  gradientNorm: number;
+  learningRate: number;
+  lossScale: number;
+  skipped: boolean;
+  /** Bytes the ledger holds. */
+  bytes: number;
+}
+
+/** What a whole run did. */
+export interface TrainResult {
+  parameters: number;
+  trainableParameters: number;
+  plannedPeakBytes: number;
+  plannedByRole: BytesByRole;
+  bookedPeakBytes: number;
+  bookedByRole: BytesByRole;
+  timeline: { dispatch: number; bytes: BytesByRole }[];
+  dispatchesPerStep: number;
+  modelFlopsPerStep: number;
+  heldOut: { step: number; tokens: number; loss: number }[];
+  dataHash: string;
+  profile: { kernel: string; dispatches: number; ms: number; flops: number }[] | null;
+}
+
+/** What a run tells while it goes on. Losses are read back late, so `onStep` may come after the next step began. */
+export interface TrainListener {
+  onStep?(report: StepReport): void;
+  onHeldOut?(point: { step: number; tokens: number; loss: number }): void;
+  /** One line on what is going on now, for progress displays: "compiling 42 pipelines". */
+  onPhase?(text: string): void;
+  /** Asked between steps; true ends the run early and cleanly. */
+  shouldStop?(): boolean;
+}
