@@ -118,6 +118,8 @@ export interface OpDefinition<Attrs = any> {
   inferTypes(inputs: readonly TensorType[], attrs: Attrs): OutputType[];
   /** Inputs whose storage the op writes without returning it as an output (optimizer state). */
   mutates?(inputs: readonly TensorType[], attrs: Attrs): number[];
+  /** The node that `vjp` emits also does the forward work, so autodiff drops this one. */
+  gradientReplacesForward?: boolean;
   /** Dispatches that compute the outputs. */
   lower(context: LowerContext<Attrs>): Command[];
   /** Gradients of the inputs, undefined where `needs(i)` is false or there is none. Ops without it stop gradients. */
