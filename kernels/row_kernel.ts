@@ -1,0 +1,117 @@
+import { type Binding, elementRange, foldGrid, type Located, type Target } from "../engine/graph/op.ts";
+import { DTYPE_BYTES } from "../engine/graph/types.ts";
+
+/** Text and numbers of a kernel that works row by row. */
+export interface RowForm {
+  /** WGSL that goes before the kernel: `WG`, `LANES`, `rowOfInvocation`, `rowSum`, `rowMax`. */
+  wgsl: string;
+  /** Rows that one workgroup takes. */
+  rowsPerWorkgroup: number;
+}
+
+/**
+ * How a kernel spreads rows of `vectors` vectors over invocations.
+ *
+ * Software adapters with subgroups: one row per subgroup, reduced by shuffles; a workgroup is one subgroup, so that
+ * nothing needs a barrier. Software adapters without: one row per invocation. GPUs: one row per workgroup of 32 to 256
+ * invocations, reduced by a tree in workgroup memory.
+ */
+export function rowForm(vectors: number, target: Target): RowForm {
+  if (target.software && target.subgroupSize === 0) {
+    return { wgsl: rowFormWgsl(64, 1, IDENTITY), rowsPerWorkgroup: 64 };
+  }
+  if (target.software) {
+    return { wgsl: rowFormWgsl(target.subgroupSize, target.subgroupSize, butterfly), rowsPerWorkgroup: 1 };
+  }
+  let lanes = 32;
+  while (lanes < 256 && lanes < target.maxComputeInvocationsPerWorkgroup && lanes < vectors) lanes *= 2;
+  return { wgsl: rowFormWgsl(lanes, lanes, tree), rowsPerWorkgroup: 1 };
+}
+
+/** Workgroups for `rows` rows. */
+export function rowGrid(rows: number, form: RowForm, target: Target): readonly [number, number, number] {
+  return foldGrid(Math.ceil(rows / form.rowsPerWorkgroup), target);
+}
+
+/** How two partial results become one. */
+type Combine = (a: string, b: string) => string;
+/** The body of a function that gives every invocation of a row the combination of `value` over the row's lanes. */
+type Reduction = (combine: Combine, lanes: number) => string;
+
+const IDENTITY: Reduction = () => "  return value;";
+
+const butterfly: Reduction = (combine, lanes) => {
+  const lines = ["  var v = value;"];
+  for (let distance = 1; distance < lanes; distance *= 2) {
+    lines.push(`  v = ${combine("v", `subgroupShuffleXor(v, ${distance}u)`)};`);
+  }
+  return [...lines, "  return v;"].join("\n");
+};
+
+const tree: Reduction = (combine) =>
+  `  workgroupBarrier(); // every lane has read the result of the reduction before this one
+  rowPartials[lane] = value;
+  workgroupBarrier();
+  for (var width = LANES / 2u; width > 0u; width /= 2u) {
+    if (lane < width) { rowPartials[lane] = ${combine("rowPartials[lane]", "rowPartials[lane + width]")}; }
+    workgroupBarrier();
+  }
+  return rowPartials[0];`;
+
+function rowFormWgsl(workgroupSize: number, lanes: number, reduction: Reduction): string {
+  const sum: Combine = (a, b) => `${a} + ${b}`;
+  const max: Combine = (a, b) => `max(${a}, ${b})`;
+  return `
+const WG: u32 = ${workgroupSize}u;
+const LANES: u32 = ${lanes}u;
+${reduction === tree ? "var<workgroup> rowPartials: array<f32, LANES>;" : ""}
+fn rowOfInvocation(workgroup: vec3<u32>, workgroups: vec3<u32>, invocation: u32) -> u32 {
+  return (workgroup.x + workgroup.y * workgroups.x) * (WG / LANES)${
+    lanes === workgroupSize ? "" : " + invocation / LANES"
+  };
+}
+// Both give their result to every lane of the row, and add in the same order in every run.
+fn rowSum(value: f32, lane: u32) -> f32 {
+${reduction(sum, lanes)}
+}
+fn rowMax(value: f32, lane: u32) -> f32 {
+${reduction(max, lanes)}
+}
+`;
+}
+
+/** Elements a kernel loads at once from rows of `columns` elements: four where every row starts on a whole vector. */
+export function rowVectorWidth(columns: number): 1 | 4 {
+  return columns % 4 === 0 ? 4 : 1;
+}
+
+/**
+ * WGSL that lets one source serve scalars and vectors: `WIDTH`, `vec_t` (f32), `index_t`, `mask_t`, `index(i)` (the
+ * elements of vector i), `sumOf` and `maxOf` (over a vector), and one `alias <name>_t` per entry of `stored`.
+ */
+export function vectorWgsl(width: 1 | 4, stored: Readonly<Record<string, string>>): string {
+  const of = (type: string) => width === 4 ? `vec4<${type}>` : type;
+  const aliases = Object.entries(stored).map(([name, dtype]) => `alias ${name}_t = ${of(dtype)};`).join("\n");
+  return `
+const WIDTH: u32 = ${width}u;
+alias vec_t = ${of("f32")};
+alias index_t = ${of("u32")};
+alias mask_t = ${of("bool")};
+${aliases}
+fn index(i: u32) -> index_t { return ${
+    width === 4 ? "vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u)" : "i"
+  }; }
+fn sumOf(v: vec_t) -> f32 { return ${width === 4 ? "(v.x + v.y) + (v.z + v.w)" : "v"}; }
+fn maxOf(v: vec_t) -> f32 { return ${width === 4 ? "max(max(v.x, v.y), max(v.z, v.w))" : "v"}; }
+`;
+}
+
+/** Rows `first … first + count − 1` of a matrix with `columns` columns as a binding, and the element where they start. */
+export function rowWindow(
+  value: Located,
+  first: number,
+  count: number,
+  columns: number,
+): Binding & { firstElement: number } {
+  return elementRange(value, first * columns, count * columns, DTYPE_BYTES[value.dtype]);
+}
