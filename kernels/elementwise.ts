@@ -1,0 +1,204 @@
+import { defineOp, f32, type OpDefinition, ShapeError } from "../engine/graph/op.ts";
+import { type Dtype, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
+import { elementwiseCommands } from "./elementwise_dispatch.ts";
+import source from "./elementwise.wgsl" with { type: "text" };
+
+/** Sum, in place of the first operand: `(a, b) → (a + b)`, same shape and dtype. */
+export const add = defineOp({
+  name: "add",
+  inferTypes: ([a, b]) => {
+    requireSame("add", a, b);
+    return [{ shape: a.shape, dtype: a.dtype, aliasOfInput: 0 }];
+  },
+  lower: ({ inputs: [a, b], target }) =>
+    elementwiseCommands({ name: "add", source, operands: [a, b], params: () => [f32(0)] }, target),
+  vjp: ({ outGrads: [dy], needs }) => [needs(0) ? dy : undefined, needs(1) ? dy : undefined],
+  reference: ([a, b]) => [a.map((x, i) => x + b[i])],
+});
+
+/** Which approximation of x·Φ(x): GPT-2's tanh form, or the exact one of BERT. */
+export interface GeluAttrs {
+  approximation: "tanh" | "erf";
+}
+
+/** Gaussian error linear unit: `x → y`, same shape and dtype. Hendrycks & Gimpel 2016, arXiv:1606.08415. */
+export const gelu = defineOp<GeluAttrs>({
+  name: "gelu",
+  inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  lower: ({ inputs: [x], outputs: [y], attrs, target }) =>
+    elementwiseCommands(
+      { name: `gelu_${attrs.approximation}`, source, operands: [x, y], params: () => [f32(0)] },
+      target,
+    ),
+  vjp: ({ builder, inputs: [x], attrs, outGrads: [dy], needs }) => [
+    needs(0) && dy ? builder.call(geluGrad, [x, dy], attrs)[0] : undefined,
+  ],
+  reference: ([x], { approximation }) => [x.map((v) => v * phi(v, approximation))],
+});
+
+/** Gradient of `gelu` in place of `dy`: `(x, dy) → dx`. */
+export const geluGrad = defineOp<GeluAttrs>({
+  name: "gelu_grad",
+  inferTypes: ([x, dy]) => {
+    requireSame("gelu_grad", x, dy);
+    return [{ shape: dy.shape, dtype: dy.dtype, aliasOfInput: 1 }];
+  },
+  lower: ({ inputs: [x, dy], attrs, target }) =>
+    elementwiseCommands(
+      { name: `gelu_${attrs.approximation}_grad`, source, operands: [x, dy], params: () => [f32(0)] },
+      target,
+    ),
+  reference: ([x, dy], { approximation }) => [
+    dy.map((g, i) => g * (phi(x[i], approximation) + x[i] * phiSlope(x[i], approximation))),
+  ],
+});
+
+/** SwiGLU's product `(gate [N, F], up [N, F]) → gate · σ(gate) · up`. Shazeer 2020, arXiv:2002.05202. */
+export const siluMul = defineOp({
+  name: "silu_mul",
+  inferTypes: ([gate, up]) => {
+    requireSame("silu_mul", gate, up);
+    return [{ shape: gate.shape, dtype: gate.dtype }];
+  },
+  lower: ({ inputs: [gate, up], outputs: [y], target }) =>
+    elementwiseCommands(
+      { name: "silu_mul", source, operands: [gate, up, y], params: () => [f32(0)] },
+      target,
+    ),
+  vjp: ({ builder, inputs: [gate, up], outGrads: [dy], needs }) => {
+    if (!dy) return [undefined, undefined];
+    const [dGate, dUp] = builder.call(siluMulGrad, [gate, up, dy], {});
+    return [needs(0) ? dGate : undefined, needs(1) ? dUp : undefined];
+  },
+  reference: ([gate, up]) => [gate.map((g, i) => g * logistic(g) * up[i])],
+});
+
+/** Gradients of `siluMul`: `(gate, up, dy) → (dGate in place of dy, dUp)`. */
+export const siluMulGrad = defineOp({
+  name: "silu_mul_grad",
+  inferTypes: ([gate, up, dy]) => {
+    requireSame("silu_mul_grad", gate, up);
+    requireSame("silu_mul_grad", gate, dy);
+    return [
+      { shape: dy.shape, dtype: dy.dtype, aliasOfInput: 2, name: "d_gate" },
+      { shape: up.shape, dtype: up.dtype, name: "d_up" },
+    ];
+  },
+  lower: ({ inputs: [gate, up, dy], outputs: [, dUp], target }) =>
+    elementwiseCommands(
+      { name: "silu_mul_grad", source, operands: [gate, up, dy, dUp], params: () => [f32(0)] },
+      target,
+    ),
+  reference: ([gate, up, dy]) => [
+    dy.map((g, i) => g * up[i] * logistic(gate[i]) * (1 + gate[i] * (1 - logistic(gate[i])))),
+    dy.map((g, i) => g * gate[i] * logistic(gate[i])),
+  ],
+});
+
+/** Hyperbolic tangent: `x → y`, same shape and dtype. */
+export const tanh = defineOp({
+  name: "tanh",
+  inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  lower: ({ inputs: [x], outputs: [y], target }) =>
+    elementwiseCommands({ name: "tanh_forward", source, operands: [x, y], params: () => [f32(0)] }, target),
+  vjp: ({ builder, outputs: [y], outGrads: [dy], needs }) => [
+    needs(0) && dy ? builder.call(tanhGrad, [y, dy], {})[0] : undefined,
+  ],
+  reference: ([x]) => [x.map(Math.tanh)],
+});
+
+/** Gradient of `tanh` in place of `dy`, from its output: `(y, dy) → dx`. */
+export const tanhGrad = defineOp({
+  name: "tanh_grad",
+  inferTypes: ([y, dy]) => {
+    requireSame("tanh_grad", y, dy);
+    return [{ shape: dy.shape, dtype: dy.dtype, aliasOfInput: 1 }];
+  },
+  lower: ({ inputs: [y, dy], target }) =>
+    elementwiseCommands({ name: "tanh_grad", source, operands: [y, dy], params: () => [f32(0)] }, target),
+  reference: ([y, dy]) => [dy.map((g, i) => g * (1 - y[i] * y[i]))],
+});
+
+/** Largest finite number of the floating-point dtypes. */
+const LARGEST = { f32: 3.4028234663852886e38, f16: 65504 } as const;
+
+/**
+ * The same numbers in another floating-point dtype: `x → y`. Narrowing clamps to the range of f16 (±65504), because
+ * WGSL does not say what a larger number becomes.
+ */
+export const cast: OpDefinition<{ dtype: Dtype }> = defineOp<{ dtype: Dtype }>({
+  name: "cast",
+  inferTypes: ([x], { dtype }) => {
+    for (const type of [x.dtype, dtype]) {
+      if (type !== "f32" && type !== "f16") {
+        throw new ShapeError(`Cannot cast ${typeText(x)} to ${dtype}: expected f32 or f16 on both sides`);
+      }
+    }
+    return [{ shape: x.shape, dtype }];
+  },
+  lower: ({ inputs: [x], outputs: [y], target }) =>
+    elementwiseCommands(
+      { name: "cast", source, operands: [x, y], params: () => [f32(LARGEST[y.dtype as "f32" | "f16"])] },
+      target,
+    ),
+  vjp: ({ builder, inputs: [x], outGrads: [dy], needs }) => [
+    needs(0) && dy ? builder.call(cast, [dy], { dtype: x.dtype })[0] : undefined,
+  ],
+  reference: ([x], { dtype }) => {
+    const bound = LARGEST[dtype as "f32" | "f16"];
+    return [x.map((v) => Math.min(Math.max(v, -bound), bound))];
+  },
+});
+
+/** Multiple: `x → factor · x`, same shape and dtype. */
+export const scale: OpDefinition<{ factor: number }> = defineOp<{ factor: number }>({
+  name: "scale",
+  inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  lower: ({ inputs: [x], outputs: [y], attrs, target }) =>
+    elementwiseCommands(
+      { name: "scale", source, operands: [x, y], params: () => [f32(attrs.factor)] },
+      target,
+    ),
+  vjp: ({ builder, attrs, outGrads: [dy], needs }) => [
+    needs(0) && dy ? builder.call(scale, [dy], attrs)[0] : undefined,
+  ],
+  reference: ([x], { factor }) => [x.map((v) => factor * v)],
+});
+
+function requireSame(op: string, a: TensorType, b: TensorType): void {
+  if (elementCount(a) !== elementCount(b) || a.dtype !== b.dtype) {
+    throw new ShapeError(
+      `Cannot apply ${op} to ${typeText(a)} and ${typeText(b)}: expected equal shapes and dtypes`,
+    );
+  }
+}
+
+function logistic(x: number): number {
+  return 1 / (1 + Math.exp(-x));
+}
+
+const TANH_RATE = Math.sqrt(2 / Math.PI);
+
+/** Φ(x), or the tanh form that approximates it. */
+function phi(x: number, approximation: "tanh" | "erf"): number {
+  if (approximation === "erf") return 0.5 * (1 + erf(x / Math.SQRT2));
+  return 0.5 * (1 + Math.tanh(TANH_RATE * (x + 0.044715 * x ** 3)));
+}
+
+function phiSlope(x: number, approximation: "tanh" | "erf"): number {
+  if (approximation === "erf") return Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
+  const t = Math.tanh(TANH_RATE * (x + 0.044715 * x ** 3));
+  return 0.5 * (1 - t * t) * TANH_RATE * (1 + 3 * 0.044715 * x * x);
+}
+
+/** erf by the series 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (2n+1)!!, whose terms all have one sign (Abramowitz & Stegun 7.1.6). */
+function erf(x: number): number {
+  if (Math.abs(x) > 6) return Math.sign(x);
+  let term = x;
+  let sum = x;
+  for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(sum); n++) {
+    term *= (2 * x * x) / (2 * n + 1);
+    sum += term;
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+}
