@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import {
+  bootstrapMedian,
+  bootstrapRatioOfMedians,
+  equivalenceTest,
+  mad,
+  median,
+  percentile,
+  seededRandom,
+  standardDeviation,
+  studentCdf,
+  studentQuantile,
+} from "../../../results/stats.ts";
+
+/** Absolute distance allowed where the expected value is printed to `digits` decimals: half a unit of the last. */
+function assertNear(actual: number, expected: number, digits: number) {
+  const allowed = 0.5 * 10 ** -digits;
+  assert.ok(
+    Math.abs(actual - expected) <= allowed,
+    `got ${actual}, expected ${expected} to ${digits} decimals`,
+  );
+}
+
+Deno.test("median(), mad(), percentile() and standardDeviation() of samples worked by hand", () => {
+  const samples = [1, 1, 2, 2, 4, 6, 9];
+  assert.equal(median([...samples]), 2);
+  assert.equal(mad(samples), 1); // distances from 2, sorted: 0 0 1 1 2 4 7
+  assert.equal(percentile(samples, 0), 1);
+  assert.equal(percentile(samples, 50), 2);
+  assert.equal(percentile(samples, 100), 9);
+  assert.equal(percentile([...Array(101).keys()], 95), 95);
+  assertNear(standardDeviation([2, 4, 4, 4, 5, 5, 7, 9]), Math.sqrt(32 / 7), 12);
+  assert.equal(standardDeviation([3]), 0);
+  assert.throws(() => percentile(samples, 101), RangeError);
+});
+
+Deno.test("studentCdf() and studentQuantile() agree with printed tables and closed forms", () => {
+  // Closed forms: one degree of freedom is Cauchy, two has an algebraic distribution function.
+  for (const t of [-7, -0.3, 0, 0.5, 1, 12.7062, 300]) {
+    assertNear(studentCdf(t, 1), 0.5 + Math.atan(t) / Math.PI, 12);
+    assertNear(studentCdf(t, 2), 0.5 + t / (2 * Math.sqrt(2 + t * t)), 12);
+  }
+  // Two-sided 5 % points of the usual table, to its three decimals.
+  for (const [df, t] of [[3, 3.182], [5, 2.571], [10, 2.228], [30, 2.042], [120, 1.980]]) {
+    assertNear(studentQuantile(0.975, df), t, 3);
+  }
+  assertNear(studentQuantile(0.025, 10), -2.228, 3);
+  assert.equal(studentCdf(Infinity, 4), 1);
+});
+
+Deno.test("equivalenceTest() finds a difference inside the margin, and only with samples that are tight enough", () => {
+  const a = [3.01, 3.02, 3.0, 3.01];
+  const b = [3.0, 3.01, 3.01, 3.02];
+  const near = equivalenceTest(a, b, { margin: 0.05 });
+  assert.ok(near.equivalent);
+  assert.ok(near.low > -0.05 && near.high < 0.05);
+  assert.ok(!equivalenceTest(a, b, { margin: 0.005 }).equivalent);
+  assert.ok(!equivalenceTest(a, b.map((x) => x + 0.1), { margin: 0.05 }).equivalent);
+  // No evidence of a difference is not evidence of none: the same means, but noisy.
+  assert.ok(!equivalenceTest([2.5, 3.5, 3.0], [3.4, 2.6, 3.0], { margin: 0.05 }).equivalent);
+});
+
+Deno.test("equivalenceTest() gives the p-value and interval worked by hand", () => {
+  // Paired differences 0.1 0.2 0.3: mean 0.2, standard error 0.1/√3, 2 degrees of freedom.
+  const result = equivalenceTest([1.1, 1.2, 1.3], [1, 1, 1], { margin: 0.5, paired: true });
+  const t = 0.3 / (0.1 / Math.sqrt(3));
+  assertNear(result.pValue, 0.5 - t / (2 * Math.sqrt(2 + t * t)), 10);
+  assertNear(result.high, 0.2 + 2.919986 * 0.1 / Math.sqrt(3), 6);
+  // Welch: equal variances and sizes give n₁ + n₂ − 2 degrees of freedom.
+  assertNear(equivalenceTest([1, 2, 3], [2, 3, 4], { margin: 1 }).degreesOfFreedom, 4, 10);
+});
+
+Deno.test("equivalenceTest() of samples without variance compares the means", () => {
+  assert.ok(equivalenceTest([2, 2], [2.1, 2.1], { margin: 0.2 }).equivalent);
+  assert.ok(!equivalenceTest([2, 2], [2.3, 2.3], { margin: 0.2 }).equivalent);
+  assert.throws(() => equivalenceTest([1], [1, 2], { margin: 1 }), RangeError);
+  assert.throws(() => equivalenceTest([1, 2, 3], [1, 2], { margin: 1, paired: true }), RangeError);
+  assert.throws(() => equivalenceTest([1, 2], [1, 2], { margin: 0 }), RangeError);
+});
+
+Deno.test("bootstrap intervals are the same for the same seed, hold the estimate and narrow with more samples", () => {
+  const random = seededRandom(7);
+  const many = Array.from({ length: 200 }, () => 10 + random());
+  const few = many.slice(0, 10);
+  const interval = bootstrapMedian(few, { seed: 3 });
+  assert.deepEqual(bootstrapMedian(few, { seed: 3 }), interval);
+  // Medians of ten samples take few values, so two seeds may agree on them; those of 200, resampled 50 times, do not.
+  assert.notDeepEqual(
+    bootstrapMedian(many, { seed: 4, resamples: 50 }),
+    bootstrapMedian(many, { seed: 3, resamples: 50 }),
+  );
+  assert.ok(interval.low <= interval.estimate && interval.estimate <= interval.high);
+  const narrow = bootstrapMedian(many, { seed: 3 });
+  assert.ok(narrow.high - narrow.low < interval.high - interval.low);
+  assert.throws(() => bootstrapMedian([]), RangeError);
+});
+
+Deno.test("bootstrapMedian() covers the true median about as often as it says", () => {
+  const random = seededRandom(11);
+  let covered = 0;
+  for (let i = 0; i < 200; i++) {
+    const samples = Array.from({ length: 25 }, () => random());
+    const { low, high } = bootstrapMedian(samples, { seed: i, resamples: 300 });
+    if (low <= 0.5 && 0.5 <= high) covered++;
+  }
+  // 200 trials at 95 %: a binomial standard deviation is 1.5 points; the percentile bootstrap runs a little low.
+  assert.ok(covered >= 176 && covered <= 200, `covered ${covered} of 200`);
+});
+
+Deno.test("bootstrapRatioOfMedians() of constant samples is their ratio without width", () => {
+  assert.deepEqual(bootstrapRatioOfMedians([6, 6, 6], [2, 2]), { estimate: 3, low: 3, high: 3 });
+  const { low, estimate, high } = bootstrapRatioOfMedians([10, 11, 12], [4, 5, 6]);
+  assert.ok(low < estimate && estimate < high);
+  assert.equal(estimate, 11 / 5);
+});
