@@ -1,0 +1,229 @@
+import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
+import { type TensorType, typeText, type Value } from "../engine/graph/types.ts";
+import { columnSum } from "./column_sum.ts";
+import { matmulCommands } from "./matmul.ts";
+
+/** Attributes of `linear`. */
+export interface LinearAttrs {
+  /** The weight is [Cout, Cin] (torch.nn.Linear) instead of [Cin, Cout] (GPT-2's Conv1D). */
+  transposedWeight: boolean;
+  /** Whether a bias [Cout] follows the weight in the inputs. */
+  bias: boolean;
+  /** Whether a residual [N, Cout], added to the product, is the last input. */
+  residual: boolean;
+}
+
+/** Attributes of the gradients of `linear`. */
+export type LinearGradAttrs = Pick<LinearAttrs, "transposedWeight">;
+
+/** `[Cin, Cout]` of a weight. */
+function widths(w: TensorType, transposedWeight: boolean): [number, number] {
+  return transposedWeight ? [w.shape[1], w.shape[0]] : [w.shape[0], w.shape[1]];
+}
+
+/** Where bias and residual stand among the inputs, −1 where they do not. */
+function places({ bias, residual }: LinearAttrs): { bias: number; residual: number } {
+  return { bias: bias ? 2 : -1, residual: residual ? 2 + Number(bias) : -1 };
+}
+
+function requireMatrices(op: string, ...types: TensorType[]): void {
+  for (const type of types) {
+    if (type.shape.length === 2) continue;
+    throw new ShapeError(
+      `Cannot apply ${op} to ${types.map(typeText).join(" and ")}: expected two dimensions each`,
+    );
+  }
+}
+
+/**
+ * Affine map of rows: `(x [N, Cin], w, bias? [Cout], residual? [N, Cout]) → y [N, Cout]` with
+ * y = x · w (+ bias) (+ residual), in the dtype of x; sums are f32.
+ */
+export const linear = defineOp<LinearAttrs>({
+  name: "linear",
+  inferTypes: (inputs, attrs) => {
+    const [x, w] = inputs;
+    const place = places(attrs);
+    const expected = 2 + Number(attrs.bias) + Number(attrs.residual);
+    if (inputs.length !== expected) {
+      throw new ShapeError(
+        `Cannot apply linear to ${inputs.length} inputs: expected ${expected} with these attributes`,
+      );
+    }
+    requireMatrices("linear", x, w);
+    const [cIn, cOut] = widths(w, attrs.transposedWeight);
+    if (x.shape[1] !== cIn) {
+      throw new ShapeError(
+        `Cannot apply linear to x [${x.shape}] and w [${w.shape}]: expected x [N, ${cIn}]`,
+      );
+    }
+    const bias = inputs[place.bias];
+    if (bias && !(bias.shape.length === 1 && bias.shape[0] === cOut)) {
+      throw new ShapeError(
+        `Cannot add bias [${bias.shape}] to linear with w [${w.shape}]: expected [${cOut}]`,
+      );
+    }
+    const shape = [x.shape[0], cOut];
+    const residual = inputs[place.residual];
+    if (
+      residual && !(residual.shape.length === 2 && residual.shape.every((extent, d) => extent === shape[d]))
+    ) {
+      throw new ShapeError(`Cannot add residual [${residual.shape}] to linear: expected [${shape}]`);
+    }
+    return [{ shape, dtype: x.dtype }];
+  },
+  lower: ({ inputs, outputs: [y], attrs, target }) => {
+    const [x, w] = inputs;
+    const place = places(attrs);
+    const [cIn, cOut] = widths(w, attrs.transposedWeight);
+    return matmulCommands({
+      name: "linear",
+      m: x.shape[0],
+      n: cOut,
+      k: cIn,
+      a: { value: x, ld: cIn },
+      b: { value: w, ld: w.shape[1], transposed: attrs.transposedWeight },
+      c: { value: y, ld: cOut },
+      bias: inputs[place.bias],
+      residual: inputs[place.residual],
+    }, target);
+  },
+  vjp: ({ builder, inputs, attrs, outGrads: [dy], needs, takePrior }) => {
+    const gradients: (Value | undefined)[] = inputs.map(() => undefined);
+    if (!dy) return gradients;
+    const { transposedWeight } = attrs;
+    const place = places(attrs);
+    const prior = (i: number) => {
+      const value = takePrior(i);
+      return value ? [value] : [];
+    };
+    // All readers of dy stand here, so that whatever takes dy over in place comes later.
+    if (needs(1)) {
+      [gradients[1]] = builder.call(linearWeightGrad, [inputs[0], dy, ...prior(1)], { transposedWeight });
+    }
+    if (attrs.bias && needs(place.bias)) {
+      [gradients[place.bias]] = builder.call(columnSum, [dy, ...prior(place.bias)], {});
+    }
+    if (needs(0)) {
+      [gradients[0]] = builder.call(linearInputGrad, [dy, inputs[1], ...prior(0)], { transposedWeight });
+    }
+    if (attrs.residual && needs(place.residual)) gradients[place.residual] = dy;
+    return gradients;
+  },
+  reference: (inputs, attrs, { inputs: [{ shape: [rows] }, w] }) => {
+    const [x, weights] = inputs;
+    const place = places(attrs);
+    const [cIn, cOut] = widths(w, attrs.transposedWeight);
+    const y = new Float64Array(rows * cOut);
+    for (let n = 0; n < rows; n++) {
+      for (let o = 0; o < cOut; o++) {
+        let sum = (inputs[place.bias]?.[o] ?? 0) + (inputs[place.residual]?.[n * cOut + o] ?? 0);
+        for (let i = 0; i < cIn; i++) {
+          sum += x[n * cIn + i] * weights[attrs.transposedWeight ? o * cIn + i : i * cOut + o];
+        }
+        y[n * cOut + o] = sum;
+      }
+    }
+    return [y];
+  },
+});
+
+/**
+ * Gradient of `linear` by its input: `(dy [N, Cout], w, prior? [N, Cin]) → dx [N, Cin]` with dx = dy · wᵀ, added in
+ * place to `prior` where it is given. Without a prior dx has the dtype of dy.
+ */
+export const linearInputGrad = defineOp<LinearGradAttrs>({
+  name: "linear_input_grad",
+  inferTypes: ([dy, w, prior], { transposedWeight }) => {
+    requireMatrices("linear_input_grad", dy, w);
+    const [cIn, cOut] = widths(w, transposedWeight);
+    if (dy.shape[1] !== cOut) {
+      throw new ShapeError(
+        `Cannot apply linear_input_grad to dy [${dy.shape}] and w [${w.shape}]: expected dy [N, ${cOut}]`,
+      );
+    }
+    return [accumulated({ shape: [dy.shape[0], cIn], dtype: dy.dtype, name: "dx" }, prior, 2)];
+  },
+  lower: ({ inputs: [dy, w, prior], outputs: [dx], attrs: { transposedWeight }, target }) => {
+    const [cIn, cOut] = widths(w, transposedWeight);
+    return matmulCommands({
+      name: "linear_input_grad",
+      m: dy.shape[0],
+      n: cIn,
+      k: cOut,
+      a: { value: dy, ld: cOut },
+      b: { value: w, ld: w.shape[1], transposed: !transposedWeight },
+      c: { value: dx, ld: cIn },
+      accumulate: prior !== undefined,
+    }, target);
+  },
+  reference: ([dy, weights, prior], { transposedWeight }, { inputs: [{ shape: [rows] }, w] }) => {
+    const [cIn, cOut] = widths(w, transposedWeight);
+    const dx = new Float64Array(rows * cIn);
+    for (let n = 0; n < rows; n++) {
+      for (let i = 0; i < cIn; i++) {
+        let sum = prior?.[n * cIn + i] ?? 0;
+        for (let o = 0; o < cOut; o++) {
+          sum += dy[n * cOut + o] * weights[transposedWeight ? o * cIn + i : i * cOut + o];
+        }
+        dx[n * cIn + i] = sum;
+      }
+    }
+    return [dx];
+  },
+});
+
+/**
+ * Gradient of `linear` by its weight: `(x [N, Cin], dy [N, Cout], prior?) → dw`, f32 whatever the inputs, in the layout of
+ * the weight: xᵀ · dy, or dyᵀ · x where the weight is transposed; added in place to `prior` where it is given.
+ */
+export const linearWeightGrad = defineOp<LinearGradAttrs>({
+  name: "linear_weight_grad",
+  inferTypes: ([x, dy, prior], { transposedWeight }) => {
+    requireMatrices("linear_weight_grad", x, dy);
+    if (x.shape[0] !== dy.shape[0]) {
+      throw new ShapeError(
+        `Cannot apply linear_weight_grad to x [${x.shape}] and dy [${dy.shape}]: expected equal rows`,
+      );
+    }
+    const shape = transposedWeight ? [dy.shape[1], x.shape[1]] : [x.shape[1], dy.shape[1]];
+    return [accumulated({ shape, dtype: "f32", role: "gradients", name: "dw" }, prior, 2)];
+  },
+  lower: ({ inputs: [x, dy, prior], outputs: [dw], attrs: { transposedWeight }, target }) => {
+    const [left, right] = transposedWeight ? [dy, x] : [x, dy];
+    return matmulCommands({
+      name: "linear_weight_grad",
+      m: left.shape[1],
+      n: right.shape[1],
+      k: x.shape[0],
+      a: { value: left, ld: left.shape[1], transposed: true },
+      b: { value: right, ld: right.shape[1] },
+      c: { value: dw, ld: right.shape[1] },
+      accumulate: prior !== undefined,
+    }, target);
+  },
+  reference: (
+    [x, dy, prior],
+    { transposedWeight },
+    { inputs: [{ shape: [rows, cIn] }, { shape: [, cOut] }] },
+  ) => {
+    const dw = new Float64Array(cIn * cOut);
+    for (let i = 0; i < cIn; i++) {
+      for (let o = 0; o < cOut; o++) {
+        const at = transposedWeight ? o * cIn + i : i * cOut + o;
+        dw[at] = prior?.[at] ?? 0;
+        for (let n = 0; n < rows; n++) dw[at] += x[n * cIn + i] * dy[n * cOut + o];
+      }
+    }
+    return [dw];
+  },
+});
+
+/** The type of a gradient, in place of the prior it is added to. @throws {ShapeError} if their shapes differ. */
+function accumulated(type: OutputType, prior: TensorType | undefined, input: number): OutputType {
+  if (!prior) return type;
+  if (prior.shape.length !== type.shape.length || prior.shape.some((extent, d) => extent !== type.shape[d])) {
+    throw new ShapeError(`Cannot add gradient [${type.shape}] to [${prior.shape}]: the shapes differ`);
+  }
+  return { ...type, dtype: prior.dtype, aliasOfInput: input };
+}

@@ -1,0 +1,174 @@
+import type { ParamWord } from "../engine/graph/op.ts";
+
+/** Element types a product reads and writes; sums are f32 always. */
+export type MatmulDtype = "f32" | "f16";
+
+/** The storage a kernel touches, in the order of its uniform block. */
+export const MATMUL_ROLES = ["a", "b", "c", "bias", "residual"] as const;
+export type MatmulRole = typeof MATMUL_ROLES[number];
+
+/**
+ * What the text of a kernel depends on, and nothing else: extents, strides and offsets are uniforms, so that products of
+ * one form share a pipeline whatever their size.
+ */
+export interface MatmulForm {
+  /** A stored as [k, m], B stored as [n, k]. */
+  aTransposed: boolean;
+  bTransposed: boolean;
+  /** Whether the operand is bound as `vec4`; bias and residual follow C. */
+  aVector: boolean;
+  bVector: boolean;
+  cVector: boolean;
+  /** Element type by role; a role that is absent is not used. */
+  types: Partial<Record<MatmulRole, MatmulDtype>>;
+  /** Group-0 binding of each role in use. Roles that read one range share a binding: bound ranges may not overlap. */
+  slots: Partial<Record<MatmulRole, number>>;
+  /** Whether C is read and added. */
+  accumulate: boolean;
+  /** Whether k leaves a remainder after the steps of the main loop. */
+  tail: boolean;
+}
+
+/** Fields of the uniform block, in order. Offsets, row and batch strides count vec4s where the operand is bound as such. */
+const PARAM_FIELDS = [
+  "m",
+  "n",
+  "k",
+  "alpha",
+  // Output tiles down and across; whether neighbouring workgroups walk down the rows; workgroups in all and per grid row.
+  "tilesM",
+  "tilesN",
+  "downFirst",
+  "workgroups",
+  "gridWidth",
+  "batch1",
+  "batch2",
+  ...["a", "b", "c"].flatMap((role) =>
+    ["Offset", "Row", "Batch0", "Batch1", "Batch2"].map((field) => role + field)
+  ),
+  "biasOffset",
+  "residualOffset",
+] as const;
+
+/** The uniform block by field name; see `PARAM_FIELDS`. */
+export type MatmulParams = Record<string, number>;
+
+/** The block in the order of its WGSL struct. @throws {TypeError} if a field is missing. */
+export function paramWords(params: MatmulParams): ParamWord[] {
+  return PARAM_FIELDS.map((field) => {
+    if (params[field] === undefined) throw new TypeError(`Cannot write matmul params: ${field} is missing`);
+    return { kind: field === "alpha" ? "f32" : "u32", value: params[field] };
+  });
+}
+
+/** `0 … count − 1`. */
+export const range = (count: number): number[] => [...Array(count).keys()];
+
+/** Lines of `body(i)` for `0 ≤ i < count`. */
+export const repeat = (count: number, body: (i: number) => string): string =>
+  range(count).map(body).join("\n");
+
+/** Whether a role is bound as `vec4`. */
+export function isVector(
+  form: Pick<MatmulForm, "aVector" | "bVector" | "cVector">,
+  role: MatmulRole,
+): boolean {
+  return role === "a" ? form.aVector : role === "b" ? form.bVector : form.cVector;
+}
+
+/** Bindings and the uniform block. */
+export function declarations(form: MatmulForm): string {
+  const bySlot: string[] = [];
+  for (const role of MATMUL_ROLES) {
+    const slot = form.slots[role];
+    if (slot === undefined) continue;
+    const scalar = form.types[role];
+    bySlot[slot] = `@group(0) @binding(${slot}) var<storage, read_write> storage${slot}: array<${
+      isVector(form, role) ? `vec4<${scalar}>` : scalar
+    }>;`;
+  }
+  return `${bySlot.join("\n")}
+struct Params {
+${PARAM_FIELDS.map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
+}
+@group(1) @binding(0) var<uniform> params: Params;
+`;
+}
+
+/** The element or vec4 of `role` at `index`, as f32. */
+export function load(form: MatmulForm, role: MatmulRole, index: string): string {
+  const text = `storage${form.slots[role]}[${index}]`;
+  if (form.types[role] === "f32") return text;
+  return isVector(form, role) ? `vec4<f32>(${text})` : `f32(${text})`;
+}
+
+/**
+ * Which tile of which batch a workgroup computes: `tileM`, `tileN`, the operands' offsets `aStart`, `bStart`, `cStart`, and
+ * `rowEnd`, the number of rows that may be stored. A folded grid can have workgroups to spare: they compute the last
+ * tile and store nothing, because a `return` would put the rest of the kernel under an execution mask.
+ */
+export const TILE_WGSL = `  let surplusIndex = group.y * params.gridWidth + group.x;
+  let rowEnd = select(0u, params.m, surplusIndex < params.workgroups);
+  let index = min(surplusIndex, params.workgroups - 1u);
+  let tilesPerBatch = params.tilesM * params.tilesN;
+  let batch = index / tilesPerBatch;
+  let tile = index % tilesPerBatch;
+  let downFirst = params.downFirst != 0u;
+  let extent = select(params.tilesN, params.tilesM, downFirst);
+  let tileM = select(tile / extent, tile % extent, downFirst);
+  let tileN = select(tile % extent, tile / extent, downFirst);
+  let z2 = batch % params.batch2;
+  let z1 = (batch / params.batch2) % params.batch1;
+  let z0 = batch / (params.batch2 * params.batch1);
+  let aStart = params.aOffset + z0 * params.aBatch0 + z1 * params.aBatch1 + z2 * params.aBatch2;
+  let bStart = params.bOffset + z0 * params.bBatch0 + z1 * params.bBatch1 + z2 * params.bBatch2;
+  let cBatch = z0 * params.cBatch0 + z1 * params.cBatch1 + z2 * params.cBatch2;
+  let cStart = params.cOffset + cBatch;
+  let residualStart = params.residualOffset + cBatch;
+  let alpha = params.alpha;
+`;
+
+/** Declares what the stores of one group of four columns need; `column` is the first, as WGSL text. */
+export function columnPrologue(form: MatmulForm, name: string, column: string): string {
+  const lines = [`  let ${name} = ${column};`];
+  if (form.types.bias) {
+    if (form.cVector) {
+      lines.push(
+        `  let ${name}Bias = ${
+          load(form, "bias", `params.biasOffset + min(${name} / 4u, params.n / 4u - 1u)`)
+        };`,
+      );
+    } else {
+      const parts = range(4).map((x) =>
+        load(form, "bias", `params.biasOffset + min(${name} + ${x}u, params.n - 1u)`)
+      );
+      lines.push(`  let ${name}Bias = vec4<f32>(${parts.join(", ")});`);
+    }
+  }
+  return lines.join("\n");
+}
+
+/** Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this order. */
+export function storeRow(form: MatmulForm, row: string, name: string, sum: string): string {
+  const bias = form.types.bias ? ` + ${name}Bias` : "";
+  const element = (start: string, x?: number) =>
+    `${start} + (${row}) * cRow + ${x === undefined ? `${name} / 4u` : `${name} + ${x}u`}`;
+  const extra = (x?: number) =>
+    (form.types.residual ? ` + ${load(form, "residual", element("residualStart", x))}` : "") +
+    (form.accumulate ? ` + ${load(form, "c", element("cStart", x))}` : "");
+  const target = (x?: number) => `storage${form.slots.c}[${element("cStart", x)}]`;
+  const type = form.types.c;
+  if (form.cVector) {
+    const value = `alpha * ${sum}${bias}${extra()}`;
+    return `    if ((${row}) < rowEnd && ${name} < params.n) { ${target()} = ${
+      type === "f32" ? value : `vec4<${type}>(${value})`
+    }; }`;
+  }
+  const parts = range(4).map((x) => {
+    const value = `v[${x}]${extra(x)}`;
+    return `if (${name} + ${x}u < params.n) { ${target(x)} = ${
+      type === "f32" ? value : `${type}(${value})`
+    }; }`;
+  });
+  return `    if ((${row}) < rowEnd) { let v = alpha * ${sum}${bias}; ${parts.join(" ")} }`;
+}
