@@ -1,0 +1,312 @@
+import {
+  type Binding,
+  type Command,
+  defineOp,
+  type Located,
+  rowRanges,
+  ShapeError,
+  type Target,
+  u32,
+  whole,
+} from "../engine/graph/op.ts";
+import { DTYPE_BYTES, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
+import { attendGradReference, attendReference } from "./attention_reference.ts";
+import { type AttentionAttrs, checkAttentionInputs, PADDING_SEGMENT, qkvWidth } from "./attention_shapes.ts";
+import dropoutSource from "./attention_dropout.wgsl" with { type: "text" };
+import softmaxSource from "./attention_softmax.wgsl" with { type: "text" };
+import softmaxGradSource from "./attention_softmax_grad.wgsl" with { type: "text" };
+import { matmulCommands, type MatmulOperand } from "./matmul.ts";
+import { rowForm, rowGrid, rowVectorWidth, rowWindow, vectorWgsl } from "./row_kernel.ts";
+
+/**
+ * Softmax attention that holds the probabilities: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D],
+ * probabilities [B, H, T, T])`, both in the dtype of `qkv`; with dropout also the dropped probabilities as workspace.
+ * A query that sees no key gives zeros.
+ */
+export const attention = defineOp<AttentionAttrs>({
+  name: "attention",
+  inferTypes: ([qkv, segments], attrs) => {
+    checkAttentionInputs("attention", qkv, segments, attrs);
+    const { batch, sequence, heads, headSize } = attrs;
+    const scores = { shape: [batch, heads, sequence, sequence], dtype: qkv.dtype };
+    return [
+      { shape: [batch * sequence, heads * headSize], dtype: qkv.dtype, name: "o" },
+      { ...scores, name: "probabilities" },
+      // Probabilities are saved without the mask: where one is dropped, its gradient still needs the value.
+      ...(attrs.dropout ? [{ ...scores, role: "workspace" as const, name: "dropped" }] : []),
+    ];
+  },
+  lower: ({ inputs: [qkv, segments], outputs: [o, probabilities, dropped], attrs, target }) => {
+    const { sequence, headSize, softmaxScale } = attrs;
+    const part = operands(attrs);
+    return [
+      ...matmulCommands({
+        name: "attention_scores",
+        m: sequence,
+        n: sequence,
+        k: headSize,
+        batch: headBatch(attrs),
+        a: part.q(qkv),
+        b: { ...part.k(qkv), transposed: true },
+        c: part.scores(probabilities),
+        // Here and not in the softmax: unscaled scores would overflow f16.
+        alpha: softmaxScale,
+      }, target),
+      ...softmaxCommands(probabilities, dropped, segments, attrs, target),
+      ...matmulCommands({
+        name: "attention_values",
+        m: sequence,
+        n: headSize,
+        k: sequence,
+        batch: headBatch(attrs),
+        a: part.scores(dropped ?? probabilities),
+        b: part.v(qkv),
+        c: part.o(o),
+      }, target),
+    ];
+  },
+  // The segments are not needed again: masked probabilities are stored zeros.
+  vjp: ({ builder, inputs: [qkv], outputs: [, probabilities], attrs, outGrads: [dO], needs }) => [
+    dO && needs(0)
+      ? builder.call(attentionGrad, [qkv, probabilities, dO], { ...attrs, segments: false })[0]
+      : undefined,
+  ],
+  reference: ([qkv, segments], attrs) => {
+    const { o, probabilities, dropped } = attendReference(qkv, segments, attrs);
+    return attrs.dropout ? [o, probabilities, dropped] : [o, probabilities];
+  },
+});
+
+/**
+ * Gradient of `attention`: `(qkv, probabilities, dO [N, H·D]) → (dqkv, dS [B, H, T, T] workspace)`. Grouped heads are
+ * summed in the order of the heads.
+ */
+export const attentionGrad = defineOp<AttentionAttrs>({
+  name: "attention_grad",
+  inferTypes: ([qkv, probabilities, dO], attrs) => {
+    checkAttentionInputs("attention_grad", qkv, undefined, attrs);
+    const { batch, sequence, heads, headSize } = attrs;
+    const expect = (what: string, value: TensorType, shape: number[]) => {
+      if (typeText(value) !== typeText({ shape, dtype: qkv.dtype })) {
+        throw new ShapeError(
+          `Cannot apply attention_grad to ${what} ${typeText(value)}: expected ${
+            typeText({ shape, dtype: qkv.dtype })
+          }`,
+        );
+      }
+    };
+    expect("probabilities", probabilities, [batch, heads, sequence, sequence]);
+    expect("dO", dO, [batch * sequence, heads * headSize]);
+    return [
+      { shape: qkv.shape, dtype: qkv.dtype, name: "dqkv" },
+      { shape: probabilities.shape, dtype: qkv.dtype, role: "workspace", name: "dS" },
+    ];
+  },
+  lower: ({ inputs: [qkv, probabilities, dO], outputs: [dqkv, dS], attrs, target }) => {
+    const { batch, sequence, headSize, heads, kvHeads, softmaxScale } = attrs;
+    const part = operands(attrs);
+    const groups = heads / kvHeads;
+    /** Sums over the query heads of a group, one product after the other. */
+    const overGroup = (name: string, a: MatmulOperand, b: MatmulOperand, c: MatmulOperand, alpha: number) =>
+      Array.from({ length: groups }, (_, group) =>
+        matmulCommands({
+          name,
+          m: sequence,
+          n: headSize,
+          k: sequence,
+          batch: [batch, kvHeads],
+          a: { ...headOfGroup(a, group), transposed: true },
+          b: headOfGroup(b, group),
+          c: headOfGroup(c, 0),
+          alpha,
+          accumulate: group > 0,
+        }, target)).flat();
+    const perHead = { batch: headBatch(attrs), m: sequence };
+    return [
+      // dS holds the dropped probabilities first, then dP, then dS.
+      ...(attrs.dropout ? dropoutCommands(probabilities, dS, attrs, target) : []),
+      ...overGroup(
+        "attention_dv",
+        part.scores(attrs.dropout ? dS : probabilities),
+        part.o(dO),
+        part.v(dqkv),
+        1,
+      ),
+      ...matmulCommands({
+        ...perHead,
+        name: "attention_dp",
+        n: sequence,
+        k: headSize,
+        a: part.o(dO),
+        b: { ...part.v(qkv), transposed: true },
+        c: part.scores(dS),
+      }, target),
+      ...softmaxGradCommands(probabilities, dS, attrs, target),
+      ...matmulCommands({
+        ...perHead,
+        name: "attention_dq",
+        n: headSize,
+        k: sequence,
+        a: part.scores(dS),
+        b: part.k(qkv),
+        c: part.q(dqkv),
+        alpha: softmaxScale,
+      }, target),
+      ...overGroup("attention_dk", part.scores(dS), part.q(qkv), part.k(dqkv), softmaxScale),
+    ];
+  },
+  reference: ([qkv, probabilities, dO], attrs) => {
+    const { dqkv, dS } = attendGradReference(qkv, probabilities, dO, attrs);
+    return [dqkv, dS];
+  },
+});
+
+/** Batch dimensions of the products: sequence, key/value head, query head of its group. */
+function headBatch({ batch, heads, kvHeads }: AttentionAttrs): number[] {
+  return [batch, kvHeads, heads / kvHeads];
+}
+
+/** The operands of the products, as slices of the values that hold them. */
+function operands(attrs: AttentionAttrs) {
+  const { sequence: t, heads, kvHeads, headSize: d } = attrs;
+  const groups = heads / kvHeads;
+  const width = qkvWidth(attrs);
+  const q = (value: Located): MatmulOperand => ({ value, ld: width, strides: [t * width, groups * d, d] });
+  const shared = (value: Located, offset: number): MatmulOperand => ({
+    value,
+    offset,
+    ld: width,
+    strides: [t * width, d, 0],
+  });
+  return {
+    q,
+    k: (value: Located) => shared(value, heads * d),
+    v: (value: Located) => shared(value, (heads + kvHeads) * d),
+    o: (value: Located): MatmulOperand => ({ value, ld: heads * d, strides: [t * heads * d, groups * d, d] }),
+    scores: (value: Located): MatmulOperand => ({
+      value,
+      ld: t,
+      strides: [heads * t * t, groups * t * t, t * t],
+    }),
+  };
+}
+
+/** The operand without its group dimension, at one query head of each group. */
+function headOfGroup(operand: MatmulOperand, group: number): MatmulOperand {
+  const [sequence, head, inGroup] = operand.strides!;
+  return { ...operand, offset: (operand.offset ?? 0) + group * inGroup, strides: [sequence, head] };
+}
+
+/** WGSL of `keepScale(row, columns)`: what dropout multiplies probabilities with. */
+function keepScaleWgsl(_width: 1 | 4, { dropout }: AttentionAttrs): string {
+  if (dropout) throw new RangeError("Attention dropout is not written yet");
+  return "fn keepScale(row: u32, columns: index_t) -> vec_t { return vec_t(1.0); }";
+}
+
+/** WGSL of `visible(sequenceStart, query, columns)`: which keys a query sees. */
+function visibleWgsl(width: 1 | 4, { causal, segments }: AttentionAttrs): string {
+  const tests = [causal ? "columns <= index_t(query)" : "mask_t(true)"];
+  const lines = [];
+  if (segments) {
+    const at = (i: string) => width === 4 ? `segments[(${i}) >> 2u][(${i}) & 3u]` : `segments[${i}]`;
+    lines.push(
+      `  let own = index_t(${at("sequenceStart + query")});`,
+      `  let theirs = segments[(sequenceStart + ${width === 4 ? "columns.x" : "columns"}) / WIDTH];`,
+    );
+    tests.push("(theirs == own)", `(theirs != index_t(${PADDING_SEGMENT}u))`);
+  }
+  return `fn visible(sequenceStart: u32, query: u32, columns: index_t) -> mask_t {
+${lines.join("\n")}
+  return ${tests.join(" & ")};
+}`;
+}
+
+/** One row kernel over `[B·H·T, T]` matrices, split where a range of rows would pass the binding limit. */
+function rowCommands(
+  kernel: { name: string; source: string },
+  matrices: Readonly<Record<string, Located>>,
+  segments: Located | undefined,
+  attrs: AttentionAttrs,
+  target: Target,
+  withSequenceRows: boolean,
+): Command[] {
+  const { sequence, heads } = attrs;
+  const values = Object.values(matrices);
+  const width = rowVectorWidth(sequence);
+  const form = rowForm(sequence / width, target);
+  const names = [
+    ...Object.keys(matrices).map((name) => [name, "act_t"]),
+    ...(segments ? [["segments", "index_t"]] : []),
+  ];
+  const code = [
+    vectorWgsl(width, { act: values[0].dtype }),
+    form.wgsl,
+    ...names.map(([name, type], i) =>
+      `@group(0) @binding(${i}) var<storage, read_write> ${name}: array<${type}>;`
+    ),
+    `const CAUSAL = ${attrs.causal};`,
+    visibleWgsl(width, { ...attrs, segments: segments !== undefined }),
+    keepScaleWgsl(width, attrs),
+    matrices.dropped
+      ? "fn storeDropped(row: u32, i: u32, at: u32, p: vec_t) { dropped[at] = act_t(p * keepScale(row, index(i))); }"
+      : "fn storeDropped(row: u32, i: u32, at: u32, p: vec_t) {}",
+    kernel.source,
+  ].join("\n");
+  const rows = elementCount(values[0]) / sequence;
+  const rowBytes = sequence * DTYPE_BYTES[values[0].dtype];
+  return rowRanges(rows, [rowBytes], target).map(({ first, count }) => {
+    const windows = values.map((value) => rowWindow(value, first, count, sequence));
+    const bindings: Binding[] = segments ? [...windows, whole(segments)] : windows;
+    return {
+      kernel: { name: kernel.name, code, entryPoint: kernel.name },
+      bindings,
+      params: [
+        count,
+        first,
+        sequence,
+        ...(withSequenceRows ? [heads * sequence] : []),
+        windows[0].firstElement / width,
+        (windows[1]?.firstElement ?? 0) / width,
+      ].map(u32),
+      workgroups: rowGrid(count, form, target),
+    };
+  });
+}
+
+function softmaxCommands(
+  probabilities: Located,
+  dropped: Located | undefined,
+  segments: Located | undefined,
+  attrs: AttentionAttrs,
+  target: Target,
+): Command[] {
+  const matrices: Record<string, Located> = dropped ? { probabilities, dropped } : { probabilities };
+  return rowCommands(
+    { name: "attention_softmax", source: softmaxSource },
+    matrices,
+    segments,
+    attrs,
+    target,
+    true,
+  );
+}
+
+function dropoutCommands(
+  probabilities: Located,
+  dropped: Located,
+  attrs: AttentionAttrs,
+  target: Target,
+): Command[] {
+  const kernel = { name: "attention_dropout", source: dropoutSource };
+  return rowCommands(kernel, { probabilities, dropped }, undefined, attrs, target, false);
+}
+
+function softmaxGradCommands(
+  probabilities: Located,
+  gradient: Located,
+  attrs: AttentionAttrs,
+  target: Target,
+): Command[] {
+  const kernel = { name: "attention_softmax_grad", source: softmaxGradSource };
+  return rowCommands(kernel, { probabilities, gradient }, undefined, attrs, target, false);
+}

@@ -1,0 +1,27 @@
+// attention_dropout — the probabilities that attention multiplied its values with, made again for the backward pass.
+//
+//   d[r,j] = p[r,j] · keep(r,j) / (1 − dropout probability)
+//
+// Shapes    probabilities, dropped: [B·H·T, T]; row r = (b·H + h)·T + query.
+// Dtypes    both act_t (f16 or f32).
+// Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (row_kernel.ts).
+// Limits    none beyond those of the row form.
+// Source    Srivastava et al. 2014; the mask comes from the counter, never from memory (random.ts).
+struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstDropped: u32 }
+
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WG)
+fn attention_dropout(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) workgroups: vec3<u32>,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let local = rowOfInvocation(workgroup, workgroups, invocation);
+  if (local >= params.rows) { return; }
+  let vectors = params.sequence / WIDTH;
+  for (var i = invocation % LANES; i < vectors; i += LANES) {
+    let p = vec_t(probabilities[params.first + local * vectors + i]);
+    dropped[params.firstDropped + local * vectors + i] = act_t(p * keepScale(params.firstRow + local, index(i)));
+  }
+}

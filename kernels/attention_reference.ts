@@ -1,0 +1,118 @@
+import { type AttentionAttrs, PADDING_SEGMENT, qkvWidth } from "./attention_shapes.ts";
+
+/** Where element `d` of a head of token `row` lies in `qkv`. */
+function columnsOf(attrs: AttentionAttrs) {
+  const { heads, kvHeads, headSize } = attrs;
+  const width = qkvWidth(attrs);
+  const sharedHead = (head: number) => Math.floor((head * kvHeads) / heads);
+  return {
+    q: (row: number, head: number, d: number) => row * width + head * headSize + d,
+    k: (row: number, head: number, d: number) => row * width + (heads + sharedHead(head)) * headSize + d,
+    v: (row: number, head: number, d: number) =>
+      row * width + (heads + kvHeads + sharedHead(head)) * headSize + d,
+    o: (row: number, head: number, d: number) => (row * heads + head) * headSize + d,
+  };
+}
+
+/** What dropout multiplies one probability with; `row` counts (b·H + h)·T + query. */
+function keepScale(_row: number, _key: number, { dropout }: AttentionAttrs): number {
+  if (dropout) throw new RangeError("Attention dropout is not written yet");
+  return 1;
+}
+
+/** Every (sequence, head, query), with the token of the query. */
+function* queries({ batch, sequence, heads }: AttentionAttrs) {
+  for (let b = 0; b < batch; b++) {
+    for (let head = 0; head < heads; head++) {
+      for (let query = 0; query < sequence; query++) {
+        yield {
+          first: b * sequence,
+          token: b * sequence + query,
+          head,
+          query,
+          row: (b * heads + head) * sequence + query,
+        };
+      }
+    }
+  }
+}
+
+/** `o`, `probabilities` before dropout, `dropped` after it, and the logsumexp of every row, in f64. */
+export function attendReference(
+  qkv: Float64Array,
+  segments: Float64Array | undefined,
+  attrs: AttentionAttrs,
+) {
+  const { batch, sequence, heads, headSize, causal, softmaxScale } = attrs;
+  const at = columnsOf(attrs);
+  const rows = batch * heads * sequence;
+  const o = new Float64Array(batch * sequence * heads * headSize);
+  const probabilities = new Float64Array(rows * sequence);
+  const dropped = new Float64Array(rows * sequence);
+  const logsumexp = new Float64Array(rows);
+  for (const { first, token, head, query, row } of queries(attrs)) {
+    const keys = [];
+    for (let key = 0; key < sequence; key++) {
+      if (causal && key > query) continue;
+      if (segments && segments[first + key] !== segments[token]) continue;
+      if (segments && segments[first + key] === PADDING_SEGMENT) continue;
+      keys.push(key);
+    }
+    const scores = keys.map((key) => {
+      let score = 0;
+      for (let d = 0; d < headSize; d++) score += qkv[at.q(token, head, d)] * qkv[at.k(first + key, head, d)];
+      return softmaxScale * score;
+    });
+    const highest = Math.max(...scores);
+    const total = scores.reduce((sum, score) => sum + Math.exp(score - highest), 0);
+    // A row that sees nothing: a logsumexp that makes every exp(score − logsumexp) zero.
+    logsumexp[row] = keys.length ? highest + Math.log(total) : EMPTY_LOGSUMEXP;
+    keys.forEach((key, i) => {
+      const p = Math.exp(scores[i] - highest) / total;
+      probabilities[row * sequence + key] = p;
+      dropped[row * sequence + key] = p * keepScale(row, key, attrs);
+      for (let d = 0; d < headSize; d++) {
+        o[at.o(token, head, d)] += dropped[row * sequence + key] * qkv[at.v(first + key, head, d)];
+      }
+    });
+  }
+  return { o, probabilities, dropped, logsumexp };
+}
+
+/** Stands for the logsumexp of a row without visible keys. */
+export const EMPTY_LOGSUMEXP = 1e30;
+
+/** `dqkv` and `dS` from the probabilities of a forward pass, in f64. */
+export function attendGradReference(
+  qkv: Float64Array,
+  probabilities: Float64Array,
+  dO: Float64Array,
+  attrs: AttentionAttrs,
+) {
+  const { sequence, headSize, softmaxScale } = attrs;
+  const at = columnsOf(attrs);
+  const dqkv = new Float64Array(qkv.length);
+  const dS = new Float64Array(probabilities.length);
+  for (const { first, token, head, row } of queries(attrs)) {
+    const dP = new Float64Array(sequence);
+    let dot = 0;
+    for (let key = 0; key < sequence; key++) {
+      const p = probabilities[row * sequence + key];
+      const keep = keepScale(row, key, attrs);
+      for (let d = 0; d < headSize; d++) {
+        dP[key] += keep * dO[at.o(token, head, d)] * qkv[at.v(first + key, head, d)];
+        dqkv[at.v(first + key, head, d)] += keep * p * dO[at.o(token, head, d)];
+      }
+      dot += dP[key] * p;
+    }
+    for (let key = 0; key < sequence; key++) {
+      const ds = probabilities[row * sequence + key] * (dP[key] - dot);
+      dS[row * sequence + key] = ds;
+      for (let d = 0; d < headSize; d++) {
+        dqkv[at.q(token, head, d)] += softmaxScale * ds * qkv[at.k(first + key, head, d)];
+        dqkv[at.k(first + key, head, d)] += softmaxScale * ds * qkv[at.q(token, head, d)];
+      }
+    }
+  }
+  return { dqkv, dS };
+}

@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import type { Target } from "../../../engine/graph/op.ts";
+import type { Dtype } from "../../../engine/graph/types.ts";
+import { attention, attentionGrad } from "../../../kernels/attention.ts";
+import { attendReference } from "../../../kernels/attention_reference.ts";
+import type { AttentionAttrs } from "../../../kernels/attention_shapes.ts";
+import {
+  ATTENTION_CASES,
+  attentionAttrs,
+  attentionCaseName,
+  packedSegments,
+  qkvInput,
+} from "../../support/attention_cases.ts";
+import { checkKernel } from "../../support/check_op.ts";
+import { seededNumbers } from "../../support/seeded.ts";
+import { deviceTest } from "../../support/with_device.ts";
+
+interface Variant {
+  name: string;
+  target: Partial<Target>;
+}
+/** The row kernels have three forms; each runs on any adapter. */
+const FORMS: Variant[] = [
+  { name: "this adapter's form", target: {} },
+  { name: "one row per workgroup", target: { software: false, subgroupSize: 0 } },
+  { name: "one row per invocation", target: { software: true, subgroupSize: 0 } },
+];
+
+async function checkForward(attrs: AttentionAttrs, dtype: Dtype, target: Partial<Target>) {
+  const inputs = [qkvInput(attrs, dtype), ...(attrs.segments ? [packedSegments(attrs)] : [])];
+  const terms = Math.max(attrs.sequence, attrs.headSize);
+  return await checkKernel(attention, inputs, attrs, { target, terms, what: attentionCaseName(attrs) });
+}
+
+async function checkGradient(attrs: AttentionAttrs, dtype: Dtype, target: Partial<Target>) {
+  const qkv = qkvInput(attrs, dtype);
+  const rounded = Float64Array.from(
+    seededNumbers(qkv.shape[0] * qkv.shape[1], 1),
+    dtype === "f16" ? Math.f16round : Math.fround,
+  );
+  const segments = attrs.segments ? Float64Array.from(packedSegments(attrs).data!) : undefined;
+  const { batch, sequence, heads, headSize } = attrs;
+  const inputs = [
+    { ...qkv, data: rounded },
+    {
+      shape: [batch, heads, sequence, sequence],
+      dtype,
+      data: attendReference(rounded, segments, attrs).probabilities,
+    },
+    { shape: [batch * sequence, heads * headSize], dtype },
+  ];
+  const terms = Math.max((sequence * heads) / attrs.kvHeads, headSize);
+  await checkKernel(attentionGrad, inputs, { ...attrs, segments: false }, {
+    target,
+    terms,
+    what: `${attentionCaseName(attrs)}, gradient`,
+  });
+}
+
+for (const dtype of ["f32", "f16"] as const) {
+  for (const { name, target } of FORMS) {
+    Deno.test(`attention matches its reference in ${dtype}: ${name}`, deviceTest, async () => {
+      for (const partial of ATTENTION_CASES) {
+        for (const segments of [false, true]) {
+          const attrs = attentionAttrs({ ...partial, segments });
+          await checkForward(attrs, dtype, target);
+          await checkGradient(attrs, dtype, target);
+        }
+      }
+    });
+  }
+}
+
+Deno.test("attention of a query that sees no key is zero", deviceTest, async () => {
+  const attrs = attentionAttrs({ sequence: 16, segments: true });
+  const [o] = await checkForward(attrs, "f32", {});
+  const lastRow = o.slice(15 * 16, 16 * 16); // 2 heads of 8; the last eighth of the sequence is padding
+  assert.deepEqual(lastRow, new Float64Array(16));
+});
+
+Deno.test("attention splits values that pass the binding limit", deviceTest, async () => {
+  const attrs = attentionAttrs({ sequence: 40, heads: 3, headSize: 4 });
+  // Probabilities take 2·3·40·40·4 = 38 400 bytes, so they need several bindings of 16 384.
+  await checkForward(attrs, "f32", { maxStorageBufferBindingSize: 16384 });
+  await checkGradient(attrs, "f32", { maxStorageBufferBindingSize: 16384 });
+});

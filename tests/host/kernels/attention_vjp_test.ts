@@ -1,0 +1,22 @@
+import { attention } from "../../../kernels/attention.ts";
+import {
+  attentionAttrs,
+  attentionCaseName,
+  packedSegments,
+  qkvInput,
+} from "../../support/attention_cases.ts";
+import { checkVjp } from "../../support/check_op.ts";
+
+const CASES = [
+  attentionAttrs({ sequence: 1, batch: 1, heads: 1, headSize: 1 }),
+  attentionAttrs({ sequence: 5, heads: 2, headSize: 3 }),
+  attentionAttrs({ sequence: 4, heads: 4, kvHeads: 2, headSize: 3, causal: false }),
+  attentionAttrs({ sequence: 8, heads: 2, kvHeads: 1, headSize: 2, segments: true }),
+];
+for (const attrs of CASES) {
+  Deno.test(`the VJP of attention matches central differences: ${attentionCaseName(attrs)}`, () => {
+    checkVjp(attention, [qkvInput(attrs), ...(attrs.segments ? [packedSegments(attrs)] : [])], attrs, {
+      wrt: [0],
+    });
+  });
+}
