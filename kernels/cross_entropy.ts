@@ -1,0 +1,431 @@
+import {
+  type Command,
+  defineOp,
+  foldGrid,
+  type Located,
+  type OutputType,
+  rowRanges,
+  ShapeError,
+  type Target,
+  u32,
+  whole,
+} from "../engine/graph/op.ts";
+import { type TensorType, typeText } from "../engine/graph/types.ts";
+import biasGradSource from "./cross_entropy_bias_grad.wgsl" with { type: "text" };
+import rowsSource from "./cross_entropy.wgsl" with { type: "text" };
+import sumSource from "./cross_entropy_sum.wgsl" with { type: "text" };
+import { matmulCommands, type MatmulOperand } from "./matmul.ts";
+import { rowForm, rowGrid, rowWindow, vectorWgsl } from "./row_kernel.ts";
+
+export interface LinearCrossEntropyAttrs {
+  /** Rows whose logits exist at the same time. */
+  chunkRows: number;
+  /** Whether the weight is stored `[V, C]`, as tied embeddings are, rather than `[C, V]`. */
+  transposedWeight: boolean;
+  /** Whether the last input is a bias `[V]`. */
+  bias: boolean;
+}
+
+export interface LinearCrossEntropyGradAttrs extends LinearCrossEntropyAttrs {
+  /** Which gradients are outputs, in the order input, weight, bias. */
+  inputGrad: boolean;
+  weightGrad: boolean;
+  biasGrad: boolean;
+  /** Which earlier gradients are inputs, to be added to in place. */
+  weightPrior: boolean;
+  biasPrior: boolean;
+}
+
+/** Target of a row that does not count. */
+export const IGNORED_TARGET = -100;
+
+/**
+ * Rows per chunk: as many as fit 32 MiB of logits, in multiples of 32 so that the products' tiles are full, at least
+ * 32 and at most all.
+ *
+ * One rule and no tuning knob: 32 MiB is far above where the products lose speed and far below the memory of `[N, V]`.
+ */
+export function crossEntropyChunkRows(rows: number, vocabularySize: number): number {
+  const fitting = Math.floor((32 * 2 ** 20) / (4 * leadingColumns(vocabularySize)));
+  return Math.min(rows, Math.max(32, Math.floor(fitting / 32) * 32));
+}
+
+/**
+ * Cross-entropy of a linear layer's logits, which never exist as a whole: `(x [N, C], w [V, C] or [C, V],
+ * targets i32 [N], loss f32 [1], bias [V]?) → loss`, to which the sum over rows with a target other than −100 is added in
+ * place. Workspace: logits of a chunk, losses of all rows.
+ *
+ * Its gradient node makes the loss too (Liger Kernel, arXiv:2410.10989), so that the logits are computed once.
+ */
+export const linearCrossEntropy = defineOp<LinearCrossEntropyAttrs>({
+  name: "linear_cross_entropy",
+  gradientReplacesForward: true,
+  inferTypes: (inputs, attrs) => {
+    checkInputs("linear_cross_entropy", inputs, attrs);
+    return [{ ...inputs[3], aliasOfInput: 3, name: "loss" }, ...workspaces(inputs, attrs)];
+  },
+  lower: ({ inputs, outputs: [loss, logits, rowLosses], attrs, target }) => {
+    const [x, w, targets] = inputs;
+    const bias = attrs.bias ? inputs[4] : undefined;
+    return [
+      ...chunks(x.shape[0], attrs).flatMap(({ first, count }) => [
+        ...logitsCommands(x, w, bias, logits, first, count, attrs, target),
+        ...rowCommands(logits, targets, rowLosses, w, first, count, attrs, false, target),
+      ]),
+      sumCommand(rowLosses, loss, target),
+    ];
+  },
+  vjp: ({ builder, inputs, attrs, needs, takePrior }) => {
+    const [inputGrad, weightGrad] = [needs(0), needs(1)];
+    const biasGrad = attrs.bias && needs(4);
+    const priors = [weightGrad ? takePrior(1) : undefined, biasGrad ? takePrior(4) : undefined];
+    const outputs = builder.call(linearCrossEntropyGrad, [...inputs, ...priors.filter((prior) => !!prior)], {
+      ...attrs,
+      inputGrad,
+      weightGrad,
+      biasGrad,
+      weightPrior: !!priors[0],
+      biasPrior: !!priors[1],
+    });
+    let next = 1;
+    const take = (present: boolean) => present ? outputs[next++] : undefined;
+    return [take(inputGrad), take(weightGrad), undefined, undefined, ...(attrs.bias ? [take(biasGrad)] : [])];
+  },
+  reference: ([x, w, targets, loss, bias], attrs, { inputs: [xType, wType] }) => {
+    const [rows, channels] = xType.shape;
+    const vocabulary = wType.shape[attrs.transposedWeight ? 0 : 1];
+    let total = loss[0];
+    const rowLosses = new Float64Array(rows);
+    for (let n = 0; n < rows; n++) {
+      if (targets[n] === IGNORED_TARGET) continue;
+      const logits = rowLogitsReference(x, w, bias, n, channels, vocabulary, attrs.transposedWeight);
+      rowLosses[n] = logsumexpReference(logits) - logits[targets[n]];
+      total += rowLosses[n];
+    }
+    return [
+      Float64Array.of(total),
+      new Float64Array(Math.min(attrs.chunkRows, rows) * leadingColumns(vocabulary)),
+      rowLosses,
+    ];
+  },
+});
+
+/**
+ * Loss and gradients of `linearCrossEntropy` together: `(x, w, targets, loss, bias?, prior dw?, prior db?) → (loss, dx?,
+ * dw f32?, db f32?)`. The gradient of the logits is `(softmax − onehot) · step.gradientScale` and takes the place of the
+ * logits, chunk by chunk; dw and db add up over chunks in f32.
+ */
+export const linearCrossEntropyGrad = defineOp<LinearCrossEntropyGradAttrs>({
+  name: "linear_cross_entropy_grad",
+  inferTypes: (inputs, attrs) => {
+    checkInputs("linear_cross_entropy_grad", inputs, attrs);
+    const [x, w] = inputs;
+    const parameterGrad = (parameter: TensorType, prior: number | undefined, name: string): OutputType => {
+      const type: TensorType = { shape: parameter.shape, dtype: "f32" };
+      if (prior === undefined) return { ...type, role: "gradients", name };
+      if (!inputs[prior] || typeText(inputs[prior]) !== typeText(type)) {
+        throw new ShapeError(
+          `Cannot add ${name} ${typeText(type)} to ${inputs[prior] ? typeText(inputs[prior]) : "nothing"}`,
+        );
+      }
+      return { ...type, aliasOfInput: prior, name };
+    };
+    const { weightPrior, biasPrior } = priorInputs(attrs);
+    return [
+      { ...inputs[3], aliasOfInput: 3, name: "loss" },
+      ...(attrs.inputGrad
+        ? [{ shape: x.shape, dtype: x.dtype, role: "workspace" as const, name: "dx" }]
+        : []),
+      ...(attrs.weightGrad ? [parameterGrad(w, weightPrior, "dw")] : []),
+      ...(attrs.biasGrad ? [parameterGrad(inputs[4], biasPrior, "db")] : []),
+      ...workspaces(inputs, attrs),
+    ];
+  },
+  lower: ({ inputs, outputs, attrs, target }) => {
+    const [x, w, targets] = inputs;
+    const bias = attrs.bias ? inputs[4] : undefined;
+    const rest = outputs.slice(1);
+    const dx = attrs.inputGrad ? rest.shift() : undefined;
+    const dw = attrs.weightGrad ? rest.shift() : undefined;
+    const db = attrs.biasGrad ? rest.shift() : undefined;
+    const [logits, rowLosses] = rest;
+    return [
+      ...chunks(x.shape[0], attrs).flatMap(({ first, count }) => [
+        ...logitsCommands(x, w, bias, logits, first, count, attrs, target),
+        ...rowCommands(logits, targets, rowLosses, w, first, count, attrs, true, target),
+        ...(dx ? inputGradCommands(logits, w, dx, first, count, attrs, target) : []),
+        ...(dw
+          ? weightGradCommands(logits, x, dw, first, count, attrs.weightPrior || first > 0, attrs, target)
+          : []),
+        ...(db ? biasGradCommands(logits, db, count, attrs.biasPrior || first > 0, target) : []),
+      ]),
+      sumCommand(rowLosses, outputs[0], target),
+    ];
+  },
+  reference: (inputs, attrs, { inputs: [xType, wType] }) => {
+    const [x, w, targets, loss] = inputs;
+    const bias = attrs.bias ? inputs[4] : undefined;
+    const [rows, channels] = xType.shape;
+    const vocabulary = wType.shape[attrs.transposedWeight ? 0 : 1];
+    const { weightPrior, biasPrior } = priorInputs(attrs);
+    const dx = new Float64Array(x.length);
+    const dw = weightPrior === undefined ? new Float64Array(w.length) : inputs[weightPrior].slice();
+    const db = biasPrior === undefined ? new Float64Array(vocabulary) : inputs[biasPrior].slice();
+    let total = loss[0];
+    const rowLosses = new Float64Array(rows);
+    for (let n = 0; n < rows; n++) {
+      if (targets[n] === IGNORED_TARGET) continue;
+      const logits = rowLogitsReference(x, w, bias, n, channels, vocabulary, attrs.transposedWeight);
+      const logsumexp = logsumexpReference(logits);
+      rowLosses[n] = logsumexp - logits[targets[n]];
+      total += rowLosses[n];
+      for (let v = 0; v < vocabulary; v++) {
+        const dz = Math.exp(logits[v] - logsumexp) - (v === targets[n] ? 1 : 0); // step.gradientScale = 1
+        db[v] += dz;
+        for (let c = 0; c < channels; c++) {
+          const at = attrs.transposedWeight ? v * channels + c : c * vocabulary + v;
+          dx[n * channels + c] += dz * w[at];
+          dw[at] += dz * x[n * channels + c];
+        }
+      }
+    }
+    return [
+      Float64Array.of(total),
+      ...(attrs.inputGrad ? [dx] : []),
+      ...(attrs.weightGrad ? [dw] : []),
+      ...(attrs.biasGrad ? [db] : []),
+      new Float64Array(Math.min(attrs.chunkRows, rows) * leadingColumns(vocabulary)),
+      rowLosses,
+    ];
+  },
+});
+
+function rowLogitsReference(
+  x: Float64Array,
+  w: Float64Array,
+  bias: Float64Array | undefined,
+  n: number,
+  channels: number,
+  vocabulary: number,
+  transposedWeight: boolean,
+): number[] {
+  const logits = [];
+  for (let v = 0; v < vocabulary; v++) {
+    let logit = bias ? bias[v] : 0;
+    for (let c = 0; c < channels; c++) {
+      logit += x[n * channels + c] * w[transposedWeight ? v * channels + c : c * vocabulary + v];
+    }
+    logits.push(logit);
+  }
+  return logits;
+}
+
+function logsumexpReference(logits: readonly number[]): number {
+  const highest = logits.reduce((a, b) => Math.max(a, b));
+  return highest + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - highest), 0));
+}
+
+/** Columns of the logits' workspace: a whole number of vectors. */
+function leadingColumns(vocabulary: number): number {
+  return Math.ceil(vocabulary / 4) * 4;
+}
+
+function vocabularyOf(w: TensorType, { transposedWeight }: LinearCrossEntropyAttrs): number {
+  return w.shape[transposedWeight ? 0 : 1];
+}
+
+/** Indices of the earlier gradients among the inputs. */
+function priorInputs({ bias, weightPrior, biasPrior }: LinearCrossEntropyGradAttrs) {
+  const first = bias ? 5 : 4;
+  return {
+    weightPrior: weightPrior ? first : undefined,
+    biasPrior: biasPrior ? first + (weightPrior ? 1 : 0) : undefined,
+  };
+}
+
+function checkInputs(name: string, inputs: readonly TensorType[], attrs: LinearCrossEntropyAttrs): void {
+  const [x, w, targets, loss] = inputs;
+  const channels = w.shape[attrs.transposedWeight ? 1 : 0];
+  if (x.shape.length !== 2 || w.shape.length !== 2 || x.shape[1] !== channels) {
+    const expected = attrs.transposedWeight ? "[N, C] and [V, C]" : "[N, C] and [C, V]";
+    throw new ShapeError(
+      `Cannot apply ${name} to x ${typeText(x)} and w ${typeText(w)}: expected ${expected}`,
+    );
+  }
+  const expect = (what: string, value: TensorType | undefined, text: string) => {
+    if (!value || typeText(value) !== text) {
+      throw new ShapeError(
+        `Cannot apply ${name} to ${what} ${value ? typeText(value) : "missing"}: expected ${text}`,
+      );
+    }
+  };
+  expect("targets", targets, `i32[${x.shape[0]}]`);
+  expect("loss", loss, "f32[1]");
+  if (attrs.bias) expect("bias", inputs[4], `${inputs[4]?.dtype}[${vocabularyOf(w, attrs)}]`);
+  if (!(Number.isInteger(attrs.chunkRows) && attrs.chunkRows > 0)) {
+    throw new RangeError(
+      `Cannot apply ${name} to chunks of ${attrs.chunkRows} rows: expected a positive whole number`,
+    );
+  }
+}
+
+function workspaces([x, w]: readonly TensorType[], attrs: LinearCrossEntropyAttrs): OutputType[] {
+  const rows = Math.min(attrs.chunkRows, x.shape[0]);
+  return [
+    {
+      shape: [rows, leadingColumns(vocabularyOf(w, attrs))],
+      dtype: "f32",
+      role: "workspace",
+      name: "logits",
+    },
+    { shape: [x.shape[0]], dtype: "f32", role: "workspace", name: "row_losses" },
+  ];
+}
+
+function chunks(rows: number, { chunkRows }: LinearCrossEntropyAttrs): { first: number; count: number }[] {
+  return Array.from({ length: Math.ceil(rows / chunkRows) }, (_, i) => ({
+    first: i * chunkRows,
+    count: Math.min(chunkRows, rows - i * chunkRows),
+  }));
+}
+
+function logitsOperand(logits: Located): MatmulOperand {
+  return { value: logits, ld: logits.shape[1] };
+}
+
+function logitsCommands(
+  x: Located,
+  w: Located,
+  bias: Located | undefined,
+  logits: Located,
+  first: number,
+  count: number,
+  attrs: LinearCrossEntropyAttrs,
+  target: Target,
+): Command[] {
+  const channels = x.shape[1];
+  return matmulCommands({
+    name: "cross_entropy_logits",
+    m: count,
+    n: vocabularyOf(w, attrs),
+    k: channels,
+    a: { value: x, offset: first * channels, ld: channels },
+    b: { value: w, ld: w.shape[1], transposed: attrs.transposedWeight },
+    c: logitsOperand(logits),
+    bias,
+  }, target);
+}
+
+function inputGradCommands(
+  logits: Located,
+  w: Located,
+  dx: Located,
+  first: number,
+  count: number,
+  attrs: LinearCrossEntropyAttrs,
+  target: Target,
+): Command[] {
+  const channels = dx.shape[1];
+  return matmulCommands({
+    name: "cross_entropy_dx",
+    m: count,
+    n: channels,
+    k: vocabularyOf(w, attrs),
+    a: logitsOperand(logits),
+    b: { value: w, ld: w.shape[1], transposed: !attrs.transposedWeight },
+    c: { value: dx, offset: first * channels, ld: channels },
+  }, target);
+}
+
+function weightGradCommands(
+  logits: Located,
+  x: Located,
+  dw: Located,
+  first: number,
+  count: number,
+  accumulate: boolean,
+  attrs: LinearCrossEntropyAttrs,
+  target: Target,
+): Command[] {
+  const channels = x.shape[1];
+  const dz: MatmulOperand = logitsOperand(logits);
+  const rows: MatmulOperand = { value: x, offset: first * channels, ld: channels };
+  const [left, right] = attrs.transposedWeight ? [dz, rows] : [rows, dz];
+  return matmulCommands({
+    name: "cross_entropy_dw",
+    m: dw.shape[0],
+    n: dw.shape[1],
+    k: count,
+    a: { ...left, transposed: true },
+    b: right,
+    c: { value: dw, ld: dw.shape[1] },
+    accumulate,
+  }, target);
+}
+
+function rowCommands(
+  logits: Located,
+  targets: Located,
+  rowLosses: Located,
+  w: Located,
+  firstRow: number,
+  rows: number,
+  attrs: LinearCrossEntropyAttrs,
+  gradient: boolean,
+  target: Target,
+): Command[] {
+  const leading = logits.shape[1];
+  const form = rowForm(leading / 4, target);
+  const code = [vectorWgsl(4, {}), form.wgsl, `const GRADIENT = ${gradient};`, rowsSource].join(
+    "\n",
+  );
+  return rowRanges(rows, [leading * 4], target).map(({ first, count }) => {
+    const window = rowWindow(logits, first, count, leading);
+    return {
+      kernel: { name: gradient ? "cross_entropy_grad" : "cross_entropy", code, entryPoint: "cross_entropy" },
+      bindings: [window, whole(targets), whole(rowLosses)],
+      params: [count, firstRow + first, vocabularyOf(w, attrs), leading / 4, window.firstElement / 4].map(
+        u32,
+      ),
+      workgroups: rowGrid(count, form, target),
+    };
+  });
+}
+
+function sumCommand(rowLosses: Located, loss: Located, target: Target): Command {
+  const rows = rowLosses.shape[0];
+  const form = rowForm(rows, target);
+  return {
+    kernel: {
+      name: "cross_entropy_sum",
+      code: `${form.wgsl}\n${sumSource}`,
+      entryPoint: "cross_entropy_sum",
+    },
+    bindings: [whole(rowLosses), whole(loss)],
+    params: [u32(rows)],
+    workgroups: [1, 1, 1],
+  };
+}
+
+function biasGradCommands(
+  logits: Located,
+  db: Located,
+  rows: number,
+  accumulate: boolean,
+  target: Target,
+): Command[] {
+  const [vocabulary, leading] = [db.shape[0], logits.shape[1]];
+  return rowRanges(rows, [leading * 4], target).map(({ first, count }) => {
+    const window = rowWindow(logits, first, count, leading);
+    return {
+      kernel: {
+        name: "cross_entropy_bias_grad",
+        code: `const ACCUMULATE = ${accumulate || first > 0};\n${biasGradSource}`,
+        entryPoint: "cross_entropy_bias_grad",
+      },
+      bindings: [window, whole(db)],
+      params: [count, vocabulary, leading, window.firstElement].map(u32),
+      workgroups: foldGrid(Math.ceil(vocabulary / 64), target),
+    };
+  });
+}
