@@ -138,7 +138,7 @@ export const cast: OpDefinition<{ dtype: Dtype }> = defineOp<{ dtype: Dtype }>({
   },
   lower: ({ inputs: [x], outputs: [y], target }) =>
     elementwiseCommands(
-      { name: "cast", source, operands: [x, y], params: () => [f32(LARGEST[y.dtype as "f32" | "f16"])] },
+      { name: "cast_to", source, operands: [x, y], params: () => [f32(LARGEST[y.dtype as "f32" | "f16"])] },
       target,
     ),
   vjp: ({ builder, inputs: [x], outGrads: [dy], needs }) => [
