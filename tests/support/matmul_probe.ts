@@ -30,7 +30,10 @@ export interface ProbeAttrs {
 }
 
 /** Inputs of a probe by what they are. */
-function roles<T>(inputs: readonly T[], attrs: ProbeAttrs): { a: T; b: T; bias?: T; residual?: T; prior?: T } {
+function roles<T>(
+  inputs: readonly T[],
+  attrs: ProbeAttrs,
+): { a: T; b: T; bias?: T; residual?: T; prior?: T } {
   const rest = [...inputs];
   const a = rest.shift()!;
   const b = attrs.oneValue ? a : rest.shift()!;
@@ -77,7 +80,8 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
     const out = prior?.slice() ?? new Float64Array(elements(type));
     const start = ({ offset = 0, strides = [] }: ProbeOperand, z: number[]) =>
       strides.reduce((sum, stride, d) => sum + stride * z[z.length - strides.length + d], offset);
-    const at = ({ ld, transposed }: ProbeOperand, i: number, j: number) => transposed ? j * ld + i : i * ld + j;
+    const at = ({ ld, transposed }: ProbeOperand, i: number, j: number) =>
+      transposed ? j * ld + i : i * ld + j;
     for (let z0 = 0; z0 < e0; z0++) {
       for (let z1 = 0; z1 < e1; z1++) {
         for (let z2 = 0; z2 < e2; z2++) {

@@ -1,0 +1,119 @@
+import assert from "node:assert/strict";
+import { defineOp, type Target } from "../../../engine/graph/op.ts";
+import { columnSum } from "../../../kernels/column_sum.ts";
+import { linear, linearInputGrad, linearWeightGrad } from "../../../kernels/linear.ts";
+import { checkKernel } from "../../support/check_op.ts";
+import { deviceTest, sharedDevice } from "../../support/with_device.ts";
+
+const FAMILIES: [string, Partial<Target>][] = [
+  ["this adapter's", {}],
+  ["workgroup", { software: false, subgroupSize: 0 }],
+];
+/** Rows, Cin, Cout: one, primes, a tile and its neighbours, several tiles. */
+const SIZES = [[1, 1, 1], [7, 13, 5], [31, 33, 32], [32, 32, 32], [33, 64, 100]];
+
+for (const [family, target] of FAMILIES) {
+  Deno.test(`${family} linear equals its reference in both layouts of the weight`, deviceTest, async () => {
+    for (const [rows, cIn, cOut] of SIZES) {
+      for (const transposedWeight of [false, true]) {
+        const x = { shape: [rows, cIn] };
+        const w = { shape: transposedWeight ? [cOut, cIn] : [cIn, cOut] };
+        const check = { target, terms: cIn };
+        await checkKernel(linear, [x, w], { transposedWeight, bias: false, residual: false }, check);
+        await checkKernel(
+          linear,
+          [x, w, { shape: [cOut] }, { shape: [rows, cOut] }],
+          { transposedWeight, bias: true, residual: true },
+          check,
+        );
+      }
+    }
+  });
+
+  Deno.test(
+    `${family} gradients of linear equal their references, with and without a prior`,
+    deviceTest,
+    async () => {
+      for (const [rows, cIn, cOut] of SIZES) {
+        for (const transposedWeight of [false, true]) {
+          const x = { shape: [rows, cIn] };
+          const dy = { shape: [rows, cOut] };
+          const w = { shape: transposedWeight ? [cOut, cIn] : [cIn, cOut] };
+          for (const prior of [false, true]) {
+            const attrs = { transposedWeight };
+            await checkKernel(linearInputGrad, prior ? [dy, w, x] : [dy, w], attrs, { target, terms: cOut });
+            await checkKernel(linearWeightGrad, prior ? [x, dy, w] : [x, dy], attrs, { target, terms: rows });
+          }
+        }
+      }
+    },
+  );
+
+  Deno.test(`${family} linear keeps f32 weight gradients beside f16 activations`, deviceTest, async (t) => {
+    if (!(await sharedDevice()).gpu.target.shaderF16) {
+      return void await t.step({ name: "needs shader-f16", ignore: true, fn() {} });
+    }
+    const [rows, cIn, cOut] = [33, 20, 36];
+    const f16 = "f16" as const;
+    for (const transposedWeight of [false, true]) {
+      const w = { shape: transposedWeight ? [cOut, cIn] : [cIn, cOut] };
+      const x = { shape: [rows, cIn], dtype: f16 };
+      const dy = { shape: [rows, cOut], dtype: f16 };
+      const attrs = { transposedWeight, bias: true, residual: true };
+      await checkKernel(linear, [x, { ...w, dtype: f16 }, { shape: [cOut], dtype: f16 }, dy], attrs, {
+        target,
+      });
+      await checkKernel(linear, [x, w, { shape: [cOut] }, dy], attrs, { target });
+      await checkKernel(linearInputGrad, [dy, { ...w, dtype: f16 }, x], { transposedWeight }, { target });
+      await checkKernel(linearWeightGrad, [x, dy, w], { transposedWeight }, { target, terms: rows });
+    }
+  });
+
+  Deno.test(
+    `${family} column_sum equals its reference, split over the binding limit too`,
+    deviceTest,
+    async () => {
+      for (
+        const [rows, columns] of [[1, 1], [7, 13], [63, 31], [64, 32], [65, 36], [1000, 20], [300, 200], [
+          301,
+          30,
+        ]]
+      ) {
+        for (const limit of [{}, { maxStorageBufferBindingSize: 4096 }]) {
+          const check = { target: { ...target, ...limit }, terms: rows };
+          await checkKernel(columnSum, [{ shape: [rows, columns] }], {}, check);
+          await checkKernel(columnSum, [{ shape: [rows, columns] }, { shape: [columns] }], {}, check);
+        }
+      }
+      const small = { ...target, maxComputeWorkgroupsPerDimension: 3 };
+      await checkKernel(columnSum, [{ shape: [5, 76] }, { shape: [76] }], {}, { target: small, terms: 5 });
+      if (!(await sharedDevice()).gpu.target.shaderF16) return;
+      for (const columns of [24, 13]) {
+        await checkKernel(columnSum, [{ shape: [70, columns], dtype: "f16" }], {}, { target, terms: 70 });
+      }
+    },
+  );
+}
+
+Deno.test("linear reads a residual that is its own input through one binding", deviceTest, async () => {
+  const attrs = { transposedWeight: false, bias: false, residual: true };
+  const ofItself = defineOp({
+    name: "linear_of_itself",
+    inferTypes: ([x, w]) => linear.inferTypes([x, w, x], attrs),
+    lower: ({ inputs: [x, w], outputs, target }) => {
+      const commands = linear.lower({ inputs: [x, w, x], outputs, attrs, target });
+      for (const command of commands) assert.equal("bindings" in command && command.bindings.length, 3);
+      return commands;
+    },
+    reference: ([x, w], _, { inputs: [xType, wType], outputs }) =>
+      linear.reference([x, w, x], attrs, { inputs: [xType, wType, xType], outputs }),
+  });
+  for (const [, target] of FAMILIES) {
+    for (const size of [8, 7]) {
+      await checkKernel(ofItself, [{ shape: [11, size] }, { shape: [size, size] }], {}, {
+        target,
+        terms: size,
+      });
+    }
+  }
+});
