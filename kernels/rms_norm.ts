@@ -1,0 +1,221 @@
+import {
+  type Command,
+  defineOp,
+  f32,
+  type Located,
+  type ParamWord,
+  ShapeError,
+  type Target,
+  u32,
+  whole,
+} from "../engine/graph/op.ts";
+import { type Dtype, DTYPE_BYTES, type TensorType, typeText } from "../engine/graph/types.ts";
+import forwardSource from "./rms_norm.wgsl" with { type: "text" };
+import inputGradSource from "./rms_norm_input_grad.wgsl" with { type: "text" };
+import parameterGradSource from "./rms_norm_parameter_grad.wgsl" with { type: "text" };
+import { rowForm, rowGrid, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { rowWindows, windowOf } from "./row_windows.ts";
+
+/**
+ * Root-mean-square norm over the last axis: `(x [N, C], w [C]) → (y [N, C], rstd f32 [N])`. Zhang & Sennrich 2019,
+ * arXiv:1910.07467.
+ */
+export const rmsNorm = defineOp<{ eps: number }>({
+  name: "rms_norm",
+  inferTypes: ([x, w]) => {
+    if (x.shape.length !== 2 || w.shape.length !== 1 || w.shape[0] !== x.shape[1]) {
+      throw new ShapeError(
+        `Cannot apply rms_norm to x ${typeText(x)} and w ${typeText(w)}: expected [N, C] and [C]`,
+      );
+    }
+    return [{ shape: x.shape, dtype: x.dtype, name: "y" }, {
+      shape: [x.shape[0]],
+      dtype: "f32",
+      name: "rstd",
+    }];
+  },
+  lower: ({ inputs: [x, w], outputs: [y, rstd], attrs, target }) =>
+    rowCommands({ name: "rms_norm", source: forwardSource }, {
+      rows: [x, y, rstd],
+      bindings: [x, w, y, rstd],
+      stored: { x: x.dtype, w: w.dtype },
+      params: [f32(attrs.eps)],
+      target,
+    }),
+  // Saves rstd rather than y: N floats instead of N·C, and the backward pass needs x in any case.
+  vjp: ({ builder, inputs: [x, w], outputs: [, rstd], outGrads: [dy], needs, takePrior }) => {
+    if (!dy) return [undefined, undefined];
+    const withPrior = (prior: ReturnType<typeof takePrior>) => (prior ? [prior] : []);
+    let dw, dx;
+    if (needs(1)) {
+      const prior = withPrior(takePrior(1));
+      [dw] = builder.call(rmsNormParameterGrad, [x, rstd, dy, ...prior], { prior: prior.length > 0 });
+    }
+    if (needs(0)) {
+      const prior = withPrior(takePrior(0));
+      [dx] = builder.call(rmsNormInputGrad, [x, w, rstd, dy, ...prior], { prior: prior.length > 0 });
+    }
+    return [dx, dw];
+  },
+  reference: ([x, w], { eps }, { inputs: [{ shape: [N, C] }] }) => {
+    const y = new Float64Array(N * C);
+    const rstd = new Float64Array(N);
+    for (let n = 0; n < N; n++) {
+      let mean = 0;
+      for (let c = 0; c < C; c++) mean += x[n * C + c] ** 2 / C;
+      rstd[n] = 1 / Math.sqrt(mean + eps);
+      for (let c = 0; c < C; c++) y[n * C + c] = x[n * C + c] * rstd[n] * w[c];
+    }
+    return [y, rstd];
+  },
+});
+
+/** Input gradient of `rmsNorm`: `(x, w, rstd, dy, prior?) → dx`, added to `prior` in place where there is one. */
+export const rmsNormInputGrad = defineOp<{ prior: boolean }>({
+  name: "rms_norm_input_grad",
+  inferTypes: ([x, , , dy, prior], attrs) => {
+    expectShape("rms_norm_input_grad", "dy", dy, x.shape);
+    if (attrs.prior) expectShape("rms_norm_input_grad", "prior", prior, x.shape);
+    return attrs.prior
+      ? [{ ...typeOf(prior), aliasOfInput: 4, name: "dx" }]
+      : [{ shape: x.shape, dtype: dy.dtype, name: "dx" }];
+  },
+  lower: ({ inputs: [x, w, rstd, dy], outputs: [dx], attrs, target }) =>
+    rowCommands({
+      name: "rms_norm_input_grad",
+      source: `const ACCUMULATE = ${attrs.prior};\n${inputGradSource}`,
+    }, {
+      rows: [x, rstd, dy, dx],
+      bindings: [x, w, rstd, dy, dx],
+      stored: { x: x.dtype, w: w.dtype, dy: dy.dtype, dx: dx.dtype },
+      params: [],
+      target,
+    }),
+  reference: ([x, w, rstd, dy, prior], attrs, { inputs: [{ shape: [N, C] }] }) => {
+    const dx = attrs.prior ? prior.slice() : new Float64Array(N * C);
+    for (let n = 0; n < N; n++) {
+      let mean = 0;
+      for (let c = 0; c < C; c++) mean += (dy[n * C + c] * w[c] * x[n * C + c] * rstd[n]) / C;
+      for (let c = 0; c < C; c++) {
+        dx[n * C + c] += rstd[n] * (dy[n * C + c] * w[c] - x[n * C + c] * rstd[n] * mean);
+      }
+    }
+    return [dx];
+  },
+});
+
+/**
+ * Parameter gradient of `rmsNorm`: `(x, rstd, dy, prior?) → dw f32 [C]`, added to `prior` in place where there is one.
+ * The second output is scratch.
+ */
+export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
+  name: "rms_norm_parameter_grad",
+  inferTypes: ([x, , dy, prior], attrs) => {
+    const columns = x.shape[1];
+    expectShape("rms_norm_parameter_grad", "dy", dy, x.shape);
+    if (attrs.prior) expectShape("rms_norm_parameter_grad", "prior", prior, [columns]);
+    return [
+      {
+        shape: [columns],
+        dtype: "f32",
+        name: "dw",
+        ...(attrs.prior ? { aliasOfInput: 3 } : { role: "gradients" as const }),
+      },
+      { shape: [chunkCount(x.shape[0]), columns], dtype: "f32", role: "workspace", name: "chunk_sums" },
+    ];
+  },
+  lower: ({ inputs: [x, rstd, dy], outputs: [dw, chunkSums], attrs, target }) => {
+    const [rows, columns] = x.shape;
+    const width = rowVectorWidth(columns);
+    const vectors = columns / width;
+    const perChunk = rowsPerChunk(rows);
+    const code = [
+      vectorWgsl(width, { x: x.dtype, dy: dy.dtype }),
+      `const ACCUMULATE = ${attrs.prior};`,
+      parameterGradSource,
+    ].join("\n");
+    const params = (windowRows: number, firstChunk: number) =>
+      [windowRows, vectors, perChunk, firstChunk, chunkSums.shape[0]].map(u32);
+    const groups = Math.ceil(vectors / 32);
+    const bytesPerRow = [x, dy].map(({ dtype }) => columns * DTYPE_BYTES[dtype]);
+    return [
+      ...rowWindows(rows, bytesPerRow, target).map((window): Command => ({
+        kernel: { name: "rms_norm_chunk_sums", code, entryPoint: "rms_norm_chunk_sums" },
+        bindings: [...[x, rstd, dy].map((value) => windowOf(value, window)), whole(chunkSums)],
+        params: params(window.count, window.first / perChunk),
+        workgroups: [groups, Math.ceil(window.count / perChunk), 1],
+      })),
+      {
+        kernel: { name: "rms_norm_total", code, entryPoint: "rms_norm_total" },
+        bindings: [chunkSums, dw].map(whole),
+        params: params(rows, 0),
+        workgroups: [groups, 1, 1],
+      },
+    ];
+  },
+  reference: ([x, rstd, dy, prior], attrs, { inputs: [{ shape: [N, C] }] }) => {
+    const dw = attrs.prior ? prior.slice() : new Float64Array(C);
+    for (let n = 0; n < N; n++) {
+      for (let c = 0; c < C; c++) dw[c] += dy[n * C + c] * x[n * C + c] * rstd[n];
+    }
+    return [dw, new Float64Array(chunkCount(N) * C)];
+  },
+});
+
+/**
+ * Rows that one invocation of the parameter gradient sums: about √N, so that both stages have as many terms. A power of
+ * two that divides every window of rows, so that no chunk crosses from one window to the next.
+ */
+function rowsPerChunk(rows: number): number {
+  return Math.min(Math.max(2 ** Math.floor(Math.log2(Math.sqrt(rows))), 8), 256);
+}
+
+function chunkCount(rows: number): number {
+  return Math.ceil(rows / rowsPerChunk(rows));
+}
+
+function typeOf({ shape, dtype }: TensorType): TensorType {
+  return { shape, dtype };
+}
+
+function expectShape(
+  op: string,
+  what: string,
+  value: TensorType | undefined,
+  shape: readonly number[],
+): void {
+  if (!value || String(value.shape) !== String(shape)) {
+    throw new ShapeError(
+      `Cannot apply ${op} to ${what} ${value ? typeText(value) : "missing"}: expected [${shape}]`,
+    );
+  }
+}
+
+interface RowCommandOptions {
+  /** Operands with a row, or a number, per row: bound window by window. */
+  rows: readonly Located[];
+  /** All operands in binding order. */
+  bindings: readonly Located[];
+  stored: Record<string, Dtype>;
+  /** Words after the row and vector counts. */
+  params: readonly ParamWord[];
+  target: Target;
+}
+
+/** One dispatch per window of rows of the first operand. */
+function rowCommands(
+  { name, source }: { name: string; source: string },
+  { rows: perRow, bindings, stored, params, target }: RowCommandOptions,
+): Command[] {
+  const [rows, columns] = bindings[0].shape;
+  const width = rowVectorWidth(columns);
+  const form = rowForm(columns / width, target);
+  const kernel = { name, code: form.wgsl + vectorWgsl(width, stored) + source, entryPoint: name };
+  const bytesPerRow = perRow.map(({ dtype }) => columns * DTYPE_BYTES[dtype]);
+  return rowWindows(rows, bytesPerRow, target).map((window) => ({
+    kernel,
+    bindings: bindings.map((value) => perRow.includes(value) ? windowOf(value, window) : whole(value)),
+    params: [u32(window.count), u32(columns / width), ...params],
+    workgroups: rowGrid(window.count, form, target),
+  }));
+}

@@ -1,0 +1,47 @@
+import type { Target } from "../../../engine/graph/op.ts";
+import { rmsNorm, rmsNormInputGrad, rmsNormParameterGrad } from "../../../kernels/rms_norm.ts";
+import { checkKernel } from "../../support/check_op.ts";
+import { deviceTest } from "../../support/with_device.ts";
+
+const FORMS: { name: string; target: Partial<Target> }[] = [
+  { name: "this adapter's form", target: {} },
+  { name: "one row per workgroup", target: { software: false, subgroupSize: 0 } },
+  { name: "one row per invocation", target: { software: true, subgroupSize: 0 } },
+];
+/** Rows around the 8 of a chunk, columns around a vector and a subgroup of vectors. */
+const SIZES = [[1, 1], [7, 30], [8, 32], [9, 33], [300, 64]];
+
+for (const dtype of ["f32", "f16"] as const) {
+  for (const { name, target } of FORMS) {
+    Deno.test(`rms_norm matches its reference in ${dtype}: ${name}`, deviceTest, async () => {
+      for (const [rows, columns] of SIZES) {
+        const x = { shape: [rows, columns], dtype };
+        const w = { shape: [columns] };
+        const rstd = { shape: [rows] };
+        const terms = Math.max(rows, columns);
+        await checkKernel(rmsNorm, [x, w], { eps: 1e-5 }, { target, terms });
+        for (const prior of [false, true]) {
+          const check = { target, terms, what: `[${rows}, ${columns}]${prior ? " with a prior" : ""}` };
+          await checkKernel(rmsNormInputGrad, [x, w, rstd, x, ...(prior ? [x] : [])], { prior }, check);
+          await checkKernel(rmsNormParameterGrad, [x, rstd, x, ...(prior ? [w] : [])], { prior }, {
+            ...check,
+            skipOutputs: [1],
+          });
+        }
+      }
+    });
+  }
+}
+
+Deno.test("rms_norm splits values that pass the binding limit", deviceTest, async () => {
+  const target = { maxStorageBufferBindingSize: 256 * 12 * 4 };
+  const x = { shape: [600, 12] };
+  const rstd = { shape: [600] };
+  await checkKernel(rmsNorm, [x, { shape: [12] }], { eps: 1e-6 }, { target, terms: 12 });
+  await checkKernel(rmsNormInputGrad, [x, { shape: [12] }, rstd, x], { prior: false }, { target, terms: 12 });
+  await checkKernel(rmsNormParameterGrad, [x, rstd, x], { prior: false }, {
+    target,
+    terms: 600,
+    skipOutputs: [1],
+  });
+});

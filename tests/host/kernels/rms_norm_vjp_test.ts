@@ -1,0 +1,8 @@
+import { rmsNorm } from "../../../kernels/rms_norm.ts";
+import { checkVjp } from "../../support/check_op.ts";
+
+for (const shape of [[1, 1], [5, 7]]) {
+  Deno.test(`the VJP of rms_norm matches central differences: [${shape}]`, () => {
+    checkVjp(rmsNorm, [{ shape }, { shape: [shape[1]] }], { eps: 1e-3 });
+  });
+}
