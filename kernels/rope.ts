@@ -1,0 +1,87 @@
+import { defineOp, foldGrid, type OpDefinition, ShapeError, u32, whole } from "../engine/graph/op.ts";
+import { DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
+import source from "./rope.wgsl" with { type: "text" };
+import { rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { rowWindows, windowOf } from "./row_windows.ts";
+
+export interface RopeAttrs {
+  /** H, K and D of the attention that reads `qkv`; D is even. */
+  heads: number;
+  kvHeads: number;
+  headSize: number;
+  /** Whether to turn back, as gradients do. */
+  inverse: boolean;
+}
+
+/**
+ * Rotary position embedding in place: `(qkv [N, (H+2K)·D], table f32 [P, D], positions u32 [N]) → qkv`. Columns
+ * `[0, D/2)` of the table are cosines, `[D/2, D)` sines; columns `i` and `i + D/2` of every query and key head turn by the
+ * angle of the token's position. Su et al. 2021, arXiv:2104.09864.
+ */
+export const rope: OpDefinition<RopeAttrs> = defineOp<RopeAttrs>({
+  name: "rope",
+  inferTypes: ([qkv, table, positions], { heads, kvHeads, headSize }) => {
+    const width = (heads + 2 * kvHeads) * headSize;
+    if (headSize % 2 !== 0) {
+      throw new ShapeError(`Cannot apply rope to heads of ${headSize}: expected an even size`);
+    }
+    if (qkv.shape.length !== 2 || qkv.shape[1] !== width) {
+      throw new ShapeError(`Cannot apply rope to qkv ${typeText(qkv)}: expected [N, ${width}]`);
+    }
+    if (table.dtype !== "f32" || table.shape.length !== 2 || table.shape[1] !== headSize) {
+      throw new ShapeError(`Cannot apply rope with table ${typeText(table)}: expected f32[P, ${headSize}]`);
+    }
+    if (typeText(positions) !== `u32[${qkv.shape[0]}]`) {
+      throw new ShapeError(
+        `Cannot apply rope at positions ${typeText(positions)}: expected u32[${qkv.shape[0]}]`,
+      );
+    }
+    return [{ shape: qkv.shape, dtype: qkv.dtype, aliasOfInput: 0 }];
+  },
+  lower: ({ inputs: [qkv, table, positions], attrs, target }) => {
+    const [rows, columns] = qkv.shape;
+    const half = attrs.headSize / 2;
+    const width = rowVectorWidth(half);
+    // On a CPU larger workgroups only cost balance; GPUs need them to fill a multiprocessor.
+    const workgroupSize = target.software ? 64 : 256;
+    const code = [
+      vectorWgsl(width, { act: qkv.dtype }),
+      `const WG: u32 = ${workgroupSize}u;`,
+      `const INVERSE = ${attrs.inverse};`,
+      source,
+    ].join("\n");
+    return rowWindows(rows, [columns * DTYPE_BYTES[qkv.dtype]], target).map((window) => ({
+      kernel: { name: "rope", code, entryPoint: "rope" },
+      bindings: [windowOf(qkv, window), whole(table), windowOf(positions, window)],
+      params: [window.count, columns / width, half / width, attrs.heads + attrs.kvHeads, table.shape[0]].map(
+        u32,
+      ),
+      workgroups: foldGrid(Math.ceil((window.count * half) / width / workgroupSize), target),
+    }));
+  },
+  // A rotation's transpose is its inverse; nothing is saved.
+  vjp: ({ builder, inputs: [, table, positions], attrs, outGrads: [dqkv], needs }) => [
+    dqkv && needs(0)
+      ? builder.call(rope, [dqkv, table, positions], { ...attrs, inverse: !attrs.inverse })[0]
+      : undefined,
+    undefined,
+    undefined,
+  ],
+  reference: ([qkv, table, positions], { heads, kvHeads, headSize, inverse }) => {
+    const out = qkv.slice();
+    const width = (heads + 2 * kvHeads) * headSize;
+    const half = headSize / 2;
+    for (let n = 0; n < positions.length; n++) {
+      for (let head = 0; head < heads + kvHeads; head++) {
+        for (let i = 0; i < half; i++) {
+          const low = n * width + head * headSize + i;
+          const cos = table[positions[n] * headSize + i];
+          const sin = (inverse ? -1 : 1) * table[positions[n] * headSize + half + i];
+          out[low] = qkv[low] * cos - qkv[low + half] * sin;
+          out[low + half] = qkv[low + half] * cos + qkv[low] * sin;
+        }
+      }
+    }
+    return [out];
+  },
+});
