@@ -1,0 +1,231 @@
+/** One figure against batch size: three of these side by side are the batch sweep. */
+import type { Status } from "../../results/record.ts";
+import type { Interval } from "../../results/stats.ts";
+import type { Sweep } from "../derive.ts";
+import { byteUnit, formatCompact, formatInterval, formatNumber, formatSignificant } from "../format.ts";
+import { d3 } from "./d3.ts";
+import {
+  addDots,
+  addInterval,
+  addLine,
+  addMark,
+  addText,
+  addXAxis,
+  addYAxis,
+  type ChartSize,
+  jitter,
+  openChart,
+  type Plot,
+  spread,
+  textWidth,
+  thin,
+} from "./frame.ts";
+
+export interface BatchPoint {
+  batch: number;
+  /** Null where there is nothing to show at this batch. */
+  interval: Interval | null;
+  raw: number[];
+  hint: string;
+}
+
+export interface BatchSeries {
+  name: string;
+  colour: string;
+  shape: string;
+  dash: string | null;
+  hollow: boolean;
+  points: BatchPoint[];
+}
+
+export interface BatchPanel {
+  unit: string;
+  /** Whether the axis starts at zero. */
+  fromZero: boolean;
+  series: BatchSeries[];
+  batches: number[];
+  /** Batches without a figure, and how their cells ended. */
+  failures: { batch: number; status: Status }[];
+  chosen: number | null;
+}
+
+const MEASURED = { colour: "var(--blue)", shape: "circle", dash: null, hollow: false };
+
+function panel(sweep: Sweep, unit: string, fromZero: boolean, series: BatchSeries[]): BatchPanel {
+  const shown = new Set(
+    series.flatMap(({ points }) => points.filter((p) => p.interval).map(({ batch }) => batch)),
+  );
+  return {
+    unit,
+    fromZero,
+    series: series.filter(({ points }) => points.some(({ interval }) => interval)),
+    batches: [...new Set(sweep.rows.map(({ batch }) => batch))],
+    failures: sweep.rows
+      .filter(({ configuration }) => configuration.ok.length === 0)
+      .map(({ batch, configuration }) => ({ batch, status: configuration.cells[0].status }))
+      .filter(({ batch, status }) => status !== "ok" || !shown.has(batch)),
+    chosen: sweep.chosen?.batch ?? null,
+  };
+}
+
+/** Tokens per second: raw dots are steps. */
+export function throughputPanel(sweep: Sweep): BatchPanel {
+  const points = sweep.rows.map(({ batch, tokensPerSecond, configuration }): BatchPoint => ({
+    batch,
+    interval: tokensPerSecond?.interval ?? null,
+    raw: tokensPerSecond ? thin(tokensPerSecond.values, 150).items : [],
+    hint: `${configuration.label}: ${formatInterval(tokensPerSecond?.interval)} tokens/s`,
+  }));
+  return panel(sweep, "tokens/s", true, [{ name: "throughput", ...MEASURED, points }]);
+}
+
+/** Peak memory: what was planned (and booked), and what was observed from outside. */
+export function memoryPanel(sweep: Sweep): BatchPanel {
+  const largest = Math.max(
+    0,
+    ...sweep.rows.flatMap(({ configuration: { memory } }) =>
+      memory ? [memory.plannedBytes, memory.observed?.high ?? 0] : []
+    ),
+  );
+  const unit = byteUnit(largest);
+  const planned = sweep.rows.map(({ batch, configuration: { memory, label } }): BatchPoint => {
+    const value = memory ? (memory.bookedBytes ?? memory.plannedBytes) / unit.bytes : null;
+    const interval = value === null ? null : { low: value, estimate: value, high: value };
+    const kind = memory?.bookedBytes == null ? "planned" : "booked";
+    return { batch, interval, raw: [], hint: `${label}: ${formatSignificant(value)} ${unit.name} ${kind}` };
+  });
+  const observed = sweep.rows.map(({ batch, configuration: { memory, label } }): BatchPoint => {
+    const scaled = (bytes: number) => bytes / unit.bytes;
+    const interval = memory?.observed
+      ? {
+        low: scaled(memory.observed.low),
+        estimate: scaled(memory.observed.estimate),
+        high: scaled(memory.observed.high),
+      }
+      : null;
+    const raw = memory ? memory.observedByCell.flatMap(({ values }) => values.map(scaled)) : [];
+    return { batch, interval, raw, hint: `${label}: ${formatInterval(interval)} ${unit.name} observed` };
+  });
+  return panel(sweep, unit.name, true, [
+    { name: "planned, booked", ...MEASURED, points: planned },
+    {
+      name: "observed",
+      colour: "var(--vermillion)",
+      shape: "diamond",
+      dash: "5 3",
+      hollow: true,
+      points: observed,
+    },
+  ]);
+}
+
+/** Held-out loss after equally many tokens: raw dots are seeds. */
+export function heldOutPanel(sweep: Sweep): BatchPanel {
+  const points = sweep.rows.map(({ batch, heldOut, configuration }): BatchPoint => ({
+    batch,
+    interval: heldOut?.interval ?? null,
+    raw: heldOut?.values ?? [],
+    hint: `${configuration.label}: ${formatInterval(heldOut?.interval)} nats per token`,
+  }));
+  return panel(sweep, "nats per token", false, [{ name: "held-out loss", ...MEASURED, points }]);
+}
+
+function valuesOf({ series }: BatchPanel): number[] {
+  return series.flatMap(({ points }) =>
+    points.flatMap(({ interval, raw }) => interval ? [interval.low, interval.high, ...raw] : [])
+  );
+}
+
+/** Figure against batch size (log₂), with intervals, raw samples, failed batches and the chosen one. */
+export function batchPanelChart(
+  data: BatchPanel,
+  { id, width, title, description }: ChartSize & { title: string; description: string },
+): string {
+  const height = 236;
+  const chart = openChart({ id, width, height, title, description });
+  const { svg } = chart;
+  const values = valuesOf(data);
+  if (values.length === 0) values.push(0, 1);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const pad = (high - low || Math.abs(high) || 1) * 0.08;
+  const y = d3.scaleLinear().domain(data.fromZero ? [0, high + pad || 1] : [low - pad, high + pad]).nice(5);
+  const ticks = y.ticks(5);
+  const step = ticks.length > 1 ? ticks[1] - ticks[0] : 1;
+  const decimals = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
+  const label = (value: number) => step >= 500 ? formatCompact(value) : formatNumber(value, decimals);
+  const room = Math.max(...ticks.map((tick) => textWidth(label(tick))));
+  const plot: Plot = { left: room + 8, right: width - 10, top: 34, bottom: height - 44 };
+  y.range([plot.bottom, plot.top]);
+  const x = d3.scaleLog().base(2)
+    .domain([Math.min(...data.batches) / 1.5, Math.max(...data.batches) * 1.5]).range([
+      plot.left,
+      plot.right,
+    ]);
+  addYAxis(svg, y, plot, { ticks, format: label, label: data.unit });
+  addXAxis(svg, x, plot, { ticks: data.batches, format: String, label: "batch size (log₂)" });
+  if (data.chosen !== null) {
+    addLine(svg, x(data.chosen), plot.top - 4, x(data.chosen), plot.bottom, "pointer");
+    addText(svg, "chosen", x(data.chosen), plot.top - 10, { anchor: "middle", class: "strong" });
+  }
+  for (const { batch, status } of data.failures) {
+    addText(svg, status, x(batch), plot.bottom - 20, { anchor: "middle", class: "bad" });
+    addMark(svg, x(batch), plot.bottom - 8, { shape: "times", colour: "var(--vermillion)", size: 60 });
+  }
+  const names: { name: string; y: number }[] = [];
+  for (const series of data.series) drawSeries(series);
+  if (data.series.length > 1) drawNames();
+  return chart.text();
+
+  function drawSeries({ name, points, colour, shape, dash, hollow }: BatchSeries): void {
+    const present = points.filter((point) => point.interval !== null);
+    const line = d3.line<BatchPoint>().x(({ batch }) => px1(x(batch))).y(({ interval }) =>
+      px1(y(interval!.estimate))
+    );
+    svg.append("path").attr("class", "line").attr("stroke", colour).attr("d", line(present)).attr(
+      "stroke-dasharray",
+      dash,
+    );
+    for (const { batch, interval, raw, hint } of present) {
+      if (raw.length > 0) {
+        const spreadPx = raw.length > 12 ? 16 : 10;
+        addDots(svg, raw.map((value, i) => ({ x: x(batch) + jitter(i) * spreadPx, y: y(value) }))).attr(
+          "stroke",
+          colour,
+        );
+      }
+      if (interval!.low < interval!.high) {
+        addInterval(svg, { x: x(batch), y: y(interval!.low) }, { x: x(batch), y: y(interval!.high) }, colour);
+      }
+      addMark(svg, x(batch), y(interval!.estimate), { shape, colour, hollow, hint });
+      if (batch === data.chosen) {
+        svg.append("circle").attr("class", "ring").attr("cx", px1(x(batch))).attr(
+          "cy",
+          px1(y(interval!.estimate)),
+        )
+          .attr("r", 8);
+      }
+    }
+    const first = present[0];
+    if (first) names.push({ name, y: y(first.interval!.estimate) });
+  }
+
+  /** Names the lines at their left ends, where sweeps of memory leave room above. */
+  function drawNames(): void {
+    const top = Math.min(...names.map(({ y }) => y)) - 14 - 17 * (names.length - 1);
+    const order = [...names].sort((a, b) => a.y - b.y);
+    const places = spread(order.map((_, i) => top + i * 17), 17);
+    order.forEach(({ name }, i) => {
+      const series = data.series.find((one) => one.name === name)!;
+      addMark(svg, plot.left + 10, places[i] - 4, {
+        shape: series.shape,
+        colour: series.colour,
+        hollow: series.hollow,
+      });
+      addText(svg, name, plot.left + 20, places[i]);
+    });
+  }
+}
+
+function px1(value: number): number {
+  return Math.round(value * 10) / 10;
+}

@@ -1,0 +1,274 @@
+/** What all charts share: the SVG with its accessible name, axes, marks, labels that keep clear of each other. */
+import { printable } from "../html.ts";
+import { d3, newSvg, type Scale, type Selection } from "./d3.ts";
+import { type Hatch, type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+
+/** A chart is drawn once for each width it is shown at, so that text keeps its size; `id` is unique in the page. */
+export interface ChartSize {
+  id: string;
+  width: number;
+}
+
+/** Charts below this width move labels from the margin into the plot. */
+export const NARROW = 500;
+
+export const TEXT_PX = 12.5;
+
+/** Room a text needs, in px: close enough for placing labels, since the reader's font is unknown. */
+export function textWidth(text: string): number {
+  return [...text].length * TEXT_PX * 0.56;
+}
+
+export interface Chart {
+  svg: Selection;
+  text: () => string;
+}
+
+/** An SVG that scales with its box; `title` and `description` are what a screen reader says. */
+export function openChart(
+  { id, width, height, title, description }: ChartSize & {
+    height: number;
+    title: string;
+    description: string;
+  },
+): Chart {
+  const chart = newSvg({
+    class: "chart",
+    viewBox: `0 0 ${width} ${px(height)}`,
+    role: "img",
+    "aria-labelledby": `${id}-title ${id}-desc`,
+  });
+  chart.svg.append("title").attr("id", `${id}-title`).text(printable(title));
+  chart.svg.append("desc").attr("id", `${id}-desc`).text(printable(description));
+  return chart;
+}
+
+/** Tenths of a pixel: more would be bytes nobody sees. */
+export function px(value: number): number {
+  return Math.round(value * 10) / 10;
+}
+
+export interface TextOptions {
+  anchor?: "start" | "middle" | "end";
+  class?: string;
+  /** Shown on hover: the whole text where the visible one is cut, or where a figure comes from. */
+  hint?: string;
+}
+
+export function addText(to: Selection, text: string, x: number, y: number, options: TextOptions = {}): void {
+  const node = to.append("text").attr("x", px(x)).attr("y", px(y));
+  if (options.anchor && options.anchor !== "start") node.attr("text-anchor", options.anchor);
+  if (options.class) node.attr("class", options.class);
+  node.text(printable(text));
+  if (options.hint) node.append("title").text(printable(options.hint));
+}
+
+export function addLine(
+  to: Selection,
+  x1: number,
+  y1: number,
+  x2: number,
+  y2: number,
+  kind: string,
+): Selection {
+  return to.append("line").attr("class", kind)
+    .attr("x1", px(x1)).attr("y1", px(y1)).attr("x2", px(x2)).attr("y2", px(y2));
+}
+
+/** Many small dots as one path: a tenth of the bytes of circles. */
+export function addDots(
+  to: Selection,
+  points: readonly { x: number; y: number }[],
+  hint?: string,
+): Selection {
+  const path = to.append("path").attr("class", "raw")
+    .attr("d", points.map(({ x, y }) => `M${px(x)},${px(y)}h0`).join(""));
+  if (hint) path.append("title").text(printable(hint));
+  return path;
+}
+
+const SYMBOLS: Record<string, unknown> = {
+  circle: d3.symbolCircle,
+  square: d3.symbolSquare,
+  diamond: d3.symbolDiamond,
+  triangle: d3.symbolTriangle,
+  times: d3.symbolTimes,
+  cross: d3.symbolCross,
+};
+
+export interface MarkOptions {
+  shape?: string;
+  colour: string;
+  size?: number;
+  /** Outline only: planned rather than measured, or dominated. */
+  hollow?: boolean;
+  hint?: string;
+}
+
+export function addMark(to: Selection, x: number, y: number, options: MarkOptions): void {
+  const { shape = "circle", colour, size = 52, hollow = false } = options;
+  const mark = to.append("path").attr("d", roundPath(d3.symbol(SYMBOLS[shape], size)()))
+    .attr("transform", `translate(${px(x)},${px(y)})`)
+    .attr("fill", hollow ? "var(--paper)" : colour)
+    .attr("stroke", hollow ? colour : "var(--paper)")
+    .attr("stroke-width", hollow ? 1.6 : 1);
+  if (options.hint) mark.append("title").text(printable(options.hint));
+}
+
+function roundPath(path: string): string {
+  return path.replace(/-?\d+\.\d+/g, (number) => String(px(Number(number))));
+}
+
+/** An interval as a line with two short ends. */
+export function addInterval(
+  to: Selection,
+  from: { x: number; y: number },
+  until: { x: number; y: number },
+  colour: string,
+): void {
+  const end = 3.5;
+  const vertical = from.x === until.x;
+  const ends = [from, until].map(({ x, y }) =>
+    vertical ? `M${px(x - end)},${px(y)}h${2 * end}` : `M${px(x)},${px(y - end)}v${2 * end}`
+  );
+  to.append("path").attr("class", "interval").attr("stroke", colour)
+    .attr("d", `M${px(from.x)},${px(from.y)}L${px(until.x)},${px(until.y)}${ends.join("")}`);
+}
+
+export interface Plot {
+  left: number;
+  right: number;
+  top: number;
+  bottom: number;
+}
+
+export interface AxisOptions {
+  ticks: readonly number[];
+  format: (value: number) => string;
+  /** With its unit. */
+  label?: string;
+  grid?: boolean;
+}
+
+/** Ticks, numbers and name under the plot; numbers that would touch are left out. */
+export function addXAxis(
+  to: Selection,
+  scale: Scale,
+  plot: Plot,
+  { ticks, format, label, grid }: AxisOptions,
+): void {
+  addLine(to, plot.left, plot.bottom, plot.right, plot.bottom, "axis");
+  let free = -Infinity;
+  for (const tick of ticks) {
+    const x = scale(tick);
+    if (grid) addLine(to, x, plot.top, x, plot.bottom, "grid");
+    addLine(to, x, plot.bottom, x, plot.bottom + 4, "axis");
+    const text = format(tick);
+    const half = textWidth(text) / 2;
+    if (x - half < free) continue;
+    addText(to, text, x, plot.bottom + 18, { anchor: "middle", class: "tick" });
+    free = x + half + 4;
+  }
+  if (label) {
+    addText(to, label, (plot.left + plot.right) / 2, plot.bottom + 36, { anchor: "middle", class: "name" });
+  }
+}
+
+/** Light grid lines with their numbers at the left; the axis' name stands above it, not turned. */
+export function addYAxis(
+  to: Selection,
+  scale: Scale,
+  plot: Plot,
+  { ticks, format, label }: AxisOptions,
+): void {
+  for (const tick of ticks) {
+    addLine(to, plot.left, scale(tick), plot.right, scale(tick), "grid");
+    addText(to, format(tick), plot.left - 6, scale(tick) + 4, { anchor: "end", class: "tick" });
+  }
+  if (label) addText(to, label, 0, plot.top - 10, { class: "name" });
+}
+
+/** Moves positions apart by at least `gap`, keeping their order and staying near where they were. */
+export function spread(positions: readonly number[], gap: number): number[] {
+  const order = positions.map((position, i) => ({ position, i })).sort((a, b) =>
+    a.position - b.position || a.i - b.i
+  );
+  // Blocks that touch are merged around their mean (pool adjacent violators), so that nothing drifts one way.
+  const blocks: { sum: number; size: number }[] = [];
+  const start = ({ sum, size }: { sum: number; size: number }) => sum / size - (size - 1) * gap / 2;
+  for (const { position } of order) {
+    blocks.push({ sum: position, size: 1 });
+    for (;;) {
+      const [above, below] = blocks.slice(-2);
+      if (!below || start(above) + above.size * gap <= start(below)) break;
+      blocks.splice(-2, 2, { sum: above.sum + below.sum, size: above.size + below.size });
+    }
+  }
+  const placed = blocks.flatMap((block) =>
+    Array.from({ length: block.size }, (_, k) => start(block) + k * gap)
+  );
+  const result: number[] = [];
+  order.forEach(({ i }, rank) => result[i] = placed[rank]);
+  return result;
+}
+
+/** Every `stride`-th item, and the last, so that no more than about `limit` are drawn. */
+export function thin<Item>(items: readonly Item[], limit: number): { items: Item[]; stride: number } {
+  const stride = Math.max(1, Math.ceil(items.length / limit));
+  return { items: items.filter((_, i) => i % stride === 0 || i === items.length - 1), stride };
+}
+
+/** A number in [-0.5, 0.5) for the i-th dot: evenly spread, the same each time (golden ratio sequence). */
+export function jitter(i: number): number {
+  return (i * 0.6180339887498949) % 1 - 0.5;
+}
+
+const HATCH_LINES: Record<Exclude<Hatch, "plain">, string> = {
+  rising: "M-1,1l2,-2M0,6l6,-6M5,7l2,-2",
+  falling: "M-1,5l2,2M0,0l6,6M5,-1l2,2",
+  level: "M0,3h6",
+  upright: "M3,0v6",
+  crossed: "M0,3h6M3,0v6",
+  dots: "M1.5,1.5h0M4.5,4.5h0",
+};
+
+/** Defines one fill a role in this chart and returns how to name it. */
+export function addRoleFills(
+  chart: Chart,
+  id: string,
+  roles: readonly Role[] = ROLES,
+): (role: Role) => string {
+  const defs = chart.svg.append("defs");
+  for (const role of roles) {
+    const { colour, hatch } = ROLE_STYLE[role];
+    const pattern = defs.append("pattern").attr("id", `${id}-${role}`).attr("patternUnits", "userSpaceOnUse")
+      .attr("width", 6).attr("height", 6);
+    pattern.append("rect").attr("width", 6).attr("height", 6).attr("fill", colour);
+    if (hatch === "plain") continue;
+    pattern.append("path").attr("d", HATCH_LINES[hatch]).attr(
+      "class",
+      hatch === "dots" ? "hatch dotted" : "hatch",
+    );
+  }
+  return (role) => `url(#${id}-${role})`;
+}
+
+/** Swatches with names, wrapped to the width; returns the height they take. */
+export function addRoleKey(
+  chart: Chart,
+  roles: readonly Role[],
+  width: number,
+  fill: (role: Role) => string,
+): number {
+  let [x, y] = [0, 0];
+  for (const role of roles) {
+    const { label } = ROLE_STYLE[role];
+    const room = 18 + textWidth(label) + 14;
+    if (x > 0 && x + room - 14 > width) [x, y] = [0, y + 20];
+    chart.svg.append("rect").attr("class", "swatch").attr("x", px(x)).attr("y", y + 1)
+      .attr("width", 13).attr("height", 13).attr("fill", fill(role));
+    addText(chart.svg, label, x + 18, y + 12);
+    x += room;
+  }
+  return y + 20;
+}

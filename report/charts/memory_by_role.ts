@@ -1,0 +1,121 @@
+/** What the peak is made of, one bar a configuration. */
+import type { Configuration } from "../derive.ts";
+import { byteUnit, formatBytes, formatNumber, shorten } from "../format.ts";
+import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import { d3 } from "./d3.ts";
+import {
+  addInterval,
+  addMark,
+  addRoleFills,
+  addRoleKey,
+  addText,
+  addXAxis,
+  type ChartSize,
+  NARROW,
+  openChart,
+  type Plot,
+  px,
+  textWidth,
+} from "./frame.ts";
+
+export interface RoleBar {
+  label: string;
+  id: string;
+  bytes: { role: Role; bytes: number }[];
+  total: number;
+  observed: { low: number; estimate: number; high: number } | null;
+  /** Planned only: no cell ran to its end. */
+  planned: boolean;
+}
+
+/** One bar a configuration that was planned, in order; roles without bytes are left out. */
+export function roleBars(configurations: readonly Configuration[]): RoleBar[] {
+  return configurations.flatMap(({ label, memory }) => {
+    if (!memory) return [];
+    const bytes = ROLES.map((role) => ({ role, bytes: memory.byRole[role] })).filter((part) =>
+      part.bytes > 0
+    );
+    return [{
+      label,
+      id: memory.id,
+      bytes,
+      total: bytes.reduce((sum, part) => sum + part.bytes, 0),
+      observed: memory.observed,
+      planned: memory.bookedBytes === null,
+    }];
+  });
+}
+
+/** Roles that occur in any bar. */
+export function rolesOf(bars: readonly { bytes: { role: Role }[] }[]): Role[] {
+  return ROLES.filter((role) => bars.some(({ bytes }) => bytes.some((part) => part.role === role)));
+}
+
+/** Stacked bars of bytes by role at the peak, with the observed peak as a diamond. */
+export function memoryByRoleChart(
+  bars: readonly RoleBar[],
+  { id, width, title, description }: ChartSize & { title: string; description: string },
+): string {
+  const narrow = width < NARROW;
+  const rowHeight = narrow ? 44 : 32;
+  const labelRoom = narrow
+    ? 0
+    : Math.min(190, Math.max(...bars.map(({ label }) => textWidth(shorten(label, 26)))) + 10);
+  const roles = rolesOf(bars);
+  const keyHeight = 20 *
+    Math.ceil(roles.reduce((sum, role) => sum + 36 + textWidth(ROLE_STYLE[role].label), 0) / width);
+  const top = keyHeight + 30;
+  const plot: Plot = { left: labelRoom, right: width - 78, top, bottom: top + bars.length * rowHeight };
+  const chart = openChart({ id, width, height: plot.bottom + 46, title, description });
+  const { svg } = chart;
+  const fill = addRoleFills(chart, id, roles);
+  addRoleKey(chart, roles, width, fill);
+  const largest = Math.max(...bars.map(({ total, observed }) => Math.max(total, observed?.high ?? 0)));
+  const unit = byteUnit(largest);
+  const x = d3.scaleLinear().domain([0, largest / unit.bytes]).range([plot.left, plot.right]);
+  addXAxis(svg, x, plot, {
+    ticks: x.ticks(narrow ? 4 : 7),
+    format: (value) => formatNumber(value, largest / unit.bytes < 5 ? 1 : 0),
+    label: unit.name,
+    grid: true,
+  });
+  bars.forEach((bar, i) => drawBar(bar, plot.top + i * rowHeight));
+  return chart.text();
+
+  function drawBar({ label, bytes, total, observed, planned, id: cell }: RoleBar, rowTop: number): void {
+    const barTop = rowTop + (narrow ? 18 : 5);
+    const barHeight = narrow ? 20 : 22;
+    if (narrow) addText(svg, shorten(label, 40), 0, rowTop + 13, { hint: label });
+    else addText(svg, shorten(label, 26), plot.left - 8, barTop + 15, { anchor: "end", hint: label });
+    let from = 0;
+    for (const part of bytes) {
+      const [left, right] = [x(from / unit.bytes), x((from + part.bytes) / unit.bytes)];
+      const rect = svg.append("rect").attr("class", planned ? "segment planned" : "segment")
+        .attr("x", px(left)).attr("y", barTop).attr("width", px(right - left)).attr("height", barHeight)
+        .attr("fill", fill(part.role));
+      rect.append("title").text(`${ROLE_STYLE[part.role].label}: ${formatBytes(part.bytes)} (cell ${cell})`);
+      from += part.bytes;
+    }
+    const middle = barTop + barHeight / 2;
+    if (observed) {
+      if (observed.low < observed.high) {
+        const [low, high] = [observed.low, observed.high].map((value) => ({
+          x: x(value / unit.bytes),
+          y: middle,
+        }));
+        addInterval(svg, low, high, "var(--ink)");
+      }
+      addMark(svg, x(observed.estimate / unit.bytes), middle, {
+        shape: "diamond",
+        colour: "var(--ink)",
+        hollow: true,
+        hint: `observed: ${formatBytes(observed.estimate)}`,
+      });
+    }
+    const end = Math.max(total, observed?.high ?? 0);
+    addText(svg, formatBytes(total), x(end / unit.bytes) + 8, middle + 4.5, {
+      class: planned ? "muted" : undefined,
+      hint: planned ? "planned; no cell ran to its end" : undefined,
+    });
+  }
+}

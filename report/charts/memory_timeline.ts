@@ -1,0 +1,109 @@
+/** Live bytes over the dispatches of one step. */
+import type { Configuration } from "../derive.ts";
+import { byteUnit, formatBytes, formatNumber } from "../format.ts";
+import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import { d3 } from "./d3.ts";
+import {
+  addLine,
+  addRoleFills,
+  addRoleKey,
+  addText,
+  addXAxis,
+  addYAxis,
+  type ChartSize,
+  NARROW,
+  openChart,
+  type Plot,
+  textWidth,
+} from "./frame.ts";
+
+export interface TimelinePoint {
+  dispatch: number;
+  /** Bytes under each role's band, in the order of `roles`: entry r is where band r begins, the last is the total. */
+  edges: number[];
+}
+
+export interface Timeline {
+  label: string;
+  id: string;
+  roles: Role[];
+  points: TimelinePoint[];
+  peak: { dispatch: number; bytes: number };
+}
+
+/** Stacks the live bytes of a configuration by role; null where the records hold no timeline. */
+export function timelineOf(configuration: Configuration): Timeline | null {
+  const { memory, label } = configuration;
+  if (!memory || memory.timeline.length === 0) return null;
+  const sorted = [...memory.timeline].sort((a, b) => a.dispatch - b.dispatch);
+  const roles = ROLES.filter((role) => sorted.some(({ bytes }) => bytes[role] > 0));
+  const points = sorted.map(({ dispatch, bytes }) => {
+    const edges = [0];
+    for (const role of roles) edges.push(edges.at(-1)! + bytes[role]);
+    return { dispatch, edges };
+  });
+  const peak = points.reduce((a, b) => b.edges.at(-1)! > a.edges.at(-1)! ? b : a);
+  return {
+    label,
+    id: memory.id,
+    roles,
+    points,
+    peak: { dispatch: peak.dispatch, bytes: peak.edges.at(-1)! },
+  };
+}
+
+/** Stacked area of live bytes by role against dispatch, the peak marked. */
+export function memoryTimelineChart(
+  { roles, points, peak }: Timeline,
+  { id, width, title, description }: ChartSize & { title: string; description: string },
+): string {
+  const narrow = width < NARROW;
+  const keyHeight = 20 *
+    Math.ceil(roles.reduce((sum, role) => sum + 36 + textWidth(ROLE_STYLE[role].label), 0) / width);
+  const unit = byteUnit(peak.bytes);
+  const y = d3.scaleLinear().domain([0, peak.bytes / unit.bytes * 1.08 || 1]);
+  const ticks = y.ticks(5);
+  const decimals = ticks.length > 1 && ticks[1] - ticks[0] < 1 ? 1 : 0;
+  const top = keyHeight + 34;
+  const plot: Plot = {
+    left: Math.max(...ticks.map((tick) => textWidth(formatNumber(tick, decimals)))) + 10,
+    right: width - 10,
+    top,
+    bottom: top + (narrow ? 190 : 240),
+  };
+  y.range([plot.bottom, plot.top]);
+  const chart = openChart({ id, width, height: plot.bottom + 44, title, description });
+  const { svg } = chart;
+  const fill = addRoleFills(chart, id, roles);
+  addRoleKey(chart, roles, width, fill);
+  const last = points.at(-1)!.dispatch;
+  const x = d3.scaleLinear().domain([points[0].dispatch, Math.max(last, points[0].dispatch + 1)])
+    .range([plot.left, plot.right]);
+  addYAxis(svg, y, plot, { ticks, format: (value) => formatNumber(value, decimals), label: unit.name });
+  roles.forEach((role, r) => {
+    const area = d3.area<TimelinePoint>().curve(d3.curveStepAfter)
+      .x(({ dispatch }) => Math.round(x(dispatch) * 10) / 10)
+      .y0(({ edges }) => Math.round(y(edges[r] / unit.bytes) * 10) / 10)
+      .y1(({ edges }) => Math.round(y(edges[r + 1] / unit.bytes) * 10) / 10);
+    svg.append("path").attr("class", "segment").attr("fill", fill(role)).attr("d", area(points))
+      .append("title").text(ROLE_STYLE[role].label);
+  });
+  addXAxis(svg, x, plot, {
+    ticks: x.ticks(narrow ? 4 : 8),
+    format: String,
+    label: "dispatch within the step",
+  });
+  addLine(svg, x(peak.dispatch), plot.top - 6, x(peak.dispatch), plot.bottom, "pointer");
+  const right = x(peak.dispatch) < (plot.left + plot.right) / 2;
+  addText(
+    svg,
+    `peak ${formatBytes(peak.bytes)} at dispatch ${peak.dispatch}`,
+    x(peak.dispatch) + (right ? 5 : -5),
+    plot.top - 2,
+    {
+      anchor: right ? "start" : "end",
+      class: "strong",
+    },
+  );
+  return chart.text();
+}
