@@ -14,7 +14,14 @@ export class PersistentValues {
   /** Declares a persistent value. @throws {TypeError} if the name is taken. */
   declare(name: string, type: TensorType, role: Role): Value {
     if (this.#byName.has(name)) throw new TypeError(`Cannot declare persistent value "${name}" twice`);
-    const value: Value = { id: this.nextId(), name, shape: type.shape, dtype: type.dtype, role, persistent: true };
+    const value: Value = {
+      id: this.nextId(),
+      name,
+      shape: type.shape,
+      dtype: type.dtype,
+      role,
+      persistent: true,
+    };
     this.#byName.set(name, value);
     return value;
   }

@@ -136,7 +136,9 @@ export interface ReferenceTypes {
 }
 
 /** Declares an op; the one place that knows it. */
-export function defineOp<Attrs = Record<string, never>>(definition: OpDefinition<Attrs>): OpDefinition<Attrs> {
+export function defineOp<Attrs = Record<string, never>>(
+  definition: OpDefinition<Attrs>,
+): OpDefinition<Attrs> {
   return definition;
 }
 

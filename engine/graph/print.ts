@@ -20,8 +20,11 @@ export function printGraph(graph: Graph): string {
     });
     const attrs = JSON.stringify(node.attrs);
     const head = outputs.length ? `${outputs.join(", ")} = ` : "";
-    return `${head}${node.op.name}(${inputs})${attrs === "{}" ? "" : ` ${attrs}`}  # ${node.phase} ${node.scope}`;
+    return `${head}${node.op.name}(${inputs})${
+      attrs === "{}" ? "" : ` ${attrs}`
+    }  # ${node.phase} ${node.scope}`;
   };
   const outputs = () => graph.outputs.map(ref).join(", ");
-  return [`graph ${graph.name}`, ...graph.nodes.map((node) => `  ${line(node)}`), `  return ${outputs()}`].join("\n") + "\n";
+  return [`graph ${graph.name}`, ...graph.nodes.map((node) => `  ${line(node)}`), `  return ${outputs()}`]
+    .join("\n") + "\n";
 }

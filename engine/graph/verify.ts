@@ -21,7 +21,9 @@ export function verifyGraph(graph: Graph, after: string): void {
     const where = `node ${index} ${node.op.name} (${node.scope}) of ${graph.name} after ${after}`;
     const use = (value: Value) => {
       const producedHere = !value.persistent || value.aliasOf !== undefined;
-      if (producedHere && !defined.has(value.id)) throw new GraphError(`${where}: reads ${value.name} before it is defined`);
+      if (producedHere && !defined.has(value.id)) {
+        throw new GraphError(`${where}: reads ${value.name} before it is defined`);
+      }
       const by = overwritten.get(value.id);
       if (by) throw new GraphError(`${where}: reads ${value.name}, whose storage ${by} has overwritten`);
     };
@@ -39,7 +41,9 @@ export function verifyGraph(graph: Graph, after: string): void {
       defined.add(value.id);
       if (type.aliasOfInput !== undefined) {
         const input = node.inputs[type.aliasOfInput];
-        if (value.aliasOf !== input) throw new GraphError(`${where}: output ${i} does not take over input ${type.aliasOfInput}`);
+        if (value.aliasOf !== input) {
+          throw new GraphError(`${where}: output ${i} does not take over input ${type.aliasOfInput}`);
+        }
         if (byteLength(value) > byteLength(storageOf(input))) {
           throw new GraphError(`${where}: output ${i} is larger than the storage it takes over`);
         }
@@ -49,8 +53,12 @@ export function verifyGraph(graph: Graph, after: string): void {
     });
   });
   for (const value of graph.outputs) {
-    if (!defined.has(value.id)) throw new GraphError(`Output ${value.name} of ${graph.name} after ${after} is never defined`);
+    if (!defined.has(value.id)) {
+      throw new GraphError(`Output ${value.name} of ${graph.name} after ${after} is never defined`);
+    }
     const by = overwritten.get(value.id);
-    if (by) throw new GraphError(`Output ${value.name} of ${graph.name} after ${after} is overwritten by ${by}`);
+    if (by) {
+      throw new GraphError(`Output ${value.name} of ${graph.name} after ${after} is overwritten by ${by}`);
+    }
   }
 }

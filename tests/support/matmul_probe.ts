@@ -25,6 +25,7 @@ export interface ProbeAttrs {
   bias?: boolean;
   residual?: boolean;
   accumulate?: boolean;
+  tileRows?: number;
   /** A and B lie in one value, the first input. */
   oneValue?: boolean;
 }
@@ -57,7 +58,7 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
   ],
   lower: ({ inputs, outputs: [c], attrs, target }) => {
     const { a, b, bias, residual } = roles<Located>(inputs, attrs);
-    const { m, n, k, batch, alpha, accumulate } = attrs;
+    const { m, n, k, batch, alpha, accumulate, tileRows } = attrs;
     return matmulCommands({
       name: "matmul_probe",
       m,
@@ -71,6 +72,7 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
       bias,
       residual,
       accumulate,
+      tileRows,
     }, target);
   },
   reference: (inputs, attrs, { outputs: [type] }) => {

@@ -1,0 +1,57 @@
+import { GraphBuilder } from "../graph/builder.ts";
+import type { Value } from "../graph/types.ts";
+import { globalNorm } from "../../kernels/global_norm.ts";
+import { zero } from "../../kernels/step_start.ts";
+import { appendAdamw } from "./optimizers/adamw.ts";
+import { appendSgd } from "./optimizers/sgd.ts";
+import type { Parameter, Pass, StepDraft } from "./step.ts";
+
+/** A parameter with the gradient its update uses. */
+export interface Update {
+  parameter: Parameter;
+  gradient: Value;
+}
+
+/** Settings of an optimizer; every one knows which it reads. */
+export type OptimizerOptions = Readonly<Record<string, number | boolean | null>>;
+
+/** Declares the state of an optimizer and appends its nodes. */
+export type AppendOptimizer = (
+  builder: GraphBuilder,
+  updates: readonly Update[],
+  clip: Value,
+  options: OptimizerOptions,
+) => void;
+
+/** Optimizers by the name the command line gives them. */
+export const OPTIMIZERS: Readonly<Record<string, AppendOptimizer>> = {
+  adamw: appendAdamw,
+  sgd: appendSgd,
+};
+
+/**
+ * Appends clipping and the optimizer's update: to the step itself, so that gradients can share memory with activations,
+ * or with accumulation to an update graph of its own, which zeroes the accumulators at its end.
+ */
+export function appendOptimizer(
+  { optimizer, options, clip, accumulate }: {
+    optimizer: string;
+    options: OptimizerOptions;
+    clip: number;
+    accumulate: boolean;
+  },
+): Pass {
+  return {
+    name: `optimizer ${optimizer}`,
+    run(draft: StepDraft) {
+      const builder = accumulate ? draft.update = new GraphBuilder(draft.persistents) : draft.builder;
+      builder.phase = "update";
+      const updates = [...draft.gradients].map(([parameter, gradient]): Update => ({ parameter, gradient }));
+      builder.scope("update", () => {
+        [draft.clip] = builder.call(globalNorm, updates.map(({ gradient }) => gradient), { maxNorm: clip });
+        OPTIMIZERS[optimizer](builder, updates, draft.clip, options);
+        if (accumulate) builder.call(zero, updates.map(({ gradient }) => gradient), {});
+      });
+    },
+  };
+}

@@ -1,0 +1,59 @@
+import { GraphBuilder, type PersistentValues } from "../graph/builder.ts";
+import type { Graph, Value } from "../graph/types.ts";
+import { verifyGraph } from "../graph/verify.ts";
+import { printGraph } from "../graph/print.ts";
+import type { BatchInputs } from "../model/layers.ts";
+import type { ParameterSpec } from "../model/parameters.ts";
+
+/** A parameter on the device. */
+export interface Parameter {
+  spec: ParameterSpec;
+  /** What the forward pass reads. */
+  value: Value;
+  /** What the optimizer updates: the value itself, or its f32 master copy under mixed precision. */
+  master: Value;
+  trainable: boolean;
+}
+
+/** A training step while passes work on it. */
+export interface StepDraft {
+  persistents: PersistentValues;
+  parameters: Parameter[];
+  inputs: BatchInputs;
+  /** Forward, then backward, then (without accumulation) update nodes. */
+  builder: GraphBuilder;
+  loss: Value;
+  /** Gradients by parameter, once autodiff has run. */
+  gradients: Map<Parameter, Value>;
+  /** Norm of all gradients, scale to apply, overflow flag: f32 [4]; once the optimizer has been appended. */
+  clip?: Value;
+  /** With accumulation, the update has a graph of its own. */
+  update?: GraphBuilder;
+}
+
+/** Turns a draft into the next one, in place. Never looks at the GPU. */
+export interface Pass {
+  name: string;
+  run(draft: StepDraft): void;
+}
+
+/** Graphs after a pass, as text; what `--print graph` shows. */
+export type PassTrace = (pass: string, text: string) => void;
+
+/** Runs passes in order; after each, every graph of the draft must verify. */
+export function runPasses(draft: StepDraft, passes: readonly Pass[], trace?: PassTrace): void {
+  for (const pass of passes) {
+    pass.run(draft);
+    for (const graph of draftGraphs(draft)) {
+      verifyGraph(graph, pass.name);
+      trace?.(pass.name, printGraph(graph));
+    }
+  }
+}
+
+/** The graphs of a draft: the micro-step (or whole step), then the update where it is apart. */
+export function draftGraphs(draft: StepDraft): Graph[] {
+  const clip = draft.clip ? [draft.clip] : [];
+  if (!draft.update) return [draft.builder.finish("step", clip)];
+  return [draft.builder.finish("micro_step", []), draft.update.finish("update", clip)];
+}

@@ -1,0 +1,75 @@
+import type { Binding, Command, Dispatch, Target } from "../graph/op.ts";
+import { BINDING_ALIGNMENT } from "../graph/op.ts";
+import type { Graph, Value } from "../graph/types.ts";
+
+/** Commands of a graph in order, and the node each belongs to. */
+export interface Lowered {
+  commands: Command[];
+  nodeOf: number[];
+}
+
+/**
+ * Turns every node into commands over located values.
+ *
+ * @throws {RangeError} naming the op when a dispatch would pass a limit of the target, or binds overlapping ranges.
+ */
+export function lowerGraph(graph: Graph, locate: (value: Value) => Binding, target: Target): Lowered {
+  const commands: Command[] = [];
+  const nodeOf: number[] = [];
+  graph.nodes.forEach((node, index) => {
+    const located = (value: Value) => ({
+      shape: value.shape,
+      dtype: value.dtype,
+      name: value.name,
+      ...locate(value),
+    });
+    const lowered = node.op.lower({
+      inputs: node.inputs.map(located),
+      outputs: node.outputs.map(located),
+      attrs: node.attrs,
+      target,
+    });
+    for (const command of lowered) {
+      if (!("clear" in command)) checkDispatch(command, target, `${node.op.name} (${node.scope})`);
+      commands.push(command);
+      nodeOf.push(index);
+    }
+  });
+  return { commands, nodeOf };
+}
+
+/** WebGPU would refuse most of these later and less clearly; overlapping writable ranges some adapters accept silently. */
+function checkDispatch({ kernel, bindings, workgroups }: Dispatch, target: Target, where: string): void {
+  bindings.forEach((binding, i) => {
+    if (binding.byteLength > target.maxStorageBufferBindingSize) {
+      throw new RangeError(
+        `Cannot bind ${binding.byteLength} bytes to ${kernel.name} of ${where}: the limit is ${target.maxStorageBufferBindingSize}`,
+      );
+    }
+    if (binding.byteOffset % BINDING_ALIGNMENT !== 0 || binding.byteLength <= 0) {
+      throw new RangeError(
+        `Cannot bind ${binding.byteLength} bytes at ${binding.byteOffset} to ${kernel.name} of ${where}: offsets are multiples of ${BINDING_ALIGNMENT}`,
+      );
+    }
+    for (let j = 0; j < i; j++) {
+      const other = bindings[j];
+      const apart = other.buffer !== binding.buffer ||
+        other.byteOffset + other.byteLength <= binding.byteOffset ||
+        binding.byteOffset + binding.byteLength <= other.byteOffset;
+      if (!apart) {
+        throw new RangeError(
+          `Cannot bind overlapping ranges to ${kernel.name} of ${where}: bindings ${j} and ${i} share bytes of buffer ${binding.buffer}`,
+        );
+      }
+    }
+  });
+  for (const count of workgroups) {
+    if (!(count >= 1 && count <= target.maxComputeWorkgroupsPerDimension)) {
+      throw new RangeError(
+        `Cannot launch ${
+          workgroups.join(" × ")
+        } workgroups of ${kernel.name} of ${where}: 1 to ${target.maxComputeWorkgroupsPerDimension} per dimension`,
+      );
+    }
+  }
+}

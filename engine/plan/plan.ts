@@ -1,0 +1,201 @@
+import type { Graph, Role, Value } from "../graph/types.ts";
+import { byteLength, ROLES, storageOf, zeroBytesByRole } from "../graph/types.ts";
+import type { BytesByRole } from "../graph/types.ts";
+import type { Binding, Command, Target } from "../graph/op.ts";
+import { BINDING_ALIGNMENT } from "../graph/op.ts";
+import { STEP_BLOCK_BYTES } from "../../kernels/step_block.ts";
+import { alignUp, planArena } from "./arena.ts";
+import { liveRanges } from "./liveness.ts";
+import type { LiveRange } from "./liveness.ts";
+import { lowerGraph } from "./lower.ts";
+
+/** A buffer the runtime will create; nothing else is allocated. */
+export interface PlannedBuffer {
+  label: string;
+  kind: "persistent" | "arena" | "uniform" | "readback";
+  bytes: number;
+  /** How its bytes are booked; sums to `bytes`. */
+  bytesByRole: BytesByRole;
+}
+
+/** Commands of one graph, over the plan's buffers. */
+export interface Program {
+  name: string;
+  graph: Graph;
+  commands: Command[];
+  /** For each command, the index of the node it belongs to. */
+  nodeOf: number[];
+  /** Live transient bytes by role at each node. */
+  live: BytesByRole[];
+}
+
+/** A step laid out in memory: peak bytes are known before anything runs. */
+export interface Plan {
+  buffers: PlannedBuffer[];
+  programs: Program[];
+  /** Where each persistent value lies. */
+  persistents: ReadonlyMap<Value, Binding>;
+  /** Where each transient value lies, by id of the value that owns the storage. */
+  transients: ReadonlyMap<number, Binding>;
+  /** Index of the uniform buffer with all `params` blocks, and of the one with the step block. */
+  paramsBuffer: number;
+  stepBuffer: number;
+  readbackBuffers: number[];
+  /** Sum of all buffers. */
+  peakBytes: number;
+  /** The same by role, at the node with the most live bytes. */
+  bytesByRole: BytesByRole;
+  /** Bytes held between steps. */
+  steadyBytes: number;
+}
+
+/**
+ * Largest buffer the planner packs values into. A constant rather than the adapter's `maxBufferSize`, so that a plan
+ * made without a GPU equals one made with it; a single larger value gets a buffer of its own.
+ */
+export const PACK_BYTES = 2 ** 30;
+
+/** Uniform space is reserved in whole units of this, so that small differences in dispatch counts change no plan. */
+const PARAMS_UNIT_BYTES = 256 * 1024;
+
+/** Bytes of one readback buffer; two alternate. */
+export const READBACK_BYTES = 256;
+
+/** Plans the graphs of one step: they share persistent values and one arena, and run one after another. */
+export function planGraphs(graphs: readonly Graph[], persistents: readonly Value[], target: Target): Plan {
+  const buffers: PlannedBuffer[] = [];
+  const persistentPlaces = placePersistents(persistents, buffers);
+  const persistentBytes = sumByRole(buffers);
+  const steadyBytes = total(persistentBytes);
+
+  const arenaStart = buffers.length;
+  const arenas = graphs.map((graph) => {
+    const ranges = liveRanges(graph);
+    return { ranges, arena: planArena(ranges, { maxBufferBytes: PACK_BYTES }) };
+  });
+  const arenaBytes: number[] = [];
+  for (const { arena } of arenas) {
+    arena.bufferBytes.forEach((bytes, i) => arenaBytes[i] = Math.max(arenaBytes[i] ?? 0, bytes));
+  }
+  const live = graphs.map((graph, i) => liveByRole(arenas[i].ranges, graph.nodes.length));
+  const peakLive = live.flat().reduce(
+    (best, bytes) => (total(bytes) > total(best) ? bytes : best),
+    zeroBytesByRole(),
+  );
+  bookArena(arenaBytes, peakLive, buffers);
+
+  const transients = new Map<number, Binding>();
+  for (const { arena } of arenas) {
+    for (const { range, buffer, byteOffset } of arena.placements) {
+      transients.set(range.value.id, { buffer: arenaStart + buffer, byteOffset, byteLength: range.bytes });
+    }
+  }
+  const locate = (value: Value): Binding => {
+    const owner = storageOf(value);
+    const place = owner.persistent ? persistentPlaces.get(owner) : transients.get(owner.id);
+    if (!place) throw new Error(`Value ${value.name} has no place in the plan`);
+    return { ...place, byteLength: byteLength(value) };
+  };
+  const programs = graphs.map((graph, i): Program => ({
+    name: graph.name,
+    graph,
+    ...lowerGraph(graph, locate, target),
+    live: live[i],
+  }));
+
+  const paramsBytes = programs.flatMap(({ commands }) => commands).reduce(
+    (sum, command) => sum + paramsSize(command),
+    0,
+  );
+  const paramsBuffer = buffers.push(
+    utility("params", "uniform", alignUp(Math.max(paramsBytes, 1), PARAMS_UNIT_BYTES), "workspace"),
+  ) - 1;
+  const stepBuffer =
+    buffers.push(utility("step block", "uniform", alignUp(STEP_BLOCK_BYTES, 256), "inputs")) - 1;
+  const readbackBuffers = [0, 1].map((i) =>
+    buffers.push(utility(`readback ${i}`, "readback", READBACK_BYTES, "workspace")) - 1
+  );
+
+  const bytesByRole = sumByRole(buffers);
+  return {
+    buffers,
+    programs,
+    persistents: persistentPlaces,
+    transients,
+    paramsBuffer,
+    stepBuffer,
+    readbackBuffers,
+    peakBytes: total(bytesByRole),
+    bytesByRole,
+    steadyBytes,
+  };
+}
+
+/** Bytes a command's `params` block takes in the uniform buffer. */
+export function paramsSize(command: Command): number {
+  return "clear" in command ? 0 : alignUp(command.params.length * 4, BINDING_ALIGNMENT);
+}
+
+/** Persistent values of one role lie side by side, in order of declaration, so that optimizers can walk them. */
+function placePersistents(values: readonly Value[], buffers: PlannedBuffer[]): Map<Value, Binding> {
+  const places = new Map<Value, Binding>();
+  for (const role of ROLES) {
+    let current = -1;
+    for (const value of values) {
+      if (value.role !== role) continue;
+      const bytes = alignUp(byteLength(value), BINDING_ALIGNMENT);
+      if (current < 0 || buffers[current].bytes + bytes > PACK_BYTES) {
+        current =
+          buffers.push({ label: role, kind: "persistent", bytes: 0, bytesByRole: zeroBytesByRole() }) - 1;
+      }
+      const buffer = buffers[current];
+      places.set(value, { buffer: current, byteOffset: buffer.bytes, byteLength: byteLength(value) });
+      buffer.bytes += bytes;
+      buffer.bytesByRole[role] += bytes;
+    }
+  }
+  return places;
+}
+
+/** Live bytes by role at each node, with the alignment each value costs in the arena. */
+function liveByRole(ranges: readonly LiveRange[], nodeCount: number): BytesByRole[] {
+  const live = Array.from({ length: nodeCount }, zeroBytesByRole);
+  for (const { role, first, last, bytes } of ranges) {
+    for (let i = first; i <= Math.min(last, nodeCount - 1); i++) {
+      live[i][role] += alignUp(bytes, BINDING_ALIGNMENT);
+    }
+  }
+  return live;
+}
+
+/** Books arena buffers as the roles live at the peak; what fragmentation adds is workspace. */
+function bookArena(arenaBytes: readonly number[], peakLive: BytesByRole, buffers: PlannedBuffer[]): void {
+  const open = { ...peakLive };
+  arenaBytes.forEach((bytes, i) => {
+    const bytesByRole = zeroBytesByRole();
+    let rest = bytes;
+    for (const role of ROLES) {
+      const share = Math.min(open[role], rest);
+      bytesByRole[role] += share;
+      open[role] -= share;
+      rest -= share;
+    }
+    bytesByRole.workspace += rest;
+    buffers.push({ label: `arena ${i}`, kind: "arena", bytes, bytesByRole });
+  });
+}
+
+function utility(label: string, kind: PlannedBuffer["kind"], bytes: number, role: Role): PlannedBuffer {
+  return { label, kind, bytes, bytesByRole: { ...zeroBytesByRole(), [role]: bytes } };
+}
+
+function sumByRole(buffers: readonly PlannedBuffer[]): BytesByRole {
+  const sum = zeroBytesByRole();
+  for (const { bytesByRole } of buffers) for (const role of ROLES) sum[role] += bytesByRole[role];
+  return sum;
+}
+
+/** Sum over roles. */
+export function total(bytes: BytesByRole): number {
+  return ROLES.reduce((sum, role) => sum + bytes[role], 0);
+}

@@ -1,0 +1,138 @@
+import type { Value } from "../graph/types.ts";
+import { storageOf } from "../graph/types.ts";
+import type { Binding } from "../graph/op.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { StepBlock } from "../../kernels/step_block.ts";
+import { NEUTRAL_STEP, STEP_BLOCK_BYTES, writeStepBlock } from "../../kernels/step_block.ts";
+import type { DeviceBuffers } from "./buffers.ts";
+import { createBuffers, type Ledger } from "./buffers.ts";
+import type { Gpu } from "./device.ts";
+import { PipelineCache } from "./pipelines.ts";
+import { FastReadback, readBuffer, waitForQueue } from "./readback.ts";
+import type { Recording } from "./replay.ts";
+import { encodeRecording, recordPrograms } from "./replay.ts";
+
+/** Settings of `Session.open`. */
+export interface SessionOptions {
+  /** 32-bit pattern of fresh arena memory; see `createBuffers`. */
+  arenaFill?: number;
+  pipelines?: PipelineCache;
+  onProgress?: (done: number, of: number) => void;
+}
+
+/** A plan on a device: buffers created, programs recorded, ready to be replayed. */
+export class Session {
+  readonly gpu: Gpu;
+  readonly plan: Plan;
+  readonly recordings: readonly Recording[];
+  readonly readback: FastReadback;
+  readonly #buffers: DeviceBuffers;
+  readonly #stepBytes = new DataView(new ArrayBuffer(STEP_BLOCK_BYTES));
+
+  private constructor(gpu: Gpu, plan: Plan, buffers: DeviceBuffers, recordings: Recording[]) {
+    this.gpu = gpu;
+    this.plan = plan;
+    this.#buffers = buffers;
+    this.recordings = recordings;
+    this.readback = new FastReadback(gpu, buffers.buffers[plan.readbackBuffers[0]]);
+  }
+
+  /** @throws {OutOfMemoryError} when the device has no room for the plan. */
+  static async open(gpu: Gpu, plan: Plan, options: SessionOptions = {}): Promise<Session> {
+    const buffers = await createBuffers(gpu, plan, { arenaFill: options.arenaFill });
+    try {
+      const pipelines = options.pipelines ?? new PipelineCache(gpu);
+      const recordings = await recordPrograms(gpu, plan, buffers, pipelines, options.onProgress);
+      const session = new Session(gpu, plan, buffers, recordings);
+      session.writeStep(NEUTRAL_STEP);
+      await session.readback.prime();
+      return session;
+    } catch (error) {
+      buffers.destroy();
+      throw error;
+    }
+  }
+
+  get ledger(): Ledger {
+    return this.#buffers.ledger;
+  }
+
+  get buffers(): readonly GPUBuffer[] {
+    return this.#buffers.buffers;
+  }
+
+  /** @throws {TypeError} if the plan has no such value. */
+  place(value: Value): Binding {
+    const owner = storageOf(value);
+    const place = owner.persistent ? this.plan.persistents.get(owner) : this.plan.transients.get(owner.id);
+    if (!place) throw new TypeError(`Value ${value.name} is not in the plan`);
+    return place;
+  }
+
+  /**
+   * Queues an upload into a value.
+   *
+   * @param byteOffset Bytes from the start of the value; a multiple of four.
+   */
+  write(value: Value, data: ArrayBufferView<ArrayBuffer>, byteOffset = 0): void {
+    const place = this.place(value);
+    if (byteOffset + data.byteLength > Math.ceil(place.byteLength / 4) * 4) {
+      throw new RangeError(
+        `Cannot write ${data.byteLength} bytes at ${byteOffset} of ${value.name}: it has ${place.byteLength}`,
+      );
+    }
+    const { device } = this.gpu;
+    const buffer = this.#buffers.buffers[place.buffer];
+    const wholeBytes = Math.floor(data.byteLength / 4) * 4;
+    device.queue.writeBuffer(buffer, place.byteOffset + byteOffset, data.buffer, data.byteOffset, wholeBytes);
+    if (wholeBytes < data.byteLength) {
+      const tail = new Uint8Array(4);
+      tail.set(new Uint8Array(data.buffer, data.byteOffset + wholeBytes, data.byteLength - wholeBytes));
+      device.queue.writeBuffer(buffer, place.byteOffset + byteOffset + wholeBytes, tail);
+    }
+  }
+
+  /** Reads a value's bytes, or `byteLength` of them from `byteOffset`; waits for the queue. */
+  read(
+    value: Value,
+    byteOffset = 0,
+    byteLength = this.place(value).byteLength - byteOffset,
+  ): Promise<ArrayBuffer> {
+    const place = this.place(value);
+    return readBuffer(
+      this.gpu,
+      this.#buffers.buffers[place.buffer],
+      place.byteOffset + byteOffset,
+      byteLength,
+    );
+  }
+
+  /** Queues a write of the step block. */
+  writeStep(block: StepBlock): void {
+    writeStepBlock(this.#stepBytes, block);
+    this.gpu.device.queue.writeBuffer(this.#buffers.buffers[this.plan.stepBuffer], 0, this.#stepBytes.buffer);
+  }
+
+  /** The commands of some programs, in order. `after` may add copies behind them. */
+  encode(programs: readonly number[], after?: (encoder: GPUCommandEncoder) => void): GPUCommandBuffer {
+    const encoder = this.gpu.device.createCommandEncoder();
+    for (const program of programs) encodeRecording(encoder, this.recordings[program], this.#buffers.buffers);
+    after?.(encoder);
+    return encoder.finish();
+  }
+
+  submit(commands: GPUCommandBuffer): void {
+    this.gpu.device.queue.submit([commands]);
+  }
+
+  /** Runs one program and waits: for tests and evaluation, not for hot loops. */
+  async run(program = 0): Promise<void> {
+    this.submit(this.encode([program]));
+    await waitForQueue(this.gpu);
+  }
+
+  /** Frees the device memory. */
+  close(): void {
+    this.#buffers.destroy();
+  }
+}

@@ -1,0 +1,227 @@
+import type { StepGraphs, StepSettings } from "../passes/pipeline.ts";
+import { buildStep } from "../passes/pipeline.ts";
+import type { Model } from "../model/config.ts";
+import type { Plan } from "../plan/plan.ts";
+import { planGraphs } from "../plan/plan.ts";
+import type { Target } from "../graph/op.ts";
+import type { BytesByRole } from "../graph/types.ts";
+import type { Gpu } from "../runtime/device.ts";
+import { Session } from "../runtime/session.ts";
+import { profileStep } from "../runtime/timing.ts";
+import type { KernelTime } from "../runtime/timing.ts";
+import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
+import type { StepBlock } from "../../kernels/step_block.ts";
+import { DataFeed } from "./data_feed.ts";
+import type { StepReport, TrainOptions } from "./options.ts";
+import { learningRateAt } from "./schedule.ts";
+import { type BatchSource, heldOutBatches, trainingBatches } from "./tokens.ts";
+import type { Prepared } from "./prepare.ts";
+
+/** The settings of a step that `options` ask for. */
+export function stepSettings(model: Model, options: Omit<TrainOptions, "data" | "model">): StepSettings {
+  return {
+    model,
+    microBatchSize: options.microBatchSize,
+    gradientAccumulationSteps: options.gradientAccumulationSteps,
+    sequenceLength: options.sequenceLength,
+    optimizer: options.optimizer,
+    optimizerOptions: options.optimizerOptions,
+    clip: options.clip,
+    dropout: options.dropout,
+    evaluate: options.heldOutFraction > 0,
+  };
+}
+
+/** Graphs and memory of a step. */
+export function planStep(settings: StepSettings, target: Target): { graphs: StepGraphs; plan: Plan } {
+  const graphs = buildStep(settings);
+  return { graphs, plan: planGraphs(graphs.graphs, graphs.persistents, target) };
+}
+
+/** A model on the device that can be trained step by step and evaluated. */
+export class Trainer {
+  readonly session: Session;
+  readonly graphs: StepGraphs;
+  readonly plan: Plan;
+  readonly batches: BatchSource;
+  readonly #options: TrainOptions;
+  readonly #prepared: Prepared;
+  readonly #feed: DataFeed;
+  readonly #block: StepBlock;
+  /** Commands of the step's last program, encoded while the device works on the step before. */
+  #encoded: GPUCommandBuffer | null = null;
+  #step = 0;
+  /** Updates applied: skipped ones do not count for schedule and bias correction. */
+  #updates = 0;
+  #tokens = 0;
+
+  private constructor(session: Session, graphs: StepGraphs, prepared: Prepared, options: TrainOptions) {
+    this.session = session;
+    this.graphs = graphs;
+    this.plan = session.plan;
+    this.#options = options;
+    this.#prepared = prepared;
+    this.#block = { ...NEUTRAL_STEP, seed: options.seed >>> 0 };
+    this.#feed = new DataFeed(session, graphs.inputs, {
+      batch: options.microBatchSize,
+      sequence: options.sequenceLength,
+      vocabularySize: prepared.model.config.vocabularySize,
+    });
+    this.batches = trainingBatches(prepared.split.training, options);
+  }
+
+  /** @throws {OutOfMemoryError} when the device has no room for the plan. */
+  static async open(
+    gpu: Gpu,
+    prepared: Prepared,
+    options: TrainOptions,
+    onProgress?: (done: number, of: number) => void,
+  ): Promise<Trainer> {
+    const { graphs, plan } = planStep(stepSettings(prepared.model, options), gpu.target);
+    const session = await Session.open(gpu, plan, { onProgress });
+    return new Trainer(session, graphs, prepared, options);
+  }
+
+  /** Steps done, counted over continued runs. */
+  get step(): number {
+    return this.#step;
+  }
+
+  get updates(): number {
+    return this.#updates;
+  }
+
+  /** Unmasked targets trained on so far. */
+  get tokens(): number {
+    return this.#tokens;
+  }
+
+  /** Continues where a saved run stopped. */
+  seek(state: { step: number; updates: number; tokens: number; sequenceIndex: number }): void {
+    this.#step = state.step;
+    this.#updates = state.updates;
+    this.#tokens = state.tokens;
+    this.batches.seek(state.sequenceIndex);
+  }
+
+  /** One optimizer step: all micro-steps, then one update. */
+  async trainStep(): Promise<StepReport> {
+    const { gradientAccumulationSteps: K, microBatchSize } = this.#options;
+    const started = performance.now();
+    const learningRate = learningRateAt(this.#updates, this.#options);
+    const targets = K * microBatchSize * this.#options.sequenceLength;
+    this.#setBlock(learningRate, targets);
+    for (let k = 0; k < K; k++) {
+      this.batches.next(microBatchSize, this.#feed.tokens, this.#feed.targets);
+      this.#feed.upload();
+      this.#block.microStepIndex = k;
+      this.session.writeStep(this.#block);
+      if (k < K - 1) this.session.submit(this.session.encode([this.graphs.programs.micro]));
+    }
+    this.session.submit(this.#encoded ?? this.#encodeLast());
+    // Encoded now, while the device is busy; nothing in it depends on this step's results.
+    this.#encoded = this.#encodeLast();
+    const figures = new Float32Array(await this.session.readback.read(20));
+    const [lossSum, gradientNorm, , overflow] = figures;
+    const skipped = overflow !== 0;
+    const report: StepReport = {
+      step: this.#step,
+      loss: lossSum / targets,
+      tokens: targets,
+      ms: performance.now() - started,
+      gradientNorm,
+      learningRate,
+      lossScale: 1,
+      skipped,
+      bytes: this.session.ledger.bytes,
+    };
+    this.#step++;
+    if (!skipped) this.#updates++;
+    this.#tokens += targets;
+    return report;
+  }
+
+  /** The last micro-step, the update, and the copies that bring loss and norm back. */
+  #encodeLast(): GPUCommandBuffer {
+    const { micro, update } = this.graphs.programs;
+    const copyFigures = (encoder: GPUCommandEncoder) => {
+      const { session } = this;
+      const loss = session.place(this.graphs.inputs.loss);
+      const clip = session.place(this.graphs.clip);
+      const staging = session.buffers[this.plan.readbackBuffers[0]];
+      encoder.copyBufferToBuffer(session.buffers[loss.buffer], loss.byteOffset, staging, 0, 4);
+      encoder.copyBufferToBuffer(session.buffers[clip.buffer], clip.byteOffset, staging, 4, 16);
+    };
+    return this.session.encode(update === null ? [micro] : [micro, update], copyFigures);
+  }
+
+  #setBlock(learningRate: number, targets: number): void {
+    const t = this.#updates + 1;
+    const { beta1, beta2 } = this.#options.optimizerOptions;
+    this.#block.learningRate = learningRate;
+    this.#block.biasCorrection1 = 1 - Number(beta1 ?? 0) ** t;
+    this.#block.sqrtBiasCorrection2 = Math.sqrt(1 - Number(beta2 ?? 0) ** t);
+    this.#block.gradientScale = 1 / targets;
+    this.#block.stepIndex = this.#step;
+  }
+
+  /** Mean loss over the held-out windows. @throws {RangeError} when nothing is held out. */
+  async evaluate(): Promise<number> {
+    const { heldOut } = this.#prepared.split;
+    const program = this.graphs.programs.evaluate;
+    if (!heldOut || program === null) {
+      throw new RangeError("Cannot evaluate: no part of the data is held out");
+    }
+    let targets = 0;
+    let index = 0;
+    const { microBatchSize, sequenceLength, heldOutWindows } = this.#options;
+    const maxSequences = heldOutWindows === 0 ? Infinity : heldOutWindows;
+    for (const batch of heldOutBatches(heldOut, { sequenceLength, microBatchSize, maxSequences })) {
+      this.#feed.tokens.set(batch.inputs);
+      this.#feed.targets.set(batch.targets);
+      this.#feed.upload();
+      this.session.writeStep({ ...this.#block, microStepIndex: index++ });
+      this.session.submit(this.session.encode([program]));
+      targets += batch.unmaskedTargets;
+    }
+    const [lossSum] = new Float32Array(await this.session.read(this.graphs.inputs.loss));
+    return lossSum / targets;
+  }
+
+  /** Time by kernel of one more training step, run one dispatch a pass. The step counts: weights change. */
+  profile(): Promise<KernelTime[]> {
+    const { micro, update } = this.graphs.programs;
+    return profileStep(this.session, update === null ? [micro] : [micro, update]);
+  }
+
+  /** Dispatches of one optimizer step. */
+  get dispatchesPerStep(): number {
+    const { micro, update } = this.graphs.programs;
+    const count = (program: number) => this.session.recordings[program].commands.length;
+    return this.#options.gradientAccumulationSteps * count(micro) + (update === null ? 0 : count(update));
+  }
+
+  /** Live bytes by role over the dispatches of the micro-step and update, persistent ones included. */
+  timeline(points = 256): { dispatch: number; bytes: BytesByRole }[] {
+    const { micro, update } = this.graphs.programs;
+    const held = this.plan.buffers.filter(({ kind }) => kind !== "arena");
+    const all = [micro, ...(update === null ? [] : [update])].flatMap((index) => {
+      const { nodeOf, live } = this.plan.programs[index];
+      return nodeOf.map((node) => live[node]);
+    });
+    const stride = Math.max(1, Math.ceil(all.length / points));
+    return all.flatMap((live, dispatch) => {
+      if (dispatch % stride !== 0 && dispatch !== all.length - 1) return [];
+      const bytes = { ...live };
+      for (const { bytesByRole } of held) {
+        for (const role of Object.keys(bytes) as (keyof BytesByRole)[]) bytes[role] += bytesByRole[role];
+      }
+      return [{ dispatch, bytes }];
+    });
+  }
+
+  /** Frees the device memory. */
+  close(): void {
+    this.session.close();
+  }
+}

@@ -1,0 +1,88 @@
+import type { Session } from "../runtime/session.ts";
+import type { Parameter } from "../passes/step.ts";
+import type { Value } from "../graph/types.ts";
+import { elementCount } from "../graph/types.ts";
+import type { TensorSource, TensorToWrite } from "../formats/safetensors.ts";
+import { InputError } from "../input_error.ts";
+import type { ParameterSpec } from "../model/parameters.ts";
+import { keyedRandom } from "./random.ts";
+
+/** Elements made or read at a time: host memory holds no second copy of the model. */
+const CHUNK_ELEMENTS = 2 ** 20;
+
+/** Uploads initial values; each parameter's depend on the seed and its own name only. */
+export function initializeWeights(session: Session, parameters: readonly Parameter[], seed: number): void {
+  for (const { spec, master } of parameters) {
+    const random = keyedRandom(seed, spec.name);
+    const count = elementCount(master);
+    for (let first = 0; first < count; first += CHUNK_ELEMENTS) {
+      const values = new Float32Array(Math.min(CHUNK_ELEMENTS, count - first));
+      fill(values, spec, random);
+      session.write(master, values, 4 * first);
+    }
+  }
+}
+
+function fill(values: Float32Array, { init }: ParameterSpec, random: ReturnType<typeof keyedRandom>): void {
+  switch (init.kind) {
+    case "constant":
+      values.fill(init.value);
+      return;
+    case "normal":
+      for (let i = 0; i < values.length; i++) values[i] = random.normal() * init.standardDeviation;
+      return;
+    case "uniform":
+      for (let i = 0; i < values.length; i++) values[i] = (random.uniform() * 2 - 1) * init.bound;
+      return;
+    default:
+      init satisfies never;
+  }
+}
+
+/**
+ * Finds every parameter in a checkpoint, before anything is read.
+ *
+ * @returns The stored name by parameter name: base models are stored without the `transformer.` prefix.
+ * @throws {InputError} naming the first missing tensor or wrong shape.
+ */
+export function matchWeights(specs: readonly ParameterSpec[], source: TensorSource): Map<string, string> {
+  const stored = new Map<string, string>();
+  for (const { name, shape } of specs) {
+    const found = [name, name.replace(/^transformer\./, "")].find((candidate) => source.has(candidate));
+    if (!found) {
+      throw new InputError(`${source.path}: tensor ${name} is missing, expected one of shape [${shape}]`);
+    }
+    const info = source.info(found);
+    if (info.shape.join() !== shape.join()) {
+      throw new InputError(
+        `${info.path}: tensor ${found} has the shape [${info.shape}], expected [${shape}] from config.json`,
+      );
+    }
+    stored.set(name, found);
+  }
+  return stored;
+}
+
+/** Uploads a checkpoint piece by piece. */
+export async function loadWeights(
+  session: Session,
+  parameters: readonly Parameter[],
+  source: TensorSource,
+): Promise<void> {
+  const stored = matchWeights(parameters.map(({ spec }) => spec), source);
+  for (const { spec, master } of parameters) {
+    for await (const { firstElement, values } of source.chunks(stored.get(spec.name)!)) {
+      session.write(master, values, 4 * firstElement);
+    }
+  }
+}
+
+/** A value on the device as a tensor to be written to a safetensors file; read when its turn comes. */
+export function tensorOf(session: Session, name: string, value: Value): TensorToWrite {
+  return {
+    name,
+    dtype: "F32",
+    shape: value.shape,
+    data: async () => new Float32Array(await session.read(value)),
+  };
+}

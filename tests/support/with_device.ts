@@ -1,0 +1,14 @@
+import type { Gpu } from "../../engine/runtime/device.ts";
+import { openGpu } from "../../engine/runtime/device.ts";
+import { PipelineCache } from "../../engine/runtime/pipelines.ts";
+
+let shared: Promise<{ gpu: Gpu; pipelines: PipelineCache }> | undefined;
+
+/** One device and one pipeline cache for all tests of a file; tests leave its buffers destroyed. */
+export function sharedDevice(): Promise<{ gpu: Gpu; pipelines: PipelineCache }> {
+  shared ??= openGpu().then((gpu) => ({ gpu, pipelines: new PipelineCache(gpu) }));
+  return shared;
+}
+
+/** Options of device tests: the shared device outlives each test, so Deno's resource checks do not apply to it. */
+export const deviceTest = { sanitizeResources: false, sanitizeOps: false } as const;
