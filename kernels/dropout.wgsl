@@ -1,0 +1,34 @@
+// dropout — sets elements to zero at random and scales the others up, so that the expectation stays.
+//
+//   y[i] = keep(i) · x[i] / (1 − p)        keep(i) = random_word(stream, i) ≥ p · 2³²
+//
+// Shapes    x, y: the same element count; the shape does not matter.
+// Dtypes    x: a_t; y: b_t (32- or 16-bit floats).
+// Mapping   one vector per invocation, workgroups folded into grid x and y. The mask comes from a counter (random.ts), so the
+//           backward pass runs the same kernel on dy and no mask is stored.
+// Limits    2³² elements.
+// Source    Srivastava et al. 2014, JMLR 15.
+
+struct Params {
+  count: u32, // vectors
+  threshold: u32, // p · 2³²
+  keep_scale: f32, // 1 / (1 − p)
+  stream: u32,
+  first: u32, // number of element 0 of this window
+}
+@group(1) @binding(0) var<uniform> params: Params;
+
+@group(0) @binding(0) var<storage, read_write> a: array<a_t>;
+@group(0) @binding(1) var<storage, read_write> b: array<b_t>;
+
+@compute @workgroup_size(WG)
+fn dropout(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = (workgroup.y * grid.x + workgroup.x) * WG + local;
+  if (i >= params.count) { return; }
+  let kept = keep(params.first / WIDTH + i);
+  b[i] = b_t(select(vec_t(0.0), params.keep_scale * vec_t(a[i]), kept));
+}
