@@ -1,0 +1,236 @@
+import { join } from "node:path";
+import { InputError } from "../input_error.ts";
+import { readJsonInput } from "./input_file.ts";
+import { describeJson, isJsonObject } from "./json.ts";
+import { writeTextAtomically } from "./output_file.ts";
+import {
+  openSafetensors,
+  type TensorInfo,
+  type TensorSource,
+  type TensorToWrite,
+  writeSafetensors,
+} from "./safetensors.ts";
+
+/** What an `adapter_config.json` says about a LoRA adapter. */
+export interface AdapterConfig {
+  /** R. */
+  readonly rank: number;
+  /** The product B·A counts alpha / rank times, or alpha / √rank with rsLoRA: see `loraScale`. */
+  readonly alpha: number;
+  readonly dropout: number;
+  /** Ends of the module paths that have an adapter, or one regular expression; the tensors say it exactly. */
+  readonly targetModules: readonly string[] | string;
+  /** Whether the adapted weights are stored as [in, out], as GPT-2's are. A and B are not. */
+  readonly fanInFanOut: boolean;
+  readonly useRslora: boolean;
+  readonly initLoraWeights: boolean | string;
+  readonly baseModel: string | null;
+  readonly revision: string | null;
+  readonly taskType: string | null;
+}
+
+/** An adapter folder that has been opened; `tensors` is to be closed. */
+export interface Adapter {
+  readonly config: AdapterConfig;
+  /** The two matrices of every adapted module, by the module's path in the base model, such as `model.layers.0.mlp.up_proj`. */
+  readonly modules: ReadonlyMap<string, LoraPair>;
+  readonly tensors: TensorSource;
+}
+
+/** The low-rank weights of one module. */
+export interface LoraPair {
+  /** [R, in]. */
+  readonly a: TensorInfo;
+  /** [out, R]. */
+  readonly b: TensorInfo;
+}
+
+const CONFIG_NAME = "adapter_config.json";
+const TENSORS_NAME = "adapter_model.safetensors";
+
+/** The factor of B·A in an adapted weight; rsLoRA's is arXiv:2312.03732. */
+export function loraScale(
+  { rank, alpha, useRslora }: Pick<AdapterConfig, "rank" | "alpha" | "useRslora">,
+): number {
+  return alpha / (useRslora ? Math.sqrt(rank) : rank);
+}
+
+/**
+ * Name in an adapter file of one matrix of the module at `modulePath` in the base model:
+ * `transformer.h.0.attn.c_attn` → `base_model.model.transformer.h.0.attn.c_attn.lora_A.weight`.
+ */
+export function loraTensorName(modulePath: string, matrix: "A" | "B"): string {
+  return `base_model.model.${modulePath}.lora_${matrix}.weight`;
+}
+
+/**
+ * Opens a folder that Hugging Face's PEFT or `writeAdapter` wrote.
+ *
+ * Source: huggingface/peft, src/peft/utils/save_and_load.py.
+ *
+ * @throws InputError when a file is missing or broken, when the adapter is not plain LoRA, and when the tensors are not
+ * pairs of matrices of the configured rank.
+ */
+export async function openAdapter(folder: string): Promise<Adapter> {
+  const path = join(folder, CONFIG_NAME);
+  const config = parseAdapterConfig(await readJsonInput(path), path);
+  const tensors = await openSafetensors(join(folder, TENSORS_NAME));
+  try {
+    return { config, modules: pairMatrices(tensors, config.rank), tensors };
+  } catch (error) {
+    tensors.close();
+    throw error;
+  }
+}
+
+/** Writes an adapter folder that PEFT can load; `tensors` are named by `loraTensorName`. The folder is made if need be. */
+export async function writeAdapter(
+  folder: string,
+  config: AdapterConfig,
+  tensors: readonly TensorToWrite[],
+): Promise<void> {
+  await Deno.mkdir(folder, { recursive: true });
+  await writeSafetensors(join(folder, TENSORS_NAME), tensors, { format: "pt" });
+  // Last, so that a folder with a configuration has its weights too.
+  await writeTextAtomically(
+    join(folder, CONFIG_NAME),
+    JSON.stringify(encodeAdapterConfig(config), null, 2) + "\n",
+  );
+}
+
+function encodeAdapterConfig(config: AdapterConfig): Record<string, unknown> {
+  return {
+    peft_type: "LORA",
+    task_type: config.taskType,
+    base_model_name_or_path: config.baseModel,
+    revision: config.revision,
+    inference_mode: true,
+    r: config.rank,
+    lora_alpha: config.alpha,
+    lora_dropout: config.dropout,
+    target_modules: config.targetModules,
+    bias: "none",
+    fan_in_fan_out: config.fanInFanOut,
+    init_lora_weights: config.initLoraWeights,
+    use_rslora: config.useRslora,
+    use_dora: false,
+    modules_to_save: null,
+    rank_pattern: {},
+    alpha_pattern: {},
+    layers_to_transform: null,
+  };
+}
+
+/**
+ * Keys that, unless they are absent, null, false or empty, make an adapter compute something other than W + s·B·A on the
+ * modules that have tensors.
+ */
+const UNSUPPORTED_KEYS = [
+  "use_dora",
+  "use_qalora",
+  "use_bdlora",
+  "kasa_config",
+  "monteclora_config",
+  "lora_bias",
+  "modules_to_save",
+  "rank_pattern",
+  "alpha_pattern",
+  "layer_replication",
+  "trainable_token_indices",
+  "target_parameters",
+  "alora_invocation_tokens",
+  "arrow_config",
+] as const;
+
+/** Initialisations that leave the base weights alone. PEFT's others (PiSSA, OLoRA, ...) change them when it loads. */
+const INITIALISATIONS: readonly unknown[] = [true, false, "gaussian", "orthogonal", "eva"];
+
+/**
+ * Reads the object of an `adapter_config.json`. Keys that are not known are ignored.
+ *
+ * @param path The file that errors name.
+ * @throws InputError when a value has the wrong type, or stands for something other than plain LoRA or rsLoRA.
+ */
+export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path: string): AdapterConfig {
+  const refuse = (key: string, expected: string) =>
+    new InputError(`Cannot read ${path}: ${key} is ${describeJson(json[key])}, expected ${expected}`);
+  if (json.peft_type !== "LORA") throw refuse("peft_type", '"LORA"');
+  for (const key of UNSUPPORTED_KEYS) {
+    if (!isEmpty(json[key])) throw refuse(key, "it to be off: this kind of adapter is not supported");
+  }
+  const field = <T>(key: string, fallback: T, isValid: (value: unknown) => boolean, expected: string): T => {
+    const value = json[key] ?? fallback;
+    if (!isValid(value)) throw refuse(key, expected);
+    return value as T;
+  };
+  const isBoolean = (value: unknown) => typeof value === "boolean";
+  const isTextOrNull = (value: unknown) => value === null || typeof value === "string";
+  field("bias", "none", (value) => value === "none", '"none": trained biases are not supported');
+  return {
+    // Absent keys have PEFT's defaults.
+    rank: field(
+      "r",
+      8,
+      (value) => Number.isSafeInteger(value) && (value as number) > 0,
+      "a whole number above 0",
+    ),
+    alpha: field("lora_alpha", 8, (value) => Number.isFinite(value), "a number"),
+    dropout: field("lora_dropout", 0, (value) => isFraction(value), "a number from 0 to below 1"),
+    targetModules: field<string[] | string>(
+      "target_modules",
+      [],
+      isNames,
+      "a list of names or a regular expression",
+    ),
+    fanInFanOut: field("fan_in_fan_out", false, isBoolean, "true or false"),
+    useRslora: field("use_rslora", false, isBoolean, "true or false"),
+    initLoraWeights: field<boolean | string>(
+      "init_lora_weights",
+      true,
+      (value) => INITIALISATIONS.includes(value),
+      `one of ${INITIALISATIONS.map(describeJson).join(", ")}: others change the base weights`,
+    ),
+    baseModel: field<string | null>("base_model_name_or_path", null, isTextOrNull, "a text or null"),
+    revision: field<string | null>("revision", null, isTextOrNull, "a text or null"),
+    taskType: field<string | null>("task_type", null, isTextOrNull, "a text or null"),
+  };
+}
+
+function isEmpty(value: unknown): boolean {
+  if (Array.isArray(value)) return value.length === 0;
+  if (isJsonObject(value)) return Object.keys(value).length === 0;
+  return value === undefined || value === null || value === false;
+}
+
+function isFraction(value: unknown): boolean {
+  return typeof value === "number" && value >= 0 && value < 1;
+}
+
+function isNames(value: unknown): boolean {
+  return typeof value === "string" ||
+    (Array.isArray(value) && value.every((name) => typeof name === "string"));
+}
+
+/** Finds the two matrices of every module, and refuses any other tensor: it would be left out of the model silently. */
+function pairMatrices(tensors: TensorSource, rank: number): Map<string, LoraPair> {
+  const refuse = (problem: string) => new InputError(`Cannot read ${tensors.path}: ${problem}`);
+  const paths = new Set<string>();
+  for (const name of tensors.names()) {
+    const modulePath = /^base_model\.model\.(.+)\.lora_[AB]\.weight$/.exec(name)?.[1];
+    if (modulePath === undefined) throw refuse(`tensor "${name}" is neither a lora_A nor a lora_B weight`);
+    paths.add(modulePath);
+  }
+  if (paths.size === 0) throw refuse("it has no tensors");
+  const modules = new Map<string, LoraPair>();
+  for (const modulePath of paths) {
+    const [a, b] = (["A", "B"] as const).map((matrix) => tensors.info(loraTensorName(modulePath, matrix)));
+    if (a.shape.length !== 2 || a.shape[0] !== rank) {
+      throw refuse(`tensor "${a.name}" has shape [${a.shape}], expected [${rank}, in]`);
+    }
+    if (b.shape.length !== 2 || b.shape[1] !== rank) {
+      throw refuse(`tensor "${b.name}" has shape [${b.shape}], expected [out, ${rank}]`);
+    }
+    modules.set(modulePath, { a, b });
+  }
+  return modules;
+}
