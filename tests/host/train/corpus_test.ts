@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { byteTokenizer } from "../../../engine/formats/tokenizer.ts";
+import { CORPUS_NAMES, loadData, type TextData, tokenize } from "../../../engine/train/corpus.ts";
+import { assertInputError, TemporaryFolder } from "../formats/temporary_folder.ts";
+
+Deno.test("the named corpora are these texts: their hashes must never change", async () => {
+  assert.deepEqual(CORPUS_NAMES, ["moby-dick", "sotu"]);
+  const [moby, sotu] = await Promise.all(CORPUS_NAMES.map(loadData)) as TextData[];
+  assert.deepEqual([moby.name, moby.sha256], [
+    "moby-dick",
+    "0af9935b7dafb3ff9372c56280169829e57de675829b6697f902d9331a136114",
+  ]);
+  assert.deepEqual([sotu.name, sotu.sha256], [
+    "sotu",
+    "8e921654c8b7ca3aac1c511fc3b14e09920d3383c2a1f99256c0c0e68dabe01d",
+  ]);
+  assert.ok(moby.text.includes("\n\nCall me Ishmael. Some years ago—never mind how long precisely"));
+});
+
+Deno.test("a text file is taken as it is, a byte order mark and all line ends included", async () => {
+  using folder = new TemporaryFolder();
+  const data = await loadData(folder.file("a.txt", "\ufeffone\r\ntwo\n")) as TextData;
+  assert.deepEqual([data.kind, data.name, data.text], ["text", "a.txt", "\ufeffone\r\ntwo\n"]);
+  assert.equal(
+    (await loadData(folder.file("b", "abc"))).sha256,
+    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+  );
+  assert.deepEqual([...tokenize(await loadData(folder.file("b")), byteTokenizer())], [97, 98, 99]);
+});
+
+Deno.test("a token file is loaded as tokens, with the hash of the file", async () => {
+  using folder = new TemporaryFolder();
+  const data = await loadData(folder.file("a.u16", Uint8Array.of(0x61, 0x62, 0x63, 0)));
+  assert.deepEqual([data.kind, data.name], ["tokens", "a.u16"]);
+  assert.deepEqual([...tokenize(data, byteTokenizer())], [0x6261, 0x63]);
+  assert.equal(data.sha256, "dc1114cd074914bd872cc1f9a23ec910ea2203bc79779ab2e17da25782a624fc");
+});
+
+Deno.test("bytes that are not UTF-8 are refused with their position", async () => {
+  using folder = new TemporaryFolder();
+  const refused = (bytes: number[], ...parts: string[]) =>
+    assertInputError(() => loadData(folder.file("a.txt", Uint8Array.from(bytes))), "a.txt", ...parts);
+  await refused([0xff], "byte 0 (0xff)");
+  await refused([97, 0xc3, 0xa9, 0x80], "byte 3 (0x80)");
+  await refused([0xef, 0xbf, 0xbd, 0xf0, 0x9f, 0x90, 0x8b, 0xc3], "byte 7 (0xc3)"); // a genuine U+FFFD and a whale first
+  await refused([97, 0xed, 0xa0, 0x80], "byte 1 (0xed)"); // half a surrogate pair
+  await refused([0xef, 0xbb, 0xbf, 0xc0, 0xaf], "byte 3 (0xc0)"); // an overlong form after a byte order mark
+});
+
+Deno.test("data that does not exist or is empty is refused with the names there are", async () => {
+  using folder = new TemporaryFolder();
+  await assertInputError(() => loadData("moby-duck"), "moby-duck", "moby-dick, sotu");
+  await assertInputError(() => loadData("toString"), "toString", "moby-dick, sotu");
+  await assertInputError(() => loadData(folder.file("a.txt", "")), "a.txt", "empty");
+  await assertInputError(() => loadData(folder.file("a.u32", "")), "a.u32", "no tokens");
+  await assertInputError(() => loadData(folder.path), folder.path);
+});
