@@ -11,7 +11,13 @@ import {
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { attendGradReference, attendReference } from "./attention_reference.ts";
-import { type AttentionAttrs, checkAttentionInputs, PADDING_SEGMENT, qkvWidth } from "./attention_shapes.ts";
+import {
+  type AttentionAttrs,
+  attentionDropoutWgsl,
+  checkAttentionInputs,
+  PADDING_SEGMENT,
+  qkvWidth,
+} from "./attention_shapes.ts";
 import dropoutSource from "./attention_dropout.wgsl" with { type: "text" };
 import softmaxSource from "./attention_softmax.wgsl" with { type: "text" };
 import softmaxGradSource from "./attention_softmax_grad.wgsl" with { type: "text" };
@@ -197,10 +203,15 @@ function headOfGroup(operand: MatmulOperand, group: number): MatmulOperand {
   return { ...operand, offset: (operand.offset ?? 0) + group * inGroup, strides: [sequence, head] };
 }
 
-/** WGSL of `keepScale(row, columns)`: what dropout multiplies probabilities with. */
-function keepScaleWgsl(_width: 1 | 4, { dropout }: AttentionAttrs): string {
-  if (dropout) throw new RangeError("Attention dropout is not written yet");
-  return "fn keepScale(row: u32, columns: index_t) -> vec_t { return vec_t(1.0); }";
+/** WGSL of `keepScale(row, i)`: what dropout multiplies vector `i` of a row of probabilities with. */
+function keepScaleWgsl(width: 1 | 4, attrs: AttentionAttrs): string {
+  if (!attrs.dropout) return "fn keepScale(row: u32, i: u32) -> vec_t { return vec_t(1.0); }";
+  const [group, component] = width === 4 ? ["i", ""] : ["i / 4u", "[i % 4u]"];
+  return `${attentionDropoutWgsl(attrs)}
+fn keepScale(row: u32, i: u32) -> vec_t {
+  let scales = dropoutScale(random_words(params.stream, row * ((params.sequence + 3u) / 4u) + ${group}));
+  return scales${component};
+}`;
 }
 
 /** WGSL of `visible(sequenceStart, query, columns)`: which keys a query sees. */
@@ -248,7 +259,7 @@ function rowCommands(
     visibleWgsl(width, { ...attrs, segments: segments !== undefined }),
     keepScaleWgsl(width, attrs),
     matrices.dropped
-      ? "fn storeDropped(row: u32, i: u32, at: u32, p: vec_t) { dropped[at] = act_t(p * keepScale(row, index(i))); }"
+      ? "fn storeDropped(row: u32, i: u32, at: u32, p: vec_t) { dropped[at] = act_t(p * keepScale(row, i)); }"
       : "fn storeDropped(row: u32, i: u32, at: u32, p: vec_t) {}",
     kernel.source,
   ].join("\n");
@@ -267,6 +278,7 @@ function rowCommands(
         ...(withSequenceRows ? [heads * sequence] : []),
         windows[0].firstElement / width,
         (windows[1]?.firstElement ?? 0) / width,
+        attrs.dropout?.stream ?? 0,
       ].map(u32),
       workgroups: rowGrid(count, form, target),
     };

@@ -7,7 +7,7 @@
 // Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (row_kernel.ts).
 // Limits    none beyond those of the row form.
 // Source    Srivastava et al. 2014; the mask comes from the counter, never from memory (random.ts).
-struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstDropped: u32 }
+struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstDropped: u32, stream: u32 }
 
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -22,6 +22,6 @@ fn attention_dropout(
   let vectors = params.sequence / WIDTH;
   for (var i = invocation % LANES; i < vectors; i += LANES) {
     let p = vec_t(probabilities[params.first + local * vectors + i]);
-    dropped[params.firstDropped + local * vectors + i] = act_t(p * keepScale(params.firstRow + local, index(i)));
+    dropped[params.firstDropped + local * vectors + i] = act_t(p * keepScale(params.firstRow + local, i));
   }
 }

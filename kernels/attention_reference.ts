@@ -1,3 +1,5 @@
+import { dropoutKeep } from "./random.ts";
+import { NEUTRAL_STEP } from "./step_block.ts";
 import { type AttentionAttrs, PADDING_SEGMENT, qkvWidth } from "./attention_shapes.ts";
 
 /** Where element `d` of a head of token `row` lies in `qkv`. */
@@ -14,10 +16,13 @@ function columnsOf(attrs: AttentionAttrs) {
   };
 }
 
-/** What dropout multiplies one probability with; `row` counts (b·H + h)·T + query. */
-function keepScale(_row: number, _key: number, { dropout }: AttentionAttrs): number {
-  if (dropout) throw new RangeError("Attention dropout is not written yet");
-  return 1;
+/** What dropout multiplies one probability with; `row` counts (b·H + h)·T + query. As at the first micro-step. */
+function keepScale(row: number, key: number, { sequence, dropout }: AttentionAttrs): number {
+  if (!dropout) return 1;
+  const element = row * Math.ceil(sequence / 4) * 4 + key;
+  return dropoutKeep(NEUTRAL_STEP, dropout.stream, element, dropout.probability)
+    ? 1 / (1 - dropout.probability)
+    : 0;
 }
 
 /** Every (sequence, head, query), with the token of the query. */

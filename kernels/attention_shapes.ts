@@ -1,5 +1,6 @@
 import { ShapeError } from "../engine/graph/op.ts";
 import { type TensorType, typeText } from "../engine/graph/types.ts";
+import { dropoutThreshold, RANDOM_WGSL } from "./random.ts";
 
 /**
  * What `attention` and `flash_attention` share. N = batch · sequence rows; the columns of `qkv` are
@@ -63,4 +64,19 @@ export function checkAttentionInputs(
   if (segments && (segments.dtype !== "u32" || segments.shape.length !== 1 || segments.shape[0] !== rows)) {
     throw new ShapeError(`Cannot apply ${name} to segments ${typeText(segments)}: expected u32[${rows}]`);
   }
+}
+
+/**
+ * WGSL that dropout of probabilities needs, none without it: `random_words` and `dropoutScale(words)`, what a vector of
+ * probabilities is multiplied with. The random numbers of row `(b·H + h)·T + query` and keys `4·i … 4·i + 3` are those of
+ * group `row · ceil(T / 4) + i`, in every form of attention, so that they all drop the same elements.
+ */
+export function attentionDropoutWgsl({ dropout }: AttentionAttrs): string {
+  if (!dropout) return "";
+  return `${RANDOM_WGSL}
+fn dropoutScale(words: vec4<u32>) -> vec4<f32> {
+  return select(vec4<f32>(0.0), vec4<f32>(${1 / (1 - dropout.probability)}), words >= vec4<u32>(${
+    dropoutThreshold(dropout.probability)
+  }u));
+}`;
 }

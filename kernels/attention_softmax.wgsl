@@ -9,7 +9,7 @@
 // Limits    a row without any visible key becomes zeros.   Only visible scores are read: behind the diagonal of a causal
 //           row the product may have left anything.
 // Source    online maximum and sum: Milakov & Gimelshein 2018, arXiv:1805.02867. Checked against the f64 reference.
-struct Params { rows: u32, firstRow: u32, sequence: u32, rowsPerSequence: u32, first: u32, firstDropped: u32 }
+struct Params { rows: u32, firstRow: u32, sequence: u32, rowsPerSequence: u32, first: u32, firstDropped: u32, stream: u32 }
 
 @group(1) @binding(0) var<uniform> params: Params;
 

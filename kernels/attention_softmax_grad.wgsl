@@ -7,7 +7,7 @@
 // Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (row_kernel.ts).
 // Limits    behind the diagonal of a causal row nothing is read and zeros are written. Masked keys have p = 0, hence ds = 0.
 // Source    derivative of softmax. Checked against the f64 reference.
-struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstGradient: u32 }
+struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstGradient: u32, stream: u32 }
 
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -29,13 +29,13 @@ fn attention_softmax_grad(
   var partial = vec_t(0.0);
   for (var i = lane; i < reach; i += LANES) {
     // Behind the diagonal, inside its last vector, p is a stored zero; the product there is finite or already lost.
-    partial += vec_t(probabilities[start + i]) * vec_t(gradient[startGradient + i]) * keepScale(row, index(i));
+    partial += vec_t(probabilities[start + i]) * vec_t(gradient[startGradient + i]) * keepScale(row, i);
   }
   let dot = rowSum(sumOf(partial), lane);
   for (var i = lane; i < vectors; i += LANES) {
     var ds = vec_t(0.0);
     if (i < reach) {
-      let g = vec_t(gradient[startGradient + i]) * keepScale(row, index(i));
+      let g = vec_t(gradient[startGradient + i]) * keepScale(row, i);
       ds = vec_t(probabilities[start + i]) * (g - vec_t(dot));
     }
     gradient[startGradient + i] = act_t(ds);

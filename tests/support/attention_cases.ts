@@ -48,10 +48,8 @@ export const ATTENTION_CASES: readonly (Partial<AttentionAttrs> & { sequence: nu
 ];
 
 /** `"13 tokens, 3/3 heads of 5, causal"` */
-export function attentionCaseName(
-  { sequence, heads, kvHeads, headSize, causal, segments }: AttentionAttrs,
-): string {
-  return `${sequence} tokens, ${heads}/${kvHeads} heads of ${headSize}${causal ? ", causal" : ""}${
-    segments ? ", packed" : ""
-  }`;
+export function attentionCaseName(attrs: AttentionAttrs): string {
+  const { sequence, heads, kvHeads, headSize, causal, segments, dropout } = attrs;
+  const extras = [causal && "causal", segments && "packed", dropout && "dropout"].filter((extra) => extra);
+  return [`${sequence} tokens`, `${heads}/${kvHeads} heads of ${headSize}`, ...extras].join(", ");
 }

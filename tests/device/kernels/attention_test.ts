@@ -11,6 +11,7 @@ import {
   packedSegments,
   qkvInput,
 } from "../../support/attention_cases.ts";
+import type { StepBlock } from "../../../kernels/step_block.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTest } from "../../support/with_device.ts";
@@ -25,6 +26,8 @@ const FORMS: Variant[] = [
   { name: "one row per workgroup", target: { software: false, subgroupSize: 0 } },
   { name: "one row per invocation", target: { software: true, subgroupSize: 0 } },
 ];
+
+const DROPOUT = { probability: 0.3, stream: 5 };
 
 async function checkForward(attrs: AttentionAttrs, dtype: Dtype, target: Partial<Target>) {
   const inputs = [qkvInput(attrs, dtype), ...(attrs.segments ? [packedSegments(attrs)] : [])];
@@ -62,7 +65,8 @@ for (const dtype of ["f32", "f16"] as const) {
     Deno.test(`attention matches its reference in ${dtype}: ${name}`, deviceTest, async () => {
       for (const partial of ATTENTION_CASES) {
         for (const segments of [false, true]) {
-          const attrs = attentionAttrs({ ...partial, segments });
+          // Packing and dropout together: two kinds of zeros that must not be taken for each other.
+          const attrs = attentionAttrs({ ...partial, segments, dropout: segments ? DROPOUT : null });
           await checkForward(attrs, dtype, target);
           await checkGradient(attrs, dtype, target);
         }
@@ -77,6 +81,37 @@ Deno.test("attention of a query that sees no key is zero", deviceTest, async () 
   const lastRow = o.slice(15 * 16, 16 * 16); // 2 heads of 8; the last eighth of the sequence is padding
   assert.deepEqual(lastRow, new Float64Array(16));
 });
+
+Deno.test(
+  "attention drops other probabilities in every step, micro-step and stream, and about as many as asked",
+  deviceTest,
+  async () => {
+    const attrs = attentionAttrs({ sequence: 64, causal: false, dropout: DROPOUT });
+    const dropped = async (step: Partial<StepBlock>, stream: number) => {
+      const [, , kept] = await checkKernel(attention, [qkvInput(attrs)], {
+        ...attrs,
+        dropout: { ...DROPOUT, stream },
+      }, {
+        step,
+        skipOutputs: [0, 1, 2],
+      });
+      return kept.map((p) => p === 0 ? 1 : 0);
+    };
+    const draws = [
+      await dropped({}, 5),
+      await dropped({ seed: 1 }, 5),
+      await dropped({ stepIndex: 1 }, 5),
+      await dropped({ microStepIndex: 1 }, 5),
+      await dropped({}, 6),
+    ];
+    draws.forEach((draw, i) => {
+      // 2·2·64·64 draws: four standard deviations are 0.014.
+      const share = draw.reduce((a, b) => a + b) / draw.length;
+      assert.ok(Math.abs(share - 0.3) < 0.015, `draw ${i} drops ${share}`);
+      for (const other of draws.slice(i + 1)) assert.notDeepEqual(draw, other);
+    });
+  },
+);
 
 Deno.test("attention splits values that pass the binding limit", deviceTest, async () => {
   const attrs = attentionAttrs({ sequence: 40, heads: 3, headSize: 4 });

@@ -12,6 +12,7 @@ const CASES = [
   attentionAttrs({ sequence: 5, heads: 2, headSize: 3 }),
   attentionAttrs({ sequence: 4, heads: 4, kvHeads: 2, headSize: 3, causal: false }),
   attentionAttrs({ sequence: 8, heads: 2, kvHeads: 1, headSize: 2, segments: true }),
+  attentionAttrs({ sequence: 6, heads: 2, headSize: 3, dropout: { probability: 0.4, stream: 1 } }),
 ];
 for (const attrs of CASES) {
   Deno.test(`the VJP of attention matches central differences: ${attentionCaseName(attrs)}`, () => {
