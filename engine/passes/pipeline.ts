@@ -1,5 +1,6 @@
 import { GraphBuilder, PersistentValues } from "../graph/builder.ts";
 import type { Graph, Value } from "../graph/types.ts";
+import { printGraph } from "../graph/print.ts";
 import { verifyGraph } from "../graph/verify.ts";
 import type { Model } from "../model/config.ts";
 import { type BatchInputs, LayerContext } from "../model/layers.ts";
@@ -52,40 +53,53 @@ function passesFor(settings: StepSettings): Pass[] {
 
 /** Builds every graph of a training step. Needs no GPU and allocates nothing. */
 export function buildStep(settings: StepSettings): StepGraphs {
-  const persistents = new PersistentValues();
-  const inputs = declareInputs(persistents, settings.microBatchSize * settings.sequenceLength);
-  const parameters = settings.model.parameters.map((spec): Parameter => {
-    const value = persistents.declare(spec.name, { shape: spec.shape, dtype: "f32" }, "weights");
-    return { spec, value, master: value, trainable: true };
-  });
-  const draft = forwardDraft(settings, { persistents, inputs, parameters }, settings.dropout);
+  const shared = declareShared(settings);
+  const draft = forwardDraft(settings, shared, settings.dropout);
   runPasses(draft, passesFor(settings), settings.trace);
   const graphs = draftGraphs(draft);
-  const evaluate = settings.evaluate
-    ? graphs.push(evaluationGraph(settings, { persistents, inputs, parameters })) - 1
-    : null;
+  const evaluate = settings.evaluate ? graphs.push(evaluationGraph(settings, shared)) - 1 : null;
   return {
     graphs,
     programs: { micro: 0, update: draft.update ? 1 : null, evaluate },
-    persistents: persistents.all(),
-    parameters,
-    inputs,
+    persistents: shared.persistents.all(),
+    parameters: shared.parameters,
+    inputs: shared.inputs,
     clip: draft.clip!,
   };
 }
 
+/** The forward graph alone, with the persistent values it needs. */
+export function buildEvaluation(
+  settings: ForwardSettings,
+): { graph: Graph; persistents: Value[]; parameters: Parameter[]; inputs: BatchInputs } {
+  const shared = declareShared(settings);
+  const graph = evaluationGraph(settings, shared);
+  return { graph, ...shared, persistents: shared.persistents.all() };
+}
+
+type ForwardSettings = Pick<StepSettings, "model" | "microBatchSize" | "sequenceLength" | "trace">;
 type Shared = Pick<StepDraft, "persistents" | "inputs" | "parameters">;
 
-/** The forward graph alone, without dropout: what evaluation replays. */
-export function evaluationGraph(settings: StepSettings, shared: Shared): Graph {
+function declareShared({ model, microBatchSize, sequenceLength }: ForwardSettings): Shared {
+  const persistents = new PersistentValues();
+  const inputs = declareInputs(persistents, microBatchSize * sequenceLength);
+  const parameters = model.parameters.map((spec): Parameter => {
+    const value = persistents.declare(spec.name, { shape: spec.shape, dtype: "f32" }, "weights");
+    return { spec, value, master: value, trainable: true };
+  });
+  return { persistents, inputs, parameters };
+}
+
+/** What evaluation replays: the forward graph without dropout. */
+function evaluationGraph(settings: ForwardSettings, shared: Shared): Graph {
   const draft = forwardDraft(settings, shared, 0);
   const graph = draft.builder.finish("evaluate", []);
   verifyGraph(graph, "evaluation");
-  settings.trace?.("evaluation", "");
+  settings.trace?.("evaluation", printGraph(graph));
   return graph;
 }
 
-function forwardDraft(settings: StepSettings, shared: Shared, dropout: number): StepDraft {
+function forwardDraft(settings: ForwardSettings, shared: Shared, dropout: number): StepDraft {
   const builder = new GraphBuilder(shared.persistents);
   builder.scope("start", () => builder.call(resetAtStepStart, [shared.inputs.loss], {}));
   const context = new LayerContext(builder, {

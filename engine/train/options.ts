@@ -1,4 +1,5 @@
 import type { BytesByRole } from "../graph/types.ts";
+import type { AdapterDescription } from "../runtime/device.ts";
 
 /** Everything a training run depends on. `results/record.ts` stores the same fields; the runner maps one to the other. */
 export interface TrainOptions {
@@ -65,6 +66,8 @@ export interface TrainResult {
 export interface TrainListener {
   onStep?(report: StepReport): void;
   onHeldOut?(point: { step: number; tokens: number; loss: number }): void;
+  /** Called once the device is open and still empty; awaited. */
+  onDevice?(adapter: AdapterDescription): void | Promise<void>;
   /** One line on what is going on now, for progress displays: "compiling 42 pipelines". */
   onPhase?(text: string): void;
   /** Asked between steps; true ends the run early and cleanly. */

@@ -60,7 +60,9 @@ export async function prepareModel(
 }
 
 /** Loads, tokenises and splits the data and fits the model to it. @throws {InputError} */
-export async function prepare(options: TrainOptions): Promise<Prepared> {
+export async function prepare(
+  options: Pick<TrainOptions, "model" | "data" | "tokenizer" | "sequenceLength" | "heldOutFraction">,
+): Promise<Prepared> {
   const { config, folder } = await resolveModel(options.model);
   const data = await loadData(options.data);
   const tokenizer = data.kind === "tokens" ? null : await openTokenizer(options.tokenizer, folder, data.text);

@@ -1,0 +1,101 @@
+import { openWeights } from "../formats/safetensors.ts";
+import type { Parameter } from "../passes/step.ts";
+import { buildEvaluation } from "../passes/pipeline.ts";
+import { planGraphs } from "../plan/plan.ts";
+import { openGpu } from "../runtime/device.ts";
+import { Session } from "../runtime/session.ts";
+import { InputError } from "../input_error.ts";
+import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
+import { DataFeed } from "./data_feed.ts";
+import { prepare } from "./prepare.ts";
+import { heldOutBatches } from "./tokens.ts";
+import { initializeWeights, loadWeights } from "./weights.ts";
+
+/** What to evaluate on what. */
+export interface EvaluateOptions {
+  model: string;
+  data: string;
+  tokenizer: string;
+  sequenceLength: number;
+  microBatchSize: number;
+  /** Windows to evaluate; 0 is all. */
+  heldOutWindows: number;
+  /** Start of a model folder without weights, and of presets. */
+  seed: number;
+}
+
+export interface Evaluation {
+  /** Mean over targets, in nats. */
+  loss: number;
+  tokens: number;
+  /** Bytes the ledger booked at the peak. */
+  bookedPeakBytes: number;
+}
+
+/** Mean loss of a model over a whole text, window by window. @throws {InputError} */
+export async function evaluate(
+  options: EvaluateOptions,
+  onProgress?: (windows: number, of: number) => void,
+): Promise<Evaluation> {
+  const { sequenceLength, microBatchSize } = options;
+  const prepared = await prepare({ ...options, heldOutFraction: 0 });
+  const source = prepared.folder === null ? null : await openWeights(prepared.folder);
+  if (prepared.folder !== null && source === null) {
+    throw new InputError(
+      `Cannot evaluate ${options.model}: the folder has no weights, expected model.safetensors`,
+    );
+  }
+  const gpu = await openGpu();
+  const { graph, persistents, parameters, inputs } = buildEvaluation({
+    model: prepared.model,
+    microBatchSize,
+    sequenceLength,
+  });
+  const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target));
+  try {
+    await fillWeights(session, parameters, source, options.seed);
+    const { vocabularySize } = prepared.model.config;
+    const feed = new DataFeed(session, inputs, {
+      batch: microBatchSize,
+      sequence: sequenceLength,
+      vocabularySize,
+    });
+    const tokens = prepared.split.training;
+    const windows = Math.min(
+      Math.floor((tokens.length - 1) / sequenceLength),
+      options.heldOutWindows || Infinity,
+    );
+    let targets = 0;
+    let lossSum = 0;
+    for (const batch of heldOutBatches(tokens, { sequenceLength, microBatchSize, maxSequences: windows })) {
+      feed.tokens.set(batch.inputs);
+      feed.targets.set(batch.targets);
+      feed.upload();
+      session.writeStep(NEUTRAL_STEP);
+      const loss = session.place(inputs.loss);
+      const staging = session.buffers[session.plan.readbackBuffers[0]];
+      session.submit(session.encode([0], (encoder) => {
+        encoder.copyBufferToBuffer(session.buffers[loss.buffer], loss.byteOffset, staging, 0, 4);
+      }));
+      // Summed in f64 over batches: a whole corpus has more terms than f32 sums well.
+      lossSum += new Float32Array(await session.readback.read(4))[0];
+      targets += batch.unmaskedTargets;
+      onProgress?.(targets / sequenceLength, windows);
+    }
+    return { loss: lossSum / targets, tokens: targets, bookedPeakBytes: session.ledger.peakBytes };
+  } finally {
+    source?.close();
+    session.close();
+    gpu.device.destroy();
+  }
+}
+
+async function fillWeights(
+  session: Session,
+  parameters: readonly Parameter[],
+  source: Awaited<ReturnType<typeof openWeights>>,
+  seed: number,
+): Promise<void> {
+  if (source) await loadWeights(session, parameters, source);
+  else initializeWeights(session, parameters, seed);
+}

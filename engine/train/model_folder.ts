@@ -1,0 +1,132 @@
+import { inputExists, readJsonInput } from "../formats/input_file.ts";
+import { writeTextAtomically } from "../formats/output_file.ts";
+import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
+import { saveTokenizer } from "../formats/tokenizer.ts";
+import { InputError } from "../input_error.ts";
+import { modelConfigJson } from "../model/config.ts";
+import type { Value } from "../graph/types.ts";
+import type { TrainOptions } from "./options.ts";
+import type { Prepared } from "./prepare.ts";
+import type { Trainer } from "./trainer.ts";
+import { tensorOf } from "./weights.ts";
+
+/** Where a saved run stopped, with what must be the same for it to be continued. */
+interface TrainingState {
+  version: 1;
+  step: number;
+  updates: number;
+  tokens: number;
+  sequenceIndex: number;
+  fingerprint: Record<string, unknown>;
+}
+
+const STATE_JSON = "training_state.json";
+const STATE_TENSORS = "training_state.safetensors";
+
+/** @throws {InputError} when the folder cannot be made or written to; asked before training, not after it. */
+export async function requireWritableFolder(folder: string, flag: string): Promise<void> {
+  try {
+    await Deno.mkdir(folder, { recursive: true });
+    const probe = await Deno.makeTempFile({ dir: folder, prefix: ".writable-" });
+    await Deno.remove(probe);
+  } catch (error) {
+    throw new InputError(`Cannot write to ${folder} (${flag}): ${(error as Error).message}`);
+  }
+}
+
+/**
+ * Writes a trained model as transformers reads it (`config.json`, `model.safetensors`, tokenizer files), and beside it the
+ * optimizer's state, from which a later run continues. Every file appears whole or not at all.
+ */
+export async function saveModelFolder(
+  folder: string,
+  trainer: Trainer,
+  prepared: Prepared,
+  options: TrainOptions,
+): Promise<void> {
+  const { session, graphs } = trainer;
+  const weights = graphs.parameters.map(({ spec, master }) => tensorOf(session, spec.name, master));
+  await writeSafetensors(`${folder}/model.safetensors`, weights, { format: "pt" });
+  const config = modelConfigJson(prepared.model.config);
+  await writeTextAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
+  if (prepared.tokenizer) await saveTokenizer(folder, prepared.tokenizer);
+  const states = optimizerStates(trainer).map((value) => tensorOf(session, value.name, value));
+  await writeSafetensors(`${folder}/${STATE_TENSORS}`, states, {});
+  const state: TrainingState = {
+    version: 1,
+    step: trainer.step,
+    updates: trainer.updates,
+    tokens: trainer.tokens,
+    sequenceIndex: trainer.batches.state().sequenceIndex,
+    fingerprint: fingerprint(prepared, options),
+  };
+  await writeTextAtomically(`${folder}/${STATE_JSON}`, `${JSON.stringify(state, null, 2)}\n`);
+}
+
+/**
+ * Continues a saved run where it stopped, if the folder holds the state of a run with the same data, order, batch and
+ * optimizer; otherwise the weights alone are the start of a new one.
+ *
+ * @returns Whether it continues.
+ */
+export async function continueFrom(
+  folder: string,
+  trainer: Trainer,
+  prepared: Prepared,
+  options: TrainOptions,
+): Promise<boolean> {
+  const path = `${folder}/${STATE_JSON}`;
+  if (!await inputExists(path)) return false;
+  const state = await readJsonInput(path) as unknown as TrainingState;
+  if (state.version !== 1) {
+    throw new InputError(`${path}: version is ${JSON.stringify(state.version)}, expected 1`);
+  }
+  if (JSON.stringify(state.fingerprint) !== JSON.stringify(fingerprint(prepared, options))) return false;
+  for (const field of ["step", "updates", "tokens", "sequenceIndex"] as const) {
+    if (!Number.isSafeInteger(state[field]) || state[field] < 0) {
+      throw new InputError(
+        `${path}: ${field} is ${JSON.stringify(state[field])}, expected a whole number from 0`,
+      );
+    }
+  }
+  using source = await openSafetensors(`${folder}/${STATE_TENSORS}`);
+  for (const value of optimizerStates(trainer)) {
+    const info = source.info(value.name);
+    if (info.shape.join() !== value.shape.join()) {
+      throw new InputError(
+        `${info.path}: tensor ${value.name} has the shape [${info.shape}], expected [${value.shape}]`,
+      );
+    }
+    for await (const { firstElement, values } of source.chunks(value.name)) {
+      trainer.session.write(value, values, 4 * firstElement);
+    }
+  }
+  trainer.seek(state);
+  return true;
+}
+
+function optimizerStates(trainer: Trainer): Value[] {
+  return trainer.graphs.persistents.filter(({ role, dtype }) => role === "optimizer" && dtype === "f32");
+}
+
+function fingerprint({ dataHash }: Prepared, options: TrainOptions): Record<string, unknown> {
+  const {
+    heldOutFraction,
+    sequenceLength,
+    microBatchSize,
+    gradientAccumulationSteps,
+    shuffle,
+    seed,
+    optimizer,
+  } = options;
+  const batch = microBatchSize * gradientAccumulationSteps;
+  return {
+    dataHash,
+    heldOutFraction,
+    sequenceLength,
+    batch,
+    shuffle,
+    seed: shuffle ? seed : null,
+    optimizer,
+  };
+}

@@ -1,0 +1,206 @@
+import { openWeights } from "../formats/safetensors.ts";
+import { OPTIMIZERS } from "../passes/optimizer.ts";
+import { DEFAULT_TARGET, type Gpu, openGpu } from "../runtime/device.ts";
+import { InputError } from "../input_error.ts";
+import type { BytesByRole } from "../graph/types.ts";
+import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./options.ts";
+import { parameterCount } from "../model/parameters.ts";
+import { prepare, type Prepared, prepareModel } from "./prepare.ts";
+import { planStep, stepSettings, Trainer } from "./trainer.ts";
+import { continueFrom, requireWritableFolder, saveModelFolder } from "./model_folder.ts";
+import { initializeWeights, loadWeights } from "./weights.ts";
+
+/** What a run may do besides training. */
+export interface TrainExtras {
+  /** Folder to write the trained model to. */
+  save?: string;
+  /** Continue the run that the model's folder was saved from, where it fits. */
+  continueSaved?: boolean;
+  /** Time every kernel over one step after the last. */
+  profile?: boolean;
+}
+
+/** The loss is no longer a number: training has diverged. */
+export class DivergedError extends Error {
+  override name = "DivergedError";
+}
+
+/** Optimizers that train today. */
+export const IMPLEMENTED_OPTIMIZERS: readonly string[] = Object.keys(OPTIMIZERS);
+/** Memory methods that train today. */
+export const IMPLEMENTED_METHODS: readonly string[] = [];
+
+/**
+ * Trains a model.
+ *
+ * @throws {InputError} when model, data or settings do not fit; before the device is opened.
+ * @throws {OutOfMemoryError} when the device has no room for the plan.
+ * @throws {DivergedError} when a loss is not finite; the steps so far have been reported.
+ */
+export async function train(
+  options: TrainOptions,
+  listener: TrainListener = {},
+  extras: TrainExtras = {},
+): Promise<TrainResult> {
+  requireImplemented(options);
+  if (extras.save !== undefined) await requireWritableFolder(extras.save, "--save");
+  listener.onPhase?.(`reading ${options.data}`);
+  const prepared = await prepare(options);
+  const source = prepared.folder === null ? null : await openWeights(prepared.folder);
+  const gpu = await openGpu();
+  let trainer: Trainer | undefined;
+  try {
+    await listener.onDevice?.(gpu.adapter);
+    trainer = await Trainer.open(gpu, prepared, options, (done, of) => {
+      listener.onPhase?.(`compiling: ${done} of ${of} dispatches`);
+    });
+    listener.onPhase?.(source ? `loading ${prepared.folder}` : "initialising weights");
+    if (source) await loadWeights(trainer.session, trainer.graphs.parameters, source);
+    else initializeWeights(trainer.session, trainer.graphs.parameters, options.seed);
+    if (source && extras.continueSaved && await continueFrom(prepared.folder!, trainer, prepared, options)) {
+      listener.onPhase?.(`continuing at step ${trainer.step}`);
+    }
+    const heldOut = await trainSteps(trainer, options, listener);
+    const profile = extras.profile ? await trainer.profile() : null;
+    if (extras.save !== undefined) {
+      listener.onPhase?.(`saving to ${extras.save}`);
+      await saveModelFolder(extras.save, trainer, prepared, options);
+    }
+    return describe(trainer, prepared, options, heldOut, profile);
+  } finally {
+    source?.close();
+    trainer?.close();
+    gpu.device.destroy();
+  }
+}
+
+async function trainSteps(
+  trainer: Trainer,
+  options: TrainOptions,
+  listener: TrainListener,
+): Promise<TrainResult["heldOut"]> {
+  const points: TrainResult["heldOut"] = [];
+  const evaluate = async () => {
+    if (options.heldOutFraction === 0 || points.at(-1)?.step === trainer.step) return;
+    const point = { step: trainer.step, tokens: trainer.tokens, loss: await trainer.evaluate() };
+    points.push(point);
+    listener.onHeldOut?.(point);
+  };
+  const every = options.evaluateEvery;
+  const last = trainer.step + options.steps;
+  if (every > 0) await evaluate();
+  while (trainer.step < last) {
+    if (listener.shouldStop?.()) break;
+    const report = await trainer.trainStep();
+    listener.onStep?.(report);
+    requireFinite(report);
+    if (every > 0 && trainer.step % every === 0) await evaluate();
+  }
+  await evaluate();
+  return points;
+}
+
+function requireFinite({ step, loss }: StepReport): void {
+  if (!Number.isFinite(loss)) {
+    throw new DivergedError(`Training diverged: the loss of step ${step} is ${loss}`);
+  }
+}
+
+function describe(
+  trainer: Trainer,
+  prepared: Prepared,
+  options: TrainOptions,
+  heldOut: TrainResult["heldOut"],
+  profile: TrainResult["profile"],
+): TrainResult {
+  const { plan, session } = trainer;
+  return {
+    ...countParameters(trainer.graphs.parameters),
+    plannedPeakBytes: plan.peakBytes,
+    plannedByRole: plan.bytesByRole,
+    bookedPeakBytes: session.ledger.peakBytes,
+    bookedByRole: session.ledger.peakByRole,
+    timeline: trainer.timeline(),
+    dispatchesPerStep: trainer.dispatchesPerStep,
+    modelFlopsPerStep: modelFlops(prepared.model, options),
+    heldOut,
+    dataHash: prepared.dataHash,
+    profile,
+  };
+}
+
+function countParameters(parameters: Trainer["graphs"]["parameters"]) {
+  return {
+    parameters: parameterCount(parameters.map(({ spec }) => spec)),
+    trainableParameters: parameterCount(
+      parameters.filter(({ trainable }) => trainable).map(({ spec }) => spec),
+    ),
+  };
+}
+
+/** Matrix products of forward and backward pass (twice the forward's), over all tokens of a step. */
+function modelFlops(
+  model: Prepared["model"],
+  options: Pick<TrainOptions, "sequenceLength" | "microBatchSize" | "gradientAccumulationSteps">,
+): number {
+  const { sequenceLength, microBatchSize, gradientAccumulationSteps } = options;
+  const tokens = sequenceLength * microBatchSize * gradientAccumulationSteps;
+  return 3 * model.forwardFlopsPerToken(sequenceLength) * tokens;
+}
+
+/** What the planner knows of a run. */
+export interface TrainingPlan {
+  parameters: number;
+  trainableParameters: number;
+  plannedPeakBytes: number;
+  plannedByRole: BytesByRole;
+  /** Bytes held between steps. */
+  steadyBytes: number;
+  dispatchesPerStep: number;
+  modelFlopsPerStep: number;
+}
+
+/** Plans a training run without a GPU and, but for the vocabulary of a token file, without its data. @throws {InputError} */
+export async function planTraining(options: TrainOptions): Promise<TrainingPlan> {
+  requireImplemented(options);
+  const model = await prepareModel(options);
+  const { graphs, plan } = planStep(stepSettings(model, options), DEFAULT_TARGET);
+  const { micro, update } = graphs.programs;
+  const dispatches = (program: number) => plan.programs[program].commands.length;
+  return {
+    ...countParameters(graphs.parameters),
+    plannedPeakBytes: plan.peakBytes,
+    plannedByRole: plan.bytesByRole,
+    steadyBytes: plan.steadyBytes,
+    dispatchesPerStep: options.gradientAccumulationSteps * dispatches(micro) +
+      (update === null ? 0 : dispatches(update)),
+    modelFlopsPerStep: modelFlops(model, options),
+  };
+}
+
+function requireImplemented({ methods, optimizer }: TrainOptions): void {
+  const unknown = methods.find((method) => !IMPLEMENTED_METHODS.includes(method));
+  if (unknown !== undefined) {
+    throw new InputError(
+      `Unknown method ${unknown}: expected ${
+        IMPLEMENTED_METHODS.join(", ") || "none, there are no methods yet"
+      }`,
+    );
+  }
+  if (!IMPLEMENTED_OPTIMIZERS.includes(optimizer)) {
+    throw new InputError(`Unknown optimizer ${optimizer}: expected ${IMPLEMENTED_OPTIMIZERS.join(", ")}`);
+  }
+}
+
+/** Opens a device, runs nothing but a readback, and closes it: what an empty device costs. */
+export async function touchDevice(): Promise<void> {
+  const gpu: Gpu = await openGpu();
+  const buffer = gpu.device.createBuffer({
+    size: 256,
+    usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.STORAGE,
+  });
+  gpu.device.queue.writeBuffer(buffer, 0, new Uint8Array(256));
+  await gpu.device.queue.onSubmittedWorkDone();
+  buffer.destroy();
+  gpu.device.destroy();
+}

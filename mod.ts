@@ -1,0 +1,30 @@
+/**
+ * The training engine's public interface.
+ *
+ * @module
+ */
+export { InputError } from "./engine/input_error.ts";
+export { PRESETS } from "./engine/model/config.ts";
+export { CORPUS_NAMES } from "./engine/train/corpus.ts";
+export { evaluate, type EvaluateOptions, type Evaluation } from "./engine/train/evaluate.ts";
+export type { StepReport, TrainListener, TrainOptions, TrainResult } from "./engine/train/options.ts";
+export { defaultTokenizer } from "./engine/train/prepare.ts";
+export {
+  DivergedError,
+  IMPLEMENTED_METHODS,
+  IMPLEMENTED_OPTIMIZERS,
+  planTraining,
+  touchDevice,
+  train,
+  type TrainExtras,
+  type TrainingPlan,
+} from "./engine/train/train.ts";
+export { requireWritableFolder } from "./engine/train/model_folder.ts";
+export {
+  type AdapterDescription,
+  describeAdapter,
+  DeviceLostError,
+  NoAdapterError,
+  OutOfMemoryError,
+  requestAdapter,
+} from "./engine/runtime/device.ts";
