@@ -267,8 +267,8 @@ export function trainsAdapters(methods: readonly string[]): boolean {
   return METHODS.some(({ id, trainsAdapters }) => trainsAdapters && methods.includes(id));
 }
 
-/** `baseline`, `checkpointing + mixed precision`. */
+/** `baseline` without any, else as `checkpointing + mixed precision`. */
 export function methodsLabel(methods: readonly string[]): string {
-  if (methods.length === 0) return "no methods";
+  if (methods.length === 0) return "baseline";
   return METHODS.filter(({ id }) => methods.includes(id)).map(({ label }) => label).join(" + ");
 }

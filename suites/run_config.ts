@@ -234,11 +234,16 @@ export function parseNumber(
   throw new InputError(`Cannot use ${name} ${text === "" ? '""' : text}: expected ${expected(range)}`);
 }
 
-/** Merges settings from general to particular. Options are merged key by key, everything else is replaced. */
+/**
+ * Merges settings from general to particular. Options are merged key by key, everything else is replaced; `steps` and
+ * `tokens` say the same thing, so the more particular one takes the place of the other.
+ */
 export function mergeSettings(...levels: (Settings | undefined)[]): Settings {
   const merged: Settings = {};
   for (const level of levels) {
     const { methodOptions, optimizerOptions, ...rest } = level ?? {};
+    if (rest.steps !== undefined) delete merged.tokens;
+    if (rest.tokens !== undefined) delete merged.steps;
     Object.assign(merged, rest);
     if (optimizerOptions) merged.optimizerOptions = { ...merged.optimizerOptions, ...optimizerOptions };
     for (const [method, options] of Object.entries(methodOptions ?? {})) {

@@ -1,0 +1,234 @@
+import { createHash } from "node:crypto";
+import { basename } from "node:path";
+import { Ajv2020, type ErrorObject } from "ajv/dist/2020.js";
+import { InputError } from "../engine/input_error.ts";
+import { didYouMean } from "./did_you_mean.ts";
+import { expected, mergeSettings, type Settings } from "./run_config.ts";
+import schema from "./schema.json" with { type: "json" };
+import { type Issue, type KeyPath, SuiteSource } from "./suite_source.ts";
+
+/** Sizes of adapter a suite can be cut to. */
+export const TIERS = ["software", "gpu-small", "gpu-large"] as const;
+export type Tier = typeof TIERS[number];
+
+export const PHASE_KINDS = ["batch-sweep", "matrix"] as const;
+
+/** What phases and their overrides share. */
+export interface PhaseBody {
+  description?: string;
+  defaults?: Settings;
+  /** Fields with the values to cross; the first one varies slowest. */
+  axes?: Partial<Record<keyof Settings, unknown[]>>;
+  cells?: (Settings & { label: string })[];
+  include?: Settings[];
+  exclude?: Settings[];
+  seeds?: number[];
+  repeats?: number;
+  timing?: { warmupSteps?: number };
+  timeoutSeconds?: number;
+  divergenceFactor?: number;
+  rule?: "fastest-within-seed-spread";
+}
+
+export interface Phase extends PhaseBody {
+  name: string;
+  kind: typeof PHASE_KINDS[number];
+}
+
+export interface Override {
+  defaults?: Settings;
+  memoryBudget?: string;
+  phases?: Record<string, PhaseBody & { skip?: boolean }>;
+}
+
+/** A suite as it is written. `schema.json` describes the same shape. */
+export interface Suite {
+  title: string;
+  description?: string;
+  defaults?: Settings;
+  tiers?: Partial<Record<Tier, Override & { quick?: Override }>>;
+  quick?: Override;
+  phases: Phase[];
+}
+
+/** A suite with the file it came from. */
+export interface SuiteFile {
+  path: string;
+  /** File name without its ending. */
+  name: string;
+  /** sha256 of the file. */
+  hash: string;
+  suite: Suite;
+  source: SuiteSource;
+}
+
+/** A suite cut to one tier: every phase with its own complete settings. */
+export interface TieredSuite {
+  memoryBudgetBytes: number | null;
+  phases: TieredPhase[];
+}
+
+export interface TieredPhase extends Phase {
+  defaults: Settings;
+  repeats: number;
+  timing: { warmupSteps: number };
+  timeoutSeconds: number;
+  divergenceFactor: number;
+  /** Where it stands in the file. */
+  path: KeyPath;
+}
+
+const ajv = new Ajv2020({ allErrors: true, verbose: true, allowUnionTypes: true });
+const matchesSchema = ajv.compile(schema);
+
+/**
+ * Parses a suite and checks it against the schema. Where there are issues, `suite` may have any shape.
+ *
+ * @param path Where the text came from, for messages.
+ * @throws {InputError} listing every syntax error with its position.
+ */
+export function parseSuite(text: string, path: string): { file: SuiteFile; issues: Issue[] } {
+  const source = new SuiteSource(path, text);
+  const json = source.toJson();
+  const issues = matchesSchema(json) ? [] : schemaIssues(matchesSchema.errors ?? []);
+  const file: SuiteFile = {
+    path,
+    name: basename(path).replace(/\.ya?ml$/, ""),
+    hash: createHash("sha256").update(text).digest("hex"),
+    suite: json as Suite,
+    source,
+  };
+  return { file, issues };
+}
+
+/** One error for all issues, in the order of the file. */
+export function suiteError(source: SuiteSource, issues: readonly Issue[]): InputError {
+  const lines = [...new Set(issues.map((issue) => source.describe(issue)))];
+  const position = (line: string) => line.slice(source.path.length + 1).split(":").slice(0, 2).map(Number);
+  lines.sort((a, b) => {
+    const [[lineA, columnA], [lineB, columnB]] = [position(a), position(b)];
+    return lineA - lineB || columnA - columnB;
+  });
+  const count = lines.length === 1 ? "one problem" : `${lines.length} problems`;
+  return new InputError(`Cannot use the suite ${source.path}: ${count}\n${lines.join("\n")}`);
+}
+
+function schemaIssues(errors: readonly ErrorObject[]): Issue[] {
+  return errors.map((error) => {
+    const path = error.instancePath.split("/").slice(1).map((part) => {
+      const key = part.replaceAll("~1", "/").replaceAll("~0", "~");
+      return /^\d+$/.test(key) ? Number(key) : key;
+    });
+    if (error.keyword === "additionalProperties") {
+      const key: string = error.params.additionalProperty;
+      const known = Object.keys(error.parentSchema?.properties ?? {});
+      return {
+        path: [...path, key],
+        atKey: true,
+        message: `unknown key, expected ${known.join(", ")}${didYouMean(key, known)}`,
+      };
+    }
+    if (error.keyword === "required") return { path, message: `missing key ${error.params.missingProperty}` };
+    return { path, message: `got ${show(error.data)}, expected ${expectedBy(error)}` };
+  });
+}
+
+function expectedBy({ keyword, params, data, parentSchema = {} }: ErrorObject): string {
+  if (keyword === "enum") {
+    const allowed: string[] = params.allowedValues;
+    return allowed.join(" or ") + (typeof data === "string" ? didYouMean(data, allowed) : "");
+  }
+  if (keyword === "minItems") return "a list of at least one value";
+  if (keyword === "minProperties") return "at least one key";
+  if (keyword === "uniqueItems") return `values that differ: items ${params.j} and ${params.i} are the same`;
+  if (keyword === "pattern" && parentSchema.pattern === "^chosen$") {
+    return "a whole number of at least 1, or chosen";
+  }
+  if (keyword === "pattern" || keyword === "minLength") {
+    return String(parentSchema.description ?? "text that is not empty").replace(/\.$/, "");
+  }
+  const types: string[] = [parentSchema.type].flat();
+  if (types.includes("integer") || types.includes("number")) {
+    const range = expected({
+      integer: types.includes("integer"),
+      minimum: parentSchema.minimum ?? parentSchema.exclusiveMinimum,
+      maximum: parentSchema.maximum,
+      above: parentSchema.exclusiveMinimum !== undefined,
+    });
+    return types.includes("string") ? `${range}, or chosen` : range;
+  }
+  const words: Record<string, string> = {
+    string: "text",
+    boolean: "true or false",
+    array: "a list",
+    object: "keys with values",
+  };
+  return types.map((type) => words[type] ?? type).join(" or ");
+}
+
+/** A value as it is written, cut short. */
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+/** Cuts a suite to a tier. Overrides go from general to particular: tier, quick, the tier's quick. */
+export function tieredSuite({ suite }: Pick<SuiteFile, "suite">, tier: Tier, quick: boolean): TieredSuite {
+  const ofTier = suite.tiers?.[tier];
+  const overrides = [ofTier, quick ? suite.quick : undefined, quick ? ofTier?.quick : undefined].filter((
+    one,
+  ) => !!one);
+  const defaults = mergeSettings(suite.defaults, ...overrides.map((override) => override.defaults));
+  const budget = overrides.findLast((override) => override.memoryBudget)?.memoryBudget;
+  const phases = suite.phases.flatMap((phase, i) => {
+    const changes = overrides.map((override) => override.phases?.[phase.name]).filter((change) => !!change);
+    if (changes.findLast((change) => change.skip !== undefined)?.skip) return [];
+    return [tieredPhase(phase, defaults, changes, ["phases", i])];
+  });
+  return { memoryBudgetBytes: budget ? parseBytes(budget) : null, phases };
+}
+
+function tieredPhase(
+  phase: Phase,
+  defaults: Settings,
+  changes: readonly PhaseBody[],
+  path: KeyPath,
+): TieredPhase {
+  const merged: PhaseBody = Object.assign({}, phase, ...changes);
+  return {
+    ...merged,
+    name: phase.name,
+    kind: phase.kind,
+    defaults: mergeSettings(defaults, phase.defaults, ...changes.map((change) => change.defaults)),
+    axes: Object.assign({}, phase.axes, ...changes.map((change) => change.axes)),
+    repeats: merged.repeats ?? 1,
+    timing: { warmupSteps: merged.timing?.warmupSteps ?? 2 },
+    timeoutSeconds: merged.timeoutSeconds ?? 1800,
+    divergenceFactor: merged.divergenceFactor ?? 1.5,
+    path,
+  };
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  B: 1,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+};
+
+/** `24GiB` in bytes. @throws {InputError} for anything but a number and a binary unit. */
+export function parseBytes(text: string): number {
+  const [, amount, unit] = text.match(/^(\d+(?:\.\d+)?) ?(B|KiB|MiB|GiB|TiB)$/) ?? [];
+  if (unit && Number(amount) > 0) return Math.round(Number(amount) * UNITS[unit]);
+  throw new InputError(
+    `Cannot read ${JSON.stringify(text)} as bytes: expected a number with a unit, as 512MiB or 24GiB`,
+  );
+}
+
+/** `1.50 GiB` */
+export function bytesText(bytes: number): string {
+  const unit = bytes >= 2 ** 30 ? "GiB" : bytes >= 2 ** 20 ? "MiB" : "KiB";
+  const amount = bytes / UNITS[unit];
+  return `${amount.toFixed(amount < 10 ? 2 : amount < 100 ? 1 : 0)} ${unit}`;
+}
