@@ -38,7 +38,7 @@ export class NoAdapterError extends InputError {
   override name = "NoAdapterError";
 }
 
-const WANTED_FEATURES = ["subgroups", "shader-f16", "timestamp-query"];
+const WANTED_FEATURES = ["subgroups", "shader-f16", "timestamp-query"] as GPUFeatureName[];
 const RECORDED_LIMITS = [
   "maxBufferSize",
   "maxStorageBufferBindingSize",
@@ -78,7 +78,7 @@ export async function requestAdapter(): Promise<GPUAdapter> {
 /** What an adapter says of itself. Features are asked for one by one: not every one it grants is listed. */
 export async function describeAdapter(adapter: GPUAdapter): Promise<AdapterDescription> {
   const { info } = adapter;
-  const listed = [...adapter.features].map(String);
+  const listed = await offeredFeatures(adapter);
   const name = info.description || info.device || "unknown adapter";
   const software = info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|software/i.test(name);
   const limits: Record<string, number> = {};
@@ -97,6 +97,24 @@ export async function describeAdapter(adapter: GPUAdapter): Promise<AdapterDescr
     limits,
     subgroupSize: low !== undefined && low === high && listed.includes("subgroups") ? low : 0,
   };
+}
+
+/** What the adapter offers: Deno grants some features, `subgroups` among them, that `adapter.features` does not list. */
+async function offeredFeatures(adapter: GPUAdapter): Promise<string[]> {
+  const offered = [...adapter.features].map(String);
+  for (const feature of WANTED_FEATURES) {
+    if (offered.includes(feature)) continue;
+    try {
+      // An adapter gives one device, so each question needs one of its own.
+      const device = await (await requestAdapter()).requestDevice({ requiredFeatures: [feature] });
+      if (device.features.has(feature)) offered.push(feature);
+      device.destroy();
+    } catch (error) {
+      // Refusing is how an adapter says no; any other failure shows when the real device is asked for.
+      if (error instanceof InputError) throw error;
+    }
+  }
+  return offered;
 }
 
 /** The NVIDIA driver's version from the kernel, where there is one; Mesa's stands in the adapter's name. */
