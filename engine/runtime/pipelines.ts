@@ -6,7 +6,7 @@ import type { Gpu } from "./device.ts";
 export class PipelineCache {
   readonly #gpu: Gpu;
   readonly #pipelines = new Map<string, GPUComputePipeline>();
-  readonly #layouts = new Map<number, { bindings: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
+  readonly #layouts = new Map<number, { bindings: GPUBindGroupLayout }>();
   readonly uniformLayout: GPUBindGroupLayout;
 
   constructor(gpu: Gpu) {
@@ -25,7 +25,7 @@ export class PipelineCache {
   }
 
   /** Layout of group 0 with `count` storage buffers. */
-  layout(count: number): { bindings: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
+  layout(count: number): { bindings: GPUBindGroupLayout } {
     let layout = this.#layouts.get(count);
     if (!layout) {
       const bindings = this.#gpu.device.createBindGroupLayout({
@@ -57,7 +57,11 @@ export class PipelineCache {
       const module = device.createShaderModule({ label: kernel.name, code: completeWgsl(kernel.code) });
       pipeline = device.createComputePipeline({
         label: kernel.name,
-        layout: this.layout(bindingCount).pipeline,
+        // One layout object for each pipeline: between pipelines that share one, wgpu 29 goes on checking the sizes of
+        // bindings against what the first of them expected, and refuses smaller ones that are right.
+        layout: device.createPipelineLayout({
+          bindGroupLayouts: [this.layout(bindingCount).bindings, this.uniformLayout],
+        }),
         compute: { module, entryPoint: kernel.entryPoint, constants: kernel.constants ?? {} },
       });
       const error = await device.popErrorScope();
