@@ -191,19 +191,36 @@ export function heldOutLoss(configuration: Configuration, tokens: number | null)
   return { interval: bootstrapMedian(values, BOOTSTRAP), byCell, values };
 }
 
+/** Ratios already worked out: titles, tables and rules ask for the same ones, and resampling is what a report takes time for. */
+const knownRatios = new WeakMap<Measured, WeakMap<Measured, Interval>>();
+
 /** Ratio of medians `a / b` with its interval, widened over cells like `Measured.interval`; null without samples. */
 export function ratioOf(a: Measured | null, b: Measured | null): Interval | null {
   if (!a || !b) return null;
   if (a === b) return { estimate: 1, low: 1, high: 1 };
+  const ofA = knownRatios.get(a) ?? new WeakMap<Measured, Interval>();
+  knownRatios.set(a, ofA);
+  const ratio = ofA.get(b) ?? bootstrapRatio(a, b);
+  ofA.set(b, ratio);
+  return ratio;
+}
+
+function bootstrapRatio(a: Measured, b: Measured): Interval {
   const samples = bootstrapRatioOfMedians(a.values, b.values, BOOTSTRAP);
   if (a.byCell.length < 2 || b.byCell.length < 2) return samples;
   const medians = [a, b].map(({ byCell }) => byCell.map(({ values }) => median(values)));
   return wider(samples, bootstrapRatioOfMedians(medians[0], medians[1], BOOTSTRAP));
 }
 
-/** Whether a ratio's interval leaves out 1: outside it, there is "no difference". */
+/** Whether a ratio's interval leaves out 1: inside it, there is "no difference". */
 export function differs(ratio: Interval | null): boolean {
   return ratio !== null && (ratio.low > 1 || ratio.high < 1);
+}
+
+/** What the samples say of two medians. One sample on a side says nothing of the noise: `unknown`. */
+export function compare(a: Measured | null, b: Measured | null): "different" | "no difference" | "unknown" {
+  if (!a || !b || a.values.length < 2 || b.values.length < 2) return "unknown";
+  return differs(ratioOf(a, b)) ? "different" : "no difference";
 }
 
 /** The decision on the batch size and the configuration it chose, where the run has made one. */
@@ -271,4 +288,26 @@ export function extremes<Row>(
   const sign = direction === "largest" ? -1 : 1;
   const sorted = rows.filter((row) => of(row) !== null).sort((a, b) => sign * (of(a)! - of(b)!));
   return sorted.length === 0 ? null : { best: sorted[0], second: sorted[1] ?? null };
+}
+
+/** All that the page's sections draw from, worked out once. */
+export interface Analysis {
+  loaded: LoadedRun;
+  configurations: Configuration[];
+  sweep: Sweep | null;
+  /** What ratios are taken to: the first rung of the ladder, else the chosen batch, else the first that ran. */
+  baseline: Configuration | null;
+  /** The chosen batch size, else the baseline. */
+  highlighted: Configuration | null;
+}
+
+/** Derives everything from one run's records. */
+export function analyse(loaded: LoadedRun): Analysis {
+  const configurations = configurationsOf(loaded.cells);
+  const sweep = sweepOf(loaded, configurations);
+  const firstOk = (candidates: readonly Configuration[]) =>
+    candidates.find(({ ok }) => ok.length > 0) ?? null;
+  const baseline = firstOk(configurations.filter(({ phase }) => phase === "ladder")) ??
+    sweep?.chosen?.configuration ?? firstOk(configurations);
+  return { loaded, configurations, sweep, baseline, highlighted: sweep?.chosen?.configuration ?? baseline };
 }

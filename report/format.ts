@@ -59,11 +59,12 @@ export function formatRatio(value: number | null | undefined): string {
   return `${formatNumber(value, value >= 99.5 ? 0 : value >= 9.95 ? 1 : 2)}×`;
 }
 
-/** `4120 [4050, 4200]`, as precise as the noise allows. */
+/** `4120 [4050, 4200]`, as precise as the noise allows; a figure without spread stands alone. */
 export function formatInterval(interval: Interval | null | undefined, decimals?: number): string {
   if (!interval || !Number.isFinite(interval.estimate)) return MISSING;
   const places = decimals ?? decimalsOfNoise(interval);
-  return `${formatNumber(interval.estimate, places)} ${formatRange(interval, places)}`;
+  const estimate = formatNumber(interval.estimate, places);
+  return interval.low === interval.high ? estimate : `${estimate} ${formatRange(interval, places)}`;
 }
 
 /** `[4050, 4200]`. */

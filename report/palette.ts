@@ -55,6 +55,7 @@ const LIGHT = {
   vermillion: "#d55e00",
   purple: "#cc79a7",
   yellow: "#f0e442",
+  bad: "#b34700",
 };
 
 const DARK: typeof LIGHT = {
@@ -69,6 +70,7 @@ const DARK: typeof LIGHT = {
   sky: "#8fd0f7",
   green: "#1fb98c",
   vermillion: "#ee7b26",
+  bad: "#f59a5a",
 };
 
 function variables(colours: typeof LIGHT): string {

@@ -1,0 +1,38 @@
+/** A chart in its place: finding, what is drawn, the SVG for wide and for narrow pages, and the numbers behind it. */
+import { type Html, html, trusted } from "./html.ts";
+
+export type Draw = (size: { id: string; width: number; title: string; description: string }) => string;
+
+export interface FigureOptions {
+  /** Unique in the page; also the anchor. */
+  id: string;
+  /** The finding. */
+  title: string;
+  /** What is drawn, units, n, which interval. */
+  subtitle: string;
+  draw: Draw;
+  /** Widths the chart is drawn at: one, or a wide and a narrow one of which the page's width shows the one that fits. */
+  widths?: readonly number[];
+  numbers: Html;
+}
+
+export const WIDE = 900;
+export const SLIM = 340;
+
+export function figure({ id, title, subtitle, draw, widths = [WIDE, SLIM], numbers }: FigureOptions): Html {
+  const kinds = widths.length > 1 ? ["wide", "slim"] : ["only"];
+  return html`<figure id="${id}">
+<figcaption><h4>${title} <a class="anchor" href="#${id}" aria-label="Link to this chart">#</a></h4>
+<p>${subtitle}</p></figcaption>
+${
+    widths.map((width, i) =>
+      html`
+        <div class="${kinds[i]}">${trusted(
+          draw({ id: `${id}-${kinds[i]}`, width, title, description: subtitle }),
+        )}</div>
+      `
+    )
+  }<details class="numbers"><summary>Numbers of this chart</summary>
+${numbers}</details>
+</figure>`;
+}

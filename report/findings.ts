@@ -1,0 +1,367 @@
+/** Sentences that say what the records show. Every number in them is computed; what lies inside the noise is called so. */
+import {
+  type Analysis,
+  compare,
+  type Configuration,
+  extremes,
+  type Measured,
+  ratioOf,
+  type Sweep,
+  type SweepRow,
+} from "./derive.ts";
+import {
+  count,
+  decimalsOfNoise,
+  formatBytes,
+  formatCompact,
+  formatInterval,
+  formatNumber,
+  formatRatio,
+} from "./format.ts";
+import { type LadderRow, ladderRows } from "./charts/ladder.ts";
+import type { Pareto } from "./charts/pareto.ts";
+import type { RoleBar } from "./charts/memory_by_role.ts";
+import type { StepTimeRow } from "./charts/step_times.ts";
+import type { LossPanel } from "./charts/loss_curves.ts";
+import type { Timeline } from "./charts/memory_timeline.ts";
+import { equivalenceTest } from "../results/stats.ts";
+import { ROLE_STYLE } from "./palette.ts";
+
+/** `batch 4` → `Batch 4`, for the start of a sentence. */
+export function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** `a`, `a and b`, `a, b and c`. */
+export function listed(names: readonly string[]): string {
+  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+}
+
+const labelOf = ({ configuration }: SweepRow) => configuration.label;
+
+/** The row with the best figure and those that do not differ from it. */
+function leaders(
+  rows: readonly SweepRow[],
+  of: (row: SweepRow) => Measured | null,
+  direction: "largest" | "smallest",
+) {
+  const best = extremes(rows, (row) => of(row)?.interval.estimate ?? null, direction)?.best;
+  if (!best) return null;
+  const tied = rows.filter((row) => row !== best && compare(of(row), of(best)) === "no difference");
+  return { best, tied };
+}
+
+/** Title of the throughput panel. */
+export function throughputFinding({ rows }: Sweep): string {
+  const found = leaders(rows, (row) => row.tokensPerSecond, "largest");
+  if (!found) return "No batch size has timed steps";
+  const { best, tied } = found;
+  const ran = rows.filter(({ tokensPerSecond }) => tokensPerSecond);
+  const rate = `${formatCompact(best.tokensPerSecond!.interval.estimate)} tokens/s`;
+  if (ran.length === 1) return `${capital(labelOf(best))} trains at ${rate}`;
+  if (tied.length === ran.length - 1) return `Batch size makes no difference to throughput: ${rate}`;
+  const gain = best === ran[0] ? "" : `, ${formatRatio(best.speedup?.estimate)} ${labelOf(ran[0])}`;
+  if (tied.length === 0) return `${capital(labelOf(best))} trains fastest: ${rate}${gain}`;
+  const names = rows.filter((row) => row === best || tied.includes(row)).map(labelOf);
+  return `No difference between ${listed(names)}, the fastest: ${rate}${gain}`;
+}
+
+/** Title of the memory panel. */
+export function memoryFinding({ rows }: Sweep): string {
+  const known = rows.filter(({ configuration: { memory } }) => memory);
+  if (known.length === 0) return "No batch size has a memory record";
+  const bytes = ({ configuration: { memory } }: SweepRow) => memory!.bookedBytes ?? memory!.plannedBytes;
+  const [first, last] = [known[0], known.at(-1)!];
+  if (first === last) return `${capital(labelOf(first))} peaks at ${formatBytes(bytes(first))}`;
+  const growth = bytes(last) / bytes(first);
+  return `Peak memory grows ${formatRatio(growth)} from ${labelOf(first)} to ${labelOf(last)}: ${
+    formatBytes(bytes(first))
+  } to ${formatBytes(bytes(last))}`;
+}
+
+/** Title of the held-out loss panel. */
+export function heldOutFinding({ rows, tokens }: Sweep): string {
+  const found = leaders(rows, (row) => row.heldOut, "smallest");
+  if (!found || tokens === null) return "No held-out loss at equal tokens";
+  const { best, tied } = found;
+  const known = rows.filter(({ heldOut }) => heldOut);
+  const loss = formatNumber(
+    best.heldOut!.interval.estimate,
+    Math.max(2, decimalsOfNoise(best.heldOut!.interval)),
+  );
+  const after = `after ${formatCompact(tokens)} tokens`;
+  if (known.length === 1) return `${capital(labelOf(best))} reaches held-out loss ${loss} ${after}`;
+  if (tied.length === known.length - 1) {
+    return `Batch size makes no difference to held-out loss ${after}: ${loss}`;
+  }
+  const worst = extremes(known, ({ heldOut }) => heldOut!.interval.estimate, "largest")!.best;
+  const gap = formatNumber(worst.heldOut!.interval.estimate - best.heldOut!.interval.estimate, 2);
+  const unknown = best.heldOut!.values.length < 2 ? " (single seed: noise unknown)" : "";
+  const rest = `; ${labelOf(worst)} ends ${gap} higher${unknown}`;
+  if (tied.length === 0) {
+    return `${capital(labelOf(best))} reaches the lowest held-out loss ${after}, ${loss}${rest}`;
+  }
+  const names = rows.filter((row) => row === best || tied.includes(row)).map(labelOf);
+  return `No difference between ${listed(names)}, the lowest held-out loss ${after}, ${loss}${rest}`;
+}
+
+/** Title of the stacked bars. */
+export function rolesFinding(bars: readonly RoleBar[]): string {
+  const largest = extremes(bars, ({ total }) => total, "largest")?.best;
+  if (!largest || largest.bytes.length === 0) return "No memory was planned";
+  const top = largest.bytes.reduce((a, b) => b.bytes > a.bytes ? b : a);
+  const share = formatNumber(top.bytes / largest.total * 100);
+  const { label } = ROLE_STYLE[top.role];
+  const verb = label.endsWith("s") ? "hold" : "holds";
+  return `${capital(label)} ${verb} ${share} % of the peak at ${largest.label}`;
+}
+
+/** Title of the stacked area. */
+export function timelineFinding({ label, peak, points }: Timeline): string {
+  const span = points.at(-1)!.dispatch - points[0].dispatch;
+  const share = span > 0 ? Math.round((peak.dispatch - points[0].dispatch) / span * 100) : 0;
+  return `${capital(label)} peaks at ${formatBytes(peak.bytes)}, ${share} % into the step`;
+}
+
+/** Title of the loss curves. */
+export function lossFinding(panels: readonly LossPanel[]): string {
+  const broken = panels.filter(({ note }) => note === "diverged");
+  if (broken.length > 0) {
+    return `${capital(listed(broken.map(({ label }) => label)))} diverged; ${
+      broken.length === panels.length ? "no" : "every other"
+    } configuration trained to its end`;
+  }
+  const ends = panels.flatMap(({ middle }) => middle.length > 0 ? [middle.at(-1)!.loss] : []);
+  if (ends.length === 0) return "Training loss by configuration";
+  const [low, high] = [Math.min(...ends), Math.max(...ends)].map((loss) => formatNumber(loss, 2));
+  if (panels.length === 1) return `Held-out loss falls to ${low}`;
+  return low === high
+    ? `Held-out loss ends at ${low} everywhere`
+    : `Held-out loss ends between ${low} and ${high}`;
+}
+
+/** Title of the step-time strips. */
+export function stepTimeFinding(rows: readonly StepTimeRow[]): string {
+  const steps = rows.reduce((sum, { n }) => sum + n, 0);
+  const outliers = rows.reduce((sum, row) => sum + row.outliers, 0);
+  const reach = Math.max(
+    ...rows.map(({ median, lowerQuartile, upperQuartile }) =>
+      (upperQuartile - lowerQuartile) / median.estimate
+    ),
+  );
+  const spread = `The middle half of step times spans at most ${
+    formatNumber(reach * 100, 1)
+  } % of the median`;
+  return `${spread}; ${formatNumber(outliers)} of ${count(steps, "step")} ${
+    outliers === 1 ? "is an outlier" : "are outliers"
+  }`;
+}
+
+/** Title of the scatter of memory against throughput. */
+export function paretoFinding({ points, front }: Pareto): string {
+  const [leanest, fastest] = [front[0], front.at(-1)!];
+  if (leanest === fastest) {
+    return `${capital(leanest.label)} beats all ${points.length} configurations on memory and throughput`;
+  }
+  return `${front.length} of ${points.length} configurations are worth choosing, from ${leanest.label} (${
+    formatBytes(leanest.bytes)
+  }) to ${fastest.label} (${formatCompact(fastest.tokensPerSecond.estimate)} tokens/s)`;
+}
+
+/** Title of the ladder. */
+export function ladderFinding(rows: readonly LadderRow[]): string {
+  const best = extremes(rows, ({ memoryRatio }) => memoryRatio, "largest")?.best;
+  if (!best) return "No rung of the ladder has a memory record";
+  const rate = best.throughputRatio ? ` at ${formatRatio(best.throughputRatio.estimate)} the throughput` : "";
+  return `${capital(best.label)} needs ${formatRatio(best.memoryRatio)} less memory than ${
+    rows[0].label
+  }${rate}`;
+}
+
+/** A figure beside the verdict. */
+export interface KeyFigure {
+  name: string;
+  value: string;
+  /** Interval, n. */
+  detail: string;
+  /** The cell it comes from. */
+  cell: string | null;
+}
+
+export interface Verdict {
+  sentence: string;
+  figures: KeyFigure[];
+}
+
+/** Loss differences under this share of the baseline's loss count as equal. */
+export const LOSS_MARGIN = 0.01;
+
+/** The report's first sentence and its three figures. */
+export function verdictOf(analysis: Analysis): Verdict {
+  const rungs = ladderRows(analysis.configurations);
+  const full = extremes(rungs.slice(1), ({ memoryRatio }) => memoryRatio, "largest")?.best;
+  if (full && full.throughputRatio) return threefoldVerdict(analysis, rungs[0], full);
+  if (analysis.sweep) return sweepVerdict(analysis, analysis.sweep);
+  return { sentence: `${placeOf(analysis)}: ${progressOf(analysis)}.`, figures: [] };
+}
+
+function placeOf({ loaded: { run } }: Analysis): string {
+  return `On ${run.environment.adapter.trim() || "an unnamed adapter"}`;
+}
+
+/** `24 of 30 cells finished, 4 oom, 2 have no record`. */
+export function progressOf({ loaded: { run, cells, missing, unreadable } }: Analysis): string {
+  const tally = new Map<string, number>();
+  for (const { status } of cells) tally.set(status, (tally.get(status) ?? 0) + 1);
+  const parts = [`${tally.get("ok") ?? 0} of ${count(run.cells.length, "cell")} finished`];
+  for (const [status, n] of tally) if (status !== "ok") parts.push(`${n} ${status}`);
+  if (unreadable.length > 0) parts.push(`${unreadable.length} unreadable`);
+  if (missing.length > 0) parts.push(`${missing.length} without a record`);
+  return parts.join(", ");
+}
+
+function sweepVerdict(analysis: Analysis, sweep: Sweep): Verdict {
+  const row = sweep.chosen ??
+    extremes(sweep.rows, (one) => one.tokensPerSecond?.interval.estimate ?? null, "largest")?.best;
+  if (!row || row.configuration.ok.length === 0) {
+    return {
+      sentence: `${placeOf(analysis)}, no batch size ran to its end: ${progressOf(analysis)}.`,
+      figures: [],
+    };
+  }
+  const { memory, label } = row.configuration;
+  const finding = throughputFinding(sweep);
+  const fastest = leaders(sweep.rows, ({ tokensPerSecond }) => tokensPerSecond, "largest");
+  const choice = sweep.chosen === null || fastest?.best === row
+    ? ""
+    : `; ${label} was chosen (${formatCompact(row.tokensPerSecond?.interval.estimate)} tokens/s)`;
+  const needs = memory
+    ? `, and needs ${formatBytes(memory.bookedBytes ?? memory.plannedBytes)} at its peak`
+    : "";
+  const sentence = `${placeOf(analysis)}: ${finding}${choice}${choice ? "" : needs}.`;
+  return {
+    sentence,
+    figures: [rateFigure(row.configuration), memoryFigure(row.configuration), lossFigure(row, sweep.tokens)],
+  };
+}
+
+function rateFigure({ tokensPerSecond: rate, label }: Configuration): KeyFigure {
+  if (!rate) return { name: `Throughput, ${label}`, value: "–", detail: "no timed steps", cell: null };
+  return {
+    name: `Throughput, ${label}`,
+    value: `${formatNumber(rate.interval.estimate, decimalsOfNoise(rate.interval))} tokens/s`,
+    detail: `${rangeText(rate)}; ${count(rate.values.length, "step")}, ${count(rate.byCell.length, "cell")}`,
+    cell: rate.byCell[0].id,
+  };
+}
+
+function memoryFigure({ memory, label }: Configuration): KeyFigure {
+  if (!memory) return { name: `Peak memory, ${label}`, value: "–", detail: "no memory record", cell: null };
+  const observed = memory.observed
+    ? `observed ${formatBytes(memory.observed.estimate)} [${formatBytes(memory.observed.low)}, ${
+      formatBytes(memory.observed.high)
+    }]`
+    : "not observed";
+  return {
+    name: `Peak memory, ${label}`,
+    value: formatBytes(memory.bookedBytes ?? memory.plannedBytes),
+    detail: `${memory.bookedBytes === memory.plannedBytes ? "planned = booked" : "planned"}; ${observed}`,
+    cell: memory.id,
+  };
+}
+
+function lossFigure({ heldOut, configuration: { label } }: SweepRow, tokens: number | null): KeyFigure {
+  if (!heldOut) return { name: `Held-out loss, ${label}`, value: "–", detail: "not evaluated", cell: null };
+  return {
+    name: `Held-out loss, ${label}`,
+    value: formatNumber(heldOut.interval.estimate, Math.max(2, decimalsOfNoise(heldOut.interval))),
+    detail: `${rangeText(heldOut)}; ${count(heldOut.values.length, "seed")}, ${formatCompact(tokens)} tokens`,
+    cell: heldOut.byCell[0].id,
+  };
+}
+
+function rangeText({ interval, values }: Measured): string {
+  if (values.length < 2) return "no interval";
+  const decimals = Math.max(decimalsOfNoise(interval), interval.estimate < 20 ? 2 : 0);
+  return `95 %: ${formatNumber(interval.low, decimals)} to ${formatNumber(interval.high, decimals)}`;
+}
+
+/** What the ladder says of the paper's claim C1: memory by three, throughput and loss kept. */
+function threefoldVerdict(analysis: Analysis, baseline: LadderRow, full: LadderRow): Verdict {
+  const rate = full.throughputRatio!;
+  const loss = lossDifference(baseline.heldOut, full.heldOut);
+  const isSlower = rate.high < 1;
+  const words = {
+    equal: "equal held-out loss",
+    worse: "a higher held-out loss",
+    better: "a lower held-out loss",
+  };
+  const quality = loss
+    ? (loss.outcome === "unshown" ? "a held-out loss not shown to be equal" : words[loss.outcome])
+    : null;
+  const failed = full.memoryRatio! < 3 || isSlower || loss?.outcome === "worse";
+  const shown = !failed && loss !== null && loss.outcome !== "unshown";
+  const outcome = failed ? "not reproduced" : shown ? "reproduced" : "undecided";
+  const sentence = `${placeOf(analysis)}, ${full.label} needs ${
+    formatRatio(full.memoryRatio)
+  } less memory at ${formatRatio(rate.estimate)} the throughput${
+    rate.low <= 1 && rate.high >= 1 ? " (no difference)" : ""
+  }, with ${quality ?? "no held-out loss to compare"}: claim C1 ${outcome}.`;
+  return {
+    sentence,
+    figures: [
+      {
+        name: "Memory",
+        value: `${formatRatio(full.memoryRatio)} less`,
+        detail: "planned = booked peak, to the byte",
+        cell: full.configuration.memory?.id ?? null,
+      },
+      {
+        name: "Throughput",
+        value: formatRatio(rate.estimate),
+        detail: `95 %: ${formatRatio(rate.low)} to ${formatRatio(rate.high)}`,
+        cell: full.configuration.tokensPerSecond?.byCell[0].id ?? null,
+      },
+      {
+        name: "Held-out loss",
+        value: loss ? `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 3)}` : "–",
+        detail: loss?.detail ?? "not evaluated",
+        cell: full.heldOut?.byCell[0].id ?? null,
+      },
+    ],
+  };
+}
+
+interface LossDifference {
+  difference: number;
+  outcome: "equal" | "worse" | "better" | "unshown";
+  detail: string;
+}
+
+/** Two one-sided tests on the seeds' losses, paired where both sides ran the same seeds. */
+export function lossDifference(baseline: Measured | null, other: Measured | null): LossDifference | null {
+  if (!baseline || !other) return null;
+  const [a, b] = [other, baseline];
+  const margin = LOSS_MARGIN * b.interval.estimate;
+  if (a.values.length < 2 || b.values.length < 2) {
+    return {
+      difference: a.interval.estimate - b.interval.estimate,
+      outcome: "unshown",
+      detail: "single seed: no interval",
+    };
+  }
+  const paired = a.byCell.map(({ seed }) => seed).join() === b.byCell.map(({ seed }) => seed).join();
+  const test = equivalenceTest(a.values, b.values, { margin, paired });
+  const outcome = test.equivalent ? "equal" : test.low > 0 ? "worse" : test.high < 0 ? "better" : "unshown";
+  const detail = `90 %: ${formatNumber(test.low, 3)} to ${formatNumber(test.high, 3)}; equal within ±${
+    formatNumber(margin, 3)
+  }`;
+  return { difference: test.difference, outcome, detail };
+}
+
+/** Ratio for a table, and whether the noise allows to call it a difference. */
+export function ratioWords(a: Measured | null, b: Measured | null): { text: string; isDifferent: boolean } {
+  const ratio = ratioOf(a, b);
+  if (!ratio) return { text: "–", isDifferent: false };
+  return { text: formatInterval(ratio, 2), isDifferent: compare(a, b) === "different" };
+}

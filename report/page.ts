@@ -1,0 +1,120 @@
+/** Sections into one page: no request leaves it, no script is needed to read it. */
+import { analyse, type Analysis } from "./derive.ts";
+import { verdictOf } from "./findings.ts";
+import { type Html, html, trusted } from "./html.ts";
+import type { LoadedRun } from "./load.ts";
+import { markdownBlock } from "./markdown.ts";
+import { batchSweepSection } from "./sections/batch_sweep.ts";
+import { cellsSection, configurationsSection } from "./sections/cells.ts";
+import { type PageContext, section } from "./sections/context.ts";
+import { environmentSection } from "./sections/environment.ts";
+import { memorySection } from "./sections/memory.ts";
+import { methodSection } from "./sections/method.ts";
+import { ladderSection, paretoSection } from "./sections/trade_off.ts";
+import { lossSection, stepTimesSection } from "./sections/training.ts";
+import { verdictSection } from "./sections/verdict.ts";
+import { POLICY, SCRIPT, STYLE } from "./style.ts";
+
+type Section = (analysis: Analysis, context: PageContext) => Html | null;
+
+/** The page of one run, top to bottom: anchor, name in the contents, section. A section without records is not there. */
+const SECTIONS: readonly (readonly [string, string, Section])[] = [
+  ["trade-off", "Trade-off", paretoSection],
+  ["batch-sweep", "Batch size", batchSweepSection],
+  ["ladder", "Ladder", ladderSection],
+  ["memory", "Memory", memorySection],
+  ["loss", "Loss", lossSection],
+  ["step-times", "Step times", stepTimesSection],
+  ["environment", "Environment", environmentSection],
+  ["method", "Method", methodSection],
+  ["cells", "All cells", cellsSection],
+  ["markdown", "Markdown", markdownSection],
+  ["configurations", "Configurations", configurationsSection],
+];
+
+function markdownSection(analysis: Analysis, context: PageContext): Html {
+  return section(
+    context,
+    "markdown",
+    "To paste into a comment",
+    html`<pre>${markdownBlock(analysis)}</pre>`,
+  );
+}
+
+/** A document around its body, with everything it needs inside. */
+export function documentOf(title: string, body: Html): string {
+  return html`
+    <!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8">
+        <meta http-equiv="Content-Security-Policy" content="${trusted(POLICY)}">
+        <meta name="viewport" content="width=device-width, initial-scale=1">
+        <meta name="color-scheme" content="light dark">
+        <meta name="referrer" content="no-referrer">
+        <title>${title}</title>
+        <style>${trusted(STYLE)}</style>
+      </head>
+      <body>
+    <a class="skip" href="#content">Skip to the content</a>
+    ${body}
+    <script>${trusted(SCRIPT)}</script>
+      </body>
+    </html>
+  `.text;
+}
+
+/** A run and where its folder lies as seen from the page. */
+export interface PageRun {
+  loaded: LoadedRun;
+  /** Relative URL of the run folder. */
+  rawBase: string;
+}
+
+/** The whole report as HTML: one run after another, each with all its sections. */
+export function renderReport(runs: readonly PageRun[]): string {
+  const articles = runs.map(({ loaded, rawBase }, i) => {
+    const analysis = analyse(loaded);
+    const context: PageContext = { prefix: runs.length > 1 ? `run-${i + 1}-` : "", rawBase };
+    return { analysis, context, article: runArticle(analysis, context) };
+  });
+  const titles = [...new Set(runs.map(({ loaded }) => loaded.run.title))];
+  const body = html`
+    <header>
+      <h1>threefold report</h1>
+    </header>
+    <main id="content">
+    ${runs.length > 1 ? runsList(articles) : ""}${articles.map(({ article }) => article)}
+    </main>
+  `;
+  return documentOf(`${titles.join(", ")} – threefold`, body);
+}
+
+function runsList(articles: readonly { analysis: Analysis; context: PageContext }[]): Html {
+  return html`
+    <section aria-labelledby="runs">
+      <h2 id="runs">${articles.length} runs</h2>
+      <ol>${articles.map(({ analysis, context }) =>
+        html`<li><a href="#${context.prefix}run">${analysis.loaded.name}</a>: ${
+          verdictOf(analysis).sentence
+        }</li>`
+      )}</ol>
+    </section>
+  `;
+}
+
+function runArticle(analysis: Analysis, context: PageContext): Html {
+  const { run } = analysis.loaded;
+  const id = `${context.prefix}run`;
+  const parts = SECTIONS.map(([anchor, name, draw]) => ({ anchor, name, part: draw(analysis, context) }))
+    .filter(({ part }) => part !== null);
+  return html`
+    <article aria-labelledby="${id}">
+    <h2 id="${id}">${run.title}, ${run.environment
+      .adapter} <a class="anchor" href="#${id}" aria-label="Link to this run">#</a></h2>
+    ${verdictSection(analysis, context)}<nav aria-label="Contents"><ul>${parts.map(({ anchor, name }) =>
+      html`<li><a href="#${context.prefix}${anchor}">${name}</a></li>`
+    )}</ul></nav>
+    ${parts.map(({ part }) => part)}</article>
+  `;
+}

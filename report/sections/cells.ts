@@ -1,0 +1,184 @@
+import type { CellRecord } from "../../results/record.ts";
+import { type Analysis, timedStepMs, timedTokensPerSecond } from "../derive.ts";
+import {
+  byteUnit,
+  count,
+  formatCompact,
+  formatDuration,
+  formatNumber,
+  formatSignificant,
+} from "../format.ts";
+import { type Html, html } from "../html.ts";
+import { mad, median } from "../../results/stats.ts";
+import { type Column, pairs, table } from "../table.ts";
+import { cellAnchor, type PageContext, section, traced } from "./context.ts";
+
+/** A line of the full table: a record, or the place where one should be. */
+interface CellLine {
+  id: string;
+  phase: string;
+  label: string;
+  cell: CellRecord | null;
+  status: string;
+  reason: string | null;
+}
+
+function linesOf({ loaded: { run, cells, missing, unreadable } }: Analysis): CellLine[] {
+  const byId = new Map(cells.map((cell) => [cell.id, cell]));
+  const gaps = new Map<string, { status: string; problem: string }>([
+    ...missing.map((gap) => [gap.id, { status: "missing", problem: gap.problem }] as const),
+    ...unreadable.map((gap) => [gap.id, { status: "unreadable", problem: gap.problem }] as const),
+  ]);
+  return run.cells.map(({ id, phase, label }) => {
+    const cell = byId.get(id) ?? null;
+    if (cell) return { id, phase, label: cell.label, cell, status: cell.status, reason: cell.reason };
+    const gap = gaps.get(id);
+    return { id, phase, label, cell, status: gap?.status ?? "missing", reason: gap?.problem ?? null };
+  });
+}
+
+/** Every cell of the run, however it ended. */
+export function cellsSection(analysis: Analysis, context: PageContext): Html {
+  const lines = linesOf(analysis);
+  return section(
+    context,
+    "cells",
+    "All cells",
+    html`
+      <p
+        class="muted">${count(
+          lines.length,
+          "cell",
+        )}. With scripts on, a click on a column's head sorts. Step times: median ± median absolute deviation of the steps after warm-up.</p>
+      ${table(lines, columns(lines, context), { caption: "All cells of the run", strong: () => false })}
+    `,
+  );
+}
+
+function columns(lines: readonly CellLine[], context: PageContext): Column<CellLine>[] {
+  const peaks = lines.flatMap(({ cell }) =>
+    cell?.memory ? [cell.memory.plannedPeakBytes, cell.memory.observedPeakBytes ?? 0] : []
+  );
+  const unit = byteUnit(Math.max(0, ...peaks));
+  const number = (
+    head: string,
+    unitName: string,
+    of: (cell: CellRecord) => number | null,
+    decimals?: number,
+  ): Column<CellLine> => {
+    const value = ({ cell }: CellLine) => cell ? of(cell) : null;
+    return {
+      head,
+      unit: unitName,
+      numeric: true,
+      sort: value,
+      cell: (line) => {
+        const shown = value(line);
+        if (shown === null) return "–";
+        const text = decimals === undefined ? formatSignificant(shown, 4) : formatNumber(shown, decimals);
+        return traced(context, line.id, text);
+      },
+    };
+  };
+  const middle = (values: number[]) => values.length > 0 ? median(values) : null;
+  const peak = (of: "plannedPeakBytes" | "bookedPeakBytes" | "observedPeakBytes") => (cell: CellRecord) => {
+    const bytes = cell.memory?.[of] ?? null;
+    return bytes === null ? null : bytes / unit.bytes;
+  };
+  return [
+    {
+      head: "cell",
+      sort: ({ id }) => id,
+      cell: ({ id, cell }) => traced(context, cell && id, html`<code>${id}</code>`),
+    },
+    { head: "phase", sort: ({ phase }) => phase, cell: ({ phase }) => phase },
+    { head: "label", sort: ({ label }) => label, cell: ({ label }) => label },
+    number("seed", "", ({ config }) => config.seed, 0),
+    number("repeat", "", ({ repeat }) => repeat, 0),
+    {
+      head: "status",
+      sort: ({ status }) => status,
+      cell: ({ status, reason }) =>
+        status === "ok"
+          ? "ok"
+          : html`<strong class="bad">${status}</strong>${
+            reason ? html`<br><span class="reason">${reason}</span>` : ""
+          }`,
+    },
+    number("throughput", "tokens/s", (cell) => middle(timedTokensPerSecond(cell))),
+    {
+      ...number("step", "ms", (cell) => middle(timedStepMs(cell))),
+      cell: ({ cell, id }) => {
+        const values = cell ? timedStepMs(cell) : [];
+        if (values.length === 0) return "–";
+        return traced(
+          context,
+          id,
+          `${formatSignificant(median(values), 4)} ± ${formatSignificant(mad(values), 2)}`,
+        );
+      },
+    },
+    number("planned", unit.name, peak("plannedPeakBytes"), 2),
+    number("booked", unit.name, (cell) => cell.status === "ok" ? peak("bookedPeakBytes")(cell) : null, 2),
+    number("observed", unit.name, peak("observedPeakBytes"), 2),
+    number("held-out loss", "nats/token", ({ heldOut }) => heldOut.at(-1)?.loss ?? null, 3),
+    number("after", "tokens", ({ heldOut }) => heldOut.at(-1)?.tokens ?? null, 0),
+    {
+      head: "record",
+      cell: ({ id, status }) =>
+        status === "missing" ? "–" : html`<a href="${rawUrl(context, id)}">${id.slice(0, 6)}….json</a>`,
+    },
+  ];
+}
+
+function rawUrl({ rawBase }: PageContext, id: string): string {
+  return `${rawBase}/cells/${id}.json`;
+}
+
+/** The configuration and origin of each cell: where every figure's link leads. */
+export function configurationsSection({ loaded: { cells, run } }: Analysis, context: PageContext): Html {
+  return section(
+    context,
+    "configurations",
+    "Configurations and raw records",
+    html`<p>Raw records: <a href="${context.rawBase}/run.json">run.json</a> and one file a cell, linked below. Suite file: sha256 <code>${run.suiteHash}</code>.</p>
+${cells.map((cell) => cellDetails(cell, context))}`,
+  );
+}
+
+function cellDetails(cell: CellRecord, context: PageContext): Html {
+  const { id, label, status, reason, config, environment } = cell;
+  const share = cell.parameters && cell.trainableParameters !== null
+    ? ` (${formatSignificant(cell.trainableParameters / cell.parameters * 100)} %)`
+    : "";
+  return html`
+    <details class="cell"
+      id="${cellAnchor(context, id)}"><summary><code>${id}</code> ${label}, seed ${config
+        .seed}${cell.repeat > 0 ? `, repeat ${cell.repeat}` : ""}${status === "ok" ? "" : html`
+        <strong class="bad">${status}</strong>
+      `}</summary>
+    ${pairs([
+      ...(status === "ok" ? [] : [["how it ended", `${status}: ${reason ?? "no reason given"}`] as const]),
+      ["phase", cell.phase],
+      ["repeat alone with", html`<code>${cell.command}</code>`],
+      ["raw record", html`<a href="${rawUrl(context, id)}">${id}.json</a>`],
+      ["started, took", `${cell.startedAt}, ${formatDuration(cell.wallMs)}`],
+      ["parameters", cell.parameters === null ? "–" : formatNumber(cell.parameters)],
+      [
+        "trained",
+        cell.trainableParameters === null ? "–" : `${formatNumber(cell.trainableParameters)}${share}`,
+      ],
+      ["dispatches a step", formatNumber(cell.dispatchesPerStep)],
+      ["FLOPs a step", formatCompact(cell.modelFlopsPerStep)],
+      ["warm-up", `${count(cell.warmupSteps, "step")} left out of timing`],
+      ["adapter, commit", `${environment.adapter}, ${environment.commit ?? "no commit"}`],
+      ["corpus sha256", html`<code>${cell.dataHash ?? "–"}</code>`],
+    ])}
+    <pre>${configText(cell)}</pre></details>
+  `;
+}
+
+/** The configuration, a key a line: long enough to read, short enough for hundreds of cells. */
+function configText({ config }: CellRecord): string {
+  return Object.entries(config).map(([key, value]) => `${key}: ${JSON.stringify(value)}`).join("\n");
+}

@@ -1,0 +1,141 @@
+import { ladderChart, type LadderRow, ladderRows } from "../charts/ladder.ts";
+import { paretoChart, paretoOf, type ParetoPoint } from "../charts/pareto.ts";
+import type { Analysis, Configuration } from "../derive.ts";
+import { figure } from "../figure.ts";
+import { ladderFinding, lossDifference, paretoFinding, ratioWords } from "../findings.ts";
+import {
+  count,
+  formatBytes,
+  formatInterval,
+  formatNumber,
+  formatRatio,
+  formatSignificant,
+} from "../format.ts";
+import { FULL_STACKS } from "../guide.ts";
+import { type Html, html } from "../html.ts";
+import { type Column, table } from "../table.ts";
+import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
+
+/** Whether the run varied methods or optimizers at all: a batch sweep alone has no trade-off to show. */
+function variesMethods(configurations: readonly Configuration[]): boolean {
+  return new Set(configurations.map(({ config }) => `${config.methods.join()} ${config.optimizer}`)).size > 1;
+}
+
+/** Memory against throughput of every configuration. */
+export function paretoSection({ configurations, baseline }: Analysis, context: PageContext): Html | null {
+  if (!variesMethods(configurations)) return null;
+  const pareto = paretoOf(configurations, baseline);
+  if (pareto.points.length < 2) return null;
+  const baseName = pareto.points.find(({ isBaseline }) => isBaseline)?.label;
+  const columns: Column<ParetoPoint>[] = [
+    { head: "configuration", cell: ({ label }) => label },
+    {
+      head: "planned = booked peak",
+      numeric: true,
+      cell: ({ id, bytes }) => traced(context, id, formatBytes(bytes)),
+    },
+    {
+      head: "throughput",
+      unit: "tokens/s",
+      numeric: true,
+      cell: ({ id, tokensPerSecond }) => traced(context, id, formatInterval(tokensPerSecond)),
+    },
+    { head: "on the front", cell: ({ onFront }) => onFront ? "yes" : "no" },
+  ];
+  return section(
+    context,
+    "trade-off",
+    "Memory against throughput",
+    figure({
+      id: `${context.prefix}pareto`,
+      title: paretoFinding(pareto),
+      subtitle: `Every configuration that ran, ${
+        count(pareto.points.length, "point")
+      }: planned = booked peak, and median throughput with 95 % interval. Line: configurations no other beats on both; hollow: beaten. ${
+        baseName
+          ? `Square: baseline (${baseName}). Crosses: the paper's ratios (${
+            FULL_STACKS.map(({ memory, throughput }) =>
+              `${formatRatio(memory)} less at ${formatRatio(throughput)}`
+            ).join("; ")
+          }) applied to it.`
+          : ""
+      }`,
+      draw: (size) => paretoChart(pareto, size),
+      numbers: table(pareto.points, columns, {
+        caption: "Memory and throughput",
+        strong: ({ onFront }) => onFront,
+      }),
+    }),
+  );
+}
+
+/** Methods added one by one, beside the source of the paper's claim. */
+export function ladderSection({ configurations }: Analysis, context: PageContext): Html | null {
+  const rows = ladderRows(configurations);
+  if (rows.length === 0) return null;
+  return section(
+    context,
+    "ladder",
+    "Adding one method after another",
+    figure({
+      id: `${context.prefix}ladder-chart`,
+      title: ladderFinding(rows),
+      subtitle: `Ratios to ${
+        rows[0].label
+      }: planned = booked peak, and median throughput with 95 % interval over steps and ${
+        count(rows[0].configuration.seeds.length, "seed")
+      }; grey lies inside the noise (no difference). Crosses: the guide's measurements.`,
+      draw: (size) => ladderChart(rows, size),
+      numbers: table(rows, ladderColumns(rows[0], context), { caption: "The ladder, ours and the guide's" }),
+    }),
+  );
+}
+
+function ladderColumns(baseline: LadderRow, context: PageContext): Column<LadderRow>[] {
+  const lossText = (row: LadderRow) => {
+    const loss = row === baseline ? null : lossDifference(baseline.heldOut, row.heldOut);
+    if (!loss) return row === baseline && row.heldOut ? "0" : "–";
+    const text = `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 3)}`;
+    return loss.outcome === "equal"
+      ? html`<span class="same" title="${loss.detail}">${text} (equal)</span>`
+      : text;
+  };
+  return [
+    { head: "configuration", cell: ({ configuration }) => configurationLink(context, configuration) },
+    {
+      head: "peak",
+      numeric: true,
+      cell: ({ configuration: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
+    },
+    {
+      head: "less memory",
+      unit: "×",
+      numeric: true,
+      cell: ({ memoryRatio }) => formatSignificant(memoryRatio),
+    },
+    { head: "guide", unit: "×", numeric: true, cell: ({ guide }) => formatSignificant(guide?.memory) },
+    {
+      head: "throughput",
+      unit: "tokens/s",
+      numeric: true,
+      cell: ({ configuration: { tokensPerSecond: rate } }) =>
+        traced(context, rate?.byCell[0].id, formatInterval(rate?.interval)),
+    },
+    {
+      head: "throughput",
+      unit: "×",
+      numeric: true,
+      cell: (row) =>
+        row === baseline
+          ? "1"
+          : judged(ratioWords(row.configuration.tokensPerSecond, baseline.configuration.tokensPerSecond)),
+    },
+    { head: "guide", unit: "×", numeric: true, cell: ({ guide }) => formatSignificant(guide?.throughput) },
+    {
+      head: "held-out loss, difference",
+      unit: "nats/token",
+      numeric: true,
+      cell: (row) => traced(context, row.heldOut?.byCell[0].id, lossText(row)),
+    },
+  ];
+}
