@@ -36,10 +36,7 @@ export class PipelineCache {
           buffer: { type: "storage" as const },
         })),
       });
-      const pipeline = this.#gpu.device.createPipelineLayout({
-        bindGroupLayouts: [bindings, this.uniformLayout],
-      });
-      layout = { bindings, pipeline };
+      layout = { bindings };
       this.#layouts.set(count, layout);
     }
     return layout;
