@@ -41,6 +41,14 @@ export class PersistentValues {
   }
 }
 
+/** What a transient value is booked as where its op does not say. */
+const DEFAULT_ROLE: Readonly<Record<Phase, Role>> = {
+  forward: "activations",
+  recompute: "activations",
+  backward: "workspace",
+  update: "workspace",
+};
+
 /** Adds nodes to a graph: runs shape inference and keeps the scope path. */
 export class GraphBuilder {
   readonly persistents: PersistentValues;
@@ -86,7 +94,7 @@ export class GraphBuilder {
       shape: type.shape,
       dtype: type.dtype,
       role: type.aliasOfInput === undefined
-        ? type.role ?? (this.phase === "forward" ? "activations" : "workspace")
+        ? type.role ?? DEFAULT_ROLE[this.phase]
         : inputs[type.aliasOfInput].role,
       persistent: type.aliasOfInput === undefined ? false : inputs[type.aliasOfInput].persistent,
       ...(type.aliasOfInput === undefined ? {} : { aliasOf: inputs[type.aliasOfInput] }),

@@ -56,7 +56,7 @@ export interface Node {
   /** Which half of the step it belongs to; passes that drop and recompute activations need to know. */
   readonly phase: Phase;
 }
-export type Phase = "forward" | "backward" | "update";
+export type Phase = "forward" | "recompute" | "backward" | "update";
 
 /** Nodes in execution order. */
 export interface Graph {

@@ -30,7 +30,7 @@ export function gpt2Parameters(config: Gpt2Config): ParameterSpec[] {
   const residual = normal(1 / Math.sqrt(2 * layerCount));
   const constant = (value: number): Initialization => ({ kind: "constant", value });
   const matrix = (name: string, shape: number[], init: Initialization): ParameterSpec[] => [
-    { name: `${name}.weight`, shape, init, decay: true },
+    { name: `${name}.weight`, shape, init, decay: true, linear: "in_out" },
     { name: `${name}.bias`, shape: [shape[1]], init: constant(0), decay: false },
   ];
   const norm = (name: string): ParameterSpec[] => [

@@ -13,6 +13,8 @@ export interface ParameterSpec {
   init: Initialization;
   /** Whether AdamW decays it: matrices of linear layers yes; norms, biases and embeddings no, by convention. */
   decay: boolean;
+  /** Layout, where it is the weight of a linear layer: GPT-2 stores `[in, out]`, torch's Linear `[out, in]`. */
+  linear?: "in_out" | "out_in";
 }
 
 /** Number of elements over all parameters. */

@@ -7,7 +7,27 @@ import { type BatchInputs, LayerContext } from "../model/layers.ts";
 import { resetAtStepStart } from "../../kernels/step_start.ts";
 import { backward } from "./backward.ts";
 import { appendOptimizer, type OptimizerOptions } from "./optimizer.ts";
-import { draftGraphs, type Parameter, type Pass, type PassTrace, runPasses, type StepDraft } from "./step.ts";
+import { type CheckpointSettings, checkpointing } from "./checkpointing.ts";
+import { fuseAttention } from "./flash_attention.ts";
+import { injectLora, type LoraSettings } from "./lora.ts";
+import { mixedPrecision } from "./mixed_precision.ts";
+import {
+  draftGraphs,
+  type Parameter,
+  type Pass,
+  type PassTrace,
+  runPasses,
+  type SharedDraft,
+  type StepDraft,
+} from "./step.ts";
+
+/** Memory methods that are on, with their settings. */
+export interface StepMethods {
+  checkpoint?: CheckpointSettings;
+  flash?: boolean;
+  fp16?: boolean;
+  lora?: LoraSettings;
+}
 
 /** What a training step is made from. */
 export interface StepSettings {
@@ -15,6 +35,7 @@ export interface StepSettings {
   microBatchSize: number;
   gradientAccumulationSteps: number;
   sequenceLength: number;
+  methods: StepMethods;
   optimizer: string;
   optimizerOptions: OptimizerOptions;
   /** Largest global gradient norm; 0 is off. */
@@ -37,27 +58,47 @@ export interface StepGraphs {
   clip: Value;
 }
 
-/** The passes of one training step, in order. Rewrites of the forward graph come before `backward`. */
+/**
+ * The passes of evaluation, in order. Each has up to three stages (`declare`, `rewrite`, `run`), and a stage runs for all
+ * passes before the next one begins.
+ */
+function forwardPasses({ lora, flash, fp16 }: StepMethods): Pass[] {
+  return [
+    ...lora ? [injectLora(lora)] : [],
+    ...flash ? [fuseAttention()] : [],
+    ...fp16 ? [mixedPrecision()] : [],
+  ];
+}
+
+/** The passes of one training step, in order. */
 function passesFor(settings: StepSettings): Pass[] {
+  const { lora, flash, checkpoint, fp16 } = settings.methods;
   const accumulate = settings.gradientAccumulationSteps > 1;
   return [
+    ...lora ? [injectLora(lora)] : [],
+    ...flash ? [fuseAttention()] : [],
     backward({ accumulate }),
+    ...checkpoint ? [checkpointing(checkpoint)] : [],
     appendOptimizer({
       optimizer: settings.optimizer,
       options: settings.optimizerOptions,
       clip: settings.clip,
       accumulate,
     }),
+    // Last: its working copies are of every parameter there is, and are made anew after the update.
+    ...fp16 ? [mixedPrecision()] : [],
   ];
 }
 
 /** Builds every graph of a training step. Needs no GPU and allocates nothing. */
 export function buildStep(settings: StepSettings): StepGraphs {
-  const shared = declareShared(settings);
-  const draft = forwardDraft(settings, shared, settings.dropout);
-  runPasses(draft, passesFor(settings), settings.trace);
+  const passes = passesFor(settings);
+  const shared = declareShared(settings, passes);
+  const draft = forwardDraft(settings, shared, { training: true, dropout: settings.dropout });
+  runPasses(draft, passes, "rewrite", settings.trace);
+  runPasses(draft, passes, "run", settings.trace);
   const graphs = draftGraphs(draft);
-  const evaluate = settings.evaluate ? graphs.push(evaluationGraph(settings, shared)) - 1 : null;
+  const evaluate = settings.evaluate ? graphs.push(evaluationGraph(settings, shared, passes)) - 1 : null;
   return {
     graphs,
     programs: { micro: 0, update: draft.update ? 1 : null, evaluate },
@@ -72,34 +113,44 @@ export function buildStep(settings: StepSettings): StepGraphs {
 export function buildEvaluation(
   settings: ForwardSettings,
 ): { graph: Graph; persistents: Value[]; parameters: Parameter[]; inputs: BatchInputs } {
-  const shared = declareShared(settings);
-  const graph = evaluationGraph(settings, shared);
+  const passes = forwardPasses(settings.methods);
+  const shared = declareShared(settings, passes);
+  const graph = evaluationGraph(settings, shared, passes);
   return { graph, ...shared, persistents: shared.persistents.all() };
 }
 
-type ForwardSettings = Pick<StepSettings, "model" | "microBatchSize" | "sequenceLength" | "trace">;
-type Shared = Pick<StepDraft, "persistents" | "inputs" | "parameters">;
+type ForwardSettings = Pick<StepSettings, "model" | "microBatchSize" | "sequenceLength" | "methods" | "trace">;
 
-function declareShared({ model, microBatchSize, sequenceLength }: ForwardSettings): Shared {
+function declareShared(
+  { model, microBatchSize, sequenceLength }: ForwardSettings,
+  passes: readonly Pass[],
+): SharedDraft {
   const persistents = new PersistentValues();
   const inputs = declareInputs(persistents, microBatchSize * sequenceLength);
   const parameters = model.parameters.map((spec): Parameter => {
     const value = persistents.declare(spec.name, { shape: spec.shape, dtype: "f32" }, "weights");
     return { spec, value, master: value, trainable: true };
   });
-  return { persistents, inputs, parameters };
+  const shared = { persistents, inputs, parameters };
+  for (const pass of passes) pass.declare?.(shared);
+  return shared;
 }
 
 /** What evaluation replays: the forward graph without dropout. */
-function evaluationGraph(settings: ForwardSettings, shared: Shared): Graph {
-  const draft = forwardDraft(settings, shared, 0);
+function evaluationGraph(settings: ForwardSettings, shared: SharedDraft, passes: readonly Pass[]): Graph {
+  const draft = forwardDraft(settings, shared, { training: false, dropout: 0 });
+  runPasses(draft, passes, "rewrite");
   const graph = draft.builder.finish("evaluate", []);
   verifyGraph(graph, "evaluation");
   settings.trace?.("evaluation", printGraph(graph));
   return graph;
 }
 
-function forwardDraft(settings: ForwardSettings, shared: Shared, dropout: number): StepDraft {
+function forwardDraft(
+  settings: ForwardSettings,
+  shared: SharedDraft,
+  { training, dropout }: { training: boolean; dropout: number },
+): StepDraft {
   const builder = new GraphBuilder(shared.persistents);
   builder.scope("start", () => builder.call(resetAtStepStart, [shared.inputs.loss], {}));
   const context = new LayerContext(builder, {
@@ -110,7 +161,7 @@ function forwardDraft(settings: ForwardSettings, shared: Shared, dropout: number
     dropout,
   });
   const loss = settings.model.loss(context);
-  return { ...shared, builder, loss, gradients: new Map() };
+  return { ...shared, builder, loss, training, gradients: new Map() };
 }
 
 function declareInputs(persistents: PersistentValues, rows: number): BatchInputs {

@@ -23,6 +23,8 @@ export interface StepDraft {
   /** Forward, then backward, then (without accumulation) update nodes. */
   builder: GraphBuilder;
   loss: Value;
+  /** Evaluation has no dropout. */
+  training: boolean;
   /** Gradients by parameter, once autodiff has run. */
   gradients: Map<Parameter, Value>;
   /** Norm of all gradients, scale to apply, overflow flag: f32 [4]; once the optimizer has been appended. */
@@ -31,19 +33,33 @@ export interface StepDraft {
   update?: GraphBuilder;
 }
 
-/** Turns a draft into the next one, in place. Never looks at the GPU. */
+/** What the graphs of a step share. */
+export type SharedDraft = Pick<StepDraft, "persistents" | "parameters" | "inputs">;
+
+/** One memory method, or one part of the step that every run needs. Never looks at the GPU. */
 export interface Pass {
   name: string;
-  run(draft: StepDraft): void;
+  /** Changes which parameters there are and how they are stored, before any graph is built. */
+  declare?(shared: SharedDraft): void;
+  /** Rewrites the forward graph; applied to evaluation as well. */
+  rewrite?(draft: StepDraft): void;
+  /** Appends to, or rewrites, the whole step. */
+  run?(draft: StepDraft): void;
 }
 
 /** Graphs after a pass, as text; what `--print graph` shows. */
 export type PassTrace = (pass: string, text: string) => void;
 
-/** Runs passes in order; after each, every graph of the draft must verify. */
-export function runPasses(draft: StepDraft, passes: readonly Pass[], trace?: PassTrace): void {
+/** Applies one stage of all passes, in order; after each, every graph of the draft must verify. */
+export function runPasses(
+  draft: StepDraft,
+  passes: readonly Pass[],
+  stage: "rewrite" | "run",
+  trace?: PassTrace,
+): void {
   for (const pass of passes) {
-    pass.run(draft);
+    if (!pass[stage]) continue;
+    pass[stage](draft);
     for (const graph of draftGraphs(draft)) {
       verifyGraph(graph, pass.name);
       trace?.(pass.name, printGraph(graph));

@@ -50,6 +50,7 @@ export async function evaluate(
     model: prepared.model,
     microBatchSize,
     sequenceLength,
+    methods: {},
   });
   const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target));
   try {

@@ -24,6 +24,7 @@ export function stepSettings(model: Model, options: Omit<TrainOptions, "data" | 
     microBatchSize: options.microBatchSize,
     gradientAccumulationSteps: options.gradientAccumulationSteps,
     sequenceLength: options.sequenceLength,
+    methods: {},
     optimizer: options.optimizer,
     optimizerOptions: options.optimizerOptions,
     clip: options.clip,

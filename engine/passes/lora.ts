@@ -1,0 +1,98 @@
+import type { Value } from "../graph/types.ts";
+import type { ParameterSpec } from "../model/parameters.ts";
+import { InputError } from "../input_error.ts";
+import { dropout } from "../../kernels/dropout.ts";
+import { scale } from "../../kernels/elementwise.ts";
+import { linear } from "../../kernels/linear.ts";
+import { rewriteForward } from "./rewrite.ts";
+import type { Parameter, Pass, SharedDraft } from "./step.ts";
+
+/** Settings of LoRA; the defaults of peft are rank 8, alpha 8, no dropout. */
+export interface LoraSettings {
+  rank: number;
+  alpha: number;
+  dropout: number;
+  /** Last parts of module names (`c_attn`, `q_proj`). */
+  targetModules: readonly string[];
+  /** Scale by alpha ÷ √rank instead of alpha ÷ rank (rsLoRA, Kalajdzievski 2023, arXiv:2312.03732). */
+  rankStabilized: boolean;
+}
+
+/** What the product of B and A is multiplied by. */
+export function loraScaleOf({ rank, alpha, rankStabilized }: LoraSettings): number {
+  return alpha / (rankStabilized ? Math.sqrt(rank) : rank);
+}
+
+/**
+ * LoRA (Hu et al. 2021, arXiv:2106.09685): y = x·W + loraScale · (x·Aᵀ)·Bᵀ with A [R, in] random and B [out, R] zero.
+ * The base is frozen: it gets no gradient, no optimizer state, and nothing is saved that only its gradient would need.
+ */
+export function injectLora(settings: LoraSettings): Pass {
+  return {
+    name: "lora",
+    declare: (shared) => declareAdapters(shared, settings),
+    rewrite(draft) {
+      const adapters = adaptersByWeight(draft.parameters);
+      // Streams of the model's own dropout count up from 0.
+      let stream = 1 << 16;
+      rewriteForward(draft, (node, inputs, builder) => {
+        const adapter = node.op === linear ? adapters.get(inputs[1].id) : undefined;
+        if (!adapter) return undefined;
+        const [base] = builder.call(linear, inputs, node.attrs);
+        return builder.scope("lora", () => {
+          const probability = draft.training ? settings.dropout : 0;
+          const [x] = probability > 0
+            ? builder.call(dropout, [inputs[0]], { probability, stream: stream++ })
+            : [inputs[0]];
+          const plain = { transposedWeight: true, bias: false, residual: false };
+          const [down] = builder.call(linear, [x, adapter.a], plain);
+          const [scaled] = builder.call(scale, [down], { factor: loraScaleOf(settings) });
+          return builder.call(linear, [scaled, adapter.b, base], { ...plain, residual: true });
+        });
+      });
+    },
+  };
+}
+
+/** Parameter names of the adapter of a module, as peft has them below `base_model.model.`. */
+export function loraParameterNames(module: string): { a: string; b: string } {
+  return { a: `${module}.lora_A.weight`, b: `${module}.lora_B.weight` };
+}
+
+function declareAdapters({ persistents, parameters }: SharedDraft, { rank, targetModules }: LoraSettings): void {
+  const targets = parameters.filter(({ spec }) => spec.linear && targetModules.includes(moduleSuffix(spec.name)));
+  if (targets.length === 0) {
+    const known = [...new Set(parameters.filter(({ spec }) => spec.linear).map(({ spec }) => moduleSuffix(spec.name)))];
+    throw new InputError(
+      `LoRA finds no target modules ${targetModules.join(", ")}: the model's linear layers are ${known.join(", ")}`,
+    );
+  }
+  for (const parameter of parameters) parameter.trainable = false;
+  for (const { spec } of targets) {
+    const [cIn, cOut] = spec.linear === "in_out" ? spec.shape : spec.shape.toReversed();
+    const names = loraParameterNames(spec.name.replace(/\.weight$/, ""));
+    const add = (name: string, shape: number[], init: ParameterSpec["init"]) => {
+      const value = persistents.declare(name, { shape, dtype: "f32" }, "weights");
+      const added: ParameterSpec = { name, shape, init, decay: true, linear: "out_in" };
+      parameters.push({ spec: added, value, master: value, trainable: true });
+    };
+    // Kaiming's uniform initialisation with a = √5, as peft: bound 1 ÷ √in.
+    add(names.a, [rank, cIn], { kind: "uniform", bound: 1 / Math.sqrt(cIn) });
+    add(names.b, [cOut, rank], { kind: "constant", value: 0 });
+  }
+}
+
+function moduleSuffix(name: string): string {
+  return name.replace(/\.weight$/, "").split(".").at(-1)!;
+}
+
+function adaptersByWeight(parameters: readonly Parameter[]): Map<number, { a: Value; b: Value }> {
+  const byName = new Map(parameters.map((parameter) => [parameter.spec.name, parameter]));
+  const adapters = new Map<number, { a: Value; b: Value }>();
+  for (const { spec, value } of parameters) {
+    const names = loraParameterNames(spec.name.replace(/\.weight$/, ""));
+    const [a, b] = [byName.get(names.a), byName.get(names.b)];
+    if (a && b) adapters.set(value.id, { a: a.value, b: b.value });
+  }
+  return adapters;
+}

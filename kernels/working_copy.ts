@@ -1,0 +1,29 @@
+import { defineOp, f32, ShapeError } from "../engine/graph/op.ts";
+import { elementCount, typeText } from "../engine/graph/types.ts";
+import { elementwiseCommands } from "./elementwise_dispatch.ts";
+import source from "./elementwise.wgsl" with { type: "text" };
+
+/** Largest finite f16. */
+const LARGEST_F16 = 65504;
+
+/**
+ * Makes an f16 working copy anew: `(master f32, working f16) → working`, in place of the old copy. Weights beyond ±65504
+ * are clamped; none that trains is near it.
+ */
+export const refreshWorkingCopy = defineOp({
+  name: "refresh_working_copy",
+  inferTypes: ([master, working]) => {
+    if (elementCount(master) !== elementCount(working) || master.dtype !== "f32" || working.dtype !== "f16") {
+      throw new ShapeError(
+        `Cannot refresh ${typeText(working)} from ${typeText(master)}: expected f16 and f32 of equal size`,
+      );
+    }
+    return [{ shape: working.shape, dtype: "f16", aliasOfInput: 1 }];
+  },
+  lower: ({ inputs: [master], outputs: [working], target }) =>
+    elementwiseCommands(
+      { name: "cast_to", source, operands: [master, working], params: () => [f32(LARGEST_F16)] },
+      target,
+    ),
+  reference: ([master]) => [master.map((v) => Math.min(Math.max(v, -LARGEST_F16), LARGEST_F16))],
+});
