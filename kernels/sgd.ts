@@ -1,0 +1,95 @@
+import { defineOp, f32 } from "../engine/graph/op.ts";
+import type { Dtype } from "../engine/graph/types.ts";
+import {
+  checkOptimizerInputs,
+  decayedTensors,
+  optimizerWorkgroupSize,
+  perTensor,
+  VECTORS_PER_BLOCK,
+} from "./optimizer_tensors.ts";
+import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
+import { tableCommands } from "./tensor_table.ts";
+import source from "./sgd.wgsl" with { type: "text" };
+
+/** Attributes of `sgd`. */
+export interface SgdAttrs {
+  /** 0 for none; each tensor then has no momentum buffer. */
+  momentum: number;
+  /** One for each tensor; added to the gradient. */
+  weightDecay: readonly number[];
+  /** Whether each tensor has a last value: an f16 copy of the weights, written anew after the update. */
+  workingCopies?: boolean;
+}
+
+/**
+ * One step of gradient descent on many tensors: inputs `[clip f32 [4], then for each tensor w, g[, momentum buffer] (all
+ * f32)[, copy f16]]`. w, the buffer and the copy are updated in place; there are no outputs. Gradients are multiplied by
+ * clip[1]; with clip[2] set nothing changes. The learning rate comes from the step block.
+ *
+ * Semantics of torch.optim.SGD with dampening 0; buffers start as zeros.
+ */
+export const sgd = defineOp<SgdAttrs>({
+  name: "sgd",
+  inferTypes: (inputs, attrs) => {
+    checkOptimizerInputs("sgd", inputs, dtypesOf(attrs), attrs.weightDecay.length);
+    return [];
+  },
+  mutates: (inputs, attrs) => {
+    const count = dtypesOf(attrs).length;
+    // Of each tensor everything but the gradient.
+    return inputs.flatMap((_, i) => (i > 0 && (i - 1) % count !== 1 ? [i] : []));
+  },
+  lower: ({ inputs, attrs, target }) => {
+    const momentum = attrs.momentum === 0
+      ? "return d;"
+      : "let b = params.momentum * load_b(block.b + i) + d; store_b(block.b + i, b); return b;";
+    const refresh = attrs.workingCopies
+      ? "store_copy(block.copy + i, clamp(w, vec_t(-65504.0), vec_t(65504.0)));"
+      : "";
+    return tableCommands({
+      name: "sgd",
+      source: `const WG: u32 = ${optimizerWorkgroupSize(target)}u;
+fn with_momentum(block: Block, i: u32, d: vec_t) -> vec_t { ${momentum} }
+fn refresh_copy(block: Block, i: u32, w: vec_t) { ${refresh} }
+${source}`,
+      operands: ["w", "g", ...(attrs.momentum === 0 ? [] : ["b"]), ...(attrs.workingCopies ? ["copy"] : [])],
+      tensors: decayedTensors(inputs, dtypesOf(attrs).length, attrs.weightDecay),
+      shared: [{ name: "clip", value: inputs[0] }],
+      vectorsPerBlock: VECTORS_PER_BLOCK,
+      fields: [["momentum", f32(attrs.momentum)]],
+    }, target);
+  },
+  reference: (inputs, attrs) => {
+    sgdReference(inputs, attrs, NEUTRAL_STEP);
+    return [];
+  },
+});
+
+/** `sgd` in f64 for a given step block; writes into `inputs`. */
+export function sgdReference(
+  inputs: readonly Float64Array[],
+  attrs: SgdAttrs,
+  { learningRate }: Pick<StepBlock, "learningRate">,
+): void {
+  const [, factor, found] = inputs[0];
+  if (found !== 0) return;
+  perTensor(inputs, dtypesOf(attrs).length).forEach(([w, g, ...rest], tensor) => {
+    const buffer = attrs.momentum === 0 ? undefined : rest[0];
+    const copy = attrs.workingCopies ? rest.at(-1) : undefined;
+    for (let i = 0; i < w.length; i++) {
+      let d = factor * g[i] + attrs.weightDecay[tensor] * w[i];
+      if (buffer) d = buffer[i] = attrs.momentum * buffer[i] + d;
+      w[i] -= learningRate * d;
+      if (copy) copy[i] = Math.min(Math.max(w[i], -65504), 65504);
+    }
+  });
+}
+
+function dtypesOf({ momentum, workingCopies }: SgdAttrs): Dtype[] {
+  return [
+    "f32",
+    "f32",
+    ...(momentum === 0 ? [] : ["f32" as const]),
+    ...(workingCopies ? ["f16" as const] : []),
+  ];
+}
