@@ -8,10 +8,10 @@ export { PRESETS } from "./engine/model/config.ts";
 export { CORPUS_NAMES } from "./engine/train/corpus.ts";
 export { evaluate, type EvaluateOptions, type Evaluation } from "./engine/train/evaluate.ts";
 export type { StepReport, TrainListener, TrainOptions, TrainResult } from "./engine/train/options.ts";
+export { IMPLEMENTED_METHODS } from "./engine/train/methods.ts";
 export { defaultTokenizer } from "./engine/train/prepare.ts";
 export {
   DivergedError,
-  IMPLEMENTED_METHODS,
   IMPLEMENTED_OPTIMIZERS,
   planTraining,
   touchDevice,

@@ -2,7 +2,7 @@ import { readJsonInput } from "../formats/input_file.ts";
 import { InputError } from "../input_error.ts";
 import type { Value } from "../graph/types.ts";
 import type { Gpt2Config } from "./gpt2.ts";
-import { gpt2ForwardFlops, gpt2Loss, gpt2Parameters } from "./gpt2.ts";
+import { GPT2_ADAPTER_TARGETS, gpt2ForwardFlops, gpt2Loss, gpt2Parameters } from "./gpt2.ts";
 import type { LayerContext } from "./layers.ts";
 import type { ParameterSpec } from "./parameters.ts";
 
@@ -58,9 +58,14 @@ export interface Model {
   parameters: ParameterSpec[];
   /** Builds the forward graph up to the summed loss. */
   loss(context: LayerContext): Value;
+  /** Which linear layers get LoRA adapters, by what users call them. */
+  adapterTargets: AdapterTargets;
   /** FLOPs of one token's forward pass in matrix products. */
   forwardFlopsPerToken(sequence: number): number;
 }
+
+/** Ends of module names by group. */
+export type AdapterTargets = Readonly<Record<"query-value" | "attention" | "all-linear", readonly string[]>>;
 
 /** The model of a complete configuration. */
 export function modelOf(config: ModelConfig): Model {
@@ -68,6 +73,7 @@ export function modelOf(config: ModelConfig): Model {
     config,
     parameters: gpt2Parameters(config),
     loss: (context) => gpt2Loss(context, config),
+    adapterTargets: GPT2_ADAPTER_TARGETS,
     forwardFlopsPerToken: (sequence) => gpt2ForwardFlops(config, sequence),
   };
 }

@@ -19,6 +19,13 @@ export interface Gpt2Config {
   tiedHead: boolean;
 }
 
+/** Query, key and value are one matrix in GPT-2: adapters on query and value are on all three, as in peft. */
+export const GPT2_ADAPTER_TARGETS = {
+  "query-value": ["attn.c_attn"],
+  "attention": ["attn.c_attn", "attn.c_proj"],
+  "all-linear": ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"],
+} as const;
+
 /** Parameters in the order of the Hugging Face checkpoint. Weights of linear layers are stored `[in, out]` (Conv1D). */
 export function gpt2Parameters(config: Gpt2Config): ParameterSpec[] {
   const { hiddenSize: C, feedForwardSize: F, layerCount } = config;

@@ -52,12 +52,12 @@ function recomputeSegment(builder: GraphBuilder, segment: readonly Node[]): void
   const first = builder.nodes.findIndex(isReader);
   if (first < 0) return;
 
-  const wanted = new Set(builder.nodes.filter(isReader).flatMap(({ inputs }) => inputs.filter(dropped)).map(({ id }) => id));
+  const wanted = new Set(
+    builder.nodes.filter(isReader).flatMap(({ inputs }) => inputs.filter(dropped)).map(({ id }) => id),
+  );
   const { clones, copyOf } = cloneProducers(builder, segment, wanted, kept);
   const replace = (value: Value) => (dropped(value) ? copyOf.get(value.id) ?? value : value);
-  const nodes = builder.nodes.map((node) =>
-    isReader(node) ? remapInputs(node, replace) : node
-  );
+  const nodes = builder.nodes.map((node) => isReader(node) ? remapInputs(node, replace) : node);
   nodes.splice(first, 0, ...clones);
   builder.nodes.splice(0, builder.nodes.length, ...nodes);
 }
@@ -98,7 +98,9 @@ function remapInputs(node: Node, replace: (value: Value) => Value): Node {
   const inputs = node.inputs.map(replace);
   node.outputs.forEach((output) => {
     if (output.aliasOf && !inputs.includes(output.aliasOf)) {
-      throw new Error(`Cannot recompute ${output.aliasOf.name}: ${node.op.name} (${node.scope}) works in place on it`);
+      throw new Error(
+        `Cannot recompute ${output.aliasOf.name}: ${node.op.name} (${node.scope}) works in place on it`,
+      );
     }
   });
   return { ...node, inputs };

@@ -12,7 +12,7 @@ export interface LoraSettings {
   rank: number;
   alpha: number;
   dropout: number;
-  /** Last parts of module names (`c_attn`, `q_proj`). */
+  /** Ends of module names (`c_attn`, `attn.c_proj`), matched as peft does: from a dot to the end. */
   targetModules: readonly string[];
   /** Scale by alpha ÷ √rank instead of alpha ÷ rank (rsLoRA, Kalajdzievski 2023, arXiv:2312.03732). */
   rankStabilized: boolean;
@@ -59,18 +59,26 @@ export function loraParameterNames(module: string): { a: string; b: string } {
   return { a: `${module}.lora_A.weight`, b: `${module}.lora_B.weight` };
 }
 
-function declareAdapters({ persistents, parameters }: SharedDraft, { rank, targetModules }: LoraSettings): void {
-  const targets = parameters.filter(({ spec }) => spec.linear && targetModules.includes(moduleSuffix(spec.name)));
+function declareAdapters(
+  { persistents, parameters }: SharedDraft,
+  { rank, targetModules }: LoraSettings,
+): void {
+  const isTarget = ({ spec }: Parameter) =>
+    spec.linear !== undefined && targetModules.some((target) => `.${moduleOf(spec)}`.endsWith(`.${target}`));
+  const targets = parameters.filter(isTarget);
   if (targets.length === 0) {
-    const known = [...new Set(parameters.filter(({ spec }) => spec.linear).map(({ spec }) => moduleSuffix(spec.name)))];
+    const linears = parameters.filter(({ spec }) => spec.linear);
+    const known = [...new Set(linears.map(({ spec }) => moduleOf(spec).split(".").at(-1)))];
     throw new InputError(
-      `LoRA finds no target modules ${targetModules.join(", ")}: the model's linear layers are ${known.join(", ")}`,
+      `LoRA finds no target modules ${targetModules.join(", ")}: the model's linear layers are ${
+        known.join(", ")
+      }`,
     );
   }
   for (const parameter of parameters) parameter.trainable = false;
   for (const { spec } of targets) {
     const [cIn, cOut] = spec.linear === "in_out" ? spec.shape : spec.shape.toReversed();
-    const names = loraParameterNames(spec.name.replace(/\.weight$/, ""));
+    const names = loraParameterNames(moduleOf(spec));
     const add = (name: string, shape: number[], init: ParameterSpec["init"]) => {
       const value = persistents.declare(name, { shape, dtype: "f32" }, "weights");
       const added: ParameterSpec = { name, shape, init, decay: true, linear: "out_in" };
@@ -82,15 +90,16 @@ function declareAdapters({ persistents, parameters }: SharedDraft, { rank, targe
   }
 }
 
-function moduleSuffix(name: string): string {
-  return name.replace(/\.weight$/, "").split(".").at(-1)!;
+/** Path of the module whose weight it is. */
+function moduleOf({ name }: ParameterSpec): string {
+  return name.replace(/\.weight$/, "");
 }
 
 function adaptersByWeight(parameters: readonly Parameter[]): Map<number, { a: Value; b: Value }> {
   const byName = new Map(parameters.map((parameter) => [parameter.spec.name, parameter]));
   const adapters = new Map<number, { a: Value; b: Value }>();
   for (const { spec, value } of parameters) {
-    const names = loraParameterNames(spec.name.replace(/\.weight$/, ""));
+    const names = loraParameterNames(moduleOf(spec));
     const [a, b] = [byName.get(names.a), byName.get(names.b)];
     if (a && b) adapters.set(value.id, { a: a.value, b: b.value });
   }

@@ -21,7 +21,9 @@ function declareWorkingCopies({ persistents, parameters }: SharedDraft): void {
     const { spec, master, trainable } = parameter;
     if (spec.shape.length < 2 || master.dtype !== "f32") continue;
     persistents.remove(master.name);
-    if (trainable) parameter.master = persistents.declare(spec.name, { shape: spec.shape, dtype: "f32" }, "masterWeights");
+    if (trainable) {
+      parameter.master = persistents.declare(spec.name, { shape: spec.shape, dtype: "f32" }, "masterWeights");
+    }
     const name = trainable ? `${spec.name}.f16` : spec.name;
     parameter.value = persistents.declare(name, { shape: spec.shape, dtype: "f16" }, "weights");
     if (!trainable) parameter.master = parameter.value;

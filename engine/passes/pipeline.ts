@@ -7,7 +7,7 @@ import { type BatchInputs, LayerContext } from "../model/layers.ts";
 import { resetAtStepStart } from "../../kernels/step_start.ts";
 import { backward } from "./backward.ts";
 import { appendOptimizer, type OptimizerOptions } from "./optimizer.ts";
-import { type CheckpointSettings, checkpointing } from "./checkpointing.ts";
+import { checkpointing, type CheckpointSettings } from "./checkpointing.ts";
 import { fuseAttention } from "./flash_attention.ts";
 import { injectLora, type LoraSettings } from "./lora.ts";
 import { mixedPrecision } from "./mixed_precision.ts";
@@ -119,7 +119,10 @@ export function buildEvaluation(
   return { graph, ...shared, persistents: shared.persistents.all() };
 }
 
-type ForwardSettings = Pick<StepSettings, "model" | "microBatchSize" | "sequenceLength" | "methods" | "trace">;
+type ForwardSettings = Pick<
+  StepSettings,
+  "model" | "microBatchSize" | "sequenceLength" | "methods" | "trace"
+>;
 
 function declareShared(
   { model, microBatchSize, sequenceLength }: ForwardSettings,

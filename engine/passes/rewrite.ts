@@ -3,7 +3,11 @@ import type { Node, Value } from "../graph/types.ts";
 import type { StepDraft } from "./step.ts";
 
 /** Outputs of what replaces a node, in the order of the node's own; undefined copies the node. */
-export type RewriteNode = (node: Node, inputs: readonly Value[], builder: GraphBuilder) => Value[] | undefined;
+export type RewriteNode = (
+  node: Node,
+  inputs: readonly Value[],
+  builder: GraphBuilder,
+) => Value[] | undefined;
 
 /** Replays the forward graph of a draft node by node, letting `rewrite` replace some. */
 export function rewriteForward(draft: StepDraft, rewrite: RewriteNode): void {

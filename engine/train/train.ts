@@ -7,6 +7,7 @@ import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./opt
 import { parameterCount } from "../model/parameters.ts";
 import { prepare, type Prepared, prepareModel } from "./prepare.ts";
 import { planStep, stepSettings, Trainer } from "./trainer.ts";
+import { IMPLEMENTED_METHODS } from "./methods.ts";
 import { continueFrom, requireWritableFolder, saveModelFolder } from "./model_folder.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
 
@@ -27,8 +28,6 @@ export class DivergedError extends Error {
 
 /** Optimizers that train today. */
 export const IMPLEMENTED_OPTIMIZERS: readonly string[] = Object.keys(OPTIMIZERS);
-/** Memory methods that train today. */
-export const IMPLEMENTED_METHODS: readonly string[] = [];
 
 /**
  * Trains a model.
@@ -48,6 +47,7 @@ export async function train(
   const prepared = await prepare(options);
   const source = prepared.folder === null ? null : await openWeights(prepared.folder);
   const gpu = await openGpu();
+  requireFeatures(options, gpu);
   let trainer: Trainer | undefined;
   try {
     await listener.onDevice?.(gpu.adapter);
@@ -94,6 +94,11 @@ async function trainSteps(
     const report = await trainer.trainStep();
     listener.onStep?.(report);
     requireFinite(report);
+    if (trainer.overflowsForever) {
+      throw new DivergedError(
+        `Training diverged: gradients overflow at loss scale ${report.lossScale}, step after step`,
+      );
+    }
     if (every > 0 && trainer.step % every === 0) await evaluate();
   }
   await evaluate();
@@ -176,6 +181,13 @@ export async function planTraining(options: TrainOptions): Promise<TrainingPlan>
       (update === null ? 0 : dispatches(update)),
     modelFlopsPerStep: modelFlops(model, options),
   };
+}
+
+/** @throws {InputError} naming the feature that the adapter lacks. */
+function requireFeatures({ methods }: TrainOptions, { target, adapter }: Gpu): void {
+  if (methods.includes("fp16") && !target.shaderF16) {
+    throw new InputError(`Cannot train with fp16 on ${adapter.name}: it lacks the feature shader-f16`);
+  }
 }
 
 function requireImplemented({ methods, optimizer }: TrainOptions): void {

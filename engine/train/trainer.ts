@@ -13,6 +13,8 @@ import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
 import type { StepBlock } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
 import type { StepReport, TrainOptions } from "./options.ts";
+import { LossScaler } from "./loss_scale.ts";
+import { lossScaleSettings, stepMethods } from "./methods.ts";
 import { learningRateAt } from "./schedule.ts";
 import { type BatchSource, heldOutBatches, trainingBatches } from "./tokens.ts";
 import type { Prepared } from "./prepare.ts";
@@ -24,7 +26,7 @@ export function stepSettings(model: Model, options: Omit<TrainOptions, "data" | 
     microBatchSize: options.microBatchSize,
     gradientAccumulationSteps: options.gradientAccumulationSteps,
     sequenceLength: options.sequenceLength,
-    methods: {},
+    methods: stepMethods(options, model),
     optimizer: options.optimizer,
     optimizerOptions: options.optimizerOptions,
     clip: options.clip,
@@ -49,6 +51,8 @@ export class Trainer {
   readonly #prepared: Prepared;
   readonly #feed: DataFeed;
   readonly #block: StepBlock;
+  /** Null where no gradient is f16. */
+  readonly #lossScaler: LossScaler | null;
   /** Commands of the step's last program, encoded while the device works on the step before. */
   #encoded: GPUCommandBuffer | null = null;
   #step = 0;
@@ -63,6 +67,8 @@ export class Trainer {
     this.#options = options;
     this.#prepared = prepared;
     this.#block = { ...NEUTRAL_STEP, seed: options.seed >>> 0 };
+    const lossScale = lossScaleSettings(options);
+    this.#lossScaler = lossScale && new LossScaler(lossScale);
     this.#feed = new DataFeed(session, graphs.inputs, {
       batch: options.microBatchSize,
       sequence: options.sequenceLength,
@@ -95,6 +101,11 @@ export class Trainer {
   /** Unmasked targets trained on so far. */
   get tokens(): number {
     return this.#tokens;
+  }
+
+  /** Whether every update is skipped however small the loss scale: the run has diverged. */
+  get overflowsForever(): boolean {
+    return this.#lossScaler?.hopeless ?? false;
   }
 
   /** Continues where a saved run stopped. */
@@ -132,10 +143,11 @@ export class Trainer {
       ms: performance.now() - started,
       gradientNorm,
       learningRate,
-      lossScale: 1,
+      lossScale: this.#lossScaler?.scale ?? 1,
       skipped,
       bytes: this.session.ledger.bytes,
     };
+    this.#lossScaler?.update(skipped);
     this.#step++;
     if (!skipped) this.#updates++;
     this.#tokens += targets;
@@ -162,7 +174,9 @@ export class Trainer {
     this.#block.learningRate = learningRate;
     this.#block.biasCorrection1 = 1 - Number(beta1 ?? 0) ** t;
     this.#block.sqrtBiasCorrection2 = Math.sqrt(1 - Number(beta2 ?? 0) ** t);
-    this.#block.gradientScale = 1 / targets;
+    const lossScale = this.#lossScaler?.scale ?? 1;
+    this.#block.gradientScale = lossScale / targets;
+    this.#block.inverseLossScale = 1 / lossScale;
     this.#block.stepIndex = this.#step;
   }
 

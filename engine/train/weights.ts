@@ -1,7 +1,7 @@
 import type { Session } from "../runtime/session.ts";
 import type { Parameter } from "../passes/step.ts";
 import type { Value } from "../graph/types.ts";
-import { elementCount } from "../graph/types.ts";
+import { DTYPE_BYTES, elementCount } from "../graph/types.ts";
 import type { TensorSource, TensorToWrite } from "../formats/safetensors.ts";
 import { InputError } from "../input_error.ts";
 import type { ParameterSpec } from "../model/parameters.ts";
@@ -12,13 +12,14 @@ const CHUNK_ELEMENTS = 2 ** 20;
 
 /** Uploads initial values; each parameter's depend on the seed and its own name only. */
 export function initializeWeights(session: Session, parameters: readonly Parameter[], seed: number): void {
-  for (const { spec, master } of parameters) {
+  for (const parameter of parameters) {
+    const { spec, master } = parameter;
     const random = keyedRandom(seed, spec.name);
     const count = elementCount(master);
     for (let first = 0; first < count; first += CHUNK_ELEMENTS) {
       const values = new Float32Array(Math.min(CHUNK_ELEMENTS, count - first));
       fill(values, spec, random);
-      session.write(master, values, 4 * first);
+      writeParameter(session, parameter, first, values);
     }
   }
 }
@@ -70,10 +71,23 @@ export async function loadWeights(
   source: TensorSource,
 ): Promise<void> {
   const stored = matchWeights(parameters.map(({ spec }) => spec), source);
-  for (const { spec, master } of parameters) {
-    for await (const { firstElement, values } of source.chunks(stored.get(spec.name)!)) {
-      session.write(master, values, 4 * firstElement);
+  for (const parameter of parameters) {
+    for await (const { firstElement, values } of source.chunks(stored.get(parameter.spec.name)!)) {
+      writeParameter(session, parameter, firstElement, values);
     }
+  }
+}
+
+/** Uploads part of a parameter, in the dtype of each of its copies. */
+function writeParameter(
+  session: Session,
+  { master, value }: Parameter,
+  firstElement: number,
+  values: Float32Array<ArrayBuffer>,
+): void {
+  for (const copy of new Set([master, value])) {
+    const stored = copy.dtype === "f16" ? Float16Array.from(values) : values;
+    session.write(copy, stored, DTYPE_BYTES[copy.dtype] * firstElement);
   }
 }
 
@@ -83,6 +97,9 @@ export function tensorOf(session: Session, name: string, value: Value): TensorTo
     name,
     dtype: "F32",
     shape: value.shape,
-    data: async () => new Float32Array(await session.read(value)),
+    data: async () => {
+      const bytes = await session.read(value);
+      return value.dtype === "f16" ? Float32Array.from(new Float16Array(bytes)) : new Float32Array(bytes);
+    },
   };
 }

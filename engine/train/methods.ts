@@ -1,0 +1,61 @@
+import { InputError } from "../input_error.ts";
+import type { Model } from "../model/config.ts";
+import type { StepMethods } from "../passes/pipeline.ts";
+import { DEFAULT_LOSS_SCALE, type LossScaleSettings } from "./loss_scale.ts";
+import type { TrainOptions } from "./options.ts";
+
+/** Memory methods that train today, by the names the command line gives them. */
+export const IMPLEMENTED_METHODS: readonly string[] = ["checkpoint", "fp16", "flash", "lora"];
+
+/** The passes that `methods` ask for, with `methodOptions` read into their settings. */
+export function stepMethods(
+  { methods, methodOptions }: Pick<TrainOptions, "methods" | "methodOptions">,
+  model: Model,
+): StepMethods {
+  const settings = (method: string) => methodOptions[method] ?? {};
+  const has = (method: string) => methods.includes(method);
+  const lora = settings("lora");
+  return {
+    ...has("checkpoint") && {
+      checkpoint: {
+        every: Number(settings("checkpoint").blocksPerCheckpoint ?? 1),
+        selective: settings("checkpoint").selective === true,
+      },
+    },
+    ...has("flash") && { flash: true },
+    ...has("fp16") && { fp16: true },
+    ...has("lora") && {
+      lora: {
+        rank: Number(lora.rank ?? 8),
+        alpha: Number(lora.alpha ?? 8),
+        dropout: Number(lora.dropout ?? 0),
+        targetModules: loraTargets(lora.targets ?? "query-value", model),
+        rankStabilized: lora.rankStabilized === true,
+      },
+    },
+  };
+}
+
+/** @param targets A group of the model's matrices by name, or the module names themselves. */
+function loraTargets(targets: unknown, { adapterTargets }: Model): readonly string[] {
+  if (Array.isArray(targets)) return targets.map(String);
+  const group = String(targets);
+  if (Object.hasOwn(adapterTargets, group)) return adapterTargets[group as keyof typeof adapterTargets];
+  throw new InputError(
+    `Unknown LoRA targets ${JSON.stringify(targets)}: expected ${
+      Object.keys(adapterTargets).join(", ")
+    } or module names`,
+  );
+}
+
+/** Settings of loss scaling, or null where gradients are f32 all the way. */
+export function lossScaleSettings(
+  { methods, methodOptions }: Pick<TrainOptions, "methods" | "methodOptions">,
+): LossScaleSettings | null {
+  if (!methods.includes("fp16")) return null;
+  const { lossScale, growthInterval } = methodOptions.fp16 ?? {};
+  return {
+    initialScale: Number(lossScale ?? DEFAULT_LOSS_SCALE.initialScale),
+    growthInterval: Number(growthInterval ?? DEFAULT_LOSS_SCALE.growthInterval),
+  };
+}
