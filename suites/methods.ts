@@ -1,4 +1,4 @@
-import { InputError } from "../engine/input_error.ts";
+import { InputError } from "../mod.ts";
 import { didYouMean } from "./did_you_mean.ts";
 
 /** What a setting of a method or an optimizer can be. */

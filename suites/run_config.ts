@@ -1,4 +1,4 @@
-import { InputError } from "../engine/input_error.ts";
+import { defaultTokenizer, InputError } from "../mod.ts";
 import type { RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { checkMethods, methodById, optimizerById, type Setting, trainsAdapters } from "./methods.ts";
@@ -308,12 +308,6 @@ export function effectiveBatchSize(config: RunConfig): number {
 /** Tokens in one optimizer step. */
 export function tokensPerStep(config: RunConfig): number {
   return effectiveBatchSize(config) * config.sequenceLength;
-}
-
-/** GPT-2's own sizes come with its vocabulary; a folder has its own; the small presets take any, and bytes need no files. */
-export function defaultTokenizer(model: string): string {
-  if (/^gpt2(-medium|-large|-xl)?$/.test(model)) return "gpt2";
-  return /[/\\.]/.test(model) ? "model" : "bytes";
 }
 
 /** Whether a value of `model` or `data` is a path rather than a name. */

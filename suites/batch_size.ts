@@ -1,0 +1,101 @@
+import type { CellRecord, Decision } from "../results/record.ts";
+import { mean, median, standardDeviation } from "../results/stats.ts";
+import { effectiveBatchSize } from "./run_config.ts";
+
+const RULE =
+  "Of the batch sizes whose runs all ended well and whose mean held-out loss at equal tokens exceeds the lowest " +
+  "by no more than the seed spread, the one with the highest median tokens per second. The seed spread is the standard " +
+  "deviation of the held-out loss between seeds, pooled over the batch sizes.";
+
+interface Candidate {
+  size: number;
+  label: string;
+  /** Null where not all runs of the batch size ended well. */
+  tokensPerSecond: number | null;
+  heldOutLoss: number | null;
+  /** One mean loss a seed; empty where not all runs ended well. */
+  losses: number[];
+}
+
+/**
+ * Applies the rule of the batch sweep to its cells.
+ *
+ * @param phase Name of the sweep.
+ * @param cells Records of all its cells.
+ * @returns Null where no batch size is left to choose.
+ */
+export function decideBatchSize(phase: string, cells: readonly CellRecord[]): Decision | null {
+  const sizes = [...new Set(cells.map(({ config }) => effectiveBatchSize(config)))].sort((a, b) => a - b);
+  const candidates = sizes.map((size) =>
+    candidateOf(size, cells.filter(({ config }) => effectiveBatchSize(config) === size))
+  );
+  const spread = pooledSpread(candidates.map(({ losses }) => losses));
+  const usable = candidates.filter(({ heldOutLoss, tokensPerSecond }) =>
+    heldOutLoss !== null && tokensPerSecond !== null
+  );
+  if (usable.length === 0) return null;
+  const best = usable.reduce((a, b) => b.heldOutLoss! < a.heldOutLoss! ? b : a);
+  const good = usable.filter(({ heldOutLoss }) => heldOutLoss! <= best.heldOutLoss! + spread);
+  const winner = good.reduce((a, b) => b.tokensPerSecond! > a.tokensPerSecond! ? b : a);
+  return {
+    name: "effectiveBatchSize",
+    rule: RULE,
+    inputs: cells.map(({ id }) => id),
+    figures: Object.fromEntries(candidates.map((candidate) => [candidate.label, {
+      effectiveBatchSize: candidate.size,
+      tokensPerSecond: candidate.tokensPerSecond,
+      heldOutLoss: candidate.heldOutLoss,
+      seedSpread: spread,
+    }])),
+    chosen: winner.label,
+    value: winner.size,
+    reason: reasonFor(phase, winner, best, good.length, spread),
+  };
+}
+
+function reasonFor(phase: string, winner: Candidate, best: Candidate, good: number, spread: number): string {
+  const rate = `${winner.tokensPerSecond!.toFixed(0)} tokens/s`;
+  const loss = winner.heldOutLoss!.toFixed(4);
+  if (winner === best && good === 1) {
+    return `${winner.label} has the lowest held-out loss of the phase ${phase}, ${loss}, and no other batch size comes ` +
+      `within the seed spread of ${spread.toFixed(4)}; it trains at ${rate}`;
+  }
+  const compared = winner === best
+    ? `its held-out loss of ${loss} is the lowest`
+    : `its held-out loss of ${loss} is within the seed spread of ${spread.toFixed(4)} of the lowest, ` +
+      `${best.heldOutLoss!.toFixed(4)} at ${best.label}`;
+  return `${winner.label} is the fastest of the ${good} that learn equally well, ${rate}; ${compared}`;
+}
+
+function candidateOf(size: number, cells: readonly CellRecord[]): Candidate {
+  const complete = cells.every(({ status, heldOut }) => status === "ok" && heldOut.length > 0);
+  const seeds = [...new Set(cells.map(({ config }) => config.seed))];
+  // Repeats of a seed are the same run again: their mean is one sample of what seeds do.
+  const losses = seeds.map((seed) => mean(cells.filter(({ config }) => config.seed === seed).map(finalLoss)));
+  return {
+    size,
+    label: `batch ${size}`,
+    tokensPerSecond: complete ? median(cells.flatMap(tokensPerSecond)) : null,
+    heldOutLoss: complete ? mean(losses) : null,
+    losses: complete ? losses : [],
+  };
+}
+
+function finalLoss({ heldOut }: CellRecord): number {
+  return heldOut.at(-1)?.loss ?? NaN;
+}
+
+/** Tokens per second of every timed step. */
+function tokensPerSecond({ samples, warmupSteps }: CellRecord): number[] {
+  if (!samples) return [];
+  return samples.ms.map((ms, i) => (samples.tokens[i] / ms) * 1000).slice(warmupSteps);
+}
+
+/** Standard deviation within groups, pooled over groups by their degrees of freedom; 0 without two seeds. */
+function pooledSpread(groups: readonly number[][]): number {
+  const several = groups.filter((group) => group.length > 1);
+  const degrees = several.reduce((sum, group) => sum + group.length - 1, 0);
+  if (degrees === 0) return 0;
+  const squares = several.reduce((sum, group) => sum + standardDeviation(group) ** 2 * (group.length - 1), 0);
+  return Math.sqrt(squares / degrees);
+}

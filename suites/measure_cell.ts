@@ -1,0 +1,281 @@
+import type {
+  CellRecord,
+  Environment,
+  HeldOutPoint,
+  MemoryRecord,
+  Status,
+  StepSamples,
+} from "../results/record.ts";
+import { RECORD_VERSION } from "../results/record.ts";
+import { type ChildEnd, runChild } from "./child.ts";
+import type { AdapterDescription, StepReport, TrainingPlan, TrainResult } from "./engine.ts";
+import type { Cell } from "./matrix.ts";
+import { MemoryPoller, type MemorySource, type Observation, observation } from "./observed_memory.ts";
+import type { Message } from "./protocol.ts";
+import { trainFlags } from "./run_config.ts";
+import { bytesText } from "./suite.ts";
+
+/** What cells of a run share. */
+export interface CellContext {
+  script: URL;
+  environment: Environment;
+  memory: MemorySource | "process" | { reason: string };
+  /** Peak resident size of a process that only opens the device; null where it is not known. */
+  baselineBytes: number | null;
+  signal: AbortSignal;
+  /** Profiles one step after the last of every cell. */
+  profile: boolean;
+  onMessage(message: Message): void;
+}
+
+/** What one measuring process said. */
+interface Heard {
+  steps: StepReport[];
+  heldOut: HeldOutPoint[];
+  result: Extract<Message, { type: "result" }> | null;
+  failure: Extract<Message, { type: "failure" }> | null;
+}
+
+/** Trains one cell in a process of its own. @returns Null where the run was interrupted: the cell has no record then. */
+export async function measureCell(
+  cell: Cell,
+  plan: TrainingPlan,
+  context: CellContext,
+): Promise<CellRecord | null> {
+  const started = new Date();
+  const heard: Heard = { steps: [], heldOut: [], result: null, failure: null };
+  let poller: MemoryPoller | null = null;
+  const end = await runChild({
+    script: context.script,
+    request: {
+      kind: "train",
+      config: cell.config,
+      divergenceFactor: cell.divergenceFactor,
+      profile: context.profile,
+    },
+    timeoutMs: cell.timeoutSeconds * 1000,
+    signal: context.signal,
+    onMessage: (message) => {
+      hear(heard, message);
+      context.onMessage(message);
+    },
+    onDevice: async (pid) => {
+      if (typeof context.memory === "string" || "reason" in context.memory) return;
+      poller = new MemoryPoller(context.memory, pid);
+      await poller.begin();
+    },
+  });
+  const polled = await (poller as MemoryPoller | null)?.end();
+  const wallMs = Date.now() - started.getTime();
+  if (end.aborted) return null;
+  // A ctrl-C reaches every process of the terminal; this one may hear of it after the child has died of it.
+  if (end.signal === "SIGINT" || end.signal === "SIGTERM") {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    if (context.signal.aborted) return null;
+  }
+  const { status, reason } = outcomeOf(cell, heard, end);
+  const observed = polled ?? observedByProcess(heard.result?.peakResidentBytes ?? null, context);
+  return {
+    ...emptyRecord(cell, plan, context.environment, started),
+    status,
+    reason,
+    wallMs,
+    dispatchesPerStep: heard.result?.result.dispatchesPerStep ?? plan.dispatchesPerStep,
+    samples: heard.steps.length > 0 ? samplesOf(heard.steps, cell.config.methods.includes("fp16")) : null,
+    heldOut: heard.heldOut,
+    memory: heard.result
+      ? memoryOf(heard.result.result, observed)
+      : plannedMemory(plan, `not measured: ${reason}`),
+    profile: heard.result?.result.profile ?? null,
+    dataHash: heard.result?.result.dataHash ?? null,
+  };
+}
+
+/** Opens the device in a process of its own: the adapter, and what an empty device costs. */
+export async function measureBaseline(
+  script: URL,
+  signal: AbortSignal,
+): Promise<{ adapter: AdapterDescription; peakResidentBytes: number | null } | { failure: string }> {
+  let adapter: AdapterDescription | null = null;
+  let peakResidentBytes: number | null = null;
+  let failure: string | null = null;
+  const end = await runChild({
+    script,
+    request: { kind: "baseline" },
+    timeoutMs: 120_000,
+    signal,
+    onMessage: (message) => {
+      if (message.type === "device") adapter = message.adapter;
+      if (message.type === "baseline") ({ peakResidentBytes } = message);
+      if (message.type === "failure") failure = message.message;
+    },
+  });
+  if (adapter && failure === null) return { adapter, peakResidentBytes };
+  return { failure: failure ?? `the measuring process ${endText(end)}` };
+}
+
+function hear(heard: Heard, message: Message): void {
+  if (message.type === "step") heard.steps.push(message.report);
+  else if (message.type === "heldOut") heard.heldOut.push(message.point);
+  else if (message.type === "result") heard.result = message;
+  else if (message.type === "failure") heard.failure = message;
+}
+
+/** How a cell ended, from what its process said and how it went. */
+export function outcomeOf(
+  cell: Cell,
+  heard: Heard,
+  end: ChildEnd,
+): { status: Status; reason: string | null } {
+  const progress = `at step ${heard.steps.length} of ${cell.config.steps}`;
+  if (end.timedOut) {
+    return { status: "timeout", reason: `no result after ${cell.timeoutSeconds} s, ${progress}` };
+  }
+  if (heard.failure) return { status: heard.failure.status, reason: withTail(heard.failure, end) };
+  if (!heard.result) {
+    if (end.signal === "SIGKILL" || end.code === 137) {
+      return {
+        status: "oom",
+        reason: `the process was killed by signal 9 ${progress}: the system was out of memory`,
+      };
+    }
+    if (/heap out of memory|heap limit/.test(end.errorTail)) {
+      return { status: "oom", reason: `the JavaScript heap was out of memory ${progress}` };
+    }
+    return { status: "error", reason: `the process ${endText(end)} ${progress}${tailText(end)}` };
+  }
+  const { diverged, result } = heard.result;
+  if (diverged) return { status: "diverged", reason: diverged };
+  if (result.bookedPeakBytes !== result.plannedPeakBytes) {
+    return {
+      status: "error",
+      reason:
+        `booked ${result.bookedPeakBytes} bytes at the peak, planned ${result.plannedPeakBytes}: expected the same`,
+    };
+  }
+  return { status: "ok", reason: null };
+}
+
+function withTail(
+  { status, message, correctable }: { status: Status; message: string; correctable: boolean },
+  end: ChildEnd,
+) {
+  return status === "error" && !correctable ? message + tailText(end) : message;
+}
+
+function tailText({ errorTail }: ChildEnd): string {
+  return errorTail === "" ? "" : `; its last words:\n${errorTail}`;
+}
+
+function endText({ signal, code, timedOut }: ChildEnd): string {
+  if (timedOut) return "ran out of time";
+  return signal ? `was killed by ${signal}` : `ended with code ${code} and no result`;
+}
+
+function observedByProcess(peak: number | null, { memory, baselineBytes }: CellContext): Observation {
+  if (memory === "process") return observation(peak, baselineBytes, "process peak RSS");
+  const how = "reason" in memory ? memory.reason : `${memory.how}: the device was never opened`;
+  return { peakBytes: null, baselineBytes: null, how };
+}
+
+function samplesOf(steps: readonly StepReport[], scaled: boolean): StepSamples {
+  const finite = (value: number) => Number.isFinite(value) ? value : null;
+  const samples: StepSamples = {
+    loss: steps.map(({ loss }) => finite(loss)),
+    ms: steps.map(({ ms }) => ms),
+    tokens: steps.map(({ tokens }) => tokens),
+    gradientNorm: steps.map(({ gradientNorm }) => finite(gradientNorm)),
+    learningRate: steps.map(({ learningRate }) => learningRate),
+  };
+  if (!scaled) return samples;
+  const skipped = steps.filter(({ skipped }) => skipped).map(({ step }) => step);
+  return { ...samples, lossScale: steps.map(({ lossScale }) => lossScale), skipped };
+}
+
+function memoryOf(result: TrainResult, { peakBytes, baselineBytes, how }: Observation): MemoryRecord {
+  return {
+    plannedPeakBytes: result.plannedPeakBytes,
+    plannedByRole: result.plannedByRole,
+    bookedPeakBytes: result.bookedPeakBytes,
+    bookedByRole: result.bookedByRole,
+    observedPeakBytes: peakBytes,
+    observedBaselineBytes: baselineBytes,
+    observedHow: how,
+    timeline: thin(result.timeline, 256),
+  };
+}
+
+/** At most `count` of the points, evenly, the peak among them. */
+function thin(timeline: TrainResult["timeline"], count: number): TrainResult["timeline"] {
+  if (timeline.length <= count) return timeline;
+  const total = ({ bytes }: TrainResult["timeline"][number]) =>
+    Object.values(bytes).reduce((a, b) => a + b, 0);
+  return Array.from({ length: count }, (_, i) => {
+    const [from, to] = [i, i + 1].map((k) => Math.floor((k * timeline.length) / count));
+    return timeline.slice(from, to).reduce((a, b) => total(b) > total(a) ? b : a);
+  });
+}
+
+/** Memory of a cell that has only been planned: nothing was booked. */
+export function plannedMemory(plan: TrainingPlan, how: string): MemoryRecord {
+  const none = Object.fromEntries(Object.keys(plan.plannedByRole).map((role) => [role, 0]));
+  return {
+    plannedPeakBytes: plan.plannedPeakBytes,
+    plannedByRole: plan.plannedByRole,
+    bookedPeakBytes: 0,
+    bookedByRole: none as MemoryRecord["bookedByRole"],
+    observedPeakBytes: null,
+    observedBaselineBytes: null,
+    observedHow: how,
+    timeline: [],
+  };
+}
+
+/** The record of a cell that did not run: over the budget, or skipped by a rule. */
+export function unmeasured(
+  cell: Cell,
+  plan: TrainingPlan | null,
+  environment: Environment,
+  status: Status,
+  reason: string,
+): CellRecord {
+  const record = emptyRecord(cell, plan, environment, new Date());
+  return { ...record, status, reason, memory: plan && plannedMemory(plan, "not run") };
+}
+
+/** `plan needs 1.50 GiB, budget 1.00 GiB` */
+export function overBudgetReason(plan: TrainingPlan, budgetBytes: number): string {
+  return `plan needs ${bytesText(plan.plannedPeakBytes)}, budget ${bytesText(budgetBytes)}`;
+}
+
+function emptyRecord(
+  cell: Cell,
+  plan: TrainingPlan | null,
+  environment: Environment,
+  started: Date,
+): CellRecord {
+  return {
+    recordVersion: RECORD_VERSION,
+    id: cell.id,
+    phase: cell.phase,
+    label: cell.label,
+    repeat: cell.repeat,
+    status: "ok",
+    reason: null,
+    config: cell.config,
+    command: ["deno task train", ...trainFlags(cell.config)].join(" "),
+    startedAt: started.toISOString(),
+    wallMs: 0,
+    parameters: plan?.parameters ?? null,
+    trainableParameters: plan?.trainableParameters ?? null,
+    dispatchesPerStep: plan?.dispatchesPerStep ?? null,
+    modelFlopsPerStep: plan?.modelFlopsPerStep ?? null,
+    warmupSteps: cell.warmupSteps,
+    samples: null,
+    heldOut: [],
+    memory: null,
+    profile: null,
+    environment,
+    dataHash: null,
+  };
+}

@@ -1,0 +1,37 @@
+import type { HeldOutPoint, RunConfig, Status } from "../results/record.ts";
+import type { AdapterDescription, StepReport, TrainResult } from "./engine.ts";
+
+/**
+ * What the runner and a measuring process say to each other: one JSON document a line. The request is the first line on
+ * the process's standard input; a line `go` answers `device`; the end of the input means that the runner is gone.
+ */
+export type Request =
+  /** Opens the device, touches it and says what that cost. */
+  | { kind: "baseline" }
+  | { kind: "train"; config: RunConfig; divergenceFactor: number; profile: boolean };
+
+export type Message =
+  /** The device is open and empty; a training process waits for `go` before it goes on. */
+  | { type: "device"; adapter: AdapterDescription }
+  | { type: "phase"; text: string }
+  | { type: "step"; report: StepReport }
+  | { type: "heldOut"; point: HeldOutPoint }
+  | { type: "baseline"; peakResidentBytes: number | null }
+  | { type: "result"; result: TrainResult; diverged: string | null; peakResidentBytes: number | null }
+  /** `correctable`: the message alone helps, a stack does not. */
+  | { type: "failure"; status: Status; message: string; correctable: boolean };
+
+/** Splits a stream of bytes into lines. */
+export async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  let rest = "";
+  for await (
+    const text of stream.pipeThrough(
+      new TextDecoderStream() as unknown as TransformStream<Uint8Array, string>,
+    )
+  ) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    yield* lines;
+  }
+  if (rest !== "") yield rest;
+}
