@@ -1,0 +1,24 @@
+import type { Engine } from "./engine.ts";
+import type { Arguments, CommandSpec } from "./flags.ts";
+
+/** What commands get from outside, so that tests can give them a trainer, a report and an output of their own. */
+export interface Services {
+  engine: Engine;
+  /** The program that measures one cell. */
+  measureScript: URL;
+  writeReport(runs: string[], out: string): Promise<void>;
+  /** Writes a line to standard output. */
+  print(text: string): void;
+  /** Writes a line to standard error. */
+  note(text: string): void;
+}
+
+/** A command of the command line. */
+export interface Command {
+  spec: CommandSpec;
+  /** @returns The exit code. @throws {InputError} for wrong usage or input. */
+  run(args: Arguments, services: Services): Promise<number>;
+}
+
+/** Exit codes: done; a check or claim failed; wrong usage or input; stopped by the user. */
+export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;

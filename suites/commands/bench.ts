@@ -1,0 +1,312 @@
+import { join, relative } from "node:path";
+import { InputError } from "../../mod.ts";
+import { readCells, readRun } from "../../results/files.ts";
+import type { CellRecord, RunRecord } from "../../results/record.ts";
+import { type Command, EXIT, type Services } from "../command.ts";
+import { didYouMean } from "../did_you_mean.ts";
+import type { AdapterDescription } from "../engine.ts";
+import { environmentOf, PROJECT } from "../environment.ts";
+import { durationText, estimateBasis, estimateMs } from "../estimate.ts";
+import type { Arguments } from "../flags.ts";
+import { inShard, parseFilter, parseShard } from "../matrix.ts";
+import { measureBaseline, overBudgetReason } from "../measure_cell.ts";
+import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
+import { Progress, standardError } from "../progress.ts";
+import {
+  forecastCells,
+  isFinished,
+  PlanCache,
+  type RunOptions,
+  type RunOutcome,
+  runSuite,
+} from "../runner.ts";
+import { bytesText, type SuiteFile, type Tier, tieredSuite, TIERS } from "../suite.ts";
+import { loadSuite } from "../suite_checks.ts";
+import { chooseTier, softwareTier, type TierChoice } from "../tiers.ts";
+
+/** `deno task bench`: runs a suite and reports on it. */
+export const bench: Command = {
+  spec: {
+    name: "bench",
+    what:
+      "Runs a suite: every cell in a process of its own, every record written as soon as it is known, then the report.",
+    positionals: { name: "[SUITE]", what: "a suite file (default: the paper's protocol)", least: 0, most: 1 },
+    flags: {
+      "out": { value: "DIR", what: "run folder", default: "a new one in bench/" },
+      "quick": { what: "a smaller but complete run" },
+      "resume": { what: "go on with a run that was stopped; without --out, the latest of the suite" },
+      "shard": { value: "I/N", what: "run only part I of N, by cell id" },
+      "filter": {
+        value: "EXPR",
+        what: "run only some cells: field=value, field!=value, field~text; commas mean and",
+      },
+      "dry-run": { what: "list cells, planned memory and estimated time; run nothing" },
+      "tier": { value: "NAME", what: "software, gpu-small or gpu-large", default: "what fits the adapter" },
+      "profile": { what: "time every kernel over one more step of each cell" },
+    },
+    examples: [
+      "deno task bench --quick",
+      "deno task bench suites/paper.yaml --out bench/mine",
+      "deno task bench suites/paper.yaml --out bench/mine --resume",
+      "deno task bench --filter 'effectiveBatchSize=4,seed=1' --dry-run",
+    ],
+  },
+  run: runBench,
+};
+
+const DEFAULT_SUITE = join(PROJECT, "suites", "paper.yaml");
+
+async function runBench(args: Arguments, services: Services): Promise<number> {
+  const { values, switches } = args;
+  const shard = values.shard === undefined ? null : parseShard(values.shard);
+  const filter = values.filter === undefined ? null : parseFilter(values.filter);
+  const forced = values.tier === undefined ? null : requireTier(values.tier);
+  const suite = await loadSuite(args.positionals[0] ?? displayPath(DEFAULT_SUITE), services.engine);
+  const quick = switches.has("quick");
+  const dryRun = switches.has("dry-run");
+  const resume = switches.has("resume");
+  const out = values.out ?? await defaultFolder(suite, quick, resume);
+  const previous = await previousRun(out, resume, dryRun);
+  if (previous) requireSameRun(out, previous, suite, quick);
+  if (!dryRun) await requireWritable(out);
+  const interruption = onInterrupt();
+  try {
+    const probe = await probeMachine(services, interruption.signal, dryRun);
+    if (interruption.signal.aborted) return EXIT.interrupted;
+    const choice = pickTier(forced, probe);
+    if (previous && previous.tier !== choice.tier) {
+      throw new InputError(
+        `Cannot resume ${out}: it holds a run of tier ${previous.tier}, this is ${choice.tier}`,
+      );
+    }
+    const tiered = tieredSuite(suite, choice.tier, quick);
+    if (tiered.memoryBudgetBytes !== null) choice.memoryBudgetBytes = tiered.memoryBudgetBytes;
+    const options = { suite, tiered, choice, quick, out, shard, filter, previous, engine: services.engine };
+    if (dryRun) return await listCells(options, services);
+    if (probe.adapter === null) throw new InputError(probe.failure);
+    const progress = new Progress(standardError());
+    const outcome = await runSuite({
+      ...options,
+      command: ["deno task bench", ...commandWords(args)].join(" "),
+      environment: await environmentOf(probe.adapter),
+      memory: await memorySource(probe.adapter),
+      baselineBytes: probe.peakResidentBytes,
+      measureScript: services.measureScript,
+      profile: switches.has("profile"),
+      signal: interruption.signal,
+      listener: progress,
+    }).finally(() => progress.stop());
+    return await conclude(outcome, { out, suite, args }, services);
+  } finally {
+    interruption.end();
+  }
+}
+
+/** Aborts at the first ctrl-C; a second one ends the program at once. */
+function onInterrupt(): { signal: AbortSignal; end(): void } {
+  const controller = new AbortController();
+  const onSignal = () => {
+    if (controller.signal.aborted) Deno.exit(EXIT.interrupted);
+    controller.abort();
+  };
+  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  for (const signal of signals) Deno.addSignalListener(signal, onSignal);
+  return {
+    signal: controller.signal,
+    end: () => signals.forEach((signal) => Deno.removeSignalListener(signal, onSignal)),
+  };
+}
+
+type Probe =
+  | { adapter: AdapterDescription; peakResidentBytes: number | null; deviceMemoryBytes: number | null }
+  | { adapter: null; failure: string };
+
+/** Asks for the adapter in a process of its own: the runner itself never holds a device. */
+async function probeMachine(
+  { measureScript, note }: Services,
+  signal: AbortSignal,
+  dryRun: boolean,
+): Promise<Probe> {
+  const baseline = await measureBaseline(measureScript, signal);
+  if ("failure" in baseline) {
+    if (dryRun) note(baseline.failure);
+    else if (!signal.aborted) throw new InputError(baseline.failure);
+    return { adapter: null, failure: baseline.failure };
+  }
+  return { ...baseline, deviceMemoryBytes: await deviceMemoryBytes(baseline.adapter) };
+}
+
+function pickTier(forced: Tier | null, probe: Probe): TierChoice {
+  const memoryBytes = Deno.systemMemoryInfo().total;
+  const choice = probe.adapter === null ? softwareTier({ memoryBytes }, "no adapter was found") : chooseTier({
+    adapterName: probe.adapter.name,
+    software: probe.adapter.software,
+    deviceMemoryBytes: probe.deviceMemoryBytes,
+    maxBufferSize: probe.adapter.limits.maxBufferSize ?? 0,
+    memoryBytes,
+  });
+  return forced === null ? choice : { ...choice, tier: forced, reason: "asked for by --tier" };
+}
+
+function requireTier(name: string): Tier {
+  const tier = TIERS.find((tier) => tier === name);
+  if (tier) return tier;
+  throw new InputError(`Unknown tier ${name}: expected ${TIERS.join(", ")}${didYouMean(name, TIERS)}`);
+}
+
+async function previousRun(out: string, resume: boolean, dryRun: boolean): Promise<RunRecord | null> {
+  let run: RunRecord | null;
+  try {
+    run = await readRun(out);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotADirectory) {
+      throw new InputError(`Cannot write to ${out}: it is not a folder`);
+    }
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new InputError(error.message);
+  }
+  if (run && !resume && !dryRun) {
+    throw new InputError(
+      `${out} already holds a run: add --resume to go on with it, or choose another --out`,
+    );
+  }
+  return resume ? run : null;
+}
+
+function requireSameRun(out: string, run: RunRecord, suite: SuiteFile, quick: boolean): void {
+  if (run.suiteHash !== suite.hash) {
+    throw new InputError(
+      `Cannot resume ${out}: it holds a run of ${run.suite} with hash ${
+        run.suiteHash.slice(0, 12)
+      }, but ${suite.path} ` +
+        `has ${suite.hash.slice(0, 12)}; choose another --out, or restore the suite`,
+    );
+  }
+  if (run.quick !== quick) {
+    throw new InputError(
+      `Cannot resume ${out}: it holds a run ${run.quick ? "with" : "without"} --quick, this is one ` +
+        `${quick ? "with" : "without"} it`,
+    );
+  }
+}
+
+async function requireWritable(folder: string): Promise<void> {
+  try {
+    await Deno.mkdir(join(folder, "cells"), { recursive: true });
+    await Deno.remove(await Deno.makeTempFile({ dir: folder, prefix: ".writable-" }));
+  } catch (error) {
+    throw new InputError(`Cannot write to ${folder} (--out): ${(error as Error).message}`);
+  }
+}
+
+/** A new folder in `bench/`, or the latest one of the same suite where a run is resumed. */
+async function defaultFolder(suite: SuiteFile, quick: boolean, resume: boolean): Promise<string> {
+  const stem = `${suite.name}${quick ? "-quick" : ""}`;
+  if (!resume) {
+    const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
+    return join("bench", `${stem}-${stamp}`);
+  }
+  const found: { folder: string; startedAt: string }[] = [];
+  try {
+    for await (const { name } of Deno.readDir("bench")) {
+      const folder = join("bench", name);
+      const run = await readRun(folder).catch(() => null);
+      if (run?.suiteHash === suite.hash && run.quick === quick) {
+        found.push({ folder, startedAt: run.startedAt });
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const latest = found.sort((a, b) => a.startedAt < b.startedAt ? 1 : -1)[0];
+  if (latest) return latest.folder;
+  throw new InputError(
+    `Nothing to resume: bench/ holds no run of ${stem} with this suite; name it with --out`,
+  );
+}
+
+async function listCells(
+  options: Pick<RunOptions, "tiered" | "choice" | "shard" | "filter" | "out" | "engine" | "previous">,
+  { print, note }: Services,
+): Promise<number> {
+  const { tiered, choice, shard, filter, out, engine, previous } = options;
+  const records = previous ? (await readCells(out)).cells : new Map<string, CellRecord>();
+  const chosen = previous?.decisions.at(-1)?.value;
+  const plans = new PlanCache(engine);
+  const wanted = forecastCells(tiered, typeof chosen === "number" ? chosen : null)
+    .filter(({ cell }) => (filter?.(cell) ?? true) && (shard === null || inShard(cell.id, shard)));
+  let [totalMs, left] = [0, 0];
+  for (const { cell, guessed } of wanted) {
+    const plan = await plans.get(cell);
+    if (plan instanceof Error) throw plan;
+    const done = isFinished(records.get(cell.id));
+    const over = choice.memoryBudgetBytes !== null && plan.plannedPeakBytes > choice.memoryBudgetBytes;
+    const work = { steps: cell.config.steps, modelFlopsPerStep: plan.modelFlopsPerStep };
+    const ms = done || over ? 0 : estimateMs(work, [...records.values()], choice.tier);
+    totalMs += ms;
+    if (!done) left++;
+    const state = done
+      ? records.get(cell.id)!.status
+      : over
+      ? overBudgetReason(plan, choice.memoryBudgetBytes!)
+      : durationText(ms);
+    const name = `${cell.phase}: ${cell.label}, seed ${cell.config.seed}${
+      cell.repeat > 0 ? `, repeat ${cell.repeat}` : ""
+    }`;
+    print(
+      `${cell.id}  ${name}  ${bytesText(plan.plannedPeakBytes)}  ${state}${
+        guessed ? "  (batch size not chosen yet)" : ""
+      }`,
+    );
+  }
+  print(
+    `${wanted.length} cells, ${left} to run, about ${durationText(totalMs)} ` +
+      `(${estimateBasis([...records.values()], choice.tier)}); tier ${choice.tier}: ${choice.reason}`,
+  );
+  if (wanted.length === 0) note("No cell matches --filter and --shard");
+  return EXIT.done;
+}
+
+/** Writes the report, says what there is, and how to go on. */
+async function conclude(
+  { run, records, ended }: RunOutcome,
+  { out, suite, args }: { out: string; suite: SuiteFile; args: Arguments },
+  { writeReport, print, note }: Services,
+): Promise<number> {
+  const counts = new Map<string, number>();
+  for (const { status } of records) counts.set(status, (counts.get(status) ?? 0) + 1);
+  const list = [...counts].map(([status, count]) => `${count} ${status}`).join(", ") || "none finished";
+  note(`${run.cells.length} cells: ${list}`);
+  for (const record of records.filter(({ status }) => status === "error")) {
+    note(`error in cell ${record.id} (${record.label}, seed ${record.config.seed}): ${record.reason}`);
+  }
+  if (records.length > 0) {
+    await writeReport([out], join(out, "report"));
+    print(join(out, "report", "index.html"));
+  }
+  if (ended !== "complete") {
+    const words = commandWords(args).filter((word) =>
+      word !== "--resume" && word !== "--out" && word !== args.values.out
+    );
+    const path = args.positionals.length > 0 ? [] : [displayPath(suite.path)];
+    note(`To go on: ${["deno task bench", ...path, ...words, "--out", out, "--resume"].join(" ")}`);
+  }
+  if (ended === "interrupted") return EXIT.interrupted;
+  const failed = ended === "blocked" ||
+    (records.length > 0 && !records.some(({ status }) => status !== "error"));
+  return failed ? EXIT.failed : EXIT.done;
+}
+
+/** The arguments as they were given, but for their order. */
+function commandWords({ positionals, values, switches }: Arguments): string[] {
+  const flags = Object.entries(values).flatMap((
+    [name, value],
+  ) => [`--${name}`, /^[\w./=-]+$/.test(value) ? value : `'${value}'`]);
+  return [...positionals, ...flags, ...[...switches].map((name) => `--${name}`)];
+}
+
+/** Relative to the working folder where it lies in it: records should not name folders of a machine. */
+function displayPath(path: string): string {
+  const short = relative(Deno.cwd(), path);
+  return short.startsWith("..") ? path : short;
+}

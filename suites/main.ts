@@ -1,0 +1,66 @@
+import { InputError } from "../mod.ts";
+import { type Command, EXIT, type Services } from "./command.ts";
+import { bench } from "./commands/bench.ts";
+import { report } from "./commands/report.ts";
+import { validate } from "./commands/validate.ts";
+import { didYouMean } from "./did_you_mean.ts";
+import { helpText, parseFlags } from "./flags.ts";
+
+const COMMANDS: readonly Command[] = [bench, validate, report];
+
+/**
+ * The command line: finds the command, parses its flags, runs it.
+ *
+ * @returns The exit code: 0 done, 1 a failure, 2 wrong usage or input, 130 interrupted.
+ */
+export async function main(args: readonly string[], services: Services): Promise<number> {
+  const [name, ...rest] = args;
+  try {
+    if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+      services.print(overview());
+      return name === undefined ? EXIT.usage : EXIT.done;
+    }
+    const names = COMMANDS.map(({ spec }) => spec.name);
+    const command = COMMANDS.find(({ spec }) => spec.name === name);
+    if (!command) {
+      throw new InputError(`Unknown command ${name}: expected ${names.join(", ")}${didYouMean(name, names)}`);
+    }
+    const parsed = parseFlags(command.spec, rest);
+    if (parsed) return await command.run(parsed, services);
+    services.print(helpText(command.spec));
+    return EXIT.done;
+  } catch (error) {
+    if (isInputError(error)) {
+      services.note(error.message);
+      return EXIT.usage;
+    }
+    services.note(error instanceof Error ? error.stack ?? error.message : String(error));
+    return EXIT.failed;
+  }
+}
+
+/** By name: the report has a class of its own, as it imports nothing of the engine. */
+function isInputError(error: unknown): error is Error {
+  return error instanceof InputError || (error instanceof Error && error.name === "InputError");
+}
+
+function overview(): string {
+  const rows = COMMANDS.map(({ spec }) => `  ${spec.name.padEnd(10)}${spec.what.split(/[.:]/)[0]}`);
+  return ["Usage: deno task COMMAND [arguments]", "", ...rows, "", "deno task COMMAND --help says more."]
+    .join("\n");
+}
+
+if (import.meta.main) {
+  const { engine } = await import("./engine.ts");
+  const services: Services = {
+    engine,
+    measureScript: new URL("./measure.ts", import.meta.url),
+    writeReport: async (runs, out) => {
+      const { writeReport } = await import("../report/main.ts");
+      await writeReport(runs, out);
+    },
+    print: (text) => console.log(text),
+    note: (text) => console.error(text),
+  };
+  Deno.exit(await main(Deno.args, services));
+}
