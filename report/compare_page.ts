@@ -1,32 +1,26 @@
 import type { Compared, Comparison, ComparisonRow, Metric } from "./compare.ts";
 import { formatBytes, formatInterval, formatNumber, MISSING } from "./format.ts";
-import { type Html, html, type HtmlValue } from "./html.ts";
+import { type Html, type HtmlValue, markup } from "./html.ts";
 import { documentOf, type PageRun } from "./page.ts";
 import { judged } from "./sections/context.ts";
 import { type Column, table } from "./table.ts";
 
 /** One table: a configuration a line, and for each run its figures and their ratios to the first. */
 export function comparisonPage({ rows, failures }: Comparison, runs: readonly PageRun[]): string {
-  const body = html`
-    <header>
-      <h1>threefold comparison</h1>
-    </header>
-    <main id="content">
-    <h2 id="comparison">${runs.length} runs against ${runs[0].loaded.name}, ${runs[0].loaded.run.environment
-      .adapter}</h2>
-    <p class="verdict">${summary(rows)}</p>
-    ${failures.length === 0 ? "" : html`
-      <div class="note">
-        <p><strong class="bad">Rules failed:</strong></p>
-        <ul>${failures.map((text) => html`<li>${text}</li>`)}</ul>
-      </div>
-    `}
-    ${runs.slice(1).map((run, i) => against(run, i + 1, rows))}
-    <section aria-labelledby="runs"><h3 id="runs">Runs</h3>
-    ${runsTable(runs)}
-    <p class="muted">Ratios of medians with 95 % intervals, by bootstrap over steps and over cells. Grey: the interval holds 1, no difference. Held-out losses are compared after equally many tokens. Configurations are matched by identity, then by phase and label.</p></section>
-    </main>
-  `;
+  const [{ loaded: first }] = runs;
+  const failed = markup`<div class="note"><p><strong class="bad">Rules failed:</strong></p>
+<ul>${failures.map((text) => markup`<li>${text}</li>`)}</ul></div>
+`;
+  const body = markup`<header><h1>threefold comparison</h1></header>
+<main id="content">
+<h2 id="comparison">${runs.length} runs against ${first.name}, ${first.run.environment.adapter}</h2>
+<p class="verdict">${summary(rows)}</p>
+${failures.length === 0 ? "" : failed}
+${runs.slice(1).map((run, i) => against(run, i + 1, rows))}
+<section aria-labelledby="runs"><h3 id="runs">Runs</h3>
+${runsTable(runs)}
+<p class="muted">Ratios of medians with 95 % intervals, by bootstrap over steps and over cells. Grey: the interval holds 1, no difference. Held-out losses are compared after equally many tokens. Configurations are matched by identity, then by phase and label.</p></section>
+</main>`;
   return documentOf(`Comparison with ${runs[0].loaded.name} – threefold`, body);
 }
 
@@ -81,7 +75,7 @@ function against({ loaded, rawBase }: PageRun, index: number, rows: readonly Com
     },
     ratio("held-out loss", "heldOutLoss"),
   ];
-  return html`
+  return markup`
     <section aria-labelledby="against-${index}">
     <h3 id="against-${index}">${loaded.name}, ${loaded.run.environment.adapter}</h3>
     ${table(rows, columns, { caption: `${loaded.name} as ratios to the first run` })}</section>
@@ -90,25 +84,25 @@ function against({ loaded, rawBase }: PageRun, index: number, rows: readonly Com
 
 function recordLink({ label }: ComparisonRow, { configuration }: Compared, rawBase: string): HtmlValue {
   return configuration
-    ? html`<a href="${rawBase}/cells/${configuration.cells[0].id}.json">${label}</a>`
+    ? markup`<a href="${rawBase}/cells/${configuration.cells[0].id}.json">${label}</a>`
     : label;
 }
 
 function statusOf({ configuration }: Compared): HtmlValue {
-  if (!configuration) return html`<span class="muted">not in this run</span>`;
+  if (!configuration) return markup`<span class="muted">not in this run</span>`;
   const failed = configuration.cells.find(({ status }) => status !== "ok");
-  return failed ? html`<strong class="bad">${failed.status}</strong> ${failed.reason ?? ""}` : "ok";
+  return failed ? markup`<strong class="bad">${failed.status}</strong> ${failed.reason ?? ""}` : "ok";
 }
 
 function runsTable(runs: readonly PageRun[]): Html {
   return table(runs, [
-    { head: "run", cell: ({ loaded, rawBase }) => html`<a href="${rawBase}/run.json">${loaded.name}</a>` },
+    { head: "run", cell: ({ loaded, rawBase }) => markup`<a href="${rawBase}/run.json">${loaded.name}</a>` },
     { head: "adapter", cell: ({ loaded: { run } }) => run.environment.adapter },
     { head: "driver", cell: ({ loaded: { run } }) => run.environment.driver ?? MISSING },
     { head: "threefold", cell: ({ loaded: { run } }) => run.environment.threefold },
     {
       head: "commit",
-      cell: ({ loaded: { run } }) => html`<code>${run.environment.commit?.slice(0, 12) ?? MISSING}</code>`,
+      cell: ({ loaded: { run } }) => markup`<code>${run.environment.commit?.slice(0, 12) ?? MISSING}</code>`,
     },
     { head: "Deno", cell: ({ loaded: { run } }) => run.environment.deno },
     { head: "cells", numeric: true, cell: ({ loaded }) => formatNumber(loaded.cells.length) },

@@ -7,7 +7,7 @@ import { bootstrapMedian, bootstrapRatioOfMedians, type Interval, median } from 
 import type { LoadedRun } from "./load.ts";
 
 /** Fixed, so that the same records give the same intervals. */
-export const BOOTSTRAP = { seed: 20240, resamples: 2000 } as const;
+export const BOOTSTRAP = { seed: 20240, resamples: 1000 } as const;
 
 /** Raw samples with the median and its 95 % interval. */
 export interface Measured {

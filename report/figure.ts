@@ -1,5 +1,5 @@
 /** A chart in its place: finding, what is drawn, the SVG for wide and for narrow pages, and the numbers behind it. */
-import { type Html, html, trusted } from "./html.ts";
+import { type Html, markup, trusted } from "./html.ts";
 
 export type Draw = (size: { id: string; width: number; title: string; description: string }) => string;
 
@@ -21,18 +21,16 @@ export const SLIM = 340;
 
 export function figure({ id, title, subtitle, draw, widths = [WIDE, SLIM], numbers }: FigureOptions): Html {
   const kinds = widths.length > 1 ? ["wide", "slim"] : ["only"];
-  return html`<figure id="${id}">
+  const drawn = widths.map((width, i) => {
+    const svg = trusted(draw({ id: `${id}-${kinds[i]}`, width, title, description: subtitle }));
+    return markup`<div class="${kinds[i]}">${svg}</div>
+`;
+  });
+  return markup`<figure id="${id}">
 <figcaption><h4>${title} <a class="anchor" href="#${id}" aria-label="Link to this chart">#</a></h4>
 <p>${subtitle}</p></figcaption>
-${
-    widths.map((width, i) =>
-      html`
-        <div class="${kinds[i]}">${trusted(
-          draw({ id: `${id}-${kinds[i]}`, width, title, description: subtitle }),
-        )}</div>
-      `
-    )
-  }<details class="numbers"><summary>Numbers of this chart</summary>
+${drawn}<details class="numbers"><summary>Numbers of this chart</summary>
 ${numbers}</details>
-</figure>`;
+</figure>
+`;
 }

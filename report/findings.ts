@@ -32,6 +32,21 @@ export function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+/** A record's words as a sentence: a capital, one full stop. */
+export function sentence(text: string): string {
+  return `${capital(text.trim()).replace(/[.\s]+$/, "")}.`;
+}
+
+/** A label inside a sentence: quoted where it would not read as a word (`+ fp16`). */
+function named(label: string): string {
+  return /^[\p{L}\p{N}]/u.test(label) ? label : `“${label}”`;
+}
+
+/** `Batch 4 …` → `batch 4 …`, for the middle of a sentence. */
+function small(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
 /** `a`, `a and b`, `a, b and c`. */
 export function listed(names: readonly string[]): string {
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
@@ -63,7 +78,7 @@ export function throughputFinding({ rows }: Sweep): string {
   const gain = best === ran[0] ? "" : `, ${formatRatio(best.speedup?.estimate)} ${labelOf(ran[0])}`;
   if (tied.length === 0) return `${capital(labelOf(best))} trains fastest: ${rate}${gain}`;
   const names = rows.filter((row) => row === best || tied.includes(row)).map(labelOf);
-  return `No difference between ${listed(names)}, the fastest: ${rate}${gain}`;
+  return `${capital(listed(names))} train fastest (no difference): ${rate}${gain}`;
 }
 
 /** Title of the memory panel. */
@@ -85,24 +100,16 @@ export function heldOutFinding({ rows, tokens }: Sweep): string {
   if (!found || tokens === null) return "No held-out loss at equal tokens";
   const { best, tied } = found;
   const known = rows.filter(({ heldOut }) => heldOut);
-  const loss = formatNumber(
-    best.heldOut!.interval.estimate,
-    Math.max(2, decimalsOfNoise(best.heldOut!.interval)),
-  );
-  const after = `after ${formatCompact(tokens)} tokens`;
-  if (known.length === 1) return `${capital(labelOf(best))} reaches held-out loss ${loss} ${after}`;
-  if (tied.length === known.length - 1) {
-    return `Batch size makes no difference to held-out loss ${after}: ${loss}`;
-  }
+  const loss = formatNumber(best.heldOut!.interval.estimate, 2);
+  if (known.length === 1) return `${capital(labelOf(best))} reaches held-out loss ${loss}`;
+  if (tied.length === known.length - 1) return `Batch size makes no difference to held-out loss: ${loss}`;
   const worst = extremes(known, ({ heldOut }) => heldOut!.interval.estimate, "largest")!.best;
   const gap = formatNumber(worst.heldOut!.interval.estimate - best.heldOut!.interval.estimate, 2);
   const unknown = best.heldOut!.values.length < 2 ? " (single seed: noise unknown)" : "";
   const rest = `; ${labelOf(worst)} ends ${gap} higher${unknown}`;
-  if (tied.length === 0) {
-    return `${capital(labelOf(best))} reaches the lowest held-out loss ${after}, ${loss}${rest}`;
-  }
+  if (tied.length === 0) return `${capital(labelOf(best))} reaches the lowest held-out loss, ${loss}${rest}`;
   const names = rows.filter((row) => row === best || tied.includes(row)).map(labelOf);
-  return `No difference between ${listed(names)}, the lowest held-out loss ${after}, ${loss}${rest}`;
+  return `${capital(listed(names))} reach the lowest held-out loss, ${loss} (no difference)${rest}`;
 }
 
 /** Title of the stacked bars. */
@@ -113,14 +120,14 @@ export function rolesFinding(bars: readonly RoleBar[]): string {
   const share = formatNumber(top.bytes / largest.total * 100);
   const { label } = ROLE_STYLE[top.role];
   const verb = label.endsWith("s") ? "hold" : "holds";
-  return `${capital(label)} ${verb} ${share} % of the peak at ${largest.label}`;
+  return `${capital(label)} ${verb} ${share} % of the peak at ${named(largest.label)}`;
 }
 
 /** Title of the stacked area. */
 export function timelineFinding({ label, peak, points }: Timeline): string {
   const span = points.at(-1)!.dispatch - points[0].dispatch;
   const share = span > 0 ? Math.round((peak.dispatch - points[0].dispatch) / span * 100) : 0;
-  return `${capital(label)} peaks at ${formatBytes(peak.bytes)}, ${share} % into the step`;
+  return `${capital(named(label))} peaks at ${formatBytes(peak.bytes)}, ${share} % into the step`;
 }
 
 /** Title of the loss curves. */
@@ -161,11 +168,15 @@ export function stepTimeFinding(rows: readonly StepTimeRow[]): string {
 export function paretoFinding({ points, front }: Pareto): string {
   const [leanest, fastest] = [front[0], front.at(-1)!];
   if (leanest === fastest) {
-    return `${capital(leanest.label)} beats all ${points.length} configurations on memory and throughput`;
+    return `${
+      capital(named(leanest.label))
+    } beats all ${points.length} configurations on memory and throughput`;
   }
-  return `${front.length} of ${points.length} configurations are worth choosing, from ${leanest.label} (${
-    formatBytes(leanest.bytes)
-  }) to ${fastest.label} (${formatCompact(fastest.tokensPerSecond.estimate)} tokens/s)`;
+  return `${front.length} of ${points.length} configurations are worth choosing, from ${
+    named(leanest.label)
+  } (${formatBytes(leanest.bytes)}) to ${named(fastest.label)} (${
+    formatCompact(fastest.tokensPerSecond.estimate)
+  } tokens/s)`;
 }
 
 /** Title of the ladder. */
@@ -173,8 +184,8 @@ export function ladderFinding(rows: readonly LadderRow[]): string {
   const best = extremes(rows, ({ memoryRatio }) => memoryRatio, "largest")?.best;
   if (!best) return "No rung of the ladder has a memory record";
   const rate = best.throughputRatio ? ` at ${formatRatio(best.throughputRatio.estimate)} the throughput` : "";
-  return `${capital(best.label)} needs ${formatRatio(best.memoryRatio)} less memory than ${
-    rows[0].label
+  return `${capital(named(best.label))} needs ${formatRatio(best.memoryRatio)} less memory than ${
+    named(rows[0].label)
   }${rate}`;
 }
 
@@ -230,17 +241,19 @@ function sweepVerdict(analysis: Analysis, sweep: Sweep): Verdict {
     };
   }
   const { memory, label } = row.configuration;
-  const finding = throughputFinding(sweep);
-  const fastest = leaders(sweep.rows, ({ tokensPerSecond }) => tokensPerSecond, "largest");
-  const choice = sweep.chosen === null || fastest?.best === row
-    ? ""
-    : `; ${label} was chosen (${formatCompact(row.tokensPerSecond?.interval.estimate)} tokens/s)`;
+  const isFastest = leaders(sweep.rows, ({ tokensPerSecond }) => tokensPerSecond, "largest")?.best === row;
   const needs = memory
-    ? `, and needs ${formatBytes(memory.bookedBytes ?? memory.plannedBytes)} at its peak`
-    : "";
-  const sentence = `${placeOf(analysis)}: ${finding}${choice}${choice ? "" : needs}.`;
+    ? `${formatBytes(memory.bookedBytes ?? memory.plannedBytes)} at its peak`
+    : "unknown memory";
+  const rest = !sweep.chosen
+    ? `; ${label} needs ${needs}`
+    : isFastest
+    ? `; the rule chose it, and it needs ${needs}`
+    : `; the rule chose ${label}, ${
+      formatCompact(row.tokensPerSecond?.interval.estimate)
+    } tokens/s with ${needs}`;
   return {
-    sentence,
+    sentence: `${placeOf(analysis)}, ${small(throughputFinding(sweep))}${rest}.`,
     figures: [rateFigure(row.configuration), memoryFigure(row.configuration), lossFigure(row, sweep.tokens)],
   };
 }
@@ -302,7 +315,7 @@ function threefoldVerdict(analysis: Analysis, baseline: LadderRow, full: LadderR
   const failed = full.memoryRatio! < 3 || isSlower || loss?.outcome === "worse";
   const shown = !failed && loss !== null && loss.outcome !== "unshown";
   const outcome = failed ? "not reproduced" : shown ? "reproduced" : "undecided";
-  const sentence = `${placeOf(analysis)}, ${full.label} needs ${
+  const sentence = `${placeOf(analysis)}, ${named(full.label)} needs ${
     formatRatio(full.memoryRatio)
   } less memory at ${formatRatio(rate.estimate)} the throughput${
     rate.low <= 1 && rate.high >= 1 ? " (no difference)" : ""

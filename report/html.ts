@@ -1,5 +1,5 @@
 /**
- * HTML as values: `html` escapes whatever is put into it, unless it is `Html` already. Records come from other machines, so
+ * HTML as values: `markup` escapes whatever is put into it, unless it is `Html` already. Records come from other machines, so
  * no string from a record may reach the page by any other way.
  */
 
@@ -48,8 +48,11 @@ function render(value: HtmlValue): string {
   return value.map(render).join("");
 }
 
-/** Template tag: literal parts stand as written, values are escaped, arrays are joined, null and false are nothing. */
-export function html(parts: TemplateStringsArray, ...values: HtmlValue[]): Html {
+/**
+ * Template tag: literal parts stand as written, values are escaped, arrays are joined, null and false are nothing. Not called
+ * `html`, because formatters lay such templates out anew, and white space is part of a page.
+ */
+export function markup(parts: TemplateStringsArray, ...values: HtmlValue[]): Html {
   let text = parts[0];
   for (let i = 0; i < values.length; i++) text += render(values[i]) + parts[i + 1];
   return new Html(text);

@@ -1,7 +1,7 @@
 /** Sections into one page: no request leaves it, no script is needed to read it. */
 import { analyse, type Analysis } from "./derive.ts";
 import { verdictOf } from "./findings.ts";
-import { type Html, html, trusted } from "./html.ts";
+import { type Html, markup, trusted } from "./html.ts";
 import type { LoadedRun } from "./load.ts";
 import { markdownBlock } from "./markdown.ts";
 import { batchSweepSection } from "./sections/batch_sweep.ts";
@@ -37,31 +37,30 @@ function markdownSection(analysis: Analysis, context: PageContext): Html {
     context,
     "markdown",
     "To paste into a comment",
-    html`<pre>${markdownBlock(analysis)}</pre>`,
+    markup`<pre>${markdownBlock(analysis)}</pre>`,
   );
 }
 
 /** A document around its body, with everything it needs inside. */
 export function documentOf(title: string, body: Html): string {
-  return html`
-    <!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8">
-        <meta http-equiv="Content-Security-Policy" content="${trusted(POLICY)}">
-        <meta name="viewport" content="width=device-width, initial-scale=1">
-        <meta name="color-scheme" content="light dark">
-        <meta name="referrer" content="no-referrer">
-        <title>${title}</title>
-        <style>${trusted(STYLE)}</style>
-      </head>
-      <body>
-    <a class="skip" href="#content">Skip to the content</a>
-    ${body}
-    <script>${trusted(SCRIPT)}</script>
-      </body>
-    </html>
-  `.text;
+  return markup`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${trusted(POLICY)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>${title}</title>
+<style>${trusted(STYLE)}</style>
+</head>
+<body>
+<a class="skip" href="#content">Skip to the content</a>
+${body}
+<script>${trusted(SCRIPT)}</script>
+</body>
+</html>
+`.text;
 }
 
 /** A run and where its folder lies as seen from the page. */
@@ -79,28 +78,22 @@ export function renderReport(runs: readonly PageRun[]): string {
     return { analysis, context, article: runArticle(analysis, context) };
   });
   const titles = [...new Set(runs.map(({ loaded }) => loaded.run.title))];
-  const body = html`
-    <header>
-      <h1>threefold report</h1>
-    </header>
-    <main id="content">
-    ${runs.length > 1 ? runsList(articles) : ""}${articles.map(({ article }) => article)}
-    </main>
-  `;
+  const body = markup`<header><h1>threefold report</h1></header>
+<main id="content">
+${runs.length > 1 ? runsList(articles) : ""}${articles.map(({ article }) => article)}
+</main>`;
   return documentOf(`${titles.join(", ")} – threefold`, body);
 }
 
 function runsList(articles: readonly { analysis: Analysis; context: PageContext }[]): Html {
-  return html`
-    <section aria-labelledby="runs">
-      <h2 id="runs">${articles.length} runs</h2>
-      <ol>${articles.map(({ analysis, context }) =>
-        html`<li><a href="#${context.prefix}run">${analysis.loaded.name}</a>: ${
-          verdictOf(analysis).sentence
-        }</li>`
-      )}</ol>
-    </section>
-  `;
+  const item = ({ analysis, context }: { analysis: Analysis; context: PageContext }) =>
+    markup`<li><a href="#${context.prefix}run">${analysis.loaded.name}</a>: ${
+      verdictOf(analysis).sentence
+    }</li>
+`;
+  return markup`<section aria-labelledby="runs"><h2 id="runs">${articles.length} runs</h2>
+<ol>${articles.map(item)}</ol></section>
+`;
 }
 
 function runArticle(analysis: Analysis, context: PageContext): Html {
@@ -108,13 +101,12 @@ function runArticle(analysis: Analysis, context: PageContext): Html {
   const id = `${context.prefix}run`;
   const parts = SECTIONS.map(([anchor, name, draw]) => ({ anchor, name, part: draw(analysis, context) }))
     .filter(({ part }) => part !== null);
-  return html`
-    <article aria-labelledby="${id}">
-    <h2 id="${id}">${run.title}, ${run.environment
-      .adapter} <a class="anchor" href="#${id}" aria-label="Link to this run">#</a></h2>
-    ${verdictSection(analysis, context)}<nav aria-label="Contents"><ul>${parts.map(({ anchor, name }) =>
-      html`<li><a href="#${context.prefix}${anchor}">${name}</a></li>`
-    )}</ul></nav>
-    ${parts.map(({ part }) => part)}</article>
-  `;
+  const entry = ({ anchor, name }: { anchor: string; name: string }) =>
+    markup`<li><a href="#${context.prefix}${anchor}">${name}</a></li>`;
+  const title = `${run.title}, ${run.environment.adapter}`;
+  return markup`<article aria-labelledby="${id}">
+<h2 id="${id}">${title} <a class="anchor" href="#${id}" aria-label="Link to this run">#</a></h2>
+${verdictSection(analysis, context)}<nav aria-label="Contents"><ul>${parts.map(entry)}</ul></nav>
+${parts.map(({ part }) => part)}</article>
+`;
 }

@@ -46,13 +46,16 @@ details{margin:.4rem 0}
 summary{cursor:pointer;color:var(--muted);font-size:.9rem}
 details.cell>summary{color:inherit;padding:.15rem 0}
 details.cell[open]{border-left:3px solid var(--faint);padding-left:.75rem}
-details.cell:target>summary{font-weight:600}
+p.cell{font-size:.86rem;margin:.4rem 0}
+p.cell:target{background:var(--panel);outline:2px solid var(--link);outline-offset:3px}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.86rem;line-height:1.35;margin:.25rem 0 .75rem}
 caption{text-align:left;padding-bottom:.3rem}
 th,td{padding:.28rem .7rem .28rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--faint)}
 th{vertical-align:bottom;font-weight:600}
 thead th{border-bottom-color:var(--muted)}
+td code,td:first-child{white-space:nowrap}
+td .reason{display:inline-block;min-width:12rem}
 .num{text-align:right;white-space:nowrap}
 th.num{white-space:normal}
 .num:last-child{padding-right:.2rem}

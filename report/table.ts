@@ -1,5 +1,5 @@
 /** Tables: units in the heads, figures to the right, a dash where there is nothing. */
-import { type Html, html, type HtmlValue } from "./html.ts";
+import { type Html, type HtmlValue, markup } from "./html.ts";
 
 export interface Column<Row> {
   head: string;
@@ -24,76 +24,35 @@ export function table<Row>(
   options: TableOptions<Row>,
 ): Html {
   const { caption, strong = () => false } = options;
-  const sortable = columns.some(({ sort }) => sort);
-  return html`
-    <div class="scroll" tabindex="0" role="region" aria-label="${caption}">
-      <table${sortable
-        ? html`
-          class="sortable"
-        `
-        : ""}>
-        <caption>${caption}</caption>
-        <thead>
-          <tr>${columns.map(head)}</tr>
-        </thead>
-        <tbody>
-    ${rows.map((row) =>
-      html`
-        <tr${strong(row)
-          ? html`
-            class="chosen"
-          `
-          : ""}>${columns.map((column) => data(column, row))}</tr>
-      `
-    )}</tbody>
-        </table>
-        </div>
-  `;
+  const kind = columns.some(({ sort }) => sort) ? "sortable" : "plain";
+  const line = (row: Row) =>
+    markup`<tr class="${strong(row) ? "chosen" : ""}">${columns.map((column) => data(column, row))}</tr>
+`;
+  return markup`<div class="scroll" tabindex="0" role="region" aria-label="${caption}">
+<table class="${kind}"><caption>${caption}</caption>
+<thead><tr>${columns.map(head)}</tr></thead>
+<tbody>
+${rows.map(line)}</tbody></table></div>`;
 }
 
 function head<Row>({ head, unit, numeric, sort }: Column<Row>): Html {
-  return html`
-    <th scope="col" ${numeric
-      ? html`
-        class="num"
-      `
-      : ""}${sort
-      ? html`
-        data-sortable
-      `
-      : ""}>${head}${unit
-      ? html`
-        <span class="unit">${unit}</span>
-      `
-      : ""}</th>
-  `;
+  const kind = numeric ? markup` class="num"` : "";
+  const label = unit ? markup`${head} <span class="unit">${unit}</span>` : head;
+  return markup`<th scope="col"${kind}${sort ? SORTABLE : ""}>${label}</th>`;
 }
 
+const SORTABLE = markup` data-sortable`;
+
 function data<Row>({ cell, numeric, sort }: Column<Row>, row: Row): Html {
-  const key = sort?.(row);
-  return html`<td${
-    numeric
-      ? html`
-        class="num"
-      `
-      : ""
-  }${
-    key === undefined || key === null || key !== key ? "" : html`
-      data-sort="${key}"
-    `
-  }>${cell(row)}</td>`;
+  const key = sort?.(row) ?? null;
+  const kind = numeric ? markup` class="num"` : "";
+  const order = key === null || Number.isNaN(key) ? "" : markup` data-sort="${key}"`;
+  return markup`<td${kind}${order}>${cell(row)}</td>`;
 }
 
 /** Names and values, one pair a line. */
 export function pairs(entries: readonly (readonly [string, HtmlValue])[]): Html {
-  return html`<dl class="pairs">${
-    entries.map(([name, value]) =>
-      html`
-        <div>
-          <dt>${name}</dt>
-          <dd>${value}</dd>
-        </div>
-      `
-    )
-  }</dl>`;
+  const line = ([name, value]: readonly [string, HtmlValue]) =>
+    markup`<div><dt>${name}</dt><dd>${value}</dd></div>`;
+  return markup`<dl class="pairs">${entries.map(line)}</dl>`;
 }

@@ -2,7 +2,7 @@
 import type { Status } from "../../results/record.ts";
 import type { Interval } from "../../results/stats.ts";
 import type { Sweep } from "../derive.ts";
-import { byteUnit, formatCompact, formatInterval, formatNumber, formatSignificant } from "../format.ts";
+import { byteUnit, formatInterval, formatSignificant } from "../format.ts";
 import { d3 } from "./d3.ts";
 import {
   addDots,
@@ -19,6 +19,7 @@ import {
   spread,
   textWidth,
   thin,
+  tickFormat,
 } from "./frame.ts";
 
 export interface BatchPoint {
@@ -27,6 +28,8 @@ export interface BatchPoint {
   interval: Interval | null;
   raw: number[];
   hint: string;
+  /** Planned only: drawn as an outline. */
+  planned?: boolean;
 }
 
 export interface BatchSeries {
@@ -92,7 +95,13 @@ export function memoryPanel(sweep: Sweep): BatchPanel {
     const value = memory ? (memory.bookedBytes ?? memory.plannedBytes) / unit.bytes : null;
     const interval = value === null ? null : { low: value, estimate: value, high: value };
     const kind = memory?.bookedBytes == null ? "planned" : "booked";
-    return { batch, interval, raw: [], hint: `${label}: ${formatSignificant(value)} ${unit.name} ${kind}` };
+    return {
+      batch,
+      interval,
+      raw: [],
+      planned: kind === "planned",
+      hint: `${label}: ${formatSignificant(value)} ${unit.name} ${kind}`,
+    };
   });
   const observed = sweep.rows.map(({ batch, configuration: { memory, label } }): BatchPoint => {
     const scaled = (bytes: number) => bytes / unit.bytes;
@@ -150,9 +159,7 @@ export function batchPanelChart(
   const pad = (high - low || Math.abs(high) || 1) * 0.08;
   const y = d3.scaleLinear().domain(data.fromZero ? [0, high + pad || 1] : [low - pad, high + pad]).nice(5);
   const ticks = y.ticks(5);
-  const step = ticks.length > 1 ? ticks[1] - ticks[0] : 1;
-  const decimals = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
-  const label = (value: number) => step >= 500 ? formatCompact(value) : formatNumber(value, decimals);
+  const label = tickFormat(ticks);
   const room = Math.max(...ticks.map((tick) => textWidth(label(tick))));
   const plot: Plot = { left: room + 8, right: width - 10, top: 34, bottom: height - 44 };
   y.range([plot.bottom, plot.top]);
@@ -185,7 +192,7 @@ export function batchPanelChart(
       "stroke-dasharray",
       dash,
     );
-    for (const { batch, interval, raw, hint } of present) {
+    for (const { batch, interval, raw, hint, planned } of present) {
       if (raw.length > 0) {
         const spreadPx = raw.length > 12 ? 16 : 10;
         addDots(svg, raw.map((value, i) => ({ x: x(batch) + jitter(i) * spreadPx, y: y(value) }))).attr(
@@ -196,7 +203,7 @@ export function batchPanelChart(
       if (interval!.low < interval!.high) {
         addInterval(svg, { x: x(batch), y: y(interval!.low) }, { x: x(batch), y: y(interval!.high) }, colour);
       }
-      addMark(svg, x(batch), y(interval!.estimate), { shape, colour, hollow, hint });
+      addMark(svg, x(batch), y(interval!.estimate), { shape, colour, hollow: hollow || planned, hint });
       if (batch === data.chosen) {
         svg.append("circle").attr("class", "ring").attr("cx", px1(x(batch))).attr(
           "cy",

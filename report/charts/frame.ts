@@ -1,4 +1,5 @@
 /** What all charts share: the SVG with its accessible name, axes, marks, labels that keep clear of each other. */
+import { formatNumber } from "../format.ts";
 import { printable } from "../html.ts";
 import { d3, newSvg, type Scale, type Selection } from "./d3.ts";
 import { type Hatch, type Role, ROLE_STYLE, ROLES } from "../palette.ts";
@@ -109,9 +110,9 @@ export function addMark(to: Selection, x: number, y: number, options: MarkOption
   const { shape = "circle", colour, size = 52, hollow = false } = options;
   const mark = to.append("path").attr("d", roundPath(d3.symbol(SYMBOLS[shape], size)()))
     .attr("transform", `translate(${px(x)},${px(y)})`)
-    .attr("fill", hollow ? "var(--paper)" : colour)
-    .attr("stroke", hollow ? colour : "var(--paper)")
-    .attr("stroke-width", hollow ? 1.6 : 1);
+    .attr("fill", shape === "times" ? "none" : hollow ? "var(--paper)" : colour)
+    .attr("stroke", hollow || shape === "times" ? colour : "var(--paper)")
+    .attr("stroke-width", shape === "times" ? 2.4 : hollow ? 1.6 : 1);
   if (options.hint) mark.append("title").text(printable(options.hint));
 }
 
@@ -148,6 +149,14 @@ export interface AxisOptions {
   /** With its unit. */
   label?: string;
   grid?: boolean;
+}
+
+/** Numbers of an axis with as many decimals as its steps need; thousands as k. */
+export function tickFormat(ticks: readonly number[]): (value: number) => string {
+  const step = ticks.length > 1 ? ticks[1] - ticks[0] : 1;
+  const [divisor, suffix] = ticks.at(-1)! >= 2000 ? [1000, "\u202fk"] : [1, ""];
+  const decimals = Math.max(0, Math.ceil(-Math.log10(step / divisor) - 1e-9));
+  return (value) => value === 0 ? "0" : formatNumber(value / divisor, decimals) + suffix;
 }
 
 /** Ticks, numbers and name under the plot; numbers that would touch are left out. */

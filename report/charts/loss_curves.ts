@@ -37,13 +37,15 @@ export interface LossPanel {
   stride: number;
 }
 
-const POINTS = 160;
+/** Points a line at most, and over all panels: a large suite must not make a large page. */
+const POINTS = { line: 160, page: 5000 };
 
 /** One panel a configuration that trained at all; steps are thinned evenly, never averaged. */
 export function lossPanels(
   configurations: readonly Configuration[],
   chosen: Configuration | null,
 ): LossPanel[] {
+  const limit = Math.max(24, Math.min(POINTS.line, Math.round(POINTS.page / configurations.length)));
   return configurations.flatMap((configuration) => {
     const bySeed = new Map(
       configuration.cells.filter(({ samples }) => samples !== null && samples.loss.length > 0)
@@ -58,7 +60,7 @@ export function lossPanels(
         tokens += cell.samples!.tokens[step] ?? 0;
         return { tokens, loss };
       });
-      const thinned = thin(all, POINTS);
+      const thinned = thin(all, limit);
       stride = Math.max(stride, thinned.stride);
       return { id: cell.id, seed: cell.config.seed, training: thinned.items, heldOut: cell.heldOut };
     });
@@ -94,7 +96,7 @@ function middleOf({ ok }: Configuration): LossPanel["middle"] {
   });
 }
 
-/** Small multiples on common axes: thin training loss, band over seeds, held-out dots, other panels' medians behind. */
+/** Small multiples on common axes: thin training loss, band over seeds, held-out dots, all panels' medians behind. */
 export function lossCurvesChart(
   panels: readonly LossPanel[],
   equalTokens: number | null,
@@ -120,6 +122,7 @@ export function lossCurvesChart(
   const [low, high] = losses.length > 0 ? [Math.min(...losses), Math.max(...losses)] : [0, 1];
   const y = d3.scaleLinear().domain([low, high > low ? high : low + 1]).nice(4);
   const x = d3.scaleLinear().domain([0, Math.max(1, ...tokens)]);
+  defineContext();
   addText(svg, "nats per token", 0, 12, { class: "name" });
   panels.forEach((panel, i) => drawPanel(panel, i % columns, Math.floor(i / columns)));
   return chart.text();
@@ -152,18 +155,26 @@ export function lossCurvesChart(
     );
     addText(svg, name + note, plot.left, plot.top - 7, { class: "strong", hint: panel.label + note });
     if (equalTokens !== null) addLine(svg, x(equalTokens), plot.top, x(equalTokens), plot.bottom, "pointer");
+    svg.append("use").attr("href", `#${id}-context`).attr("x", px(plot.left)).attr("y", px(plot.bottom));
     drawLines(panel);
+  }
+
+  /** Every panel's held-out median, drawn once and shown in all of them: n lines instead of n². */
+  function defineContext(): void {
+    y.range([0, -(panelHeight - 22)]);
+    x.range([0, panelWidth]);
+    const line = d3.line<LossPoint>().x((point) => px(x(point.tokens))).y((point) => px(y(point.loss!)));
+    const paths = panels.map(({ middle }) => middle.length > 1 ? line(thin(middle, 24).items) : "");
+    svg.append("defs").append("path").attr("id", `${id}-context`).attr("class", "context").attr(
+      "d",
+      paths.join(""),
+    );
   }
 
   function drawLines(panel: LossPanel): void {
     const colour = panel.chosen ? "var(--vermillion)" : "var(--blue)";
     const curve = d3.line<LossPoint>().defined(({ loss }) => loss !== null)
       .x((point) => px(x(point.tokens))).y((point) => px(y(point.loss!)));
-    for (const other of panels) {
-      if (other !== panel && other.middle.length > 1) {
-        svg.append("path").attr("class", "context").attr("d", curve(other.middle));
-      }
-    }
     const band = d3.area<LossPanel["band"][number]>().x((point) => px(x(point.tokens)))
       .y0((point) => px(y(point.low))).y1((point) => px(y(point.high)));
     if (panel.band.length > 1) {

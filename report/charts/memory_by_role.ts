@@ -1,6 +1,6 @@
 /** What the peak is made of, one bar a configuration. */
 import type { Configuration } from "../derive.ts";
-import { byteUnit, formatBytes, formatNumber, shorten } from "../format.ts";
+import { byteUnit, formatBytes, shorten } from "../format.ts";
 import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
 import { d3 } from "./d3.ts";
 import {
@@ -16,6 +16,7 @@ import {
   type Plot,
   px,
   textWidth,
+  tickFormat,
 } from "./frame.ts";
 
 export interface RoleBar {
@@ -61,11 +62,18 @@ export function memoryByRoleChart(
   const labelRoom = narrow
     ? 0
     : Math.min(190, Math.max(...bars.map(({ label }) => textWidth(shorten(label, 26)))) + 10);
+  const isObserved = bars.some(({ observed }) => observed);
   const roles = rolesOf(bars);
   const keyHeight = 20 *
     Math.ceil(roles.reduce((sum, role) => sum + 36 + textWidth(ROLE_STYLE[role].label), 0) / width);
   const top = keyHeight + 30;
-  const plot: Plot = { left: labelRoom, right: width - 78, top, bottom: top + bars.length * rowHeight };
+  const figuresRoom = narrow ? 8 : isObserved ? 170 : 86;
+  const plot: Plot = {
+    left: labelRoom,
+    right: width - figuresRoom,
+    top,
+    bottom: top + bars.length * rowHeight,
+  };
   const chart = openChart({ id, width, height: plot.bottom + 46, title, description });
   const { svg } = chart;
   const fill = addRoleFills(chart, id, roles);
@@ -75,17 +83,24 @@ export function memoryByRoleChart(
   const x = d3.scaleLinear().domain([0, largest / unit.bytes]).range([plot.left, plot.right]);
   addXAxis(svg, x, plot, {
     ticks: x.ticks(narrow ? 4 : 7),
-    format: (value) => formatNumber(value, largest / unit.bytes < 5 ? 1 : 0),
+    format: tickFormat(x.ticks(narrow ? 4 : 7)),
     label: unit.name,
     grid: true,
   });
+  if (!narrow) {
+    addText(svg, bars.every(({ planned }) => planned) ? "planned" : "booked", plot.right + 80, top - 8, {
+      anchor: "end",
+      class: "name",
+    });
+    if (isObserved) addText(svg, "observed", width, top - 8, { anchor: "end", class: "name" });
+  }
   bars.forEach((bar, i) => drawBar(bar, plot.top + i * rowHeight));
   return chart.text();
 
   function drawBar({ label, bytes, total, observed, planned, id: cell }: RoleBar, rowTop: number): void {
     const barTop = rowTop + (narrow ? 18 : 5);
     const barHeight = narrow ? 20 : 22;
-    if (narrow) addText(svg, shorten(label, 40), 0, rowTop + 13, { hint: label });
+    if (narrow) addText(svg, shorten(label, isObserved ? 18 : 30), 0, rowTop + 13, { hint: label });
     else addText(svg, shorten(label, 26), plot.left - 8, barTop + 15, { anchor: "end", hint: label });
     let from = 0;
     for (const part of bytes) {
@@ -112,10 +127,15 @@ export function memoryByRoleChart(
         hint: `observed: ${formatBytes(observed.estimate)}`,
       });
     }
-    const end = Math.max(total, observed?.high ?? 0);
-    addText(svg, formatBytes(total), x(end / unit.bytes) + 8, middle + 4.5, {
-      class: planned ? "muted" : undefined,
-      hint: planned ? "planned; no cell ran to its end" : undefined,
-    });
+    const kind = planned ? "muted" : undefined;
+    const hint = planned ? "planned; no cell ran to its end" : undefined;
+    const seen = observed ? formatBytes(observed.estimate) : "–";
+    if (narrow) {
+      const both = isObserved ? `${formatBytes(total)}, observed ${seen}` : formatBytes(total);
+      addText(svg, both, width, rowTop + 13, { anchor: "end", class: "tick", hint });
+      return;
+    }
+    addText(svg, formatBytes(total), plot.right + 80, middle + 4.5, { anchor: "end", class: kind, hint });
+    if (isObserved) addText(svg, seen, width, middle + 4.5, { anchor: "end", class: "muted" });
   }
 }

@@ -1,6 +1,6 @@
 /** Live bytes over the dispatches of one step. */
 import type { Configuration } from "../derive.ts";
-import { byteUnit, formatBytes, formatNumber } from "../format.ts";
+import { byteUnit, formatBytes } from "../format.ts";
 import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
 import { d3 } from "./d3.ts";
 import {
@@ -15,6 +15,7 @@ import {
   openChart,
   type Plot,
   textWidth,
+  tickFormat,
 } from "./frame.ts";
 
 export interface TimelinePoint {
@@ -63,10 +64,10 @@ export function memoryTimelineChart(
   const unit = byteUnit(peak.bytes);
   const y = d3.scaleLinear().domain([0, peak.bytes / unit.bytes * 1.08 || 1]);
   const ticks = y.ticks(5);
-  const decimals = ticks.length > 1 && ticks[1] - ticks[0] < 1 ? 1 : 0;
+  const format = tickFormat(ticks);
   const top = keyHeight + 34;
   const plot: Plot = {
-    left: Math.max(...ticks.map((tick) => textWidth(formatNumber(tick, decimals)))) + 10,
+    left: Math.max(...ticks.map((tick) => textWidth(format(tick)))) + 10,
     right: width - 10,
     top,
     bottom: top + (narrow ? 190 : 240),
@@ -79,7 +80,7 @@ export function memoryTimelineChart(
   const last = points.at(-1)!.dispatch;
   const x = d3.scaleLinear().domain([points[0].dispatch, Math.max(last, points[0].dispatch + 1)])
     .range([plot.left, plot.right]);
-  addYAxis(svg, y, plot, { ticks, format: (value) => formatNumber(value, decimals), label: unit.name });
+  addYAxis(svg, y, plot, { ticks, format, label: unit.name });
   roles.forEach((role, r) => {
     const area = d3.area<TimelinePoint>().curve(d3.curveStepAfter)
       .x(({ dispatch }) => Math.round(x(dispatch) * 10) / 10)

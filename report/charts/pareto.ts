@@ -1,6 +1,6 @@
 /** Memory against throughput: what each configuration buys, and which ones no other beats on both. */
 import type { Configuration } from "../derive.ts";
-import { byteUnit, formatBytes, formatCompact, formatInterval, formatNumber, shorten } from "../format.ts";
+import { byteUnit, formatBytes, formatInterval, shorten } from "../format.ts";
 import { FULL_STACKS } from "../guide.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
@@ -17,6 +17,7 @@ import {
   type Plot,
   px,
   textWidth,
+  tickFormat,
 } from "./frame.ts";
 
 export interface ParetoPoint {
@@ -115,7 +116,7 @@ export function paretoChart(
   );
   const y = d3.scaleLinear().domain([0, fastest * 1.05]).nice(6);
   const ticks = y.ticks(6);
-  const format = (value: number) => fastest >= 3000 ? formatCompact(value) : formatNumber(value);
+  const format = tickFormat(ticks);
   const plot: Plot = {
     left: Math.max(...ticks.map((tick) => textWidth(format(tick)))) + 8,
     right: width - 14,
@@ -127,7 +128,7 @@ export function paretoChart(
   addYAxis(svg, y, plot, { ticks, format, label: "tokens/s" });
   addXAxis(svg, x, plot, {
     ticks: x.ticks(narrow ? 5 : 8),
-    format: (value) => formatNumber(value, largestBytes < 5 ? 1 : 0),
+    format: tickFormat(x.ticks(narrow ? 5 : 8)),
     label: `planned = booked peak, ${unit.name} (less is better)`,
   });
   const line = d3.line<ParetoPoint>().x(({ bytes }) => px(x(bytes / unit.bytes)))

@@ -54,8 +54,13 @@ export function stepTimeRows(
   });
 }
 
-/** Dots drawn a row at most; the smallest and the largest are always among them. */
-const DOTS = 300;
+/** Dots drawn a row at most, and over all rows; the smallest and the largest of a cell are always among them. */
+const DOTS = { row: 300, page: 6000 };
+
+/** Dots a row of a chart with so many rows. */
+export function dotsPerRow(rows: number): number {
+  return Math.max(30, Math.min(DOTS.row, Math.round(DOTS.page / rows)));
+}
 
 function someOf(values: readonly number[], limit: number): number[] {
   if (values.length <= limit) return [...values];
@@ -81,7 +86,7 @@ export function stepTimesChart(
     : Math.min(190, Math.max(...rows.map(({ label }) => textWidth(shorten(label, 26)))) + 12);
   const plot: Plot = {
     left: labelRoom,
-    right: width - (narrow ? 10 : 150),
+    right: width - (narrow ? 10 : 165),
     top: 6,
     bottom: 6 + rows.length * rowHeight,
   };
@@ -95,7 +100,7 @@ export function stepTimesChart(
       .range([plot.left, plot.right]);
   addXAxis(svg, x, plot, {
     ticks: log ? logTicks(low * 0.9, high * 1.1) : x.ticks(narrow ? 5 : 8),
-    format: (value) => formatSignificant(value, value < 10 ? 1 : 3),
+    format: (value) => formatSignificant(value, 1),
     label: log ? "ms per step (log)" : "ms per step",
     grid: true,
   });
@@ -115,7 +120,7 @@ export function stepTimesChart(
     }
     let i = 0;
     for (const { id: cell, values } of row.byCell) {
-      const shown = someOf(values, Math.ceil(DOTS / row.byCell.length));
+      const shown = someOf(values, Math.max(2, Math.ceil(dotsPerRow(rows.length) / row.byCell.length)));
       const dots = shown.map((ms) => ({ x: x(ms), y: middle + jitter(i++) * 20 }));
       addDots(svg, dots, `steps of cell ${cell}`).attr("stroke", colour);
     }

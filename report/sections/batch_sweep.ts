@@ -1,7 +1,7 @@
 import { batchPanelChart, heldOutPanel, memoryPanel, throughputPanel } from "../charts/batch_panel.ts";
 import type { Analysis, Sweep, SweepRow } from "../derive.ts";
 import { figure } from "../figure.ts";
-import { heldOutFinding, memoryFinding, ratioWords, throughputFinding } from "../findings.ts";
+import { heldOutFinding, memoryFinding, ratioWords, sentence, throughputFinding } from "../findings.ts";
 import {
   count,
   formatBytes,
@@ -10,7 +10,7 @@ import {
   formatNumber,
   formatSignificant,
 } from "../format.ts";
-import { type Html, html } from "../html.ts";
+import { type Html, markup } from "../html.ts";
 import { type Column, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
 
@@ -24,7 +24,7 @@ export function batchSweepSection({ sweep }: Analysis, context: PageContext): Ht
     context,
     "batch-sweep",
     "Batch size first",
-    html`${decisionText(sweep, context)}
+    markup`${decisionText(sweep, context)}
 <div class="panels">
 ${throughputFigure(sweep, context, seeds)}
 ${memoryFigure(sweep, context)}
@@ -42,9 +42,9 @@ function throughputFigure(sweep: Sweep, context: PageContext, seeds: number): Ht
   return figure({
     id: `${context.prefix}batch-throughput`,
     title: throughputFinding(sweep),
-    subtitle: `Throughput, tokens/s: median and 95 % interval; dots are steps (${formatNumber(steps)} over ${
-      count(seeds, "seed")
-    }).`,
+    subtitle: `Throughput, tokens/s: median and 95 % interval; dots are steps (${
+      formatNumber(steps)
+    }, at most 150 a batch drawn; ${count(seeds, "seed")}).`,
     widths: [PANEL_WIDTH],
     draw: (size) => batchPanelChart(throughputPanel(sweep), size),
     numbers: table(sweep.rows, [
@@ -142,19 +142,19 @@ function batchColumn(context: PageContext): Column<SweepRow> {
 
 /** The rule in words, what it looked at and what it chose. */
 function decisionText({ decision, chosen, rows }: Sweep, context: PageContext): Html {
-  if (!decision) return html`<p class="muted">No rule has chosen a batch size in this run.</p>`;
+  if (!decision) return markup`<p class="muted">No rule has chosen a batch size in this run.</p>`;
   const names = [...new Set(Object.values(decision.figures).flatMap(Object.keys))];
   const labels = Object.keys(decision.figures);
   const link = (label: string) => {
     const row = rows.find(({ configuration }) => configuration.label === label);
     return row ? configurationLink(context, row.configuration) : label;
   };
-  return html`<p><strong>Chosen: ${
+  return markup`<p><strong>Chosen: ${
     chosen ? configurationLink(context, chosen.configuration) : decision.chosen
-  }</strong>. ${decision.reason}.</p>
-<p class="muted">Rule: ${decision.rule}.</p>
+  }</strong>. ${sentence(decision.reason)}</p>
+<p class="muted">Rule: ${sentence(decision.rule)}</p>
 ${
-    labels.length === 0 ? "" : html`<details><summary>Figures the rule compared</summary>
+    labels.length === 0 ? "" : markup`<details><summary>Figures the rule compared</summary>
 ${
       table(labels, [
         { head: "configuration", cell: link },

@@ -1,5 +1,5 @@
 import type { CellRecord } from "../../results/record.ts";
-import { type Analysis, timedStepMs, timedTokensPerSecond } from "../derive.ts";
+import { type Analysis, type Configuration, timedStepMs, timedTokensPerSecond } from "../derive.ts";
 import {
   byteUnit,
   count,
@@ -8,7 +8,7 @@ import {
   formatNumber,
   formatSignificant,
 } from "../format.ts";
-import { type Html, html } from "../html.ts";
+import { type Html, type HtmlValue, markup } from "../html.ts";
 import { mad, median } from "../../results/stats.ts";
 import { type Column, pairs, table } from "../table.ts";
 import { cellAnchor, type PageContext, section, traced } from "./context.ts";
@@ -44,14 +44,10 @@ export function cellsSection(analysis: Analysis, context: PageContext): Html {
     context,
     "cells",
     "All cells",
-    html`
-      <p
-        class="muted">${count(
-          lines.length,
-          "cell",
-        )}. With scripts on, a click on a column's head sorts. Step times: median ± median absolute deviation of the steps after warm-up.</p>
-      ${table(lines, columns(lines, context), { caption: "All cells of the run", strong: () => false })}
-    `,
+    markup`<p class="muted">${
+      count(lines.length, "cell")
+    }. With scripts on, a click on a column's head sorts. Step times: median ± median absolute deviation of the steps after warm-up.</p>
+${table(lines, columns(lines, context), { caption: "All cells of the run" })}`,
   );
 }
 
@@ -89,7 +85,7 @@ function columns(lines: readonly CellLine[], context: PageContext): Column<CellL
     {
       head: "cell",
       sort: ({ id }) => id,
-      cell: ({ id, cell }) => traced(context, cell && id, html`<code>${id}</code>`),
+      cell: ({ id, cell }) => traced(context, cell && id, markup`<code>${id}</code>`),
     },
     { head: "phase", sort: ({ phase }) => phase, cell: ({ phase }) => phase },
     { head: "label", sort: ({ label }) => label, cell: ({ label }) => label },
@@ -101,8 +97,8 @@ function columns(lines: readonly CellLine[], context: PageContext): Column<CellL
       cell: ({ status, reason }) =>
         status === "ok"
           ? "ok"
-          : html`<strong class="bad">${status}</strong>${
-            reason ? html`<br><span class="reason">${reason}</span>` : ""
+          : markup`<strong class="bad">${status}</strong>${
+            reason ? markup`<br><span class="reason">${reason}</span>` : ""
           }`,
     },
     number("throughput", "tokens/s", (cell) => middle(timedTokensPerSecond(cell))),
@@ -126,7 +122,7 @@ function columns(lines: readonly CellLine[], context: PageContext): Column<CellL
     {
       head: "record",
       cell: ({ id, status }) =>
-        status === "missing" ? "–" : html`<a href="${rawUrl(context, id)}">${id.slice(0, 6)}….json</a>`,
+        status === "missing" ? "–" : markup`<a href="${rawUrl(context, id)}">${id.slice(0, 6)}….json</a>`,
     },
   ];
 }
@@ -135,50 +131,59 @@ function rawUrl({ rawBase }: PageContext, id: string): string {
   return `${rawBase}/cells/${id}.json`;
 }
 
-/** The configuration and origin of each cell: where every figure's link leads. */
-export function configurationsSection({ loaded: { cells, run } }: Analysis, context: PageContext): Html {
+/** What each configuration was and the cells it ran as: where every figure's link leads. */
+export function configurationsSection(analysis: Analysis, context: PageContext): Html {
+  const { loaded: { run }, configurations } = analysis;
   return section(
     context,
     "configurations",
     "Configurations and raw records",
-    html`<p>Raw records: <a href="${context.rawBase}/run.json">run.json</a> and one file a cell, linked below. Suite file: sha256 <code>${run.suiteHash}</code>.</p>
-${cells.map((cell) => cellDetails(cell, context))}`,
+    markup`<p>Raw records: <a href="${context.rawBase}/run.json">run.json</a> and one file a cell, linked below. Suite file: sha256 <code>${run.suiteHash}</code>.</p>
+${configurations.map((configuration) => configurationDetails(configuration, context))}`,
   );
 }
 
-function cellDetails(cell: CellRecord, context: PageContext): Html {
-  const { id, label, status, reason, config, environment } = cell;
-  const share = cell.parameters && cell.trainableParameters !== null
-    ? ` (${formatSignificant(cell.trainableParameters / cell.parameters * 100)} %)`
+function configurationDetails({ label, phase, cells }: Configuration, context: PageContext): Html {
+  const [first] = cells;
+  const share = first.parameters && first.trainableParameters !== null
+    ? ` (${formatSignificant(first.trainableParameters / first.parameters * 100)} %)`
     : "";
-  return html`
-    <details class="cell"
-      id="${cellAnchor(context, id)}"><summary><code>${id}</code> ${label}, seed ${config
-        .seed}${cell.repeat > 0 ? `, repeat ${cell.repeat}` : ""}${status === "ok" ? "" : html`
-        <strong class="bad">${status}</strong>
-      `}</summary>
-    ${pairs([
-      ...(status === "ok" ? [] : [["how it ended", `${status}: ${reason ?? "no reason given"}`] as const]),
-      ["phase", cell.phase],
-      ["repeat alone with", html`<code>${cell.command}</code>`],
-      ["raw record", html`<a href="${rawUrl(context, id)}">${id}.json</a>`],
-      ["started, took", `${cell.startedAt}, ${formatDuration(cell.wallMs)}`],
-      ["parameters", cell.parameters === null ? "–" : formatNumber(cell.parameters)],
-      [
-        "trained",
-        cell.trainableParameters === null ? "–" : `${formatNumber(cell.trainableParameters)}${share}`,
-      ],
-      ["dispatches a step", formatNumber(cell.dispatchesPerStep)],
-      ["FLOPs a step", formatCompact(cell.modelFlopsPerStep)],
-      ["warm-up", `${count(cell.warmupSteps, "step")} left out of timing`],
-      ["adapter, commit", `${environment.adapter}, ${environment.commit ?? "no commit"}`],
-      ["corpus sha256", html`<code>${cell.dataHash ?? "–"}</code>`],
-    ])}
-    <pre>${configText(cell)}</pre></details>
-  `;
+  const failed = cells.find(({ status }) => status !== "ok");
+  const outcome = failed ? markup` <strong class="bad">${failed.status}</strong>` : "";
+  const facts: [string, HtmlValue][] = [
+    ["parameters", formatNumber(first.parameters)],
+    ["trained", formatNumber(first.trainableParameters) + share],
+    ["dispatches a step", formatNumber(first.dispatchesPerStep)],
+    ["FLOPs of a step's matrix products", formatCompact(first.modelFlopsPerStep)],
+    ["warm-up", `${count(first.warmupSteps, "step")} left out of timing`],
+    ["corpus sha256", markup`<code>${first.dataHash ?? "–"}</code>`],
+  ];
+  return markup`<details class="cell"><summary>${phase}: ${label}, ${
+    count(cells.length, "cell")
+  }${outcome}</summary>
+${pairs(facts)}
+${cells.map((cell) => cellLine(cell, context))}
+<pre>${configText(cells)}</pre></details>
+`;
 }
 
-/** The configuration, a key a line: long enough to read, short enough for hundreds of cells. */
-function configText({ config }: CellRecord): string {
-  return Object.entries(config).map(([key, value]) => `${key}: ${JSON.stringify(value)}`).join("\n");
+function cellLine(cell: CellRecord, context: PageContext): Html {
+  const { id, status, reason, config, environment } = cell;
+  const repeat = cell.repeat > 0 ? `, repeat ${cell.repeat}` : "";
+  const outcome = status === "ok"
+    ? "ok"
+    : markup`<strong class="bad">${status}</strong>: ${reason ?? "no reason given"}`;
+  return markup`<p class="cell" id="${cellAnchor(context, id)}"><a href="${
+    rawUrl(context, id)
+  }">${id}.json</a> seed ${config.seed}${repeat}, ${outcome}; ${cell.startedAt}, ${
+    formatDuration(cell.wallMs)
+  }; ${environment.adapter}, commit ${environment.commit ?? "unknown"}<br><code>${cell.command}</code></p>
+`;
+}
+
+/** The configuration, a key a line; `seed` lists the seeds of all cells. */
+function configText(cells: readonly CellRecord[]): string {
+  const seeds = [...new Set(cells.map(({ config }) => config.seed))].join(", ");
+  return Object.entries(cells[0].config)
+    .map(([key, value]) => `${key}: ${key === "seed" ? seeds : JSON.stringify(value)}`).join("\n");
 }

@@ -1,6 +1,6 @@
 /** Where a section stands: prefix of its anchors, path to the raw records; and the pieces every section uses. */
 import type { Configuration } from "../derive.ts";
-import { type Html, html, type HtmlValue } from "../html.ts";
+import { type Html, type HtmlValue, markup } from "../html.ts";
 
 export interface PageContext {
   /** Empty for a page of one run, `run-2-` and so on otherwise: the same cell id may occur in several runs. */
@@ -16,29 +16,28 @@ export function cellAnchor({ prefix }: PageContext, id: string): string {
 /** A figure that leads to the cell it was read from. */
 export function traced(context: PageContext, id: string | null | undefined, text: HtmlValue): HtmlValue {
   return id
-    ? html`<a class="figure" href="#${cellAnchor(context, id)}" title="cell ${id}">${text}</a>`
+    ? markup`<a class="figure" href="#${cellAnchor(context, id)}" title="cell ${id}">${text}</a>`
     : text;
 }
 
 /** The link to a configuration's first cell, under its label. */
 export function configurationLink(context: PageContext, { label, cells }: Configuration): Html {
-  return html`<a href="#${cellAnchor(context, cells[0].id)}">${label}</a>`;
+  return markup`<a href="#${cellAnchor(context, cells[0].id)}">${label}</a>`;
 }
 
 /** A part of the page with its anchor. */
 export function section(context: PageContext, id: string, title: string, content: HtmlValue): Html {
   const anchor = context.prefix + id;
-  return html`
-    <section id="${anchor}" aria-labelledby="${anchor}-head">
-    <h3 id="${anchor}-head">${title} <a class="anchor" href="#${anchor}" aria-label="Link to this section">#</a></h3>
-    ${content}
-    </section>
-  `;
+  return markup`<section id="${anchor}" aria-labelledby="${anchor}-head">
+<h3 id="${anchor}-head">${title} <a class="anchor" href="#${anchor}" aria-label="Link to this section">#</a></h3>
+${content}
+</section>
+`;
 }
 
 /** `grey "no difference"` where a ratio lies inside the noise. */
 export function judged({ text, isDifferent }: { text: string; isDifferent: boolean }): HtmlValue {
   return isDifferent || text === "–"
     ? text
-    : html`<span class="same" title="no difference: inside the noise">${text}</span>`;
+    : markup`<span class="same" title="no difference: inside the noise">${text}</span>`;
 }

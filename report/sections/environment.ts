@@ -1,7 +1,7 @@
 import type { Environment } from "../../results/record.ts";
 import { type Analysis, canonical } from "../derive.ts";
 import { count, formatBytes, formatNumber, MISSING } from "../format.ts";
-import { type Html, html } from "../html.ts";
+import { type Html, markup } from "../html.ts";
 import { pairs, table } from "../table.ts";
 import { type PageContext, section } from "./context.ts";
 
@@ -33,22 +33,18 @@ export function environmentSection({ loaded: { run, cells } }: Analysis, context
   const own = canonical(run.environment);
   const elsewhere = cells.filter(({ environment }) => canonical(environment) !== own);
   const adapters = [...new Set(elsewhere.map(({ environment }) => environment.adapter))];
+  const note = markup`<p class="note">${count(elsewhere.length, "record")} of ${cells.length} ${
+    elsewhere.length === 1 ? "names" : "name"
+  } another environment (adapter, driver, version or commit): ${
+    adapters.join(", ")
+  }. Compare their times with care.</p>`;
   const limits = Object.entries(run.environment.limits).sort(([a], [b]) => a < b ? -1 : 1);
   return section(
     context,
     "environment",
     "Environment",
-    html`${pairs(machine(run.environment))}
-${
-      elsewhere.length === 0 ? html`<p class="muted">Every record names this environment.</p>` : html`
-        <p
-          class="note">${count(elsewhere.length, "record")} of ${cells.length} ${elsewhere.length === 1
-            ? "names"
-            : "name"} another environment (adapter, driver, version or commit): ${adapters.join(
-              ", ",
-            )}. Compare their times with care.</p>
-      `
-    }
+    markup`${pairs(machine(run.environment))}
+${elsewhere.length === 0 ? markup`<p class="muted">Every record names this environment.</p>` : note}
 <details><summary>Features and limits</summary>
 <p>${run.environment.features.length > 0 ? run.environment.features.join(", ") : "No optional features."}</p>
 ${

@@ -4,7 +4,7 @@ import type { Analysis, Configuration } from "../derive.ts";
 import { figure } from "../figure.ts";
 import { rolesFinding, timelineFinding } from "../findings.ts";
 import { byteUnit, count, formatNumber, formatSignificant } from "../format.ts";
-import { type Html, html } from "../html.ts";
+import { type Html, markup } from "../html.ts";
 import { ROLE_STYLE, ROLES } from "../palette.ts";
 import { type Column, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
@@ -28,7 +28,7 @@ export function memorySection(analysis: Analysis, context: PageContext): Html | 
     context,
     "memory",
     "Memory",
-    html`${rolesFigure(configurations, context)}
+    markup`${rolesFigure(configurations, context)}
 ${shownOverTime(analysis).map((configuration) => timelineFigure(configuration, context))}
 ${agreement(configurations, context)}`,
   );
@@ -164,19 +164,17 @@ function agreement(configurations: readonly Configuration[], context: PageContex
           2,
         ),
     },
-    { head: "observed how", cell: ({ memory }) => memory!.observedHow },
   ];
   const finding = ran.length === 0
     ? "No cell ran to its end: there are plans alone"
     : offBy.length === 0
     ? `Planned and booked peaks are equal to the byte in ${count(ran.length, "configuration")}`
     : `Planned and booked peaks differ in ${offBy.length} of ${count(ran.length, "configuration")}`;
-  return html`
-    <h4
-      id="${context.prefix}agreement">${finding} <a class="anchor" href="#${context
-        .prefix}agreement" aria-label="Link to this table">#</a></h4>
-    ${table(configurations, columns, { caption: "Planned, booked and observed peak memory" })}
-  `;
+  const how = [...new Set(configurations.map(({ memory }) => memory!.observedHow))].sort().join("; ");
+  const anchor = `${context.prefix}agreement`;
+  const caption = `Planned, booked and observed peak memory; observed: ${how}`;
+  return markup`<h4 id="${anchor}">${finding} <a class="anchor" href="#${anchor}" aria-label="Link to this table">#</a></h4>
+${table(configurations, columns, { caption })}`;
 }
 
 function observedText({ observed }: NonNullable<Configuration["memory"]>, unit: number): string {

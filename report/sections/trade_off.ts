@@ -12,7 +12,7 @@ import {
   formatSignificant,
 } from "../format.ts";
 import { FULL_STACKS } from "../guide.ts";
-import { type Html, html } from "../html.ts";
+import { type Html, markup } from "../html.ts";
 import { type Column, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
 
@@ -97,7 +97,7 @@ function ladderColumns(baseline: LadderRow, context: PageContext): Column<Ladder
     if (!loss) return row === baseline && row.heldOut ? "0" : "–";
     const text = `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 3)}`;
     return loss.outcome === "equal"
-      ? html`<span class="same" title="${loss.detail}">${text} (equal)</span>`
+      ? markup`<span class="same" title="${loss.detail}">${text} (equal)</span>`
       : text;
   };
   return [

@@ -1,5 +1,5 @@
 import { lossCurvesChart, lossPanels } from "../charts/loss_curves.ts";
-import { isWide, stepTimeRows, stepTimesChart } from "../charts/step_times.ts";
+import { dotsPerRow, isWide, stepTimeRows, stepTimesChart } from "../charts/step_times.ts";
 import { type Analysis, equalTokens, heldOutLoss } from "../derive.ts";
 import { figure } from "../figure.ts";
 import { lossFinding, stepTimeFinding } from "../findings.ts";
@@ -29,7 +29,7 @@ export function lossSection(
         count(seeds, "seed")
       } a panel: thin lines are training loss${
         stride > 1 ? ` (every ${stride}th step at most drawn)` : ""
-      }, the band spans the seeds, dots are held-out loss; grey: the other panels' held-out medians.${
+      }, the band spans the seeds, dots are held-out loss; grey: the held-out medians of all panels.${
         tokens === null ? "" : ` Dashed: ${formatCompact(tokens)} tokens, where losses are compared.`
       }`,
       draw: (size) => lossCurvesChart(panels, tokens, size),
@@ -72,7 +72,9 @@ export function stepTimesSection(
       title: stepTimeFinding(rows),
       subtitle: `Milliseconds of each step after warm-up${
         isWide(rows) ? ", logarithmic" : ""
-      }: dots are steps (at most 300 a row drawn, the extremes always), the box is the middle half, the bar the median with its 95 % interval below. Outliers, beyond 1.5 boxes, are kept in every figure.`,
+      }: dots are steps (at most ${
+        dotsPerRow(rows.length)
+      } a row drawn, the extremes always), the box is the middle half, the bar the median with its 95 % interval below. Outliers, beyond 1.5 boxes, are kept in every figure.`,
       draw: (size) => stepTimesChart(rows, size),
       numbers: table(rows, [
         { head: "configuration", cell: ({ label, byCell }) => traced(context, byCell[0].id, label) },

@@ -122,7 +122,7 @@ function configOf(
 function peakBytes(config: RunConfig): BytesByRole {
   const half = config.methods.includes("fp16");
   const tokens = config.microBatchSize * config.sequenceLength;
-  const perToken = LAYERS * CHANNELS * 34 * (config.methods.includes("checkpoint") ? 0.25 : 1);
+  const perToken = LAYERS * CHANNELS * 408 * (config.methods.includes("checkpoint") ? 0.25 : 1);
   const state = { adamw: 8, adafactor: 4.05, adamw8bit: 2.03, sgd: 0 }[config.optimizer] ?? 8;
   return {
     weights: PARAMETERS * (half ? 2 : 4),
