@@ -82,7 +82,7 @@ function declareAdapters(
     const add = (name: string, shape: number[], init: ParameterSpec["init"]) => {
       const value = persistents.declare(name, { shape, dtype: "f32" }, "weights");
       const added: ParameterSpec = { name, shape, init, decay: true, linear: "out_in" };
-      parameters.push({ spec: added, value, master: value, trainable: true });
+      parameters.push({ spec: added, value, master: value, trainable: true, added: true });
     };
     // Kaiming's uniform initialisation with a = √5, as peft: bound 1 ÷ √in.
     add(names.a, [rank, cIn], { kind: "uniform", bound: 1 / Math.sqrt(cIn) });

@@ -13,6 +13,8 @@ export interface Parameter {
   /** What the optimizer updates: the value itself, or its f32 master copy under mixed precision. */
   master: Value;
   trainable: boolean;
+  /** Added by a pass: not in the base model's checkpoint. */
+  added?: boolean;
 }
 
 /** A training step while passes work on it. */

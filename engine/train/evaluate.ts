@@ -1,5 +1,7 @@
 import { openWeights } from "../formats/safetensors.ts";
-import type { Parameter } from "../passes/step.ts";
+import { openAdapter } from "../formats/peft.ts";
+import type { LoraSettings } from "../passes/lora.ts";
+import { loadAdapter, settingsOfAdapter } from "./adapters.ts";
 import { buildEvaluation } from "../passes/pipeline.ts";
 import { planGraphs } from "../plan/plan.ts";
 import { openGpu } from "../runtime/device.ts";
@@ -22,6 +24,8 @@ export interface EvaluateOptions {
   heldOutWindows: number;
   /** Start of a model folder without weights, and of presets. */
   seed: number;
+  /** PEFT folder of an adapter to evaluate the model with, or null. */
+  adapter: string | null;
 }
 
 export interface Evaluation {
@@ -45,16 +49,19 @@ export async function evaluate(
       `Cannot evaluate ${options.model}: the folder has no weights, expected model.safetensors`,
     );
   }
+  const lora = options.adapter === null ? undefined : await readAdapterSettings(options.adapter);
   const gpu = await openGpu();
   const { graph, persistents, parameters, inputs } = buildEvaluation({
     model: prepared.model,
     microBatchSize,
     sequenceLength,
-    methods: {},
+    methods: lora ? { lora } : {},
   });
   const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target));
   try {
-    await fillWeights(session, parameters, source, options.seed);
+    if (source) await loadWeights(session, parameters, source);
+    else initializeWeights(session, parameters, options.seed);
+    if (options.adapter !== null) await loadAdapter(session, parameters, options.adapter);
     const { vocabularySize } = prepared.model.config;
     const feed = new DataFeed(session, inputs, {
       batch: microBatchSize,
@@ -91,12 +98,8 @@ export async function evaluate(
   }
 }
 
-async function fillWeights(
-  session: Session,
-  parameters: readonly Parameter[],
-  source: Awaited<ReturnType<typeof openWeights>>,
-  seed: number,
-): Promise<void> {
-  if (source) await loadWeights(session, parameters, source);
-  else initializeWeights(session, parameters, seed);
+async function readAdapterSettings(folder: string): Promise<LoraSettings> {
+  const adapter = await openAdapter(folder);
+  adapter.tensors.close();
+  return settingsOfAdapter(adapter);
 }

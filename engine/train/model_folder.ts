@@ -5,6 +5,8 @@ import { saveTokenizer } from "../formats/tokenizer.ts";
 import { InputError } from "../input_error.ts";
 import { modelConfigJson } from "../model/config.ts";
 import type { Value } from "../graph/types.ts";
+import { mergedTensors, saveAdapter } from "./adapters.ts";
+import { stepMethods } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
 import type { Prepared } from "./prepare.ts";
 import type { Trainer } from "./trainer.ts";
@@ -35,21 +37,31 @@ export async function requireWritableFolder(folder: string, flag: string): Promi
 }
 
 /**
- * Writes a trained model as transformers reads it (`config.json`, `model.safetensors`, tokenizer files), and beside it the
- * optimizer's state, from which a later run continues. Every file appears whole or not at all.
+ * Writes a trained model as transformers reads it (`config.json`, `model.safetensors`, tokenizer files), or a trained
+ * adapter as peft does, and beside it the optimizer's state, from which a later run continues. Every file appears whole or not at all.
  */
 export async function saveModelFolder(
   folder: string,
   trainer: Trainer,
   prepared: Prepared,
   options: TrainOptions,
+  merge: boolean,
 ): Promise<void> {
-  const { session, graphs } = trainer;
-  const weights = graphs.parameters.map(({ spec, master }) => tensorOf(session, spec.name, master));
-  await writeSafetensors(`${folder}/model.safetensors`, weights, { format: "pt" });
-  const config = modelConfigJson(prepared.model.config);
-  await writeTextAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
-  if (prepared.tokenizer) await saveTokenizer(folder, prepared.tokenizer);
+  const { session, graphs: { parameters } } = trainer;
+  const { lora } = stepMethods(options, prepared.model);
+  if (lora && !merge) {
+    await saveAdapter(folder, session, parameters, lora, { baseModel: options.model });
+  } else {
+    const weights = lora
+      ? mergedTensors(session, parameters, lora)
+      : parameters.map(({ spec, master }) => tensorOf(session, spec.name, master));
+    await writeSafetensors(`${folder}/model.safetensors`, weights, { format: "pt" });
+    const config = modelConfigJson(prepared.model.config);
+    await writeTextAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
+    if (prepared.tokenizer) await saveTokenizer(folder, prepared.tokenizer);
+    // The moments of an adapter are no use to the merged model.
+    if (lora) return;
+  }
   const states = optimizerStates(trainer).map((value) => tensorOf(session, value.name, value));
   await writeSafetensors(`${folder}/${STATE_TENSORS}`, states, {});
   const state: TrainingState = {

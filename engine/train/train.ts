@@ -7,6 +7,7 @@ import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./opt
 import { parameterCount } from "../model/parameters.ts";
 import { prepare, type Prepared, prepareModel } from "./prepare.ts";
 import { planStep, stepSettings, Trainer } from "./trainer.ts";
+import { loadAdapter } from "./adapters.ts";
 import { IMPLEMENTED_METHODS } from "./methods.ts";
 import { continueFrom, requireWritableFolder, saveModelFolder } from "./model_folder.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
@@ -15,6 +16,10 @@ import { initializeWeights, loadWeights } from "./weights.ts";
 export interface TrainExtras {
   /** Folder to write the trained model to. */
   save?: string;
+  /** PEFT folder whose adapter training starts from; methods must have LoRA. */
+  adapter?: string;
+  /** Save the base model with the adapter merged in, instead of the adapter. */
+  merge?: boolean;
   /** Continue the run that the model's folder was saved from, where it fits. */
   continueSaved?: boolean;
   /** Time every kernel over one step after the last. */
@@ -55,8 +60,7 @@ export async function train(
       listener.onPhase?.(`compiling: ${done} of ${of} dispatches`);
     });
     listener.onPhase?.(source ? `loading ${prepared.folder}` : "initialising weights");
-    if (source) await loadWeights(trainer.session, trainer.graphs.parameters, source);
-    else initializeWeights(trainer.session, trainer.graphs.parameters, options.seed);
+    await startWeights(trainer, source, options, extras);
     if (source && extras.continueSaved && await continueFrom(prepared.folder!, trainer, prepared, options)) {
       listener.onPhase?.(`continuing at step ${trainer.step}`);
     }
@@ -64,7 +68,7 @@ export async function train(
     const profile = extras.profile ? await trainer.profile() : null;
     if (extras.save !== undefined) {
       listener.onPhase?.(`saving to ${extras.save}`);
-      await saveModelFolder(extras.save, trainer, prepared, options);
+      await saveModelFolder(extras.save, trainer, prepared, options, extras.merge ?? false);
     }
     return describe(trainer, prepared, options, heldOut, profile);
   } finally {
@@ -72,6 +76,18 @@ export async function train(
     trainer?.close();
     gpu.device.destroy();
   }
+}
+
+/** Base weights from the checkpoint or the seed; adapters from their folder or the seed. */
+async function startWeights(
+  { session, graphs: { parameters } }: Trainer,
+  source: Awaited<ReturnType<typeof openWeights>>,
+  { seed }: TrainOptions,
+  { adapter }: TrainExtras,
+): Promise<void> {
+  initializeWeights(session, source ? parameters.filter(({ added }) => added) : parameters, seed);
+  if (source) await loadWeights(session, parameters, source);
+  if (adapter !== undefined) await loadAdapter(session, parameters, adapter);
 }
 
 async function trainSteps(

@@ -64,14 +64,15 @@ export function matchWeights(specs: readonly ParameterSpec[], source: TensorSour
   return stored;
 }
 
-/** Uploads a checkpoint piece by piece. */
+/** Uploads a checkpoint piece by piece. What passes added is not in it. */
 export async function loadWeights(
   session: Session,
   parameters: readonly Parameter[],
   source: TensorSource,
 ): Promise<void> {
-  const stored = matchWeights(parameters.map(({ spec }) => spec), source);
-  for (const parameter of parameters) {
+  const base = parameters.filter(({ added }) => !added);
+  const stored = matchWeights(base.map(({ spec }) => spec), source);
+  for (const parameter of base) {
     for await (const { firstElement, values } of source.chunks(stored.get(parameter.spec.name)!)) {
       writeParameter(session, parameter, firstElement, values);
     }
@@ -79,7 +80,7 @@ export async function loadWeights(
 }
 
 /** Uploads part of a parameter, in the dtype of each of its copies. */
-function writeParameter(
+export function writeParameter(
   session: Session,
   { master, value }: Parameter,
   firstElement: number,
@@ -97,9 +98,12 @@ export function tensorOf(session: Session, name: string, value: Value): TensorTo
     name,
     dtype: "F32",
     shape: value.shape,
-    data: async () => {
-      const bytes = await session.read(value);
-      return value.dtype === "f16" ? Float32Array.from(new Float16Array(bytes)) : new Float32Array(bytes);
-    },
+    data: () => readParameter(session, value),
   };
+}
+
+/** A floating-point value on the device, widened to f32. */
+export async function readParameter(session: Session, value: Value): Promise<Float32Array<ArrayBuffer>> {
+  const bytes = await session.read(value);
+  return value.dtype === "f16" ? Float32Array.from(new Float16Array(bytes)) : new Float32Array(bytes);
 }

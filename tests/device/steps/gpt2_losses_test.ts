@@ -21,10 +21,14 @@ Deno.test("20 AdamW steps follow PyTorch's losses", deviceTest, async () => {
   assertClose(losses, fixture.expected.runs.adamw.losses, 1e-4, "loss");
 });
 
-Deno.test("20 AdamW steps with clipping and no decay of norms, biases and embeddings follow PyTorch", deviceTest, async () => {
-  const losses = await lossesOf(fixtureOptions(fixture, { clip: 1 }));
-  assertClose(losses, fixture.expected.runs.adamwClipLinearDecay.losses, 1e-6, "loss");
-});
+Deno.test(
+  "20 AdamW steps with clipping and no decay of norms, biases and embeddings follow PyTorch",
+  deviceTest,
+  async () => {
+    const losses = await lossesOf(fixtureOptions(fixture, { clip: 1 }));
+    assertClose(losses, fixture.expected.runs.adamwClipLinearDecay.losses, 1e-6, "loss");
+  },
+);
 
 Deno.test("accumulation of 3 × 1 sequences gives the losses of 1 × 3", deviceTest, async () => {
   const accumulated = await lossesOf(

@@ -1,0 +1,152 @@
+import { loraTensorName, openAdapter, writeAdapter } from "../formats/peft.ts";
+import type { Adapter } from "../formats/peft.ts";
+import type { TensorToWrite } from "../formats/safetensors.ts";
+import { InputError } from "../input_error.ts";
+import { loraParameterNames, loraScaleOf, type LoraSettings } from "../passes/lora.ts";
+import type { Parameter } from "../passes/step.ts";
+import type { Session } from "../runtime/session.ts";
+import { readParameter, tensorOf, writeParameter } from "./weights.ts";
+
+/** LoRA settings that rebuild the adapter in a folder: its rank, scale and exactly its modules. */
+export function settingsOfAdapter({ config, modules }: Adapter): LoraSettings {
+  return {
+    rank: config.rank,
+    alpha: config.alpha,
+    dropout: config.dropout,
+    targetModules: [...modules.keys()],
+    rankStabilized: config.useRslora,
+  };
+}
+
+/**
+ * Uploads the adapter in a PEFT folder over the one in the session; the base stays as it is, so adapters can be switched.
+ *
+ * @throws {InputError} when it was made for other modules or shapes than the session's adapter.
+ */
+export async function loadAdapter(
+  session: Session,
+  parameters: readonly Parameter[],
+  folder: string,
+): Promise<void> {
+  const adapter = await openAdapter(folder);
+  try {
+    const wanted = new Map(
+      parameters.filter(({ added }) => added).map((parameter) => [parameter.spec.name, parameter]),
+    );
+    const found = [...adapter.modules].flatMap(([module, { a, b }]) => {
+      const names = loraParameterNames(module);
+      return [{ info: a, name: names.a }, { info: b, name: names.b }];
+    });
+    for (const { info, name } of found) {
+      const parameter = wanted.get(name);
+      if (!parameter) {
+        throw new InputError(
+          `${info.path}: tensor ${info.name} has no place: the model has no adapter there`,
+        );
+      }
+      if (info.shape.join() !== parameter.spec.shape.join()) {
+        throw new InputError(
+          `${info.path}: tensor ${info.name} has the shape [${info.shape}], expected [${parameter.spec.shape}]`,
+        );
+      }
+    }
+    const missing = [...wanted.keys()].find((name) => !found.some((tensor) => tensor.name === name));
+    if (missing) throw new InputError(`${adapter.tensors.path}: it has no tensor for ${missing}`);
+    for (const { info, name } of found) {
+      for await (const { firstElement, values } of adapter.tensors.chunks(info.name)) {
+        writeParameter(session, wanted.get(name)!, firstElement, values);
+      }
+    }
+  } finally {
+    adapter.tensors.close();
+  }
+}
+
+/** Writes the session's adapter as a folder that peft loads. @param baseModel What `base_model_name_or_path` names. */
+export async function saveAdapter(
+  folder: string,
+  session: Session,
+  parameters: readonly Parameter[],
+  settings: LoraSettings,
+  { baseModel }: { baseModel: string },
+): Promise<void> {
+  const adapters = parameters.filter(({ added }) => added);
+  const tensors = adapters.map(({ spec, master }): TensorToWrite => {
+    const [, module, matrix] = spec.name.match(/^(.*)\.lora_([AB])\.weight$/)!;
+    return tensorOf(session, loraTensorName(module, matrix as "A" | "B"), master);
+  });
+  const targets = parameters.filter(({ spec }) => spec.linear && adapterOf(parameters, spec.name));
+  await writeAdapter(folder, {
+    rank: settings.rank,
+    alpha: settings.alpha,
+    dropout: settings.dropout,
+    targetModules: settings.targetModules,
+    fanInFanOut: targets.some(({ spec }) => spec.linear === "in_out"),
+    useRslora: settings.rankStabilized,
+    initLoraWeights: true,
+    baseModel,
+    revision: null,
+    taskType: "CAUSAL_LM",
+  }, tensors);
+}
+
+/**
+ * The base model's tensors with adapters merged in: W + loraScale · B·A. Read from the device one at a time, so the base
+ * on the device stays unmerged.
+ */
+export function mergedTensors(
+  session: Session,
+  parameters: readonly Parameter[],
+  settings: LoraSettings,
+): TensorToWrite[] {
+  return parameters.filter(({ added }) => !added).map(({ spec, master }): TensorToWrite => {
+    const plain = tensorOf(session, spec.name, master);
+    const adapter = adapterOf(parameters, spec.name);
+    if (!adapter) return plain;
+    return {
+      ...plain,
+      data: async () => {
+        const weight = await readParameter(session, master);
+        const a = await readParameter(session, adapter.a.master);
+        const b = await readParameter(session, adapter.b.master);
+        const [cIn, cOut] = spec.linear === "in_out" ? spec.shape : spec.shape.toReversed();
+        addProduct(weight, a, b, {
+          cIn,
+          cOut,
+          scale: loraScaleOf(settings),
+          transposed: spec.linear === "in_out",
+        });
+        return weight;
+      },
+    };
+  });
+}
+
+/** weight += scale · B·A, in f64 by element; `transposed`: the weight is stored [in, out]. */
+function addProduct(
+  weight: Float32Array,
+  a: Float32Array,
+  b: Float32Array,
+  { cIn, cOut, scale, transposed }: { cIn: number; cOut: number; scale: number; transposed: boolean },
+): void {
+  const rank = a.length / cIn;
+  const row = new Float64Array(cIn);
+  for (let o = 0; o < cOut; o++) {
+    row.fill(0);
+    for (let r = 0; r < rank; r++) {
+      const factor = scale * b[o * rank + r];
+      for (let i = 0; i < cIn; i++) row[i] += factor * a[r * cIn + i];
+    }
+    for (let i = 0; i < cIn; i++) weight[transposed ? i * cOut + o : o * cIn + i] += row[i];
+  }
+}
+
+function adapterOf(
+  parameters: readonly Parameter[],
+  weight: string,
+): { a: Parameter; b: Parameter } | undefined {
+  const names = loraParameterNames(weight.replace(/\.weight$/, ""));
+  const a = parameters.find(({ spec }) => spec.name === names.a);
+  const b = parameters.find(({ spec }) => spec.name === names.b);
+  return a && b && { a, b };
+}

@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { openSafetensors } from "../../../engine/formats/safetensors.ts";
+import { evaluate } from "../../../engine/train/evaluate.ts";
+import { train, type TrainExtras } from "../../../engine/train/train.ts";
+import type { TrainOptions } from "../../../engine/train/options.ts";
+import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
+import { assertClose } from "../../support/numerics.ts";
+import { deviceTest } from "../../support/with_device.ts";
+
+const FOLDER = new URL("../../fixtures/peft_gpt2/", import.meta.url).pathname;
+const expected = JSON.parse(await Deno.readTextFile(`${FOLDER}expected.json`));
+
+const options: TrainOptions = fixtureOptions(await gpt2Fixture(), {
+  model: `${FOLDER}base`,
+  data: `${FOLDER}tokens.u16`,
+  methods: ["lora"],
+  methodOptions: { lora: { rank: 4, alpha: 8, targets: ["c_attn"] } },
+  learningRate: 1e-2,
+  optimizerOptions: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 },
+  sequenceLength: expected.sequenceLength,
+  microBatchSize: expected.batchSize,
+  steps: expected.steps,
+});
+
+async function lossesOf(extras: TrainExtras, changes: Partial<TrainOptions> = {}): Promise<number[]> {
+  const losses: number[] = [];
+  await train({ ...options, ...changes }, { onStep: ({ loss }) => losses.push(loss) }, extras);
+  return losses;
+}
+
+async function evaluationLoss(model: string, adapter: string | null): Promise<number> {
+  const { loss } = await evaluate({
+    model,
+    adapter,
+    data: `${FOLDER}held_out.u16`,
+    tokenizer: "model",
+    sequenceLength: expected.sequenceLength,
+    microBatchSize: 3,
+    heldOutWindows: expected.evaluationWindows,
+    seed: 0,
+  });
+  return loss;
+}
+
+Deno.test("LoRA from peft's initial adapter follows peft's losses", deviceTest, async () => {
+  const losses = await lossesOf({ adapter: `${FOLDER}adapter_initial` });
+  assertClose(losses, expected.runs.lora.losses, 1e-5, "loss");
+});
+
+Deno.test("adapters trained by peft evaluate here to peft's loss, rsLoRA included", deviceTest, async () => {
+  const base = await evaluationLoss(`${FOLDER}base`, null);
+  assertClose([base], [expected.baseEvaluationLoss], 1e-6, "base");
+  for (const [run, folder] of [["lora", "adapter"], ["rslora", "adapter_rslora"]]) {
+    const loss = await evaluationLoss(`${FOLDER}base`, `${FOLDER}${folder}`);
+    assertClose([loss], [expected.runs[run].evaluationLossAfter], 1e-5, run);
+  }
+});
+
+Deno.test("an adapter saved here is peft's to the byte layout, reloads, and merges to the same loss", deviceTest, async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await lossesOf({ adapter: `${FOLDER}adapter_initial`, save: `${folder}/adapter` });
+    using ours = await openSafetensors(`${folder}/adapter/adapter_model.safetensors`);
+    using theirs = await openSafetensors(`${FOLDER}adapter/adapter_model.safetensors`);
+    assert.deepEqual(ours.names().sort(), theirs.names().sort());
+    for (const name of theirs.names()) {
+      assert.deepEqual(ours.info(name).shape, theirs.info(name).shape);
+      // 20 steps at rate 1e-2 amplify roundings: AdamW divides by roots of tiny second moments.
+      assertClose(await ours.read(name), await theirs.read(name), 2e-3, name);
+    }
+    const unmerged = await evaluationLoss(`${FOLDER}base`, `${folder}/adapter`);
+    assertClose([unmerged], [expected.runs.lora.evaluationLossAfter], 1e-4, "evaluation of the saved adapter");
+    await lossesOf({ adapter: `${folder}/adapter`, save: `${folder}/merged`, merge: true }, { learningRate: 0, steps: 1 });
+    assertClose([await evaluationLoss(`${folder}/merged`, null)], [unmerged], 1e-6, "evaluation of the merged model");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("a saved run continues to the losses of one that was not interrupted", deviceTest, async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const plain = { methods: [], learningRate: 1e-3, shuffle: true };
+    const whole = await lossesOf({}, { ...plain, steps: 8 });
+    const first = await lossesOf({ save: folder }, { ...plain, steps: 5 });
+    const rest = await lossesOf({ continueSaved: true }, { ...plain, model: folder, steps: 3 });
+    assert.deepEqual([...first, ...rest], whole);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
