@@ -1,0 +1,129 @@
+import { dynamicMap, middlesOf, nearestCode } from "./dynamic_map.ts";
+
+/**
+ * The 16 values of 4-bit NormalFloat, ascending: quantiles of a normal distribution scaled to [−1, 1].
+ * Dettmers et al. 2023, arXiv:2305.14314; bit for bit those of bitsandbytes.
+ */
+export const NF4_VALUES = Float32Array.of(
+  -1.0,
+  -0.6961928009986877,
+  -0.5250730514526367,
+  -0.39491748809814453,
+  -0.28444138169288635,
+  -0.18477343022823334,
+  -0.09105003625154495,
+  0.0,
+  0.07958029955625534,
+  0.16093020141124725,
+  0.24611230194568634,
+  0.33791524171829224,
+  0.44070982933044434,
+  0.5626170039176941,
+  0.7229568362236023,
+  1.0,
+);
+const NF4_MIDDLES = middlesOf(NF4_VALUES);
+
+/** Absmax values that share one nested absmax under double quantization. */
+export const NESTED_BLOCK_SIZE = 256;
+
+/** A weight in 4-bit NormalFloat. */
+export interface Nf4Weight {
+  /** Two codes a byte, the even element in the high nibble; an odd last one is paired with the code of 0. */
+  packed: Uint8Array<ArrayBuffer>;
+  /** Largest magnitude of each block. */
+  absmax: Float32Array<ArrayBuffer>;
+}
+
+/** Absmax values in 8 bits: `map[code] · nestedAbsmax[i / 256] + offset`, with the signed dynamic map. */
+export interface DoubleQuantized {
+  codes: Uint8Array<ArrayBuffer>;
+  nestedAbsmax: Float32Array<ArrayBuffer>;
+  offset: number;
+}
+
+/**
+ * Quantizes a flattened weight to NF4: each block of `quantBlockSize` weights is divided by its absmax and takes the
+ * nearest code, the lower one half way. As bitsandbytes' `quantize_4bit`; a block of zeros has absmax 0 and codes of 0.
+ */
+export function quantizeNf4(weights: Float32Array, quantBlockSize = 64): Nf4Weight {
+  const packed = new Uint8Array(Math.ceil(weights.length / 2));
+  const absmax = blockAbsmax(weights, quantBlockSize);
+  for (let i = 0; i < weights.length + (weights.length % 2); i++) {
+    const scale = Math.max(absmax[Math.floor(i / quantBlockSize)] ?? 0, 1e-38);
+    const code = i < weights.length ? nearestCode(Math.fround(weights[i] / scale), NF4_MIDDLES) : 7;
+    packed[i >> 1] |= i % 2 === 0 ? code << 4 : code;
+  }
+  return { packed, absmax };
+}
+
+/** Quantizes the absmax values themselves, less their mean, in blocks of 256 with the signed dynamic map. */
+export function doubleQuantize(absmax: Float32Array): DoubleQuantized {
+  // Summed in f64 and rounded once; torch's f32 sum may differ in the last bit, which moves no code of the fixtures.
+  const offset = Math.fround(absmax.reduce((sum, x) => sum + x, 0) / absmax.length);
+  const centred = absmax.map((x) => Math.fround(x - offset));
+  const nestedAbsmax = blockAbsmax(centred, NESTED_BLOCK_SIZE);
+  const codes = Uint8Array.from(centred, (x, i) => {
+    const scale = nestedAbsmax[Math.floor(i / NESTED_BLOCK_SIZE)];
+    return nearestCode(scale === 0 ? 0 : Math.fround(x / scale), SIGNED_MIDDLES);
+  });
+  return { codes, nestedAbsmax, offset };
+}
+const SIGNED_MAP = dynamicMap(true);
+const SIGNED_MIDDLES = middlesOf(SIGNED_MAP);
+
+/** The absmax values that double quantization stands for, in f32 as kernels compute them. */
+export function restoreAbsmax({ codes, nestedAbsmax, offset }: DoubleQuantized): Float32Array<ArrayBuffer> {
+  return Float32Array.from(
+    codes,
+    (code, i) =>
+      Math.fround(Math.fround(SIGNED_MAP[code] * nestedAbsmax[Math.floor(i / NESTED_BLOCK_SIZE)]) + offset),
+  );
+}
+
+/** The weights that NF4 stands for: `value[code] · absmax[block]` in f32. */
+export function dequantizeNf4(
+  { packed, absmax }: Nf4Weight,
+  count: number,
+  quantBlockSize = 64,
+): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: count }, (_, i) => {
+    const code = i % 2 === 0 ? packed[i >> 1] >> 4 : packed[i >> 1] & 15;
+    return NF4_VALUES[code] * absmax[Math.floor(i / quantBlockSize)];
+  });
+}
+
+/** A weight in 8-bit integers, one scale a row. */
+export interface Int8Weight {
+  /** Two's complement, [rows, columns]. */
+  codes: Int8Array<ArrayBuffer>;
+  /** Largest magnitude of each row; a code stands for `code · absmax ÷ 127`. */
+  absmax: Float32Array<ArrayBuffer>;
+}
+
+/** Quantizes a `[rows, columns]` weight by its row maxima, half to even (LLM.int8(), Dettmers et al. 2022, arXiv:2208.07339). */
+export function quantizeInt8(weights: Float32Array, rows: number): Int8Weight {
+  const columns = weights.length / rows;
+  const absmax = blockAbsmax(weights, columns);
+  const codes = new Int8Array(weights.length);
+  for (let i = 0; i < weights.length; i++) {
+    const scale = absmax[Math.floor(i / columns)];
+    codes[i] = scale === 0 ? 0 : roundHalfToEven(Math.fround(weights[i] * Math.fround(127 / scale)));
+  }
+  return { codes, absmax };
+}
+
+function blockAbsmax(values: Float32Array, blockSize: number): Float32Array<ArrayBuffer> {
+  const absmax = new Float32Array(Math.ceil(values.length / blockSize));
+  for (let i = 0; i < values.length; i++) {
+    const block = Math.floor(i / blockSize);
+    absmax[block] = Math.max(absmax[block], Math.abs(values[i]));
+  }
+  return absmax;
+}
+
+function roundHalfToEven(x: number): number {
+  const floor = Math.floor(x);
+  const rest = x - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
+}
