@@ -1,0 +1,296 @@
+import {
+  type Binding,
+  type Command,
+  defineOp,
+  elementRange,
+  f32,
+  foldGrid,
+  type Kernel,
+  type Located,
+  rowRanges,
+  ShapeError,
+  type Target,
+  u32,
+  whole,
+} from "../engine/graph/op.ts";
+import { DTYPE_BYTES, type TensorType, typeText } from "../engine/graph/types.ts";
+import { attendGradReference, attendReference } from "./attention_reference.ts";
+import { type AttentionAttrs, checkAttentionInputs, qkvWidth } from "./attention_shapes.ts";
+import {
+  FLASH_PARAMS,
+  type FlashForm,
+  flashForwardCode,
+  flashKeyValueGradCode,
+  flashQueryGradCode,
+  flashRowDotCode,
+} from "./flash_attention_code.ts";
+import {
+  subgroupTile,
+  type TileForm,
+  WORKGROUP_TILE_BYTES,
+  WORKGROUP_TILE_INVOCATIONS,
+  workgroupTile,
+} from "./flash_attention_tiles.ts";
+
+/**
+ * Softmax attention that never holds a T × T matrix: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D], logsumexp f32
+ * [B, H, T])`. Same result as `attention`, the dropped probabilities included. Dao 2023, arXiv:2307.08691.
+ */
+export const flashAttention = defineOp<AttentionAttrs>({
+  name: "flash_attention",
+  inferTypes: ([qkv, segments], attrs) => {
+    checkAttentionInputs("flash_attention", qkv, segments, attrs);
+    const { batch, sequence, heads, headSize } = attrs;
+    return [
+      { shape: [batch * sequence, heads * headSize], dtype: qkv.dtype, name: "o" },
+      { shape: [batch, heads, sequence], dtype: "f32", name: "logsumexp" },
+    ];
+  },
+  lower: ({ inputs: [qkv, segments], outputs: [o, logsumexp], attrs, target }) =>
+    tileCommands("flash_attention", { qkv, o }, attrs, target, {
+      code: flashForwardCode,
+      bindings: ({ qkv, o }) => [qkv, o, logsumexp, ...(segments ? [segments] : [])],
+      heads: attrs.heads,
+      products: 2,
+    }),
+  vjp: ({ builder, inputs: [qkv, segments], outputs: [o, logsumexp], attrs, outGrads: [dO], needs }) => [
+    dO && needs(0)
+      ? builder.call(flashAttentionGrad, [qkv, o, logsumexp, dO, ...(segments ? [segments] : [])], attrs)[0]
+      : undefined,
+    ...(segments ? [undefined] : []),
+  ],
+  reference: ([qkv, segments], attrs) => {
+    const { o, logsumexp } = attendReference(qkv, segments, attrs);
+    return [o, logsumexp];
+  },
+});
+
+/**
+ * Gradient of `flashAttention`: `(qkv, o, logsumexp, dO, segments?) → (dqkv, D f32 [B, H, T] workspace)`. Scores are made
+ * again from `logsumexp`. Deterministic: each gradient is summed by one invocation, in the order of tokens and heads.
+ */
+export const flashAttentionGrad = defineOp<AttentionAttrs>({
+  name: "flash_attention_grad",
+  inferTypes: ([qkv, o, logsumexp, dO, segments], attrs) => {
+    checkAttentionInputs("flash_attention_grad", qkv, segments, attrs);
+    const { batch, sequence, heads, headSize } = attrs;
+    const rows: TensorType = { shape: [batch, heads, sequence], dtype: "f32" };
+    const expect = (what: string, value: TensorType, expected: TensorType) => {
+      if (typeText(value) !== typeText(expected)) {
+        throw new ShapeError(
+          `Cannot apply flash_attention_grad to ${what} ${typeText(value)}: expected ${typeText(expected)}`,
+        );
+      }
+    };
+    expect("o", o, { shape: [batch * sequence, heads * headSize], dtype: qkv.dtype });
+    expect("dO", dO, o);
+    expect("logsumexp", logsumexp, rows);
+    return [
+      { shape: qkv.shape, dtype: qkv.dtype, name: "dqkv" },
+      { ...rows, role: "workspace", name: "row_dot" },
+    ];
+  },
+  lower: ({ inputs: [qkv, o, logsumexp, dO, segments], outputs: [dqkv, rowDot], attrs, target }) => {
+    const bindings = ({ qkv, dO, dqkv }: Record<string, Binding>) => [
+      qkv,
+      dO,
+      logsumexp,
+      rowDot,
+      dqkv,
+      ...(segments ? [segments] : []),
+    ];
+    return [
+      ...rowDotCommands(o, dO, rowDot, attrs, target),
+      ...tileCommands("flash_attention_dkv", { qkv, dO, dqkv }, attrs, target, {
+        code: flashKeyValueGradCode,
+        bindings,
+        heads: attrs.kvHeads,
+        products: (4 * attrs.heads) / attrs.kvHeads,
+      }),
+      ...tileCommands("flash_attention_dq", { qkv, dO, dqkv }, attrs, target, {
+        code: flashQueryGradCode,
+        bindings,
+        heads: attrs.heads,
+        products: 3,
+      }),
+    ];
+  },
+  reference: ([qkv, o, logsumexp, dO, segments], attrs) => {
+    const { batch, heads, sequence, headSize } = attrs;
+    const { probabilities } = attendReference(qkv, segments, attrs);
+    const rowDot = new Float64Array(logsumexp.length);
+    for (let b = 0; b < batch; b++) {
+      for (let h = 0; h < heads; h++) {
+        for (let t = 0; t < sequence; t++) {
+          for (let d = 0; d < headSize; d++) {
+            const at = ((b * sequence + t) * heads + h) * headSize + d;
+            rowDot[(b * heads + h) * sequence + t] += dO[at] * o[at];
+          }
+        }
+      }
+    }
+    return [attendGradReference(qkv, probabilities, dO, attrs).dqkv, rowDot];
+  },
+});
+
+function formOf({ headSize, causal, segments, dropout }: AttentionAttrs, dtype: string): FlashForm {
+  return { headSize, causal, segments, dropout, dtype: dtype as "f32" | "f16" };
+}
+
+/**
+ * Subgroups where the adapter is a CPU and has them, workgroup memory elsewhere.
+ *
+ * @throws {RangeError} if the device's workgroups are too small for the tile.
+ */
+function tileForm(headSize: number, target: Target): TileForm {
+  const { subgroupSize } = target;
+  if (target.software && subgroupSize >= 4 && subgroupSize <= 32) return subgroupTile(subgroupSize, headSize);
+  if (
+    target.maxComputeInvocationsPerWorkgroup < WORKGROUP_TILE_INVOCATIONS ||
+    target.maxComputeWorkgroupStorageSize < WORKGROUP_TILE_BYTES
+  ) {
+    throw new RangeError(
+      `Cannot run flash attention in workgroups of ${target.maxComputeInvocationsPerWorkgroup} invocations and ` +
+        `${target.maxComputeWorkgroupStorageSize} bytes: it needs ${WORKGROUP_TILE_INVOCATIONS} and ${WORKGROUP_TILE_BYTES}`,
+    );
+  }
+  return workgroupTile(headSize);
+}
+
+type Window = Binding & { firstElement: number };
+
+/** The big matrices of a range of sequences, as bindings. */
+interface SequenceRange {
+  firstBatch: number;
+  batch: number;
+  windows: Record<string, Window>;
+}
+
+/** Splits the batch where a matrix with a row per token would pass the binding limit. */
+function sequenceRanges(
+  matrices: Readonly<Record<string, Located>>,
+  { batch, sequence }: AttentionAttrs,
+  target: Target,
+): SequenceRange[] {
+  const elements = (value: Located) => sequence * value.shape[1];
+  const bytes = Object.values(matrices).map((value) => elements(value) * DTYPE_BYTES[value.dtype]);
+  return rowRanges(batch, bytes, target).map(({ first, count }) => ({
+    firstBatch: first,
+    batch: count,
+    windows: Object.fromEntries(
+      Object.entries(matrices).map(([name, value]) => {
+        const size = elements(value);
+        return [name, elementRange(value, first * size, count * size, DTYPE_BYTES[value.dtype])];
+      }),
+    ),
+  }));
+}
+
+/** The uniform block of a kernel. */
+function paramWords(
+  range: SequenceRange,
+  attrs: AttentionAttrs,
+  grid: { tiles: number; workgroups: number; gridWidth: number },
+) {
+  const { sequence, heads, kvHeads, headSize, dropout, softmaxScale } = attrs;
+  const width = headSize % 4 === 0 ? 4 : 1;
+  const { qkv, o, dO, dqkv } = range.windows;
+  const first = (window: Window | undefined) => (window?.firstElement ?? 0) / width;
+  const fields: Record<typeof FLASH_PARAMS[number], number> = {
+    sequence,
+    heads,
+    groups: heads / kvHeads,
+    ...grid,
+    head: headSize / width,
+    qkvRow: qkvWidth(attrs) / width,
+    oRow: (heads * headSize) / width,
+    qkvFirst: first(qkv),
+    oFirst: first(o ?? dO),
+    dqkvFirst: first(dqkv),
+    firstBatch: range.firstBatch,
+    stream: dropout?.stream ?? 0,
+  };
+  return [...FLASH_PARAMS.map((field) => u32(fields[field])), f32(softmaxScale)];
+}
+
+interface TileKernel {
+  code: (form: FlashForm, tile: TileForm) => string;
+  bindings: (windows: Record<string, Binding>) => Binding[];
+  /** Heads that have a workgroup per tile. */
+  heads: number;
+  /** Products of T × T × D per head, for the profile. */
+  products: number;
+}
+
+/** Dispatches of one tiled kernel: a workgroup per tile of tokens, head and sequence. */
+function tileCommands(
+  name: string,
+  matrices: Readonly<Record<string, Located>>,
+  attrs: AttentionAttrs,
+  target: Target,
+  { code, bindings, heads, products }: TileKernel,
+): Command[] {
+  const { sequence, headSize, causal } = attrs;
+  const tile = tileForm(headSize, target);
+  const kernel = cachedKernel(name, formOf(attrs, matrices.qkv.dtype), tile, code);
+  const tiles = Math.ceil(sequence / tile.columns);
+  return sequenceRanges(matrices, attrs, target).map((range) => {
+    const workgroups = tiles * heads * range.batch;
+    const grid = foldGrid(workgroups, target);
+    const perHead = 2 * products * sequence * sequence * headSize * (causal ? 0.5 : 1);
+    return {
+      kernel,
+      bindings: bindings(range.windows).map(asBinding),
+      params: paramWords(range, attrs, { tiles, workgroups, gridWidth: grid[0] }),
+      workgroups: grid,
+      flops: perHead * heads * range.batch,
+    };
+  });
+}
+
+function rowDotCommands(
+  o: Located,
+  dO: Located,
+  rowDot: Located,
+  attrs: AttentionAttrs,
+  target: Target,
+): Command[] {
+  const kernel = {
+    name: "flash_attention_row_dot",
+    code: flashRowDotCode(formOf({ ...attrs, dropout: null }, o.dtype)),
+    entryPoint: "flash_attention_row_dot",
+  };
+  return sequenceRanges({ o, dO }, attrs, target).map((range): Command => {
+    const rows = range.batch * attrs.heads * attrs.sequence;
+    const grid = foldGrid(Math.ceil(rows / 64), target);
+    return {
+      kernel,
+      bindings: [range.windows.o, range.windows.dO, whole(rowDot)].map(asBinding),
+      params: paramWords(range, attrs, { tiles: rows, workgroups: grid[0] * grid[1], gridWidth: grid[0] }),
+      workgroups: grid,
+    };
+  });
+}
+
+function asBinding({ buffer, byteOffset, byteLength }: Binding): Binding {
+  return { buffer, byteOffset, byteLength };
+}
+
+const codes = new Map<string, string>();
+
+/** The kernel for a form and tile; its text is long, and every layer asks for it. */
+function cachedKernel(
+  name: string,
+  form: FlashForm,
+  tile: TileForm,
+  codeOf: (form: FlashForm, tile: TileForm) => string,
+): Kernel {
+  // The stream is a uniform: layers that differ in nothing else share a pipeline.
+  const key = JSON.stringify([name, { ...form, dropout: form.dropout?.probability }, tile.invocations]);
+  let code = codes.get(key);
+  if (code === undefined) {
+    code = codeOf(form, tile);
+    codes.set(key, code);
+  }
+  return { name, code, entryPoint: name };
+}

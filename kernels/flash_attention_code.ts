@@ -1,0 +1,461 @@
+import { type AttentionAttrs, attentionDropoutWgsl, PADDING_SEGMENT } from "./attention_shapes.ts";
+import type { TileForm, TokenRows } from "./flash_attention_tiles.ts";
+import { range, repeat } from "./matmul_code.ts";
+
+/** What the text of a kernel depends on; extents and offsets are uniforms. */
+export interface FlashForm {
+  headSize: number;
+  dtype: "f32" | "f16";
+  causal: boolean;
+  segments: boolean;
+  dropout: AttentionAttrs["dropout"];
+}
+
+/** Fields of the uniform block. `…Row`, `…First` and `head` count vec4s where the head size is a multiple of four. */
+export const FLASH_PARAMS = [
+  "sequence",
+  "heads",
+  "groups", // query heads per key/value head
+  "tiles", // tiles of columns per head
+  "workgroups",
+  "gridWidth",
+  "head",
+  "qkvRow",
+  "oRow",
+  "qkvFirst",
+  "oFirst",
+  "dqkvFirst",
+  "firstBatch",
+  "stream",
+] as const;
+
+/** Score of a key that a query does not see; and what the maximum starts from, so that `exp` of their difference is nothing. */
+const HIDDEN = "-1e30";
+const LOWEST = "-1e29";
+
+/** A storage buffer of a kernel: its name and the type of its elements. */
+type Bound = readonly [name: string, element: string];
+
+function declarations(form: FlashForm, tile: TileForm | undefined, bound: readonly Bound[]): string {
+  return `${
+    bound.map(([name, element], i) =>
+      `@group(0) @binding(${i}) var<storage, read_write> ${name}: array<${element}>;`
+    ).join("\n")
+  }
+struct Params {
+${FLASH_PARAMS.map((field) => `  ${field}: u32,`).join("\n")}
+  softmaxScale: f32,
+}
+@group(1) @binding(0) var<uniform> params: Params;
+${tile?.declarations ?? ""}
+${
+    bound.filter(([name]) => ["qkv", "o", "dO"].includes(name)).map(([name]) => loadWgsl(form, name)).join(
+      "\n",
+    )
+  }
+${bound.filter(([name]) => ["o", "dqkv"].includes(name)).map(([name]) => storeWgsl(form, name)).join("\n")}
+${form.dropout ? attentionDropoutWgsl({ dropout: form.dropout } as AttentionAttrs) : ""}
+`;
+}
+
+/** Element type of the big matrices: vectors where every head starts on one. */
+function stored({ headSize, dtype }: FlashForm): string {
+  return headSize % 4 === 0 ? `vec4<${dtype}>` : dtype;
+}
+
+function loadWgsl({ headSize, dtype }: FlashForm, name: string): string {
+  if (headSize % 4 === 0) {
+    const value = `${name}[base + d4]`;
+    return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> { return ${
+      dtype === "f32" ? value : `vec4<f32>(${value})`
+    }; }`;
+  }
+  const element = (q: number) =>
+    `select(0.0, f32(${name}[base + min(4u * d4 + ${q}u, ${
+      headSize - 1
+    }u)]), 4u * d4 + ${q}u < ${headSize}u)`;
+  return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> {
+  return vec4<f32>(${range(4).map(element).join(", ")});
+}`;
+}
+
+function storeWgsl({ headSize, dtype }: FlashForm, name: string): string {
+  const body = headSize % 4 === 0
+    ? `  ${name}[base + d4] = vec4<${dtype}>(value);`
+    : repeat(4, (q) =>
+      `  if (4u * d4 + ${q}u < ${headSize}u) { ${name}[base + 4u * d4 + ${q}u] = ${dtype}(value[${q}]); }`);
+  return `fn store_${name}(base: u32, d4: u32, value: vec4<f32>) {\n${body}\n}`;
+}
+
+/** Rows of a head whose first token's first element is at `start`. */
+function tokenRows(name: string, start: string, row: string): TokenRows {
+  return {
+    base: (token) => `${start} + ${token} * params.${row}`,
+    at: (base, d4) => `load_${name}(${base}, ${d4})`,
+  };
+}
+
+/**
+ * The invocation's place: tile of columns, head and sequence. A folded grid can have workgroups to spare: they compute the
+ * last tile and store nothing (`limit` is 0), because a `return` would put the rest of the kernel under an execution mask.
+ */
+function place(tile: TileForm, headCount: string, lastFirst: boolean): string {
+  return `  let surplusIndex = group.y * params.gridWidth + group.x;
+  let limit = select(0u, params.sequence, surplusIndex < params.workgroups);
+  let index = min(surplusIndex, params.workgroups - 1u);
+  let tileIndex = index % params.tiles;
+  let tileStart = ${lastFirst ? "(params.tiles - 1u - tileIndex)" : "tileIndex"} * ${tile.columns}u;
+  let ownHead = (index / params.tiles) % (${headCount});
+  let batch = index / (params.tiles * (${headCount}));
+  let x = lane % 8u;
+  let y = lane / 8u;
+  let firstColumn = tileStart + ${tile.firstColumn};
+  let columns = vec4<u32>(firstColumn, firstColumn + 1u, firstColumn + 2u, firstColumn + 3u);
+  let columnTokens = min(columns, vec4<u32>(params.sequence - 1u));
+  let sequenceStart = (params.firstBatch + batch) * params.sequence;
+  let qkvStart = params.qkvFirst + batch * params.sequence * params.qkvRow;
+  let oStart = params.oFirst + batch * params.sequence * params.oRow;
+  let kvHeads = params.heads / params.groups;`;
+}
+
+/** Declares the bases of the invocation's four columns and lets the tile prepare them. */
+function prepareColumns(tile: TileForm, name: string, source: TokenRows): string {
+  return `${repeat(4, (c) => `  let columnBase${name}${c} = ${source.base(`columnTokens[${c}]`)};`)}
+${tile.prepareColumns(name, source)}`;
+}
+
+/** A number per column, as `let name: vec4`. */
+function columnNumbers(name: string, type: string, of: (token: string) => string): string {
+  return `  let ${name} = vec4<${type}>(${range(4).map((c) => of(`columnTokens[${c}]`)).join(", ")});`;
+}
+
+/** Which of the invocation's scores count: row `i` against its columns. */
+function visible(form: FlashForm, tile: TileForm, i: number, columnsAre: "queries" | "keys"): string {
+  const row = `vec4<u32>(first + ${tile.row(i)})`;
+  const tests = [`(${row} < vec4<u32>(params.sequence))`];
+  if (form.causal) tests.push(columnsAre === "queries" ? `(${row} <= columns)` : `(columns <= ${row})`);
+  if (form.segments) {
+    tests.push(`(vec4<u32>(${tile.rowNumber("rowSegment", i)}) == columnSegments)`);
+    tests.push(`(columnSegments != vec4<u32>(${PADDING_SEGMENT}u))`);
+  }
+  return tests.join(" & ");
+}
+
+function columnSegments({ segments }: FlashForm): string {
+  return segments
+    ? columnNumbers("columnSegments", "u32", (token) => `segments[sequenceStart + ${token}]`)
+    : "";
+}
+
+function rowSegments({ segments }: FlashForm, tile: TileForm): string {
+  return segments
+    ? tile.rowNumbers("rowSegment", "u32", (token) => `segments[sequenceStart + ${token}]`)
+    : "";
+}
+
+/** Declares `keep<i>`, what dropout multiplies the own scores with; the groups of random numbers are per query row. */
+function keepScales(form: FlashForm, tile: TileForm, columnsAre: "queries" | "keys"): string {
+  if (!form.dropout) return "";
+  const words = (query: string, keyGroup: string) =>
+    `dropoutScale(random_words(params.stream, (dropoutStart + ${query}) * ((params.sequence + 3u) / 4u) + ${keyGroup}))`;
+  const start =
+    `    let dropoutStart = ((params.firstBatch + batch) * params.heads + head) * params.sequence;`;
+  if (columnsAre === "keys") {
+    const ofRow = (i: number) => `    let keep${i} = ${words(`first + ${tile.row(i)}`, "firstColumn / 4u")};`;
+    return `${start}\n${repeat(tile.ownRows, ofRow)}`;
+  }
+  if (!tile.allRows) {
+    const ofRow = (i: number) => {
+      const key = `first + ${tile.row(i)}`;
+      const scales = range(4).map((c) => `${words(`columnTokens[${c}]`, `(${key}) / 4u`)}[(${key}) % 4u]`);
+      return `    let keep${i} = vec4<f32>(${scales.join(", ")});`;
+    };
+    return `${start}\n${repeat(tile.ownRows, ofRow)}`;
+  }
+  return `${start}\n${
+    repeat(tile.ownRows / 4, (g) =>
+      `${
+        repeat(4, (c) => `    let scales${g}_${c} = ${words(`columnTokens[${c}]`, `first / 4u + ${g}u`)};`)
+      }
+${
+        repeat(4, (q) =>
+          `    let keep${4 * g + q} = vec4<f32>(${
+            range(4).map((c) => `scales${g}_${c}[${q}]`).join(", ")
+          });`)
+      }`)
+  }`;
+}
+
+/** Stores the sums of the invocation's columns, times a factor, from element `start` on. */
+function storeSums(
+  tile: TileForm,
+  sums: string,
+  into: string,
+  start: string,
+  row: string,
+  factor: string,
+): string {
+  const store = repeat(
+    4,
+    (c) =>
+      `    if (columns[${c}] < limit) { store_${into}(${start} + columns[${c}] * params.${row}, d4, vec4<f32>(${
+        range(4).map((q) => `value${q}[${c}]`).join(", ")
+      }) * ${factor ? `${factor}[${c}]` : "1.0"}); }`,
+  );
+  return tile.eachSum(sums, "value", store);
+}
+
+const entry = (tile: TileForm, name: string) =>
+  `@compute @workgroup_size(${tile.invocations})
+fn ${name}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {`;
+
+/**
+ * WGSL of flash attention's forward pass.
+ *
+ *   s[j] = τ · q · k[j]        o = Σ_j exp(s[j] − max s) · v[j] / Σ_j exp(s[j] − max s)        logsumexp = max s + log Σ_j …
+ *
+ * Shapes    qkv: [N, (H+2K)·D].   o: [N, H·D].   logsumexp: [B, H, T].   segments: [B·T].
+ * Dtypes    qkv, o: f32 or f16; everything between: f32.
+ * Mapping   one workgroup per tile of queries (columns of the tile) and head; walks over the keys, rescaling the sums as the
+ *           maximum grows. Causal: stops at the diagonal.
+ * Limits    D ≤ 128 for speed: sums are D vectors per invocation. A query that sees no key gives zeros and a logsumexp of
+ *           1e30, with which every probability is zero again.
+ * Source    Dao 2023, arXiv:2307.08691, algorithm 1. Checked against the f64 reference, and against unfused attention.
+ */
+export function flashForwardCode(form: FlashForm, tile: TileForm): string {
+  const q = tokenRows("qkv", "qStart", "qkvRow");
+  const k = tokenRows("qkv", "kStart", "qkvRow");
+  const v = tokenRows("qkv", "vStart", "qkvRow");
+  const rows = range(tile.ownRows);
+  return `${
+    declarations(form, tile, [
+      ["qkv", stored(form)],
+      ["o", stored(form)],
+      ["logsumexp", "f32"],
+      ...(form.segments ? [["segments", "u32"] as const] : []),
+    ])
+  }
+${entry(tile, "flash_attention")}
+${place(tile, "params.heads", form.causal)}
+  let head = ownHead;
+  let qStart = qkvStart + head * params.head;
+  let kStart = qkvStart + (params.heads + head / params.groups) * params.head;
+  let vStart = kStart + kvHeads * params.head;
+${prepareColumns(tile, "queryColumns", q)}
+${columnSegments(form)}
+${tile.declareSums("sums")}
+  var highest = vec4<f32>(${LOWEST});
+  var total = vec4<f32>();
+  let end = ${form.causal ? `min(params.sequence, tileStart + ${tile.columns}u)` : "params.sequence"};
+  for (var first = 0u; first < end; first += ${tile.rows}u) {
+${rowSegments(form, tile)}
+${tile.product("s", k, { name: "queryColumns", source: q })}
+${
+    repeat(tile.ownRows, (i) =>
+      `    s${i} = select(vec4<f32>(${HIDDEN}), s${i} * params.softmaxScale, ${
+        visible(form, tile, i, "queries")
+      });`)
+  }
+    var tileHighest = ${pairwise(rows.map((i) => `s${i}`), (a, b) => `max(${a}, ${b})`)};
+${tile.overRows("tileHighest", "tileHighest", (a, b) => `max(${a}, ${b})`)}
+    let higher = max(highest, tileHighest);
+    let factor = exp(highest - higher);
+    highest = higher;
+${repeat(tile.ownRows, (i) => `    let p${i} = exp(s${i} - higher);`)}
+    total = total * factor + (${pairwise(rows.map((i) => `p${i}`), (a, b) => `(${a} + ${b})`)});
+${keepScales(form, tile, "queries")}
+${form.dropout ? repeat(tile.ownRows, (i) => `    let w${i} = p${i} * keep${i};`) : ""}
+${tile.accumulate("sums", (i) => form.dropout ? `w${i}` : `p${i}`, v, "factor")}
+  }
+${tile.overRows("total", "total", (a, b) => `${a} + ${b}`)}
+  let empty = highest == vec4<f32>(${LOWEST});
+  let inverse = select(vec4<f32>(1.0) / total, vec4<f32>(), empty);
+${storeSums(tile, "sums", "o", "oStart + head * params.head", "oRow", "inverse")}
+  if (${tile.speaks}) {
+    let row = ((params.firstBatch + batch) * params.heads + head) * params.sequence;
+    let value = select(highest + log(total), vec4<f32>(1e30), empty);
+${repeat(4, (c) => `    if (columns[${c}] < limit) { logsumexp[row + columns[${c}]] = value[${c}]; }`)}
+  }
+}
+`;
+}
+
+/**
+ * WGSL of `D`, what the softmax subtracts from the gradient of every probability of a row.
+ *
+ *   D[b,h,t] = Σ_d dO[b,t,h,d] · o[b,t,h,d]
+ *
+ * Shapes    o, dO: [N, H·D].   D: [B, H, T].
+ * Dtypes    o, dO: f32 or f16; the sum: f32.
+ * Mapping   one invocation per (b, h, t).
+ * Source    Dao 2023, arXiv:2307.08691, algorithm 2, line 4.
+ */
+export function flashRowDotCode(form: FlashForm): string {
+  return `${declarations(form, undefined, [["o", stored(form)], ["dO", stored(form)], ["rowDot", "f32"]])}
+@compute @workgroup_size(64)
+fn flash_attention_row_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let row = (group.y * params.gridWidth + group.x) * 64u + lane;
+  if (row >= params.tiles) { return; } // here: the number of rows
+  let head = (row / params.sequence) % params.heads;
+  let batch = row / (params.sequence * params.heads);
+  let token = batch * params.sequence + row % params.sequence;
+  let base = params.oFirst + token * params.oRow + head * params.head;
+  var total = vec4<f32>();
+  for (var d4 = 0u; d4 < ${
+    Math.ceil(form.headSize / 4)
+  }u; d4++) { total += load_dO(base, d4) * load_o(base, d4); }
+  rowDot[params.firstBatch * params.heads * params.sequence + row] = (total.x + total.y) + (total.z + total.w);
+}
+`;
+}
+
+/** Bindings of both gradient kernels. */
+function gradientBindings(form: FlashForm): Bound[] {
+  return [
+    ["qkv", stored(form)],
+    ["dO", stored(form)],
+    ["logsumexp", "f32"],
+    ["rowDot", "f32"],
+    ["dqkv", stored(form)],
+    ...(form.segments ? [["segments", "u32"] as const] : []),
+  ];
+}
+
+/**
+ * WGSL of the gradient of the queries.
+ *
+ *   p[j] = exp(τ · q · k[j] − logsumexp)        ds[j] = p[j] · (keep[j] · dO · v[j] − D)        dq = τ · Σ_j ds[j] · k[j]
+ *
+ * Shapes    qkv, dqkv: [N, (H+2K)·D], of dqkv the columns of q.   dO: [N, H·D].   logsumexp, D: [B, H, T].
+ * Dtypes    qkv, dO, dqkv: f32 or f16; everything between: f32.
+ * Mapping   one workgroup per tile of queries and head; walks over the keys. No other workgroup adds to its rows, which is
+ *           why scores are made twice: WGSL has no atomics on floats, and their order would differ from run to run.
+ * Limits    as the forward pass.
+ * Source    Dao 2023, arXiv:2307.08691, algorithm 2, split in two. Checked against the f64 reference.
+ */
+export function flashQueryGradCode(form: FlashForm, tile: TileForm): string {
+  const q = tokenRows("qkv", "qStart", "qkvRow");
+  const k = tokenRows("qkv", "kStart", "qkvRow");
+  const v = tokenRows("qkv", "vStart", "qkvRow");
+  const dO = tokenRows("dO", "dOStart", "oRow");
+  const keep = (i: number) => form.dropout ? ` * keep${i}` : "";
+  return `${declarations(form, tile, gradientBindings(form))}
+${entry(tile, "flash_attention_dq")}
+${place(tile, "params.heads", form.causal)}
+  let head = ownHead;
+  let qStart = qkvStart + head * params.head;
+  let kStart = qkvStart + (params.heads + head / params.groups) * params.head;
+  let vStart = kStart + kvHeads * params.head;
+  let dOStart = oStart + head * params.head;
+  let rowStart = ((params.firstBatch + batch) * params.heads + head) * params.sequence;
+${prepareColumns(tile, "queryColumns", q)}
+${prepareColumns(tile, "gradColumns", dO)}
+${columnSegments(form)}
+${columnNumbers("columnLogsumexp", "f32", (token) => `logsumexp[rowStart + ${token}]`)}
+${columnNumbers("columnDot", "f32", (token) => `rowDot[rowStart + ${token}]`)}
+${tile.declareSums("sums")}
+  let end = ${form.causal ? `min(params.sequence, tileStart + ${tile.columns}u)` : "params.sequence"};
+  for (var first = 0u; first < end; first += ${tile.rows}u) {
+${rowSegments(form, tile)}
+${tile.product("s", k, { name: "queryColumns", source: q })}
+${
+    repeat(tile.ownRows, (i) =>
+      `    let p${i} = select(vec4<f32>(), exp(s${i} * params.softmaxScale - columnLogsumexp), ${
+        visible(form, tile, i, "queries")
+      });`)
+  }
+${tile.product("g", v, { name: "gradColumns", source: dO })}
+${keepScales(form, tile, "queries")}
+${repeat(tile.ownRows, (i) => `    let w${i} = p${i} * (g${i}${keep(i)} - columnDot);`)}
+${tile.accumulate("sums", (i) => `w${i}`, k)}
+  }
+  let scale = vec4<f32>(params.softmaxScale);
+${
+    storeSums(
+      tile,
+      "sums",
+      "dqkv",
+      "params.dqkvFirst + batch * params.sequence * params.qkvRow + head * params.head",
+      "qkvRow",
+      "scale",
+    )
+  }
+}
+`;
+}
+
+/**
+ * WGSL of the gradients of keys and values.
+ *
+ *   dv = Σ_i keep[i] · p[i] · dO[i]        dk = τ · Σ_i ds[i] · q[i]        with p and ds as for the queries
+ *
+ * Shapes    qkv, dqkv: [N, (H+2K)·D], of dqkv the columns of k and v.   dO: [N, H·D].   logsumexp, D: [B, H, T].
+ * Dtypes    qkv, dO, dqkv: f32 or f16; everything between: f32.
+ * Mapping   one workgroup per tile of keys (columns of the tile) and key/value head; walks over the query heads of its group
+ *           and over their queries, both in order. Causal: starts at the diagonal.
+ * Limits    as the forward pass; twice its sums.
+ * Source    Dao 2023, arXiv:2307.08691, algorithm 2, split in two. Checked against the f64 reference.
+ */
+export function flashKeyValueGradCode(form: FlashForm, tile: TileForm): string {
+  const q = tokenRows("qkv", "qStart", "qkvRow");
+  const k = tokenRows("qkv", "kStart", "qkvRow");
+  const v = tokenRows("qkv", "vStart", "qkvRow");
+  const dO = tokenRows("dO", "dOStart", "oRow");
+  const keep = (i: number) => form.dropout ? ` * keep${i}` : "";
+  const store = (sums: string, factor: string, offset: string) =>
+    storeSums(
+      tile,
+      sums,
+      "dqkv",
+      `params.dqkvFirst + batch * params.sequence * params.qkvRow + (${offset}) * params.head`,
+      "qkvRow",
+      factor,
+    );
+  return `${declarations(form, tile, gradientBindings(form))}
+${entry(tile, "flash_attention_dkv")}
+${place(tile, "params.heads / params.groups", false)}
+  let kStart = qkvStart + (params.heads + ownHead) * params.head;
+  let vStart = kStart + kvHeads * params.head;
+${prepareColumns(tile, "keyColumns", k)}
+${prepareColumns(tile, "valueColumns", v)}
+${columnSegments(form)}
+${tile.declareSums("keySums")}
+${tile.declareSums("valueSums")}
+  let start = ${form.causal ? `tileStart / ${tile.rows}u * ${tile.rows}u` : "0u"};
+  for (var inGroup = 0u; inGroup < params.groups; inGroup++) {
+  let head = ownHead * params.groups + inGroup;
+  let qStart = qkvStart + head * params.head;
+  let dOStart = oStart + head * params.head;
+  let rowStart = ((params.firstBatch + batch) * params.heads + head) * params.sequence;
+  for (var first = start; first < params.sequence; first += ${tile.rows}u) {
+${rowSegments(form, tile)}
+${tile.rowNumbers("rowLogsumexp", "f32", (token) => `logsumexp[rowStart + ${token}]`)}
+${tile.rowNumbers("dot", "f32", (token) => `rowDot[rowStart + ${token}]`)}
+${tile.product("s", q, { name: "keyColumns", source: k })}
+${
+    repeat(tile.ownRows, (i) =>
+      `    let p${i} = select(vec4<f32>(), exp(s${i} * params.softmaxScale - ${
+        tile.rowNumber("rowLogsumexp", i)
+      }), ${visible(form, tile, i, "keys")});`)
+  }
+${keepScales(form, tile, "keys")}
+${form.dropout ? repeat(tile.ownRows, (i) => `    let kept${i} = p${i} * keep${i};`) : ""}
+${tile.accumulate("valueSums", (i) => form.dropout ? `kept${i}` : `p${i}`, dO)}
+${tile.product("g", dO, { name: "valueColumns", source: v })}
+${repeat(tile.ownRows, (i) => `    let w${i} = p${i} * (g${i}${keep(i)} - ${tile.rowNumber("dot", i)});`)}
+${tile.accumulate("keySums", (i) => `w${i}`, q)}
+  }
+  }
+  let scale = vec4<f32>(params.softmaxScale);
+${store("keySums", "scale", "params.heads + ownHead")}
+${store("valueSums", "", "params.heads + kvHeads + ownHead")}
+}
+`;
+}
+
+/** Combines terms as a balanced tree: short dependency chains, and smaller rounding errors in sums. */
+function pairwise(terms: readonly string[], combine: (a: string, b: string) => string): string {
+  if (terms.length === 1) return terms[0];
+  const half = Math.ceil(terms.length / 2);
+  return combine(pairwise(terms.slice(0, half), combine), pairwise(terms.slice(half), combine));
+}

@@ -1,0 +1,276 @@
+import { range, repeat } from "./matmul_code.ts";
+
+/** One head of a matrix with a row per token, as WGSL text. */
+export interface TokenRows {
+  /** Where the head of a token starts; the token is below T. */
+  base(token: string): string;
+  /** Columns `4·d4 … 4·d4 + 3` as `vec4<f32>`, zero past the head's width. */
+  at(base: string, d4: string): string;
+}
+
+/**
+ * How the invocations of a workgroup hold a tile of `rows × columns` scores.
+ *
+ * A kernel owns `columns` tokens for good and walks over `rows` tokens at a time; queries are columns where their gradient
+ * or output is made, keys are where theirs is. Each invocation holds scores as `vec4`s over four neighbouring columns, so
+ * that what belongs to a column (maximum, sum, logsumexp) is a `vec4` of its own, and sums `[D, columns]` as one `vec4` per d.
+ * All methods return WGSL statements; names get a number appended per vector.
+ */
+export interface TileForm {
+  invocations: number;
+  rows: number;
+  columns: number;
+  /** Score vectors per invocation. */
+  ownRows: number;
+  /** Whether own row i is row i of the tile, so that four of them are neighbours. */
+  allRows: boolean;
+  /** Module-scope declarations. */
+  declarations: string;
+  /** First of the invocation's columns within the tile. */
+  firstColumn: string;
+  /** Row within the tile of own row `i`. */
+  row(i: number): string;
+  /** Whether this invocation is the one that stores what all that share its columns know. */
+  speaks: string;
+  /** Makes column tokens ready to be multiplied: `columnBase<name>0 … 3` are their bases. */
+  prepareColumns(name: string, source: TokenRows): string;
+  /** `<result>i = Σ_d row[d] · column[d]` for own rows i of the tile that starts at token `first`. */
+  product(result: string, rows: TokenRows, columns: { name: string; source: TokenRows }): string;
+  /** Declares sums over rows, zero. */
+  declareSums(name: string): string;
+  /** `sums[d] = sums[d] · factor + Σ_rows weight · row[d]`, over all rows of the tile, also those of other invocations. */
+  accumulate(name: string, weight: (i: number) => string, rows: TokenRows, factor?: string): string;
+  /** Runs `store` for every four d of the invocation: `<value>0 … 3` are the sums, `d4` their index. */
+  eachSum(name: string, value: string, store: string): string;
+  /** Declares a number per row, from an expression of the row's token. */
+  rowNumbers(name: string, type: string, of: (token: string) => string): string;
+  /** That number of own row `i`. */
+  rowNumber(name: string, i: number): string;
+  /** Combines a `vec4` over the invocations that share columns: `name = …`. */
+  overRows(name: string, partial: string, combine: (a: string, b: string) => string): string;
+}
+
+/** Rows walked at a time: scores of 32 × 4 columns are what registers hold. */
+const ROWS = 32;
+
+const tokenOf = (row: string) => `min(first + ${row}, params.sequence - 1u)`;
+
+/**
+ * For software adapters: a workgroup is one subgroup, a lane owns four columns and all 32 rows. Rows are loaded one per lane
+ * and handed round by `subgroupShuffle` from a constant lane: nothing is staged, nothing waits. See `subgroupMatmulCode` for
+ * why loads are what counts there.
+ */
+export function subgroupTile(lanes: number, headSize: number): TileForm {
+  const groups = ROWS / lanes;
+  const quads = Math.ceil(headSize / 4);
+  const shuffled = (name: string, row: number) =>
+    `subgroupShuffle(${name}${Math.floor(row / lanes)}, ${row % lanes}u)`;
+  const component = (row: number, q: number) =>
+    `subgroupShuffle(r${Math.floor(row / lanes)}[${q}], ${row % lanes}u)`;
+  const rowBases = (source: TokenRows) =>
+    repeat(groups, (i) => `    let rowBase${i} = ${source.base(tokenOf(`${i * lanes}u + lane`))};`);
+  const rowLoads = (source: TokenRows) =>
+    repeat(groups, (i) => `      let r${i} = ${source.at(`rowBase${i}`, "d4")};`);
+  return {
+    invocations: lanes,
+    rows: ROWS,
+    columns: 4 * lanes,
+    ownRows: ROWS,
+    allRows: true,
+    declarations: "",
+    firstColumn: "4u * lane",
+    row: (i) => `${i}u`,
+    speaks: "true",
+    // The columns stay in registers or on the stack for the whole kernel, turned so that a vector has one d of all four.
+    prepareColumns: (name, source) =>
+      `  var ${name}: array<vec4<f32>, ${4 * quads}>;
+  for (var d4 = 0u; d4 < ${quads}u; d4++) {
+${repeat(4, (c) => `    let t${c} = ${source.at(`columnBase${name}${c}`, "d4")};`)}
+${
+        repeat(
+          4,
+          (q) =>
+            `    ${name}[4u * d4 + ${q}u] = vec4<f32>(${range(4).map((c) => `t${c}[${q}]`).join(", ")});`,
+        )
+      }
+  }`,
+    product: (result, rows, columns) =>
+      `${repeat(ROWS, (i) => `    var ${result}${i} = vec4<f32>();`)}
+    {
+${rowBases(rows)}
+    for (var d4 = 0u; d4 < ${quads}u; d4++) {
+${rowLoads(rows)}
+${repeat(4, (q) => `      let c${q} = ${columns.name}[4u * d4 + ${q}u];`)}
+${
+        repeat(ROWS, (i) =>
+          `      ${result}${i} = ${result}${i}${
+            range(4).map((q) => ` + ${component(i, q)} * c${q}`).join("")
+          };`)
+      }
+    }
+    }`,
+    declareSums: (name) => `  var ${name}: array<vec4<f32>, ${4 * quads}>;`,
+    accumulate: (name, weight, rows, factor) =>
+      `    {
+${rowBases(rows)}
+    for (var d4 = 0u; d4 < ${quads}u; d4++) {
+${rowLoads(rows)}
+${
+        repeat(4, (q) => {
+          const old = `${name}[4u * d4 + ${q}u]${factor ? ` * ${factor}` : ""}`;
+          const terms = range(ROWS).map((i) => `${component(i, q)} * ${weight(i)}`);
+          return `      ${name}[4u * d4 + ${q}u] = ${old} + ${terms.join(" + ")};`;
+        })
+      }
+    }
+    }`,
+    eachSum: (name, value, store) =>
+      `  for (var d4 = 0u; d4 < ${quads}u; d4++) {
+${repeat(4, (q) => `    let ${value}${q} = ${name}[4u * d4 + ${q}u];`)}
+${store}
+  }`,
+    rowNumbers: (name, type, of) =>
+      repeat(groups, (i) => `    let ${name}${i}: ${type} = ${of(tokenOf(`${i * lanes}u + lane`))};`),
+    rowNumber: (name, i) => shuffled(name, i),
+    overRows: (name, partial) => `    ${name} = ${partial};`,
+  };
+}
+
+/** Invocations side by side along the rows and along the columns of a GPU's tile. */
+const ACROSS_ROWS = 8;
+const ACROSS_COLUMNS = 16;
+/** Vectors of four d staged at a time: for products, and for sums, where each invocation along the rows takes one. */
+const PRODUCT_DEPTH = 4;
+const SUM_DEPTH = ACROSS_ROWS;
+/** Strides in vectors, odd so that neighbouring rows of a tile start in different banks. */
+const PRODUCT_STRIDE = PRODUCT_DEPTH + 1;
+const WEIGHT_STRIDE = ACROSS_COLUMNS + 1;
+
+/** Bytes of workgroup memory of `workgroupTile`. */
+export const WORKGROUP_TILE_BYTES = 16 *
+  ((ROWS + 4 * ACROSS_COLUMNS) * PRODUCT_STRIDE + ROWS * WEIGHT_STRIDE);
+
+/** Invocations of a workgroup of `workgroupTile`. */
+export const WORKGROUP_TILE_INVOCATIONS = ACROSS_ROWS * ACROSS_COLUMNS;
+
+/**
+ * For GPUs: 128 invocations hold 32 rows × 64 columns; the one at (x, y) has rows x, x + 8, x + 16, x + 24, columns
+ * 4·y … 4·y + 3 and, of sums, every eighth vector of four d from x on. Operands pass through `stage`, scores that all need
+ * through `weights`.
+ *
+ * Every write to workgroup memory comes after a barrier that follows the last read of what was there, and before one that
+ * precedes the first read of what it wrote: each method begins with a barrier.
+ */
+export function workgroupTile(headSize: number): TileForm {
+  const quads = Math.ceil(headSize / 4);
+  const columns = 4 * ACROSS_COLUMNS;
+  const own = ROWS / ACROSS_ROWS;
+  const chunks = Math.ceil(quads / SUM_DEPTH);
+  const size = WORKGROUP_TILE_INVOCATIONS;
+  const row = (i: number) => `x + ${i * ACROSS_ROWS}u`;
+  /** Vector `d4` of a token, zero past the last: the tail of a chunk must not add anything. */
+  const orZero = (source: TokenRows, base: string, d4: string) =>
+    `select(vec4<f32>(), ${source.at(base, `min(${d4}, ${quads - 1}u)`)}, ${d4} < ${quads}u)`;
+  return {
+    invocations: size,
+    rows: ROWS,
+    columns,
+    ownRows: own,
+    allRows: false,
+    declarations: `var<workgroup> stage: array<vec4<f32>, ${(ROWS + columns) * PRODUCT_STRIDE}>;
+var<workgroup> weights: array<vec4<f32>, ${ROWS * WEIGHT_STRIDE}>;`,
+    firstColumn: `4u * (lane / ${ACROSS_ROWS}u)`,
+    row,
+    speaks: `lane % ${ACROSS_ROWS}u == 0u`,
+    prepareColumns: () => "",
+    product: (result, rows, { source }) => {
+      const stagedColumns = size / PRODUCT_DEPTH;
+      return `${repeat(own, (i) => `    var ${result}${i} = vec4<f32>();`)}
+    for (var chunk = 0u; chunk < ${quads}u; chunk += ${PRODUCT_DEPTH}u) {
+      workgroupBarrier(); // the stage has been read
+      {
+        let d4 = chunk + lane / ${ROWS}u;
+        let token = lane % ${ROWS}u;
+        let base = ${rows.base(tokenOf("token"))};
+        stage[token * ${PRODUCT_STRIDE}u + lane / ${ROWS}u] = ${orZero(rows, "base", "d4")};
+      }
+${
+        repeat(columns / stagedColumns, (part) =>
+          `      {
+        let token = lane % ${columns}u;
+        let depth = lane / ${columns}u + ${part * (size / columns)}u;
+        let base = ${source.base("min(tileStart + token, params.sequence - 1u)")};
+        stage[${ROWS * PRODUCT_STRIDE}u + token * ${PRODUCT_STRIDE}u + depth] = ${
+            orZero(source, "base", "chunk + depth")
+          };
+      }`)
+      }
+      workgroupBarrier();
+${
+        repeat(PRODUCT_DEPTH, (depth) =>
+          `      {
+${repeat(own, (i) => `        let r${i} = stage[(${row(i)}) * ${PRODUCT_STRIDE}u + ${depth}u];`)}
+${
+            repeat(
+              4,
+              (c) =>
+                `        let c${c} = stage[${ROWS * PRODUCT_STRIDE + c * PRODUCT_STRIDE + depth}u + y * ${
+                  4 * PRODUCT_STRIDE
+                }u];`,
+            )
+          }
+${
+            repeat(own, (i) =>
+              `        ${result}${i} += vec4<f32>(${
+                range(4).map((c) => `dot(r${i}, c${c})`).join(", ")
+              });`)
+          }
+      }`)
+      }
+    }`;
+    },
+    declareSums: (name) =>
+      repeat(
+        chunks,
+        (chunk) => `  ${range(4).map((q) => `var ${name}${chunk}_${q} = vec4<f32>();`).join(" ")}`,
+      ),
+    accumulate: (name, weight, rows, factor) =>
+      `    workgroupBarrier(); // the weights and the stage have been read
+${repeat(own, (i) => `    weights[(${row(i)}) * ${WEIGHT_STRIDE}u + y] = ${weight(i)};`)}
+${
+        repeat(chunks, (chunk) =>
+          `${chunk ? "    workgroupBarrier(); // the stage has been read" : ""}
+${
+            repeat((ROWS * SUM_DEPTH) / size, (part) => {
+              const token = `lane / ${SUM_DEPTH}u + ${part * (size / SUM_DEPTH)}u`;
+              return `    {
+      let base = ${rows.base(tokenOf(`(${token})`))};
+      stage[(${token}) * ${SUM_DEPTH}u + x] = ${orZero(rows, "base", `${chunk * SUM_DEPTH}u + x`)};
+    }`;
+            })
+          }
+    workgroupBarrier();
+${factor ? `    ${range(4).map((q) => `${name}${chunk}_${q} *= ${factor};`).join(" ")}` : ""}
+    for (var j = 0u; j < ${ROWS}u; j++) {
+      let w = weights[j * ${WEIGHT_STRIDE}u + y];
+      let r = stage[j * ${SUM_DEPTH}u + x];
+      ${range(4).map((q) => `${name}${chunk}_${q} += r[${q}] * w;`).join(" ")}
+    }`)
+      }`,
+    eachSum: (name, value, store) =>
+      repeat(chunks, (chunk) =>
+        `  if (${chunk * SUM_DEPTH}u + x < ${quads}u) {
+    let d4 = ${chunk * SUM_DEPTH}u + x;
+    ${range(4).map((q) => `let ${value}${q} = ${name}${chunk}_${q};`).join(" ")}
+${store}
+  }`),
+    rowNumbers: (name, type, of) =>
+      repeat(own, (i) => `    let ${name}${i}: ${type} = ${of(tokenOf(row(i)))};`),
+    rowNumber: (name, i) => `${name}${i}`,
+    overRows: (name, partial, combine) =>
+      `    workgroupBarrier(); // the stage has been read
+    stage[lane] = ${partial};
+    workgroupBarrier();
+    ${name} = ${range(ACROSS_ROWS).map((i) => `stage[y * ${ACROSS_ROWS}u + ${i}u]`).reduce(combine)};`,
+  };
+}
