@@ -1,0 +1,49 @@
+// Runs `deno test` and ends with one plain line, "N passed, N failed, N skipped", whatever the reporter prints.
+// Usage: deno run -A tests/ci/run_tests.ts [FOLDER or FILE]... [options of deno test] [-- arguments of the tests]
+import { join } from "node:path";
+
+const PROJECT = join(import.meta.dirname!, "..", "..");
+
+/** Counts of one run of `deno test`; steps count as tests. */
+export interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** Sums the suites of a JUnit report as `deno test --junit-path` writes it. */
+export function countTests(junit: string): Counts {
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const [suite] of junit.matchAll(/<testsuite [^>]*>/g)) {
+    const number = (name: string) => Number(suite.match(new RegExp(` ${name}="(\\d+)"`))?.[1] ?? NaN);
+    const failed = number("failures") + number("errors");
+    counts.failed += failed;
+    counts.skipped += number("disabled");
+    counts.passed += number("tests") - failed - number("disabled");
+  }
+  return counts;
+}
+
+/** Runs the tests. @returns The exit code: that of `deno test`, and never 0 where no test ran. */
+async function runTests(args: readonly string[]): Promise<number> {
+  const junitPath = await Deno.makeTempFile({ prefix: "threefold-tests-", suffix: ".xml" });
+  try {
+    const { code } = await new Deno.Command(Deno.execPath(), {
+      args: ["test", "-A", `--junit-path=${junitPath}`, ...args],
+      cwd: PROJECT,
+    }).spawn().status;
+    const { passed, failed, skipped } = countTests(await Deno.readTextFile(junitPath));
+    if (passed + failed === 0) {
+      console.error("No test ran");
+      return code || 1;
+    }
+    // A module that fails outside its tests fails the run without being a case in the report.
+    const unreported = code !== 0 && failed === 0 ? 1 : 0;
+    console.log(`${passed} passed, ${failed + unreported} failed, ${skipped} skipped`);
+    return code;
+  } finally {
+    await Deno.remove(junitPath);
+  }
+}
+
+if (import.meta.main) Deno.exit(await runTests(Deno.args));
