@@ -1,0 +1,235 @@
+// Holds the layering of docs/architecture.md by reading every import, and keeps this or that machine out of the tree.
+import assert from "node:assert/strict";
+import { dirname, join, posix, relative, sep } from "node:path";
+
+const PROJECT = join(import.meta.dirname!, "..", "..");
+
+/**
+ * The folders a training step passes through. A file imports from its own layer and from those before it. `formats` comes
+ * before `model`, as models read their configuration from files, and `kernels` after the graph that declares what an op is.
+ */
+const STEP = [
+  "engine/graph",
+  "kernels",
+  "engine/formats",
+  "engine/model",
+  "engine/passes",
+  "engine/plan",
+  "engine/runtime",
+  "engine/train",
+  "mod.ts",
+];
+
+/** Layers beside the step, with all that they import of the project. */
+const BESIDE: Readonly<Record<string, readonly string[]>> = {
+  results: ["results"],
+  report: ["report", "results"],
+  suites: ["suites", "results", "mod.ts"],
+};
+
+/** Imported by all: the error that a person's input is wrong. It imports nothing. */
+const COMMON = "engine/input_error.ts";
+
+/** Data about the project, read for its version. */
+const MANIFEST = "deno.json";
+
+/** Single imports that go against the order, each with its reason. */
+const EXCEPTIONS: Readonly<Record<string, string>> = {
+  "suites/main.ts -> report/main.ts":
+    "the command line is one program; records stay the only thing that both know",
+};
+
+/** What the layering speaks of: all but tests. */
+const LAYERED = /^(engine|kernels|report|results|suites)\/|^mod\.ts$/;
+
+/** The layer of a file, or null for tests. */
+function layerOf(path: string): string | null {
+  if (!LAYERED.test(path)) return null;
+  const layers = [...STEP, ...Object.keys(BESIDE)];
+  const layer = layers.find((layer) => path === layer || path.startsWith(`${layer}/`));
+  assert.ok(layer || path === COMMON, `${path} lies in no layer: add its folder to STEP or BESIDE`);
+  return layer ?? COMMON;
+}
+
+/** What an import from `from` to `to` breaks, or null. Both are paths in the project. */
+function brokenRule(from: string, to: string): string | null {
+  if (to === MANIFEST) return null;
+  const [layer, target] = [layerOf(from), layerOf(to)];
+  if (layer === null || to === COMMON && from !== COMMON || `${from} -> ${to}` in EXCEPTIONS) return null;
+  if (target === null) return `${from} imports ${to}: only tests import tests`;
+  const allowed = BESIDE[layer] ?? STEP.slice(0, STEP.indexOf(layer) + 1);
+  return allowed.includes(target)
+    ? null
+    : `${from} imports ${to}: ${layer} may import ${allowed.join(", ") || "nothing"}`;
+}
+
+/** Specifiers of static, dynamic and type imports. */
+function importsOf(source: string): string[] {
+  const code = withoutComments(source);
+  const found = [
+    ...code.matchAll(/^\s*(?:import|export)\b[^"'`;]*?\bfrom\s*["']([^"']+)["']/gm),
+    ...code.matchAll(/^\s*import\s*["']([^"']+)["']/gm),
+    ...code.matchAll(/\bimport\(\s*["']([^"']+)["']/g),
+  ];
+  return found.map((match) => match[1]);
+}
+
+/** Removes comments that have a line, or the end of one, to themselves: enough for files that `deno fmt` has seen. */
+function withoutComments(source: string): string {
+  return source.replace(/^\s*\/\*[\s\S]*?\*\/|(^|\s)\/\/.*$/gm, "$1");
+}
+
+async function* sourceFiles(folder = PROJECT): AsyncGenerator<string> {
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (name.startsWith(".") || name === "node_modules" || name === "bench" && folder === PROJECT) continue;
+    const path = join(folder, name);
+    if (isDirectory) yield* sourceFiles(path);
+    else if (name.endsWith(".ts")) yield relative(PROJECT, path).split(sep).join("/");
+  }
+}
+
+async function readSources(): Promise<Map<string, string>> {
+  const sources = new Map<string, string>();
+  for await (const path of sourceFiles()) sources.set(path, await Deno.readTextFile(join(PROJECT, path)));
+  return sources;
+}
+
+const sources = await readSources();
+
+Deno.test("imports point up the list of layers, never down", () => {
+  const broken: string[] = [];
+  let seen = 0;
+  for (const [path, source] of sources) {
+    for (const specifier of importsOf(source)) {
+      if (!specifier.startsWith(".")) continue;
+      seen++;
+      const target = posix.normalize(posix.join(dirname(path), specifier));
+      const problem = brokenRule(path, target);
+      if (problem) broken.push(problem);
+    }
+  }
+  assert.ok(seen > 300, `only ${seen} imports found: the pattern no longer finds them`);
+  assert.deepEqual(broken, []);
+});
+
+Deno.test("the layering rules refuse what they should", () => {
+  const refused: [string, string][] = [
+    ["engine/graph/types.ts", "kernels/linear.ts"],
+    ["kernels/linear.ts", "engine/plan/plan.ts"],
+    ["engine/plan/plan.ts", "engine/runtime/device.ts"],
+    ["engine/passes/lora.ts", "engine/train/options.ts"],
+    ["report/page.ts", "mod.ts"],
+    ["report/page.ts", "suites/matrix.ts"],
+    ["results/record.ts", "engine/graph/types.ts"],
+    ["suites/runner.ts", "engine/train/train.ts"],
+    ["suites/runner.ts", "report/main.ts"],
+    ["mod.ts", "suites/main.ts"],
+    ["engine/input_error.ts", "engine/graph/types.ts"],
+    ["engine/train/train.ts", "tests/support/numerics.ts"],
+  ];
+  for (const [from, to] of refused) assert.ok(brokenRule(from, to), `${from} -> ${to} is not refused`);
+  assert.throws(() => layerOf("engine/somewhere/new.ts"), /lies in no layer/);
+});
+
+Deno.test("importsOf() sees static, bare, dynamic and type imports, and none in comments", () => {
+  const source = [
+    `import { a } from "./a.ts";`,
+    `import type {`,
+    `  B,`,
+    `} from "./b.ts";`,
+    `export * from "./c.ts";`,
+    `import "./d.ts";`,
+    `const e = await import("./e.ts"); // import("./no.ts")`,
+    `type F = import("./f.ts").F;`,
+    `/** import { g } from "./no.ts"; */`,
+    `// import { h } from "./no.ts";`,
+  ].join("\n");
+  assert.deepEqual(importsOf(source).sort(), ["./a.ts", "./b.ts", "./c.ts", "./d.ts", "./e.ts", "./f.ts"]);
+});
+
+Deno.test("packages come from npm by the names in deno.json, or from Node", async () => {
+  const { imports } = JSON.parse(await Deno.readTextFile(join(PROJECT, "deno.json")));
+  for (const [name, target] of Object.entries<string>(imports)) {
+    assert.match(target, /^npm:.+@\d+\.\d+\.\d+$/, `${name} is not pinned to a version on npm`);
+  }
+  const broken: string[] = [];
+  for (const [path, source] of sources) {
+    for (const specifier of importsOf(source)) {
+      if (specifier.startsWith(".") || specifier.startsWith("node:")) continue;
+      const known = Object.keys(imports).some((name) =>
+        specifier === name || specifier.startsWith(`${name}/`)
+      );
+      if (!known) broken.push(`${path} imports ${specifier}`);
+    }
+  }
+  assert.deepEqual(broken, []);
+});
+
+Deno.test("no import has a computed name: the layering could not be read from it", () => {
+  const broken = [...sources].filter(([path, source]) =>
+    LAYERED.test(path) && /\bimport\(\s*[^"'\s]/.test(withoutComments(source))
+  );
+  assert.deepEqual(broken.map(([path]) => path), []);
+});
+
+Deno.test("only engine/runtime touches the GPU", () => {
+  const broken: string[] = [];
+  for (const [path, source] of sources) {
+    if (!LAYERED.test(path) || path.startsWith("engine/runtime/")) continue;
+    // Names of errors pass: a driver's error is told from another by its name.
+    const [found] = withoutComments(source).match(/\bnavigator\.gpu\b|\bGPU[A-Z]\w+(?<!Error)\b/) ?? [];
+    if (found) broken.push(`${path} uses ${found}`);
+  }
+  assert.deepEqual(broken, []);
+});
+
+/** Words that belong to one machine or one network. Letters in brackets keep the patterns from finding themselves. */
+const PLACES = [
+  /(?<![\w.$}"-])\/(?:wor[k]|roo[t]|far[m])\//,
+  /(?<![\w.$}-])\/(?:hom[e]|User[s])\/\w+\//,
+  /\/tmp\/bas[h]_/,
+  /\bregistr[y]\.[a-z]+\.(?:org|com)\b/,
+  /\b(?:py[p]i|pythonhoste[d]|crate[s])\.(?:org|io)\b/,
+  /\b[a-z]+\.debia[n]\.org\b/,
+];
+
+Deno.test("no tracked file names a folder of some machine or the host of a registry", async () => {
+  const git = new Deno.Command("git", { args: ["ls-files", "-z"], cwd: PROJECT });
+  const { success, stdout } = await git.output();
+  assert.ok(success, "git ls-files failed: this test needs a git checkout");
+  const broken: string[] = [];
+  for (const path of new TextDecoder().decode(stdout).split("\0").filter(Boolean)) {
+    const text = await readIfText(join(PROJECT, path));
+    text?.split("\n").forEach((line, i) => {
+      const [found] = PLACES.map((place) => line.match(place)?.[0]).filter(Boolean);
+      if (found) broken.push(`${path}:${i + 1}: ${found}`);
+    });
+  }
+  assert.deepEqual(broken, []);
+});
+
+/** The text of a file; null for binary files and for files deleted but not yet committed. */
+async function readIfText(path: string): Promise<string | null> {
+  try {
+    const bytes = await Deno.readFile(path);
+    return bytes.subarray(0, 8192).includes(0) ? null : new TextDecoder().decode(bytes);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+Deno.test("PLACES finds what it should and lets the rest pass", () => {
+  const finds = (line: string) => PLACES.some((place) => place.test(line));
+  for (
+    const parts of [["cd /wor", "k/main"], ["/roo", "t/.cache"], ["/hom", "e/ada/x"], [
+      "https://registr",
+      "y.npmjs.org/d3",
+    ]]
+  ) {
+    assert.ok(finds(parts.join("")), parts.join(""));
+  }
+  for (const line of ["$root/.deno", "src/work/done.ts", "~/.deno/bin", "https://arxiv.org/abs/2001.03288"]) {
+    assert.ok(!finds(line), line);
+  }
+});
