@@ -46,7 +46,7 @@ install_deno() {
   mkdir -p "$root/.deno"
   if command -v npm >/dev/null 2>&1; then
     npm install --prefix "$root/.deno" --no-save --no-package-lock --no-audit --no-fund --include=optional \
-      --loglevel=error "deno@$deno_version" </dev/null >&2 || say "npm could not install it"
+      --loglevel=error --update-notifier=false "deno@$deno_version" </dev/null >&2 || say "npm could not install it"
     chmod +x "$root"/.deno/node_modules/@deno/*/deno 2>/dev/null || true
     find_deno && return 0
   fi
@@ -64,7 +64,9 @@ install_deno() {
 install_packages() {
   "$deno" install --quiet --frozen --cached-only --config "$root/deno.json" </dev/null >/dev/null 2>&1 && return 0
   say "downloading the npm packages that deno.lock names (once)"
-  "$deno" install --frozen --config "$root/deno.json" </dev/null >&2 || fail "the packages could not be downloaded"
+  quiet=--quiet # without a terminal there is no progress bar but a line for each of several hundred files
+  if [ -t 2 ]; then quiet=; fi
+  "$deno" install $quiet --frozen --config "$root/deno.json" </dev/null >&2 || fail "the packages could not be downloaded"
 }
 
 has_adapter() {
