@@ -20,10 +20,10 @@ export function cellFile(folder: string, id: string): string {
 export async function writeJsonAtomically(path: string, value: unknown): Promise<void> {
   await Deno.mkdir(dirname(path), { recursive: true });
   const temporary = `${path}.${Deno.pid}.tmp`;
+  const bytes = new TextEncoder().encode(`${JSON.stringify(value, null, 1)}\n`);
   try {
     using file = await Deno.open(temporary, { write: true, create: true, truncate: true });
-    const writer = file.writable.getWriter();
-    await writer.write(new TextEncoder().encode(`${JSON.stringify(value, null, 1)}\n`));
+    for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
     await file.sync();
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});

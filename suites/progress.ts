@@ -186,13 +186,13 @@ export function barLine(state: ProgressState, columns: number): string {
   return cut(`${bar} ${cut(`${label} ${work}`, room).padEnd(room)} ${time}`, columns - 1);
 }
 
-/** `3/16 batch 4, seed 1: step 40/128, loss 2.345, 5120 tok/s; 1 min 2 s, 3 min left` */
+/** `3/16 batch 4, seed 1: step 40/128, loss 2.345, 5120 tok/s; 1:02, 3:10 left` */
 export function plainLine(state: ProgressState): string {
   const work = state.step === 0
     ? state.phase
     : `step ${state.step}/${state.steps}, loss ${state.loss?.toFixed(3) ?? "none"}, ` +
       `${state.tokensPerSecond?.toFixed(0)} tok/s`;
-  const time = `; ${durationText(state.elapsedMs)}, ${durationText(state.remainingMs)} left`;
+  const time = `; ${clock(state.elapsedMs)}, ${clock(state.remainingMs)} left`;
   const head = `${state.done}/${state.total} ${state.label}, seed ${state.seed}: ${work}`;
   return `${cut(head, 80 - time.length)}${time}`;
 }
