@@ -10,6 +10,8 @@ import { appendOptimizer, type OptimizerOptions } from "./optimizer.ts";
 import { checkpointing, type CheckpointSettings } from "./checkpointing.ts";
 import { fuseAttention } from "./flash_attention.ts";
 import { injectLora, type LoraSettings } from "./lora.ts";
+import { optimizerInBackward } from "./optimizer_in_backward.ts";
+import { wholeLogits } from "./whole_logits.ts";
 import { mixedPrecision } from "./mixed_precision.ts";
 import {
   draftGraphs,
@@ -27,6 +29,8 @@ export interface StepMethods {
   flash?: boolean;
   fp16?: boolean;
   lora?: LoraSettings;
+  wholeLogits?: boolean;
+  optimizerInBackward?: boolean;
 }
 
 /** What a training step is made from. */
@@ -62,8 +66,9 @@ export interface StepGraphs {
  * The passes of evaluation, in order. Each has up to three stages (`declare`, `rewrite`, `run`), and a stage runs for all
  * passes before the next one begins.
  */
-function forwardPasses({ lora, flash, fp16 }: StepMethods): Pass[] {
+function forwardPasses({ lora, flash, fp16, wholeLogits: whole }: StepMethods): Pass[] {
   return [
+    ...whole ? [wholeLogits()] : [],
     ...lora ? [injectLora(lora)] : [],
     ...flash ? [fuseAttention()] : [],
     ...fp16 ? [mixedPrecision()] : [],
@@ -71,22 +76,20 @@ function forwardPasses({ lora, flash, fp16 }: StepMethods): Pass[] {
 }
 
 /** The passes of one training step, in order. */
-function passesFor(settings: StepSettings): Pass[] {
-  const { lora, flash, checkpoint, fp16 } = settings.methods;
-  const accumulate = settings.gradientAccumulationSteps > 1;
+function passesFor(
+  { methods, optimizer, optimizerOptions, clip, gradientAccumulationSteps }: StepSettings,
+): Pass[] {
+  const accumulate = gradientAccumulationSteps > 1;
+  const precision = methods.fp16 ? [mixedPrecision()] : [];
   return [
-    ...lora ? [injectLora(lora)] : [],
-    ...flash ? [fuseAttention()] : [],
+    ...forwardPasses({ ...methods, fp16: false }),
     backward({ accumulate }),
-    ...checkpoint ? [checkpointing(checkpoint)] : [],
-    appendOptimizer({
-      optimizer: settings.optimizer,
-      options: settings.optimizerOptions,
-      clip: settings.clip,
-      accumulate,
-    }),
+    ...methods.checkpoint ? [checkpointing(methods.checkpoint)] : [],
+    methods.optimizerInBackward
+      ? optimizerInBackward({ optimizer, options: optimizerOptions })
+      : appendOptimizer({ optimizer, options: optimizerOptions, clip, accumulate }),
     // Last: its working copies are of every parameter there is, and are made anew after the update.
-    ...fp16 ? [mixedPrecision()] : [],
+    ...precision,
   ];
 }
 

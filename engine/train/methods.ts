@@ -5,7 +5,14 @@ import { DEFAULT_LOSS_SCALE, type LossScaleSettings } from "./loss_scale.ts";
 import type { TrainOptions } from "./options.ts";
 
 /** Memory methods that train today, by the names the command line gives them. */
-export const IMPLEMENTED_METHODS: readonly string[] = ["checkpoint", "fp16", "flash", "lora"];
+export const IMPLEMENTED_METHODS: readonly string[] = [
+  "checkpoint",
+  "fp16",
+  "flash",
+  "lora",
+  "whole-logits",
+  "optimizer-in-backward",
+];
 
 /** The passes that `methods` ask for, with `methodOptions` read into their settings. */
 export function stepMethods(
@@ -24,6 +31,8 @@ export function stepMethods(
     },
     ...has("flash") && { flash: true },
     ...has("fp16") && { fp16: true },
+    ...has("whole-logits") && { wholeLogits: true },
+    ...has("optimizer-in-backward") && { optimizerInBackward: true },
     ...has("lora") && {
       lora: {
         rank: Number(lora.rank ?? 8),
@@ -58,4 +67,32 @@ export function lossScaleSettings(
     initialScale: Number(lossScale ?? DEFAULT_LOSS_SCALE.initialScale),
     growthInterval: Number(growthInterval ?? DEFAULT_LOSS_SCALE.growthInterval),
   };
+}
+
+/**
+ * Settings that a method cannot work with, beyond what two methods exclude of each other.
+ *
+ * @throws {InputError} with the reason.
+ */
+export function checkMethodSettings(
+  { methods, clip, gradientAccumulationSteps }: Pick<
+    TrainOptions,
+    "methods" | "clip" | "gradientAccumulationSteps"
+  >,
+): void {
+  if (!methods.includes("optimizer-in-backward")) return;
+  const refuse = (what: string, why: string) =>
+    new InputError(`Cannot combine optimizer-in-backward with ${what}: ${why}`);
+  if (clip > 0) {
+    throw refuse(
+      `clip ${clip}`,
+      "the norm of all gradients is not known when the first update is due; use clip 0",
+    );
+  }
+  if (gradientAccumulationSteps > 1) {
+    throw refuse("accumulation", "gradients of the first micro-step are gone when the second one needs them");
+  }
+  if (methods.includes("fp16")) {
+    throw refuse("fp16", "an overflow must skip the whole update, parts of which have been applied by then");
+  }
 }

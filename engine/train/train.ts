@@ -8,7 +8,7 @@ import { parameterCount } from "../model/parameters.ts";
 import { prepare, type Prepared, prepareModel } from "./prepare.ts";
 import { planStep, stepSettings, Trainer } from "./trainer.ts";
 import { loadAdapter } from "./adapters.ts";
-import { IMPLEMENTED_METHODS } from "./methods.ts";
+import { checkMethodSettings, IMPLEMENTED_METHODS } from "./methods.ts";
 import { continueFrom, requireWritableFolder, saveModelFolder } from "./model_folder.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
 
@@ -206,7 +206,9 @@ function requireFeatures({ methods }: TrainOptions, { target, adapter }: Gpu): v
   }
 }
 
-function requireImplemented({ methods, optimizer }: TrainOptions): void {
+function requireImplemented(options: TrainOptions): void {
+  const { methods, optimizer } = options;
+  checkMethodSettings(options);
   const unknown = methods.find((method) => !IMPLEMENTED_METHODS.includes(method));
   if (unknown !== undefined) {
     throw new InputError(

@@ -56,26 +56,43 @@ Deno.test("adapters trained by peft evaluate here to peft's loss, rsLoRA include
   }
 });
 
-Deno.test("an adapter saved here is peft's to the byte layout, reloads, and merges to the same loss", deviceTest, async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    await lossesOf({ adapter: `${FOLDER}adapter_initial`, save: `${folder}/adapter` });
-    using ours = await openSafetensors(`${folder}/adapter/adapter_model.safetensors`);
-    using theirs = await openSafetensors(`${FOLDER}adapter/adapter_model.safetensors`);
-    assert.deepEqual(ours.names().sort(), theirs.names().sort());
-    for (const name of theirs.names()) {
-      assert.deepEqual(ours.info(name).shape, theirs.info(name).shape);
-      // 20 steps at rate 1e-2 amplify roundings: AdamW divides by roots of tiny second moments.
-      assertClose(await ours.read(name), await theirs.read(name), 2e-3, name);
+Deno.test(
+  "an adapter saved here is peft's to the byte layout, reloads, and merges to the same loss",
+  deviceTest,
+  async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      await lossesOf({ adapter: `${FOLDER}adapter_initial`, save: `${folder}/adapter` });
+      using ours = await openSafetensors(`${folder}/adapter/adapter_model.safetensors`);
+      using theirs = await openSafetensors(`${FOLDER}adapter/adapter_model.safetensors`);
+      assert.deepEqual(ours.names().sort(), theirs.names().sort());
+      for (const name of theirs.names()) {
+        assert.deepEqual(ours.info(name).shape, theirs.info(name).shape);
+        // 20 steps at rate 1e-2 amplify roundings: AdamW divides by roots of tiny second moments.
+        assertClose(await ours.read(name), await theirs.read(name), 2e-3, name);
+      }
+      const unmerged = await evaluationLoss(`${FOLDER}base`, `${folder}/adapter`);
+      assertClose(
+        [unmerged],
+        [expected.runs.lora.evaluationLossAfter],
+        1e-4,
+        "evaluation of the saved adapter",
+      );
+      await lossesOf({ adapter: `${folder}/adapter`, save: `${folder}/merged`, merge: true }, {
+        learningRate: 0,
+        steps: 1,
+      });
+      assertClose(
+        [await evaluationLoss(`${folder}/merged`, null)],
+        [unmerged],
+        1e-6,
+        "evaluation of the merged model",
+      );
+    } finally {
+      await Deno.remove(folder, { recursive: true });
     }
-    const unmerged = await evaluationLoss(`${FOLDER}base`, `${folder}/adapter`);
-    assertClose([unmerged], [expected.runs.lora.evaluationLossAfter], 1e-4, "evaluation of the saved adapter");
-    await lossesOf({ adapter: `${folder}/adapter`, save: `${folder}/merged`, merge: true }, { learningRate: 0, steps: 1 });
-    assertClose([await evaluationLoss(`${folder}/merged`, null)], [unmerged], 1e-6, "evaluation of the merged model");
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+  },
+);
 
 Deno.test("a saved run continues to the losses of one that was not interrupted", deviceTest, async () => {
   const folder = await Deno.makeTempDir();
