@@ -157,9 +157,10 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
     const [rows, columns] = x.shape;
     const width = rowVectorWidth(columns);
     const vectors = columns / width;
-    const code = vectorWgsl(width, { x: x.dtype, dy: dy.dtype }) +
+    // On a CPU a workgroup is one vector register's worth of lanes.
+    const workgroupSize = target.software ? 8 : 32;
+    const code = `const WG: u32 = ${workgroupSize}u;\n` + vectorWgsl(width, { x: x.dtype, dy: dy.dtype }) +
       `const ACCUMULATE_DW = ${attrs.priorW};\nconst ACCUMULATE_DB = ${attrs.priorB};\n${parameterGradSource}`;
-    const workgroups = Math.ceil(vectors / PARAMETER_WORKGROUP);
     const perChunk = rowsPerChunk(rows);
     const stages: Command[] = rowWindows(rows, [
       columns * DTYPE_BYTES[x.dtype],
@@ -175,13 +176,13 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
           u32(window.first / perChunk),
           u32(partials.shape[0]),
         ],
-        workgroups: [workgroups, Math.ceil(window.count / perChunk), 1],
+        workgroups: [Math.ceil(vectors / (4 * workgroupSize)), Math.ceil(window.count / perChunk), 1],
       }));
     stages.push({
       kernel: { name: "layer_norm_parameter_total", code, entryPoint: "layer_norm_parameter_total" },
       bindings: [partials, dw, db].map(whole),
       params: [u32(rows), u32(vectors), u32(perChunk), u32(0), u32(partials.shape[0])],
-      workgroups: [workgroups, 1, 1],
+      workgroups: [Math.ceil(vectors / workgroupSize), 1, 1],
     });
     return stages;
   },
@@ -198,9 +199,6 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
     return [dw, db, new Float64Array(chunkCount({ shape: [N, C] }) * 2 * C)];
   },
 });
-
-/** Invocations per workgroup of the parameter-gradient kernels, as in their source. */
-const PARAMETER_WORKGROUP = 32;
 
 /**
  * Rows whose parameter gradients one invocation sums: about √N, so that both stages have as many terms. A power of two

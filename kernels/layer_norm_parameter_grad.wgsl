@@ -3,9 +3,9 @@
 //   dw[c] (+)= Σ_n dy[n,c] · xhat[n,c]        db[c] (+)= Σ_n dy[n,c]
 //
 // Dtypes    x: x_t; dy: dy_t; sums and outputs: f32.
-// Mapping   stage 1: invocation (c, chunk) sums one vector of columns over the rows of a chunk into
-//           partials[chunk][0 or 1][c]. Stage 2: one invocation per vector of columns sums the chunks in order, so the
-//           result does not depend on how the work was scheduled.
+// Mapping   stage 1: a lane sums four vectors of columns over the rows of a chunk into partials[chunk][0 or 1][c]; four, because
+//           the statistics of a row cost as much to load as one vector. Stage 2: one invocation per vector of columns sums the
+//           chunks in order, so the result does not depend on how the work was scheduled.
 
 struct Params {
   rows: u32, // of this window
@@ -22,22 +22,53 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> dy: array<dy_t>;
 @group(0) @binding(4) var<storage, read_write> partials: array<vec_t>;
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(WG)
 fn layer_norm_parameter_partials(
-  @builtin(global_invocation_id) id: vec3<u32>,
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
 ) {
-  let c = id.x;
-  if (c >= params.columns) { return; }
-  let first = id.y * params.rows_per_chunk;
+  // Columns past the last are loaded from the last and not stored.
+  let last = params.columns - 1u;
+  let c0 = workgroup.x * 4u * WG + local;
+  if (c0 > last) { return; }
+  let c1 = min(c0 + WG, last);
+  let c2 = min(c0 + 2u * WG, last);
+  let c3 = min(c0 + 3u * WG, last);
+  var dw0 = vec_t(0.0);
+  var dw1 = vec_t(0.0);
+  var dw2 = vec_t(0.0);
+  var dw3 = vec_t(0.0);
+  var db0 = vec_t(0.0);
+  var db1 = vec_t(0.0);
+  var db2 = vec_t(0.0);
+  var db3 = vec_t(0.0);
+  let first = workgroup.y * params.rows_per_chunk;
   let end = min(first + params.rows_per_chunk, params.rows);
-  var dw = vec_t(0.0);
-  var db = vec_t(0.0);
   for (var row = first; row < end; row++) {
-    let g = vec_t(dy[row * params.columns + c]);
-    dw += g * ((vec_t(x[row * params.columns + c]) - mean[row]) * rstd[row]);
-    db += g;
+    let at = row * params.columns;
+    let m = mean[row];
+    let r = rstd[row];
+    let g0 = vec_t(dy[at + c0]);
+    let g1 = vec_t(dy[at + c1]);
+    let g2 = vec_t(dy[at + c2]);
+    let g3 = vec_t(dy[at + c3]);
+    dw0 += g0 * ((vec_t(x[at + c0]) - m) * r);
+    dw1 += g1 * ((vec_t(x[at + c1]) - m) * r);
+    dw2 += g2 * ((vec_t(x[at + c2]) - m) * r);
+    dw3 += g3 * ((vec_t(x[at + c3]) - m) * r);
+    db0 += g0;
+    db1 += g1;
+    db2 += g2;
+    db3 += g3;
   }
-  let slot = (params.first_chunk + id.y) * 2u * params.columns + c;
+  store_partials(workgroup.y, c0, dw0, db0);
+  if (c0 + WG <= last) { store_partials(workgroup.y, c1, dw1, db1); }
+  if (c0 + 2u * WG <= last) { store_partials(workgroup.y, c2, dw2, db2); }
+  if (c0 + 3u * WG <= last) { store_partials(workgroup.y, c3, dw3, db3); }
+}
+
+fn store_partials(chunk: u32, c: u32, dw: vec_t, db: vec_t) {
+  let slot = (params.first_chunk + chunk) * 2u * params.columns + c;
   partials[slot] = dw;
   partials[slot + params.columns] = db;
 }
@@ -46,7 +77,7 @@ fn layer_norm_parameter_partials(
 @group(0) @binding(1) var<storage, read_write> out_dw: array<vec_t>;
 @group(0) @binding(2) var<storage, read_write> out_db: array<vec_t>;
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(WG)
 fn layer_norm_parameter_total(@builtin(global_invocation_id) id: vec3<u32>) {
   let c = id.x;
   if (c >= params.columns) { return; }

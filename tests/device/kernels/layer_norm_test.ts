@@ -69,7 +69,7 @@ Deno.test(
   deviceTest,
   async () => {
     for (const dtype of ["f32", "f16"] as Dtype[]) {
-      for (const [N, C] of [...SIZES, [300, 8]]) {
+      for (const [N, C] of [...SIZES, [300, 8], [9, 124], [9, 516], [5, 131]]) {
         const { x, mean, rstd, dy } = rows(N, C, dtype);
         for (const priorW of [false, true]) {
           for (const priorB of [false, true]) {
