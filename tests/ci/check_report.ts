@@ -64,7 +64,7 @@ const LAYOUT = String.raw`(() => {
 const WIDTHS = [360, 1280];
 
 /** Everything wrong with the page at one width; empty where all is well. */
-async function problemsAt(browser: Chromium, url: string, width: number): Promise<string[]> {
+export async function problemsAt(browser: Chromium, url: string, width: number): Promise<string[]> {
   const log = await browser.open(url, { width });
   const layout = await browser.evaluate<Layout>(LAYOUT);
   const problems = [...log.problems];
@@ -88,25 +88,26 @@ async function problemsAt(browser: Chromium, url: string, width: number): Promis
   }
   for (const anchor of layout.brokenAnchors) problems.push(`link ${anchor} leads nowhere`);
   for (const hole of layout.holes) problems.push(`a number is missing: ${hole.trim().slice(0, 120)}`);
-  if (problems.length === 0) {
-    console.log(`${width} px: ${layout.charts.length} charts, ${layout.tables} tables, nothing wrong`);
-  }
-  return problems.map((problem) => `${width} px: ${problem}`);
+  return problems;
 }
 
 /** Checks a page, and takes its picture where asked to. @returns The exit code. */
 async function checkReport(page: string, screenshot?: string): Promise<number> {
   const url = pathToFileURL(resolve(page)).href;
   await using browser = await Chromium.start(await findChromium());
-  const problems: string[] = [];
-  for (const width of WIDTHS) problems.push(...await problemsAt(browser, url, width));
-  for (const problem of problems) console.error(problem);
+  let wrong = 0;
+  for (const width of WIDTHS) {
+    const problems = await problemsAt(browser, url, width);
+    wrong += problems.length;
+    for (const problem of problems) console.error(`${width} px: ${problem}`);
+    if (problems.length === 0) console.log(`${page} at ${width} px: nothing wrong`);
+  }
   if (screenshot !== undefined) {
     const width = 1100;
     await browser.open(url, { width });
     await Deno.writeFile(screenshot, await browser.screenshot({ width, height: 1150 }));
   }
-  return problems.length === 0 ? 0 : 1;
+  return wrong === 0 ? 0 : 1;
 }
 
 if (import.meta.main) {

@@ -1,0 +1,76 @@
+// Checks the checkers: each finds what it is there to find. Needs a browser.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { problemsAt } from "./check_report.ts";
+import { Chromium, findChromium } from "./chromium.ts";
+import { countTests } from "./run_tests.ts";
+
+const CHART = `<figure id="f"><svg role="img" aria-label="Peak memory" width="300" height="200">${
+  "<circle cx='9' cy='9' r='2'/>".repeat(5)
+}</svg></figure>`;
+const PAGE = `<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title>t</title>
+<h1 id="top">a</h1><h2>b</h2><h3>c</h3><a href="#top">up</a><table><tr><td>1</td></tr></table>${CHART}`;
+
+/** A page, and what must be found wrong with it. */
+const PAGES: readonly [string, string, RegExp | null][] = [
+  ["a page as it should be", PAGE, null],
+  ["a page without charts", PAGE.replace(CHART, ""), /^no chart$/],
+  [
+    "a chart that is not laid out",
+    PAGE.replace("<svg", "<svg style='display:none'"),
+    /^figure f shows no chart$/,
+  ],
+  [
+    "a chart without height",
+    PAGE.replace(`height="200"`, `height="0"`),
+    /^chart "Peak memory" is 300 × 0 px$/,
+  ],
+  ["an empty chart", PAGE.replace(/<circle.*?\/>/g, ""), /^chart "Peak memory" has 0 marks$/],
+  ["a chart without a name", PAGE.replace(`aria-label="Peak memory"`, ""), /^a chart has no name/],
+  ["an exception", `${PAGE}<script>throw new Error("broken")</script>`, /^exception: Error: broken/],
+  ["a console error", `${PAGE}<script>console.error("odd")</script>`, /^console error: odd$/],
+  ["a request", `${PAGE}<img src="other.png" alt="">`, /^a request leaves the page: file:.*other\.png$/],
+  [
+    "a request that the policy stops",
+    PAGE.replace(
+      "<title>",
+      `<meta http-equiv="Content-Security-Policy" content="default-src 'none'"><link rel="stylesheet" href="x.css"><title>`,
+    ),
+    /Content Security Policy/,
+  ],
+  ["a page wider than the screen", `${PAGE}<div style="width:3000px">wide</div>`, /scrolls sideways$/],
+  ["a link that leads nowhere", `${PAGE}<a href="#gone">x</a>`, /^link #gone leads nowhere$/],
+  ["a number that is none", `${PAGE}<p>peak NaN MiB</p>`, /^a number is missing: peak NaN MiB$/],
+];
+
+Deno.test("check_report.ts finds what is wrong with a page, and nothing wrong with a good one", async (t) => {
+  const folder = await Deno.makeTempDir({ prefix: "threefold-pages-" });
+  try {
+    await using browser = await Chromium.start(await findChromium());
+    for (const [name, html, expected] of PAGES) {
+      await t.step(name, async () => {
+        const file = join(folder, "page.html");
+        await Deno.writeTextFile(file, html);
+        const problems = await problemsAt(browser, pathToFileURL(file).href, 1280);
+        if (expected === null) assert.deepEqual(problems, []);
+        else {assert.ok(
+            problems.some((problem) => expected.test(problem)),
+            `found only: ${problems.join("; ")}`,
+          );}
+      });
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("countTests() sums suites: failures and skips are not passes", () => {
+  const junit = `<testsuites name="deno test" tests="8" failures="1" errors="1" time="0.1">
+    <testsuite name="./a_test.ts" tests="5" disabled="2" errors="0" failures="1">
+        <testcase name="a" time="0.1"></testcase>
+    </testsuite>
+    <testsuite name="./b_test.ts" tests="3" disabled="0" errors="1" failures="0"></testsuite>
+</testsuites>`;
+  assert.deepEqual(countTests(junit), { passed: 4, failed: 2, skipped: 2 });
+});
