@@ -12,7 +12,7 @@
 // Overflow  (1 + tanh u)/2 = σ(2u) and every exponent is clamped to ±87, so no intermediate leaves the range of f32.
 // Limits    2³² vectors per dispatch.
 // Source    Hendrycks & Gimpel 2016, arXiv:1606.08415; Shazeer 2020, arXiv:2002.05202. erfc: Chebyshev fit of Press et al.,
-//           Numerical Recipes, §6.2, relative error below 1.2e-7. Checked against torch.nn.functional.gelu.
+//           Numerical Recipes, §6.2, relative error below 1.2e-7.
 
 struct Params {
   count: u32, // vectors

@@ -12,7 +12,7 @@
 //           cancellation when |mean| is large against the deviation.
 // Mapping   rows as row_kernel.ts says. Gradients: layer_norm_input_grad.wgsl, layer_norm_parameter_grad.wgsl.
 // Limits    rows folded into grid x and y; C up to 2³² / N.
-// Source    Ba, Kiros & Hinton 2016, arXiv:1607.06450; Chan, Golub & LeVeque 1983. Checked against torch.nn.LayerNorm.
+// Source    Ba, Kiros & Hinton 2016, arXiv:1607.06450; Chan, Golub & LeVeque 1983.
 
 const WIDTH_F: f32 = f32(WIDTH);
 struct Params {
