@@ -7,6 +7,11 @@ export interface Services {
   /** The program that measures one cell. */
   measureScript: URL;
   writeReport(runs: string[], out: string): Promise<void>;
+  compareRuns(
+    runs: string[],
+    out: string,
+    options: { failOn: string[] },
+  ): Promise<{ failed: boolean; failures: readonly string[] }>;
   /** Writes a line to standard output. */
   print(text: string): void;
   /** Writes a line to standard error. */

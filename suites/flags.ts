@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { InputError } from "../mod.ts";
+import { InputError } from "../engine/input_error.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { wrap } from "./progress.ts";
 

@@ -1,12 +1,17 @@
-import { InputError } from "../mod.ts";
+import { InputError } from "../engine/input_error.ts";
 import { type Command, EXIT, type Services } from "./command.ts";
 import { bench } from "./commands/bench.ts";
+import { compare } from "./commands/compare.ts";
+import { doctor } from "./commands/doctor.ts";
+import { evaluate } from "./commands/eval.ts";
+import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
+import { train } from "./commands/train.ts";
 import { validate } from "./commands/validate.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { helpText, parseFlags } from "./flags.ts";
 
-const COMMANDS: readonly Command[] = [bench, validate, report];
+const COMMANDS: readonly Command[] = [bench, train, evaluate, plan, report, compare, doctor, validate];
 
 /**
  * The command line: finds the command, parses its flags, runs it.
@@ -55,10 +60,10 @@ if (import.meta.main) {
   const services: Services = {
     engine,
     measureScript: new URL("./measure.ts", import.meta.url),
-    writeReport: async (runs, out) => {
-      const { writeReport } = await import("../report/main.ts");
-      await writeReport(runs, out);
-    },
+    // Loaded when asked for: drawing charts takes a document model that training does without.
+    writeReport: async (runs, out) => await (await import("../report/main.ts")).writeReport(runs, out),
+    compareRuns: async (runs, out, options) =>
+      await (await import("../report/main.ts")).compareRuns(runs, out, options),
     print: (text) => console.log(text),
     note: (text) => console.error(text),
   };

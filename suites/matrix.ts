@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { InputError } from "../mod.ts";
+import { InputError } from "../engine/input_error.ts";
 import type { RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { methodsLabel, OPTIMIZERS } from "./methods.ts";

@@ -1,4 +1,4 @@
-import { InputError } from "../mod.ts";
+import { InputError } from "../engine/input_error.ts";
 import type { Status } from "../results/record.ts";
 import { mean } from "../results/stats.ts";
 import type { Engine } from "./engine.ts";

@@ -1,4 +1,4 @@
-import { InputError } from "../mod.ts";
+import { InputError } from "../engine/input_error.ts";
 import { didYouMean } from "./did_you_mean.ts";
 
 /** What a setting of a method or an optimizer can be. */
@@ -27,6 +27,8 @@ export interface Method {
   trainsAdapters: boolean;
   /** Extra time a step is expected to take, as a share; from the paper and its sources, for ordering advice only. */
   expectedSlowdown: number;
+  /** There for comparison: it takes memory rather than saving it. */
+  costsMemory?: boolean;
   /** Follows from other settings and is not named in `--methods`. */
   derivedFrom?: string;
 }
@@ -48,8 +50,11 @@ const LORA_SETTINGS: Readonly<Record<string, Setting>> = {
     choices: ["query-value", "attention", "all-linear"],
     what: "matrices that get adapters",
   },
+  rankStabilized: { default: false, what: "scales adapters by alpha / √rank" },
 };
 
+const OVERFLOW_SKIPS_ALL =
+  "an overflow must skip the whole update, parts of which have been applied by the time it is seen";
 const ONE_BASE = "both train LoRA adapters, over bases of different precision: name only one of them";
 
 /** The memory methods, in the order in which charts and the ladder list them. */
@@ -70,6 +75,7 @@ export const METHODS: readonly Method[] = [
     what: "activations inside a block are dropped and computed again in the backward pass",
     settings: {
       blocksPerCheckpoint: { default: 1, minimum: 1, integer: true, what: "blocks between kept activations" },
+      selective: { default: false, what: "drop only what attention can compute again" },
     },
     excludes: {},
     trainsAdapters: false,
@@ -88,7 +94,7 @@ export const METHODS: readonly Method[] = [
         what: "good steps before the scale doubles",
       },
     },
-    excludes: {},
+    excludes: { "optimizer-in-backward": OVERFLOW_SKIPS_ALL },
     trainsAdapters: false,
     expectedSlowdown: 0,
   },
@@ -137,6 +143,26 @@ export const METHODS: readonly Method[] = [
     excludes: { "lora": ONE_BASE, "qlora-nf4": ONE_BASE },
     trainsAdapters: true,
     expectedSlowdown: 0.1,
+  },
+  {
+    id: "optimizer-in-backward",
+    label: "optimizer in backward",
+    what: "each parameter is updated as soon as its gradient is there, which is then dropped",
+    settings: {},
+    excludes: { "fp16": OVERFLOW_SKIPS_ALL },
+    trainsAdapters: false,
+    expectedSlowdown: 0,
+  },
+  {
+    id: "whole-logits",
+    label: "whole logits",
+    what:
+      "the logits of all positions are held at once, as most trainers do: what the chunked loss is compared with",
+    settings: {},
+    excludes: {},
+    trainsAdapters: false,
+    expectedSlowdown: 0,
+    costsMemory: true,
   },
 ];
 

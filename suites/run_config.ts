@@ -1,4 +1,5 @@
-import { defaultTokenizer, InputError } from "../mod.ts";
+import { InputError } from "../engine/input_error.ts";
+import { defaultTokenizer } from "../mod.ts";
 import type { RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { checkMethods, methodById, optimizerById, type Setting, trainsAdapters } from "./methods.ts";

@@ -6,7 +6,7 @@ import {
   type RunRecord,
 } from "../results/record.ts";
 import { readCells, writeCell, writeRun } from "../results/files.ts";
-import { InputError } from "../mod.ts";
+import { InputError } from "../engine/input_error.ts";
 import { decideBatchSize } from "./batch_size.ts";
 import type { Engine, TrainingPlan } from "./engine.ts";
 import { estimateMs } from "./estimate.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { Ajv2020, type ErrorObject } from "ajv/dist/2020.js";
-import { InputError } from "../mod.ts";
+import { InputError } from "../engine/input_error.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { expected, mergeSettings, type Settings } from "./run_config.ts";
 import schema from "./schema.json" with { type: "json" };

@@ -1,4 +1,4 @@
-import { InputError } from "../mod.ts";
+import { InputError } from "../engine/input_error.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { cellId, type Configuration, configurations, resolve } from "./matrix.ts";
 import { checkMethods, methodById, optimizerById } from "./methods.ts";

@@ -1,5 +1,5 @@
 import { isMap, isPair, isScalar, LineCounter, type Node, parseDocument } from "yaml";
-import { InputError } from "../mod.ts";
+import { InputError } from "../engine/input_error.ts";
 
 /** Keys and indices from the root of a document to a value. */
 export type KeyPath = readonly (string | number)[];

@@ -1,5 +1,5 @@
 import { join, relative } from "node:path";
-import { InputError } from "../../mod.ts";
+import { InputError } from "../../engine/input_error.ts";
 import { readCells, readRun } from "../../results/files.ts";
 import type { CellRecord, RunRecord } from "../../results/record.ts";
 import { type Command, EXIT, type Services } from "../command.ts";
@@ -267,7 +267,7 @@ async function listCells(
   return EXIT.done;
 }
 
-/** Writes the report, says what there is, and how to go on. */
+/** Says what there is and how to go on, and writes the report. */
 async function conclude(
   { run, records, ended }: RunOutcome,
   { out, suite, args }: { out: string; suite: SuiteFile; args: Arguments },
@@ -280,16 +280,16 @@ async function conclude(
   for (const record of records.filter(({ status }) => status === "error")) {
     note(`error in cell ${record.id} (${record.label}, seed ${record.config.seed}): ${record.reason}`);
   }
-  if (records.length > 0) {
-    await writeReport([out], join(out, "report"));
-    print(join(out, "report", "index.html"));
-  }
   if (ended !== "complete") {
     const words = commandWords(args).filter((word) =>
       word !== "--resume" && word !== "--out" && word !== args.values.out
     );
     const path = args.positionals.length > 0 ? [] : [displayPath(suite.path)];
     note(`To go on: ${["deno task bench", ...path, ...words, "--out", out, "--resume"].join(" ")}`);
+  }
+  if (records.length > 0) {
+    await writeReport([out], join(out, "report"));
+    print(join(out, "report", "index.html"));
   }
   if (ended === "interrupted") return EXIT.interrupted;
   const failed = ended === "blocked" ||

@@ -1,0 +1,116 @@
+import { type Command, EXIT } from "../command.ts";
+import type { AdapterDescription, Engine } from "../engine.ts";
+import { environmentOf } from "../environment.ts";
+import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
+import { wrap } from "../progress.ts";
+import { bytesText } from "../suite.ts";
+import { chooseTier } from "../tiers.ts";
+
+/** What a feature of the adapter is good for. */
+const FEATURES: Readonly<Record<string, string>> = {
+  "shader-f16": "mixed precision (fp16) at full speed",
+  "subgroups": "faster reductions and matrix products",
+  "timestamp-query": "kernel timings (--profile)",
+};
+
+/** `deno task doctor`: whether this machine can train, and what is missing. */
+export const doctor: Command = {
+  spec: {
+    name: "doctor",
+    what: "Adapter, driver, features, limits, free memory, versions; what is missing and how to get it.",
+    flags: { json: { what: "one JSON document on standard output" } },
+    examples: ["deno task doctor", "deno task doctor --json"],
+  },
+  async run({ switches }, { engine, print }) {
+    const diagnosis = await diagnose(engine);
+    if (switches.has("json")) print(JSON.stringify(diagnosis));
+    else {
+      for (const [name, text] of rowsOf(diagnosis)) {
+        wrap(text, 80 - 16).forEach((line, i) => print(`${(i === 0 ? name : "").padEnd(16)}${line}`));
+      }
+    }
+    return diagnosis.ok ? EXIT.done : EXIT.failed;
+  },
+};
+
+async function diagnose(engine: Engine) {
+  const { total, available } = Deno.systemMemoryInfo();
+  const versions = { deno: Deno.version.deno, v8: Deno.version.v8, typescript: Deno.version.typescript };
+  const machine = {
+    memoryBytes: total,
+    availableBytes: available,
+    cpuCount: navigator.hardwareConcurrency,
+    versions,
+  };
+  let adapter: AdapterDescription;
+  try {
+    adapter = await engine.describeAdapter();
+    await engine.touchDevice();
+  } catch (error) {
+    return { ok: false as const, adapter: null, ...machine, problems: [(error as Error).message] };
+  }
+  const deviceBytes = await deviceMemoryBytes(adapter);
+  const source = await memorySource(adapter);
+  const tier = chooseTier({
+    adapterName: adapter.name,
+    software: adapter.software,
+    deviceMemoryBytes: deviceBytes,
+    maxBufferSize: adapter.limits.maxBufferSize ?? 0,
+    memoryBytes: total,
+  });
+  return {
+    ok: true as const,
+    adapter,
+    ...machine,
+    deviceMemoryBytes: deviceBytes,
+    tier: tier.tier,
+    tierReason: tier.reason,
+    observedMemory: source === "process" ? "process peak RSS" : "reason" in source ? null : source.how,
+    environment: await environmentOf(adapter),
+    problems: problemsOf(adapter, source),
+  };
+}
+
+function problemsOf(adapter: AdapterDescription, source: Awaited<ReturnType<typeof memorySource>>): string[] {
+  const problems = Object.entries(FEATURES)
+    .filter(([feature]) => !adapter.features.includes(feature))
+    .map(([feature, use]) => `No ${feature}: ${use} is not to be had on this adapter`);
+  if (adapter.software) {
+    problems.push(
+      "No GPU: training runs on the CPU; for a GPU, install its Vulkan driver (Linux), or nothing more on " +
+        "macOS and Windows",
+    );
+  }
+  if (typeof source === "object" && "reason" in source) {
+    problems.push(`Memory cannot be observed: ${source.reason}`);
+  }
+  return problems;
+}
+
+function rowsOf(diagnosis: Awaited<ReturnType<typeof diagnose>>): [string, string][] {
+  const { versions, problems, memoryBytes, availableBytes, cpuCount } = diagnosis;
+  const rows: [string, string][] = [
+    ["versions", `deno ${versions.deno}, v8 ${versions.v8}, typescript ${versions.typescript}`],
+    ["machine", `${cpuCount} CPU cores, ${bytesText(memoryBytes)} memory, ${bytesText(availableBytes)} free`],
+  ];
+  if (diagnosis.ok) {
+    const { adapter, deviceMemoryBytes: bytes, tier, tierReason, observedMemory } = diagnosis;
+    const limits = Object.entries(adapter.limits).map(([name, value]) =>
+      `${name} ${/Size$/.test(name) && value >= 2 ** 20 ? bytesText(value) : value}`
+    );
+    rows.unshift(
+      ["adapter", `${adapter.name}${adapter.software ? ", software" : ""}`],
+      ["driver", adapter.driver ?? "unknown"],
+      ["device memory", bytes === null ? "not told by the driver" : bytesText(bytes)],
+      [
+        "features",
+        Object.keys(FEATURES).filter((name) => adapter.features.includes(name)).join(", ") || "none of use",
+      ],
+      ["subgroups", adapter.subgroupSize > 0 ? `${adapter.subgroupSize} lanes` : "size varies, or none"],
+      ["limits", limits.join(", ")],
+      ["tier", `${tier}: ${tierReason}`],
+      ["memory seen by", observedMemory ?? "nothing"],
+    );
+  }
+  return [...rows, ...problems.map((problem): [string, string] => ["missing", problem])];
+}

@@ -1,0 +1,40 @@
+import { type Command, EXIT } from "../command.ts";
+import { configFromFlags, trainingFlags } from "../train_flags.ts";
+
+const { model, data, tokenizer, seed, "seq-len": sequenceLength, "batch-size": batchSize } = trainingFlags();
+
+/** `deno task eval`: mean loss and perplexity of a model over a whole text. */
+export const evaluate: Command = {
+  spec: {
+    name: "eval",
+    what: "Mean loss and perplexity of a model over a whole text, window by window.",
+    flags: {
+      model,
+      data,
+      tokenizer,
+      "seq-len": sequenceLength,
+      "batch-size": { ...batchSize, what: "sequences in one forward pass" },
+      windows: { value: "N", what: "windows to evaluate; 0 is all", default: "0" },
+      seed: { ...seed, what: "seed of a preset's random weights" },
+      adapter: { value: "DIR", what: "folder of a trained adapter to apply first" },
+      json: { what: "one JSON document on standard output" },
+    },
+    examples: [
+      "deno task eval --model out --data moby-dick",
+      "deno task eval --model out --data notes.txt --json",
+    ],
+  },
+  async run(args, { engine, print }) {
+    const { windows, adapter, ...values } = args.values;
+    const flags = {
+      ...args,
+      values: windows === undefined ? values : { ...values, "held-out-windows": windows },
+    };
+    const config = configFromFlags(flags, engine);
+    const { loss, tokens } = await engine.evaluate({ ...config, adapter: adapter ?? null });
+    const perplexity = Math.exp(loss);
+    if (args.switches.has("json")) print(JSON.stringify({ loss, perplexity, tokens }));
+    else print(`loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(2)}, over ${tokens} tokens`);
+    return EXIT.done;
+  },
+};

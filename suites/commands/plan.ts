@@ -1,0 +1,85 @@
+import { type Command, EXIT } from "../command.ts";
+import { cheapestFits, type Fit, largestMicroBatch } from "../fit.ts";
+import { methodsLabel } from "../methods.ts";
+import { effectiveBatchSize } from "../run_config.ts";
+import { bytesText, parseBytes } from "../suite.ts";
+import { configFromFlags, trainingFlags } from "../train_flags.ts";
+
+/** `deno task plan`: the memory of a configuration, without a GPU. */
+export const plan: Command = {
+  spec: {
+    name: "plan",
+    what:
+      "Predicts memory by role at the peak of a training step, without a GPU and without data. With --memory, also the " +
+      "largest batch and the cheapest methods that fit.",
+    flags: {
+      ...trainingFlags(),
+      memory: { value: "BYTES", what: "budget, as 24GiB" },
+      json: { what: "one JSON document on standard output" },
+    },
+    examples: [
+      "deno task plan --model gpt2 --seq-len 1024 --batch-size 8",
+      "deno task plan --model gpt2-xl --seq-len 1024 --batch-size 8 --memory 24GiB",
+    ],
+  },
+  async run(args, { engine, print }) {
+    const budgetBytes = args.values.memory === undefined ? null : parseBytes(args.values.memory);
+    const config = configFromFlags(args, engine, { data: engine.corpora[0] });
+    const { plannedPeakBytes: peakBytes, plannedByRole: bytesByRole, ...rest } = await engine.planTraining(
+      config,
+    );
+    const memory = budgetBytes === null ? null : {
+      budgetBytes,
+      fits: peakBytes <= budgetBytes,
+      largestMicroBatchSize: await largestMicroBatch(config, budgetBytes, engine),
+      effectiveBatchSize: effectiveBatchSize(config),
+      cheapest: await cheapestFits(config, budgetBytes, engine),
+    };
+    if (args.switches.has("json")) {
+      print(JSON.stringify({
+        parameters: rest.parameters,
+        trainableParameters: rest.trainableParameters,
+        peakBytes,
+        bytesByRole,
+        steadyBytes: rest.steadyBytes,
+        dispatchesPerStep: rest.dispatchesPerStep,
+        modelFlopsPerStep: rest.modelFlopsPerStep,
+        ...memory && { memory },
+      }));
+      return EXIT.done;
+    }
+    const share = rest.trainableParameters === rest.parameters ? "" : `, ${rest.trainableParameters} trained`;
+    print(`${rest.parameters} parameters${share}`);
+    for (const [role, bytes] of Object.entries(bytesByRole)) {
+      print(`  ${role.padEnd(14)}${bytesText(bytes).padStart(10)}`);
+    }
+    print(`  ${"peak".padEnd(14)}${bytesText(peakBytes).padStart(10)}`);
+    print(`  ${"between steps".padEnd(14)}${bytesText(rest.steadyBytes).padStart(10)}`);
+    if (memory) {
+      print(`${memory.fits ? "Fits" : "Does not fit"} in ${bytesText(memory.budgetBytes)}`);
+      const largest = memory.largestMicroBatchSize;
+      print(
+        largest === 0
+          ? "Not even one sequence fits with these methods"
+          : `Largest micro-batch with these methods: ${largest}`,
+      );
+      for (const fit of memory.cheapest) {
+        print(`Cheapest at batch ${memory.effectiveBatchSize}: ${fitText(fit)}`);
+      }
+      if (memory.cheapest.length === 0) print("No combination of methods fits");
+    }
+    return EXIT.done;
+  },
+};
+
+function fitText(
+  { methods, optimizer, microBatchSize, gradientAccumulationSteps, peakBytes, expectedSlowdown }: Fit,
+): string {
+  const split = gradientAccumulationSteps > 1
+    ? `, ${gradientAccumulationSteps} micro-steps of ${microBatchSize}`
+    : "";
+  const slower = expectedSlowdown > 0 ? `, about ${Math.round(expectedSlowdown * 100)} % slower` : "";
+  return `${methods.length === 0 ? "no methods" : methodsLabel(methods)}, ${optimizer}${split}: ${
+    bytesText(peakBytes)
+  }${slower}`;
+}

@@ -1,0 +1,157 @@
+import { type Command, EXIT, type Services } from "../command.ts";
+import type { AdapterDescription, StepReport, TrainingPlan, TrainResult } from "../engine.ts";
+import type { Arguments } from "../flags.ts";
+import { divergence } from "../measure.ts";
+import {
+  MemoryPoller,
+  memorySource,
+  type Observation,
+  observation,
+  peakResidentBytes,
+  residentBytes,
+} from "../observed_memory.ts";
+import { bytesText } from "../suite.ts";
+import { configFromFlags, trainingFlags } from "../train_flags.ts";
+
+/** `deno task train`: one training run in this process. */
+export const train: Command = {
+  spec: {
+    name: "train",
+    what: "Trains one model. With --json, prints a line a step and a last line with done, memory and speed.",
+    flags: {
+      ...trainingFlags(),
+      save: { value: "DIR", what: "folder to write the trained model to" },
+      continue: { what: "go on with the run that the model's folder was saved from" },
+      profile: { what: "time every kernel over one more step" },
+      json: { what: "one JSON object per line on standard output" },
+      quiet: { what: "no progress on standard error" },
+    },
+    examples: [
+      "deno task train --model gpt2-nano --data moby-dick --steps 200",
+      "deno task train --model ./gpt2 --data notes.txt --lr 1e-4 --save out",
+      "deno task train --model gpt2-nano --data moby-dick --batch-size 8 \\",
+      "    --micro-batch-size 2 --methods checkpoint,fp16 --json",
+    ],
+  },
+  run: runTrain,
+};
+
+/** Failures of a run that are results, by the name of their class: the message says all. */
+const RESULT_ERRORS = ["OutOfMemoryError", "DivergedError", "DeviceLostError"];
+
+async function runTrain(args: Arguments, services: Services): Promise<number> {
+  const { values, switches } = args;
+  const config = configFromFlags(args, services.engine);
+  const json = switches.has("json");
+  const show = !switches.has("quiet") && !json;
+  const watch = new MemoryWatch();
+  const steps: StepReport[] = [];
+  let stopped = false;
+  const onSignal = () => {
+    if (stopped) Deno.exit(EXIT.interrupted);
+    stopped = true;
+  };
+  Deno.addSignalListener("SIGINT", onSignal);
+  try {
+    const result = await services.engine.train(config, {
+      onDevice: (adapter) => watch.begin(adapter),
+      onPhase: (text) => show && services.note(text),
+      onHeldOut: ({ step, loss }) => show && services.note(`step ${step}: held-out loss ${loss.toFixed(4)}`),
+      onStep: (report) => {
+        steps.push(report);
+        if (json) services.print(stepLine(report));
+        else if (show) services.note(stepText(report, config.steps));
+      },
+      shouldStop: () => stopped,
+    }, { save: values.save, continueSaved: switches.has("continue"), profile: switches.has("profile") });
+    const summary = summaryOf(result, steps, await watch.end());
+    if (json) services.print(JSON.stringify(summary));
+    else services.print(summaryText(summary, divergence(steps.map(({ loss }) => loss), 1.5)));
+    return stopped ? EXIT.interrupted : EXIT.done;
+  } catch (error) {
+    if (!(error instanceof Error) || !RESULT_ERRORS.includes(error.name)) throw error;
+    services.note(error.message);
+    return EXIT.failed;
+  } finally {
+    await watch.end();
+    Deno.removeSignalListener("SIGINT", onSignal);
+  }
+}
+
+/** Watches what the driver or the system sees of this process, from the moment when the device is open and empty. */
+class MemoryWatch {
+  #poller: MemoryPoller | null = null;
+  #baseline: number | null = null;
+  #how = "the device was never opened";
+  #ended: Observation | null = null;
+
+  async begin(adapter: AdapterDescription): Promise<void> {
+    const source = await memorySource(adapter);
+    if (source === "process") {
+      this.#baseline = residentBytes();
+      this.#how = "process peak RSS";
+    } else if ("reason" in source) this.#how = source.reason;
+    else {
+      this.#poller = new MemoryPoller(source, Deno.pid);
+      await this.#poller.begin();
+    }
+  }
+
+  async end(): Promise<Observation> {
+    this.#ended ??= this.#poller
+      ? await this.#poller.end()
+      : observation(this.#baseline === null ? null : peakResidentBytes(), this.#baseline, this.#how);
+    return this.#ended;
+  }
+}
+
+function stepLine({ step, loss, tokens, ms, bytes, gradientNorm, learningRate }: StepReport): string {
+  return JSON.stringify({ step, loss, tokens, ms, bytes, gradientNorm, learningRate });
+}
+
+function stepText({ step, loss, tokens, ms }: StepReport, steps: number): string {
+  return `step ${step + 1}/${steps}: loss ${loss.toFixed(4)}, ${((tokens / ms) * 1000).toFixed(0)} tok/s`;
+}
+
+/** The last line of `train --json`. */
+function summaryOf(result: TrainResult, steps: readonly StepReport[], observed: Observation) {
+  const timed = steps.length > 1 ? steps.slice(1) : steps; // the first step waits for pipelines and caches
+  const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
+  const ms = sum(timed.map((step) => step.ms));
+  return {
+    done: true,
+    parameters: result.parameters,
+    trainableParameters: result.trainableParameters,
+    plannedPeakBytes: result.plannedPeakBytes,
+    bookedPeakBytes: result.bookedPeakBytes,
+    observedPeakBytes: observed.peakBytes,
+    observedHow: observed.how,
+    bytesByRole: result.plannedByRole satisfies TrainingPlan["plannedByRole"],
+    dispatchesPerStep: result.dispatchesPerStep,
+    tokensPerSecond: ms > 0 ? (sum(timed.map(({ tokens }) => tokens)) / ms) * 1000 : null,
+    heldOutLoss: result.heldOut.at(-1)?.loss ?? null,
+    modelFlopsPerStep: result.modelFlopsPerStep,
+    dataHash: result.dataHash,
+    ...result.profile && { profile: result.profile },
+  };
+}
+
+function summaryText(summary: ReturnType<typeof summaryOf>, diverged: string | null): string {
+  const {
+    parameters,
+    trainableParameters,
+    plannedPeakBytes,
+    observedPeakBytes,
+    tokensPerSecond,
+    heldOutLoss,
+  } = summary;
+  const share = trainableParameters === parameters ? "" : `, ${trainableParameters} trained`;
+  return [
+    `${parameters} parameters${share}`,
+    `peak memory ${bytesText(plannedPeakBytes)} planned` +
+    (observedPeakBytes === null ? "" : `, ${bytesText(observedPeakBytes)} observed`),
+    `${tokensPerSecond?.toFixed(0) ?? "no"} tokens/s`,
+    ...heldOutLoss === null ? [] : [`held-out loss ${heldOutLoss.toFixed(4)}`],
+    ...diverged === null ? [] : [`diverged: ${diverged}`],
+  ].join("\n");
+}

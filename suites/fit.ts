@@ -1,0 +1,129 @@
+import type { RunConfig } from "../results/record.ts";
+import type { Engine, TrainingPlan } from "./engine.ts";
+import { METHODS, OPTIMIZERS, trainsAdapters } from "./methods.ts";
+import { effectiveBatchSize, resolveSettings } from "./run_config.ts";
+
+/** A way to train within a memory budget. */
+export interface Fit {
+  methods: string[];
+  optimizer: string;
+  microBatchSize: number;
+  gradientAccumulationSteps: number;
+  peakBytes: number;
+  /** Extra time a step is expected to take, as a share. From published figures, not measured here. */
+  expectedSlowdown: number;
+}
+
+const LARGEST_BATCH = 2 ** 16;
+
+/** The most sequences at a time that fit, the methods being as they are; 0 where not even one does. */
+export async function largestMicroBatch(
+  config: RunConfig,
+  budgetBytes: number,
+  engine: Engine,
+): Promise<number> {
+  const fits = async (microBatchSize: number) => {
+    const plan = await engine.planTraining({ ...config, microBatchSize, gradientAccumulationSteps: 1 });
+    return plan.plannedPeakBytes <= budgetBytes;
+  };
+  if (!await fits(1)) return 0;
+  let [low, high] = [1, 2];
+  while (high <= LARGEST_BATCH && await fits(high)) [low, high] = [high, high * 2];
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (await fits(middle)) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
+ * The cheapest ways to train at the same effective batch size within the budget: what is asked for already stays, methods
+ * are added. First those that train all parameters, then those that train adapters; within both, by expected slowdown, then
+ * by how little they change.
+ *
+ * @returns At most one of each kind, or none where nothing fits.
+ */
+export async function cheapestFits(config: RunConfig, budgetBytes: number, engine: Engine): Promise<Fit[]> {
+  const found: Fit[] = [];
+  for (const adapters of [false, true]) {
+    const candidates = variants(config, engine).filter(({ methods }) => trainsAdapters(methods) === adapters);
+    candidates.sort((a, b) => a.expectedSlowdown - b.expectedSlowdown || a.changes - b.changes);
+    for (const { changes: _, ...variant } of candidates) {
+      const plan = await planOf(config, variant, engine);
+      if (plan === null || plan.plannedPeakBytes > budgetBytes) continue;
+      found.push({ ...variant, peakBytes: plan.plannedPeakBytes });
+      break;
+    }
+  }
+  return found;
+}
+
+type Variant = Omit<Fit, "peakBytes"> & { changes: number };
+
+/** Every set of methods that holds those asked for, with every optimizer that keeps AdamW's quality and every split. */
+function variants(config: RunConfig, engine: Engine): Variant[] {
+  const extra = METHODS.filter(({ id, costsMemory }) =>
+    engine.implementedMethods.includes(id) && !config.methods.includes(id) && !costsMemory
+  ).map(({ id }) => id);
+  const lean = ["adamw8bit", "adafactor"].filter((id) => engine.implementedOptimizers.includes(id));
+  const optimizers = config.optimizer === "adamw" ? ["adamw", ...lean] : [config.optimizer];
+  const batch = effectiveBatchSize(config);
+  const splits = Array.from({ length: batch }, (_, i) => i + 1).filter((steps) => batch % steps === 0);
+  return subsets(extra).map((added) => [...config.methods, ...added]).filter(compatible).flatMap((methods) =>
+    optimizers.flatMap((optimizer) =>
+      splits.map((gradientAccumulationSteps) => ({
+        methods: [...methods].sort(),
+        optimizer,
+        microBatchSize: batch / gradientAccumulationSteps,
+        gradientAccumulationSteps,
+        expectedSlowdown: slowdown(methods, optimizer, gradientAccumulationSteps),
+        changes: methods.length + (optimizer === config.optimizer ? 0 : 1) +
+          Math.log2(gradientAccumulationSteps),
+      }))
+    )
+  );
+}
+
+function slowdown(methods: readonly string[], optimizer: string, accumulationSteps: number): number {
+  const of = (list: readonly { id: string; expectedSlowdown: number }[], id: string) =>
+    list.find((one) => one.id === id)?.expectedSlowdown ?? 0;
+  const factors = [...methods.map((id) => of(METHODS, id)), of(OPTIMIZERS, optimizer)];
+  if (accumulationSteps > 1) factors.push(of(METHODS, "accumulation"));
+  return Number((factors.reduce((product, share) => product * (1 + share), 1) - 1).toFixed(4));
+}
+
+function compatible(methods: readonly string[]): boolean {
+  return methods.every((id) =>
+    !METHODS.find((method) => method.id === id)?.excludes ||
+    !Object.keys(METHODS.find((method) => method.id === id)!.excludes).some((other) =>
+      methods.includes(other)
+    )
+  );
+}
+
+function subsets(items: readonly string[]): string[][] {
+  return items.reduce<string[][]>((sets, item) => [...sets, ...sets.map((set) => [...set, item])], [[]]);
+}
+
+/** The plan of a variant, or null where its methods cannot work with the rest of the configuration. */
+async function planOf(
+  config: RunConfig,
+  variant: Omit<Variant, "changes">,
+  engine: Engine,
+): Promise<TrainingPlan | null> {
+  const { methods, optimizer, microBatchSize, gradientAccumulationSteps } = variant;
+  try {
+    return await engine.planTraining(resolveSettings({
+      ...config,
+      methods,
+      optimizer,
+      microBatchSize,
+      gradientAccumulationSteps,
+      optimizerOptions: optimizer === config.optimizer ? config.optimizerOptions : {},
+    }));
+  } catch (error) {
+    if (error instanceof Error && error.name === "InputError") return null;
+    throw error;
+  }
+}
