@@ -1,5 +1,5 @@
 import type { Compared, Comparison, ComparisonRow, Metric } from "./compare.ts";
-import { formatBytes, formatInterval, formatNumber, MISSING } from "./format.ts";
+import { count, formatBytes, formatInterval, formatNumber, MISSING } from "./format.ts";
 import { type Html, type HtmlValue, markup } from "./html.ts";
 import { documentOf, type PageRun } from "./page.ts";
 import { judged } from "./sections/context.ts";
@@ -13,7 +13,9 @@ export function comparisonPage({ rows, failures }: Comparison, runs: readonly Pa
 `;
   const body = markup`<header><h1>threefold comparison</h1></header>
 <main id="content">
-<h2 id="comparison">${runs.length} runs against ${first.name}, ${first.run.environment.adapter}</h2>
+<h2 id="comparison">${
+    count(runs.length - 1, "run")
+  } against ${first.name}, ${first.run.environment.adapter}</h2>
 <p class="verdict">${summary(rows)}</p>
 ${failures.length === 0 ? "" : failed}
 ${runs.slice(1).map((run, i) => against(run, i + 1, rows))}
@@ -46,7 +48,7 @@ function against({ loaded, rawBase }: PageRun, index: number, rows: readonly Com
     sort: (row) => at(row).ratios[metric].ratio?.estimate,
     cell: (row) => {
       const { ratio, isDifferent } = at(row).ratios[metric];
-      return ratio ? judged({ text: formatInterval(ratio, 3), isDifferent }) : MISSING;
+      return ratio ? judged({ text: formatInterval(ratio), isDifferent }) : MISSING;
     },
   });
   const columns: Column<ComparisonRow>[] = [

@@ -134,9 +134,9 @@ export function timelineFinding({ label, peak, points }: Timeline): string {
 export function lossFinding(panels: readonly LossPanel[]): string {
   const broken = panels.filter(({ note }) => note === "diverged");
   if (broken.length > 0) {
-    return `${capital(listed(broken.map(({ label }) => label)))} diverged; ${
-      broken.length === panels.length ? "no" : "every other"
-    } configuration trained to its end`;
+    const whole = panels.filter(({ note }) => note === null).length;
+    const names = capital(listed(broken.map(({ label }) => label)));
+    return `${names} diverged; ${whole} of ${count(panels.length, "configuration")} trained to the end`;
   }
   const ends = panels.flatMap(({ middle }) => middle.length > 0 ? [middle.at(-1)!.loss] : []);
   if (ends.length === 0) return "Training loss by configuration";

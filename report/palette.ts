@@ -56,6 +56,7 @@ const LIGHT = {
   purple: "#cc79a7",
   yellow: "#f0e442",
   bad: "#b34700",
+  raw: "0.22",
 };
 
 const DARK: typeof LIGHT = {
@@ -71,6 +72,7 @@ const DARK: typeof LIGHT = {
   green: "#1fb98c",
   vermillion: "#ee7b26",
   bad: "#f59a5a",
+  raw: "0.42",
 };
 
 function variables(colours: typeof LIGHT): string {

@@ -50,12 +50,14 @@ p.cell{font-size:.86rem;margin:.4rem 0}
 p.cell:target{background:var(--panel);outline:2px solid var(--link);outline-offset:3px}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.86rem;line-height:1.35;margin:.25rem 0 .75rem}
-caption{text-align:left;padding-bottom:.3rem}
+caption{text-align:left;padding-bottom:.3rem;max-width:calc(100vw - 2.5rem)}
 th,td{padding:.28rem .7rem .28rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--faint)}
 th{vertical-align:bottom;font-weight:600}
 thead th{border-bottom-color:var(--muted)}
 td code,td:first-child{white-space:nowrap}
 td .reason{display:inline-block;min-width:12rem}
+.sortable td{white-space:nowrap}
+.sortable td .reason{white-space:normal}
 .num{text-align:right;white-space:nowrap}
 th.num{white-space:normal}
 .num:last-child{padding-right:.2rem}
@@ -67,6 +69,7 @@ th[aria-sort=ascending] button::after{content:" ▲"}
 th[aria-sort=descending] button::after{content:" ▼"}
 svg.chart{display:block;width:100%;height:auto;overflow:visible;fill:var(--ink);font:12.5px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;font-variant-numeric:tabular-nums}
 .slim{display:none;max-width:34rem}
+.chart text{paint-order:stroke;stroke:var(--paper);stroke-width:3px;stroke-linejoin:round}
 .chart .tick,.chart .name,.chart .muted{fill:var(--muted);font-size:12.5px}
 .chart .tick{font-size:12px}
 .chart .strong{font-weight:600}
@@ -77,7 +80,7 @@ svg.chart{display:block;width:100%;height:auto;overflow:visible;fill:var(--ink);
 .chart .leader{stroke:var(--muted);stroke-width:.8}
 .chart .line,.chart .interval,.chart .front{fill:none;stroke-width:1.6}
 .chart .front{stroke:var(--blue)}
-.chart .raw{fill:none;stroke-width:3.2;stroke-linecap:round;opacity:.22}
+.chart .raw{fill:none;stroke-width:3.2;stroke-linecap:round;opacity:var(--raw)}
 .chart .ring{fill:none;stroke:var(--ink);stroke-width:1.5}
 .chart .swatch,.chart .segment{stroke:var(--paper);stroke-width:.6}
 .chart .planned{opacity:.45}
@@ -85,12 +88,12 @@ svg.chart{display:block;width:100%;height:auto;overflow:visible;fill:var(--ink);
 .chart .dotted{stroke-width:1.8;stroke-linecap:round}
 .chart .thin{fill:none;stroke-width:.7;opacity:.55}
 .chart .band{opacity:.16}
-.chart .context{fill:none;stroke:var(--muted);stroke-width:1;opacity:.4}
+.context{fill:none;stroke:var(--muted);stroke-width:1;opacity:.4}
 .chart .held-out{fill:none;stroke:var(--ink);stroke-width:4;stroke-linecap:round}
 .chart .box{fill:var(--paper);fill-opacity:.55;stroke-width:1.2}
 .chart .median{stroke-width:2.6}
 @media screen and (max-width:45rem){.wide{display:none}.slim{display:block}.pairs>div{grid-template-columns:1fr}.pairs dd{padding-bottom:.3rem}body{padding:.75rem 1rem 3rem}.verdict{font-size:1.15rem}h2{font-size:1.3rem}}
-@media print{body{max-width:none;padding:0;font-size:10pt}.panels{grid-template-columns:repeat(3,minmax(0,1fr));gap:0 1rem}.key-figures{grid-template-columns:repeat(3,1fr)}.key-figures>div,pre,tr.chosen td{background:none;border:1px solid var(--faint)}nav,.skip,a.anchor,details.numbers:not([open]),#copy{display:none}a{color:inherit}figure,tr,h3,h4,.key-figures{break-inside:avoid}h3,h4,figcaption{break-after:avoid}.scroll{overflow:visible}table{font-size:7.5pt}th,td{padding-right:.4rem}details.cell:not([open])>summary{font-size:8pt;padding:0}}
+@media print{body{max-width:none;padding:0;font-size:10pt}.panels{grid-template-columns:repeat(3,minmax(0,1fr));gap:0 1rem}.key-figures{grid-template-columns:repeat(3,1fr)}.key-figures>div,pre,tr.chosen td{background:none;border:1px solid var(--faint)}nav,.skip,a.anchor,details.numbers:not([open]),#copy{display:none}a{color:inherit}figure,tr,h3,h4,.key-figures{break-inside:avoid}h3,h4,figcaption{break-after:avoid}.scroll{overflow:visible}table{font-size:7.5pt}th,td{padding-right:.4rem}.sortable{font-size:6.2pt}.sortable td{white-space:normal}.sortable td:not(:first-child):not(.num){overflow-wrap:anywhere}.sortable td .reason{min-width:0}.sortable th:last-child:not(.num),.sortable td:last-child:not(.num){display:none}details.cell:not([open])>summary{font-size:8pt;padding:0}}
 @page{margin:14mm}`;
 
 /** Sorting of tables, and opening of the details a link leads into where the browser does not. */

@@ -16,7 +16,7 @@ import {
   jitter,
   openChart,
   type Plot,
-  spread,
+  px,
   textWidth,
   thin,
   tickFormat,
@@ -178,15 +178,14 @@ export function batchPanelChart(
     addText(svg, status, x(batch), plot.bottom - 20, { anchor: "middle", class: "bad" });
     addMark(svg, x(batch), plot.bottom - 8, { shape: "times", colour: "var(--vermillion)", size: 60 });
   }
-  const names: { name: string; y: number }[] = [];
   for (const series of data.series) drawSeries(series);
   if (data.series.length > 1) drawNames();
   return chart.text();
 
-  function drawSeries({ name, points, colour, shape, dash, hollow }: BatchSeries): void {
+  function drawSeries({ points, colour, shape, dash, hollow }: BatchSeries): void {
     const present = points.filter((point) => point.interval !== null);
-    const line = d3.line<BatchPoint>().x(({ batch }) => px1(x(batch))).y(({ interval }) =>
-      px1(y(interval!.estimate))
+    const line = d3.line<BatchPoint>().x(({ batch }) => px(x(batch))).y(({ interval }) =>
+      px(y(interval!.estimate))
     );
     svg.append("path").attr("class", "line").attr("stroke", colour).attr("d", line(present)).attr(
       "stroke-dasharray",
@@ -205,34 +204,52 @@ export function batchPanelChart(
       }
       addMark(svg, x(batch), y(interval!.estimate), { shape, colour, hollow: hollow || planned, hint });
       if (batch === data.chosen) {
-        svg.append("circle").attr("class", "ring").attr("cx", px1(x(batch))).attr(
+        svg.append("circle").attr("class", "ring").attr("cx", px(x(batch))).attr(
           "cy",
-          px1(y(interval!.estimate)),
+          px(y(interval!.estimate)),
         )
           .attr("r", 8);
       }
     }
-    const first = present[0];
-    if (first) names.push({ name, y: y(first.interval!.estimate) });
   }
 
-  /** Names the lines at their left ends, where sweeps of memory leave room above. */
+  /** Names the lines in the corner they leave free. */
   function drawNames(): void {
-    const top = Math.min(...names.map(({ y }) => y)) - 14 - 17 * (names.length - 1);
-    const order = [...names].sort((a, b) => a.y - b.y);
-    const places = spread(order.map((_, i) => top + i * 17), 17);
-    order.forEach(({ name }, i) => {
-      const series = data.series.find((one) => one.name === name)!;
-      addMark(svg, plot.left + 10, places[i] - 4, {
-        shape: series.shape,
-        colour: series.colour,
-        hollow: series.hollow,
-      });
-      addText(svg, name, plot.left + 20, places[i]);
+    const named = [...data.series].sort((a, b) => heightOf(b) - heightOf(a));
+    const [room, high] = [26 + Math.max(...named.map(({ name }) => textWidth(name))), 18 * named.length];
+    const corners = [
+      { x: plot.left + 2, y: plot.top + 2 },
+      { x: plot.right - room, y: plot.bottom - high - 4 },
+      { x: plot.left + 2, y: plot.bottom - high - 4 },
+      { x: plot.right - room, y: plot.top + 2 },
+    ];
+    const places = data.series.flatMap(({ points }) => along(points));
+    const crowd = (corner: { x: number; y: number }) =>
+      places.filter((at) =>
+        at.x > corner.x - 6 && at.x < corner.x + room && at.y > corner.y - 8 && at.y < corner.y + high + 8
+      ).length;
+    const corner = corners.reduce((a, b) => crowd(b) < crowd(a) ? b : a);
+    named.forEach(({ name, shape, colour, hollow }, i) => {
+      const at = corner.y + 9 + 18 * i;
+      addMark(svg, corner.x + 9, at, { shape, colour, hollow });
+      addText(svg, name, corner.x + 20, at + 4.5, { class: "label" });
     });
   }
-}
 
-function px1(value: number): number {
-  return Math.round(value * 10) / 10;
+  function heightOf({ points }: BatchSeries): number {
+    return points.find(({ interval }) => interval)!.interval!.estimate;
+  }
+
+  /** Places along a line, a few between each two points. */
+  function along(points: readonly BatchPoint[]): { x: number; y: number }[] {
+    const ends = points.filter(({ interval }) => interval)
+      .map(({ batch, interval }) => ({ x: x(batch), y: y(interval!.estimate) }));
+    return ends.flatMap((end, i) => {
+      const next = ends[i + 1] ?? end;
+      return [0, 0.25, 0.5, 0.75].map((t) => ({
+        x: end.x + (next.x - end.x) * t,
+        y: end.y + (next.y - end.y) * t,
+      }));
+    });
+  }
 }

@@ -94,7 +94,7 @@ export function ladderChart(
   addMark(svg, 7, 8, { colour: "var(--blue)" });
   addText(svg, "this run", 18, 12);
   addMark(svg, 97, 8, { shape: "times", colour: "var(--vermillion)", size: 70 });
-  addText(svg, "the paper's source (V100, BERT-large, one run each)", 108, 12, { class: "muted" });
+  addText(svg, "the paper's source", 108, 12, { class: "muted" });
   for (const { panel, plot } of panels) drawPanel(panel, plot);
   if (!narrow) {
     rows.forEach(({ label }, i) => {
@@ -106,7 +106,7 @@ export function ladderChart(
 
   function drawPanel({ name, ours, guide }: LadderPanel, plot: Plot): void {
     const values = rows.flatMap((row) => [ours(row)?.high ?? 0, guide(row) ?? 0]);
-    const x = d3.scaleLinear().domain([0, Math.max(1.1, ...values) * 1.08]).range([plot.left, plot.right]);
+    const x = d3.scaleLinear().domain([0, Math.max(1.1, ...values) * 1.2]).range([plot.left, plot.right]);
     addXAxis(svg, x, plot, {
       ticks: x.ticks(5),
       format: (value) => `${formatNumber(value, 1)}×`,
@@ -131,6 +131,12 @@ export function ladderChart(
       if (value.low < value.high) {
         addInterval(svg, { x: x(value.low), y: middle }, { x: x(value.high), y: middle }, colour);
       }
+      // On the side away from the cross, so that it cannot be read as the guide's.
+      const isLeft = theirs !== null && theirs > value.estimate;
+      addText(svg, formatRatio(value.estimate), isLeft ? x(value.low) - 9 : x(value.high) + 9, middle + 4.5, {
+        anchor: isLeft ? "end" : "start",
+        class: "tick",
+      });
       addMark(svg, x(value.estimate), middle, {
         colour,
         hint: `${row.label}: ${formatRatio(value.estimate)}`,

@@ -94,17 +94,14 @@ export function memoryTimelineChart(
     format: String,
     label: "dispatch within the step",
   });
-  addLine(svg, x(peak.dispatch), plot.top - 6, x(peak.dispatch), plot.bottom, "pointer");
-  const right = x(peak.dispatch) < (plot.left + plot.right) / 2;
-  addText(
-    svg,
-    `peak ${formatBytes(peak.bytes)} at dispatch ${peak.dispatch}`,
-    x(peak.dispatch) + (right ? 5 : -5),
-    plot.top - 2,
-    {
-      anchor: right ? "start" : "end",
-      class: "strong",
-    },
-  );
+  addLine(svg, x(peak.dispatch), plot.top - 8, x(peak.dispatch), plot.bottom, "pointer");
+  const text = `peak ${formatBytes(peak.bytes)} at dispatch ${peak.dispatch}`;
+  const room = textWidth(text) * 1.08 + 5;
+  const start = Math.min(Math.max(x(peak.dispatch) + 5, plot.left), width - room);
+  const isLeft = x(peak.dispatch) > (plot.left + plot.right) / 2 && x(peak.dispatch) - room > 0;
+  addText(svg, text, isLeft ? x(peak.dispatch) - 5 : start, plot.top - 10, {
+    anchor: isLeft ? "end" : "start",
+    class: "strong",
+  });
   return chart.text();
 }

@@ -141,13 +141,18 @@ export function paretoChart(
     ...paper.map((point) => place(point.bytes, point.tokensPerSecond)),
   ].map((at) => ({ x0: at.x - 6, y0: at.y - 6, x1: at.x + 6, y1: at.y + 6 }));
 
+  for (let i = 1; i < front.length; i++) taken.push(...between(front[i - 1], front[i]));
+
   for (const point of [...points].sort((a, b) => Number(a.onFront) - Number(b.onFront))) drawPoint(point);
   for (const { label, bytes, tokensPerSecond } of paper) {
     const at = place(bytes, tokensPerSecond);
     addMark(svg, at.x, at.y, { shape: "times", colour: "var(--vermillion)", size: 90, hint: label });
   }
+  for (const { label, bytes, tokensPerSecond } of paper) {
+    addLabel(label, place(bytes, tokensPerSecond), "bad", true);
+  }
   const named = points.toSorted((a, b) =>
-    Number(b.onFront || b.isBaseline) - Number(a.onFront || a.isBaseline) || b.bytes - a.bytes
+    Number(b.onFront || b.isBaseline) - Number(a.onFront || a.isBaseline) || a.bytes - b.bytes
   );
   for (const point of named) {
     const at = place(point.bytes, point.tokensPerSecond.estimate);
@@ -155,10 +160,17 @@ export function paretoChart(
     const isLoud = point.onFront || point.isBaseline;
     addLabel(text, at, isLoud ? "strong" : "muted", isLoud);
   }
-  for (const { label, bytes, tokensPerSecond } of paper) {
-    addLabel(label, place(bytes, tokensPerSecond), "bad", true);
-  }
   return chart.text();
+
+  /** Small boxes along the front, so that labels keep off the line. */
+  function between(from: ParetoPoint, until: ParetoPoint): Box[] {
+    const [a, b] = [from, until].map((end) => place(end.bytes, end.tokensPerSecond.estimate));
+    const steps = Math.ceil(Math.hypot(b.x - a.x, b.y - a.y) / 6);
+    return Array.from({ length: steps }, (_, i) => {
+      const [x, y] = [a.x + (b.x - a.x) * i / steps, a.y + (b.y - a.y) * i / steps];
+      return { x0: x - 2, y0: y - 2, x1: x + 2, y1: y + 2 };
+    });
+  }
 
   function drawPoint({ label, id: cell, bytes, tokensPerSecond, onFront, isBaseline }: ParetoPoint): void {
     const at = place(bytes, tokensPerSecond.estimate);

@@ -26,9 +26,9 @@ export function batchSweepSection({ sweep }: Analysis, context: PageContext): Ht
     "Batch size first",
     markup`${decisionText(sweep, context)}
 <div class="panels">
-${throughputFigure(sweep, context, seeds)}
-${memoryFigure(sweep, context)}
-${heldOutFigure(sweep, context, seeds)}
+${sweep.rows.some(({ tokensPerSecond }) => tokensPerSecond) && throughputFigure(sweep, context, seeds)}
+${sweep.rows.some(({ configuration: { memory } }) => memory) && memoryFigure(sweep, context)}
+${sweep.tokens !== null && heldOutFigure(sweep, context, seeds)}
 </div>`,
   );
 }
@@ -75,15 +75,18 @@ function throughputFigure(sweep: Sweep, context: PageContext, seeds: number): Ht
 }
 
 function memoryFigure(sweep: Sweep, context: PageContext): Html {
-  const isObserved = sweep.rows.some(({ configuration: { memory } }) => memory?.observed);
-  const how = sweep.rows.find(({ configuration: { memory } }) => memory)?.configuration.memory?.observedHow ??
-    "no record";
+  const memories = sweep.rows.flatMap(({ configuration: { memory } }) => memory ?? []);
+  const isObserved = memories.some(({ observed }) => observed);
+  const how = [...new Set(memories.map(({ observedHow }) => observedHow))].sort().join("; ");
+  const whole = memories.some(({ bookedBytes }) => bookedBytes !== null);
   return figure({
     id: `${context.prefix}batch-memory`,
     title: memoryFinding(sweep),
     subtitle: isObserved
-      ? `Peak memory: planned = booked (circles), and observed (${how}): median and range over cells.`
-      : `Peak memory: planned = booked. Nothing observed from outside: ${how}.`,
+      ? `Peak memory: planned = booked (circles; hollow: planned only), and observed (${how}): median and range over cells.`
+      : whole
+      ? `Peak memory: planned = booked (hollow: planned only). Not observed from outside: ${how}.`
+      : "Peak memory as planned; no cell ran to its end.",
     widths: [PANEL_WIDTH],
     draw: (size) => batchPanelChart(memoryPanel(sweep), size),
     numbers: table(sweep.rows, [
@@ -114,13 +117,11 @@ function heldOutFigure(sweep: Sweep, context: PageContext, seeds: number): Html 
   return figure({
     id: `${context.prefix}batch-held-out`,
     title: heldOutFinding(sweep),
-    subtitle: sweep.tokens === null
-      ? "Held-out loss: no evaluations."
-      : `Held-out loss, nats per token, after ${
-        formatCompact(sweep.tokens)
-      } tokens: median and 95 % interval over ${
-        count(seeds, "seed")
-      }; dots are seeds. The axis does not start at zero.`,
+    subtitle: `Held-out loss, nats per token, after ${formatCompact(sweep.tokens)} tokens: ${
+      seeds > 1
+        ? `median and 95 % interval over ${seeds} seeds; dots are seeds`
+        : "a single seed, so no interval"
+    }. The axis does not start at zero.`,
     widths: [PANEL_WIDTH],
     draw: (size) => batchPanelChart(heldOutPanel(sweep), size),
     numbers: table(sweep.rows, [

@@ -84,7 +84,7 @@ export function ladderSection({ configurations }: Analysis, context: PageContext
         rows[0].label
       }: planned = booked peak, and median throughput with 95 % interval over steps and ${
         count(rows[0].configuration.seeds.length, "seed")
-      }; grey lies inside the noise (no difference). Crosses: the guide's measurements.`,
+      }; grey lies inside the noise (no difference). Crosses: the guide the paper cites (BERT-large on a V100, one run each).`,
       draw: (size) => ladderChart(rows, size),
       numbers: table(rows, ladderColumns(rows[0], context), { caption: "The ladder, ours and the guide's" }),
     }),
