@@ -18,19 +18,14 @@ import { attendGradReference, attendReference } from "./attention_reference.ts";
 import { type AttentionAttrs, checkAttentionInputs, qkvWidth } from "./attention_shapes.ts";
 import {
   FLASH_PARAMS,
+  FLASH_SUMS,
   type FlashForm,
   flashForwardCode,
   flashKeyValueGradCode,
   flashQueryGradCode,
   flashRowDotCode,
 } from "./flash_attention_code.ts";
-import {
-  subgroupTile,
-  type TileForm,
-  WORKGROUP_TILE_BYTES,
-  WORKGROUP_TILE_INVOCATIONS,
-  workgroupTile,
-} from "./flash_attention_tiles.ts";
+import { subgroupTile, type TileForm, workgroupTile } from "./flash_attention_tiles.ts";
 
 /**
  * Softmax attention that never holds a T × T matrix: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D], logsumexp f32
@@ -142,19 +137,26 @@ function formOf({ headSize, causal, segments, dropout }: AttentionAttrs, dtype: 
  *
  * @throws {RangeError} if the device's workgroups are too small for the tile.
  */
-function tileForm(headSize: number, target: Target): TileForm {
-  const { subgroupSize } = target;
-  if (target.software && subgroupSize >= 4 && subgroupSize <= 32) return subgroupTile(subgroupSize, headSize);
-  if (
-    target.maxComputeInvocationsPerWorkgroup < WORKGROUP_TILE_INVOCATIONS ||
-    target.maxComputeWorkgroupStorageSize < WORKGROUP_TILE_BYTES
-  ) {
-    throw new RangeError(
-      `Cannot run flash attention in workgroups of ${target.maxComputeInvocationsPerWorkgroup} invocations and ` +
-        `${target.maxComputeWorkgroupStorageSize} bytes: it needs ${WORKGROUP_TILE_INVOCATIONS} and ${WORKGROUP_TILE_BYTES}`,
-    );
-  }
-  return workgroupTile(headSize);
+function tileForm(name: keyof typeof FLASH_SUMS, headSize: number, target: Target): TileForm {
+  const { software, subgroupSize: lanes, maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupStorageSize } =
+    target;
+  const sums = FLASH_SUMS[name].length;
+  const forms = [
+    ...(software && lanes >= 4 && lanes <= 32 ? [subgroupTile(lanes, headSize)] : []),
+    workgroupTile(headSize),
+  ];
+  const fitting = forms.find((form) =>
+    form.invocations <= maxComputeInvocationsPerWorkgroup &&
+    form.workgroupBytes(sums) <= maxComputeWorkgroupStorageSize
+  );
+  if (fitting) return fitting;
+  const smallest = forms.at(-1)!;
+  throw new RangeError(
+    `Cannot run ${name} in workgroups of ${maxComputeInvocationsPerWorkgroup} invocations and ` +
+      `${maxComputeWorkgroupStorageSize} bytes: it needs ${smallest.invocations} and ${
+        smallest.workgroupBytes(sums)
+      }`,
+  );
 }
 
 type Window = Binding & { firstElement: number };
@@ -224,14 +226,14 @@ interface TileKernel {
 
 /** Dispatches of one tiled kernel: a workgroup per tile of tokens, head and sequence. */
 function tileCommands(
-  name: string,
+  name: keyof typeof FLASH_SUMS,
   matrices: Readonly<Record<string, Located>>,
   attrs: AttentionAttrs,
   target: Target,
   { code, bindings, heads, products }: TileKernel,
 ): Command[] {
   const { sequence, headSize, causal } = attrs;
-  const tile = tileForm(headSize, target);
+  const tile = tileForm(name, headSize, target);
   const kernel = cachedKernel(name, formOf(attrs, matrices.qkv.dtype), tile, code);
   const tiles = Math.ceil(sequence / tile.columns);
   return sequenceRanges(matrices, attrs, target).map((range) => {

@@ -29,6 +29,13 @@ export const FLASH_PARAMS = [
   "stream",
 ] as const;
 
+/** The sums over rows that each kernel keeps. */
+export const FLASH_SUMS = {
+  flash_attention: ["sums"],
+  flash_attention_dq: ["sums"],
+  flash_attention_dkv: ["keySums", "valueSums"],
+} as const;
+
 /** Score of a key that a query does not see; and what the maximum starts from, so that `exp` of their difference is nothing. */
 const HIDDEN = "-1e30";
 const LOWEST = "-1e29";
@@ -36,7 +43,7 @@ const LOWEST = "-1e29";
 /** A storage buffer of a kernel: its name and the type of its elements. */
 type Bound = readonly [name: string, element: string];
 
-function declarations(form: FlashForm, tile: TileForm | undefined, bound: readonly Bound[]): string {
+function declarations(form: FlashForm, bound: readonly Bound[], tileWgsl = ""): string {
   return `${
     bound.map(([name, element], i) =>
       `@group(0) @binding(${i}) var<storage, read_write> ${name}: array<${element}>;`
@@ -47,7 +54,7 @@ ${FLASH_PARAMS.map((field) => `  ${field}: u32,`).join("\n")}
   softmaxScale: f32,
 }
 @group(1) @binding(0) var<uniform> params: Params;
-${tile?.declarations ?? ""}
+${tileWgsl}
 ${
     bound.filter(([name]) => ["qkv", "o", "dO"].includes(name)).map(([name]) => loadWgsl(form, name)).join(
       "\n",
@@ -118,10 +125,9 @@ function place(tile: TileForm, headCount: string, lastFirst: boolean): string {
   let kvHeads = params.heads / params.groups;`;
 }
 
-/** Declares the bases of the invocation's four columns and lets the tile prepare them. */
-function prepareColumns(tile: TileForm, name: string, source: TokenRows): string {
-  return `${repeat(4, (c) => `  let columnBase${name}${c} = ${source.base(`columnTokens[${c}]`)};`)}
-${tile.prepareColumns(name, source)}`;
+/** Declares the bases of the invocation's four columns, `<name>0 … 3`. */
+function columnBases(name: string, source: TokenRows): string {
+  return repeat(4, (c) => `  let ${name}${c} = ${source.base(`columnTokens[${c}]`)};`);
 }
 
 /** A number per column, as `let name: vec4`. */
@@ -228,12 +234,12 @@ export function flashForwardCode(form: FlashForm, tile: TileForm): string {
   const v = tokenRows("qkv", "vStart", "qkvRow");
   const rows = range(tile.ownRows);
   return `${
-    declarations(form, tile, [
+    declarations(form, [
       ["qkv", stored(form)],
       ["o", stored(form)],
       ["logsumexp", "f32"],
       ...(form.segments ? [["segments", "u32"] as const] : []),
-    ])
+    ], tile.declarations(FLASH_SUMS.flash_attention))
   }
 ${entry(tile, "flash_attention")}
 ${place(tile, "params.heads", form.causal)}
@@ -241,7 +247,7 @@ ${place(tile, "params.heads", form.causal)}
   let qStart = qkvStart + head * params.head;
   let kStart = qkvStart + (params.heads + head / params.groups) * params.head;
   let vStart = kStart + kvHeads * params.head;
-${prepareColumns(tile, "queryColumns", q)}
+${columnBases("queryColumns", q)}
 ${columnSegments(form)}
 ${tile.declareSums("sums")}
   var highest = vec4<f32>(${LOWEST});
@@ -291,7 +297,7 @@ ${repeat(4, (c) => `    if (columns[${c}] < limit) { logsumexp[row + columns[${c
  * Source    Dao 2023, arXiv:2307.08691, algorithm 2, line 4.
  */
 export function flashRowDotCode(form: FlashForm): string {
-  return `${declarations(form, undefined, [["o", stored(form)], ["dO", stored(form)], ["rowDot", "f32"]])}
+  return `${declarations(form, [["o", stored(form)], ["dO", stored(form)], ["rowDot", "f32"]])}
 @compute @workgroup_size(64)
 fn flash_attention_row_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = (group.y * params.gridWidth + group.x) * 64u + lane;
@@ -339,7 +345,7 @@ export function flashQueryGradCode(form: FlashForm, tile: TileForm): string {
   const v = tokenRows("qkv", "vStart", "qkvRow");
   const dO = tokenRows("dO", "dOStart", "oRow");
   const keep = (i: number) => form.dropout ? ` * keep${i}` : "";
-  return `${declarations(form, tile, gradientBindings(form))}
+  return `${declarations(form, gradientBindings(form), tile.declarations(FLASH_SUMS.flash_attention_dq))}
 ${entry(tile, "flash_attention_dq")}
 ${place(tile, "params.heads", form.causal)}
   let head = ownHead;
@@ -348,8 +354,8 @@ ${place(tile, "params.heads", form.causal)}
   let vStart = kStart + kvHeads * params.head;
   let dOStart = oStart + head * params.head;
   let rowStart = ((params.firstBatch + batch) * params.heads + head) * params.sequence;
-${prepareColumns(tile, "queryColumns", q)}
-${prepareColumns(tile, "gradColumns", dO)}
+${columnBases("queryColumns", q)}
+${columnBases("gradColumns", dO)}
 ${columnSegments(form)}
 ${columnNumbers("columnLogsumexp", "f32", (token) => `logsumexp[rowStart + ${token}]`)}
 ${columnNumbers("columnDot", "f32", (token) => `rowDot[rowStart + ${token}]`)}
@@ -411,13 +417,13 @@ export function flashKeyValueGradCode(form: FlashForm, tile: TileForm): string {
       "qkvRow",
       factor,
     );
-  return `${declarations(form, tile, gradientBindings(form))}
+  return `${declarations(form, gradientBindings(form), tile.declarations(FLASH_SUMS.flash_attention_dkv))}
 ${entry(tile, "flash_attention_dkv")}
 ${place(tile, "params.heads / params.groups", false)}
   let kStart = qkvStart + (params.heads + ownHead) * params.head;
   let vStart = kStart + kvHeads * params.head;
-${prepareColumns(tile, "keyColumns", k)}
-${prepareColumns(tile, "valueColumns", v)}
+${columnBases("keyColumns", k)}
+${columnBases("valueColumns", v)}
 ${columnSegments(form)}
 ${tile.declareSums("keySums")}
 ${tile.declareSums("valueSums")}

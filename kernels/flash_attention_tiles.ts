@@ -24,19 +24,22 @@ export interface TileForm {
   ownRows: number;
   /** Whether own row i is row i of the tile, so that four of them are neighbours. */
   allRows: boolean;
-  /** Module-scope declarations. */
-  declarations: string;
+  /** Bytes of workgroup memory that a kernel with this many sums takes. */
+  workgroupBytes(sums: number): number;
+  /** Module-scope declarations of a kernel with these sums. */
+  declarations(sums: readonly string[]): string;
   /** First of the invocation's columns within the tile. */
   firstColumn: string;
   /** Row within the tile of own row `i`. */
   row(i: number): string;
   /** Whether this invocation is the one that stores what all that share its columns know. */
   speaks: string;
-  /** Makes column tokens ready to be multiplied: `columnBase<name>0 … 3` are their bases. */
-  prepareColumns(name: string, source: TokenRows): string;
-  /** `<result>i = Σ_d row[d] · column[d]` for own rows i of the tile that starts at token `first`. */
+  /**
+   * `<result>i = Σ_d row[d] · column[d]` for own rows i of the tile that starts at token `first`; `<columns.name>0 … 3` are
+   * the bases of the invocation's columns.
+   */
   product(result: string, rows: TokenRows, columns: { name: string; source: TokenRows }): string;
-  /** Declares sums over rows, zero. */
+  /** Declares sums over rows, zero, where they are not at module scope. */
   declareSums(name: string): string;
   /** `sums[d] = sums[d] · factor + Σ_rows weight · row[d]`, over all rows of the tile, also those of other invocations. */
   accumulate(name: string, weight: (i: number) => string, rows: TokenRows, factor?: string): string;
@@ -63,6 +66,7 @@ const tokenOf = (row: string) => `min(first + ${row}, params.sequence - 1u)`;
 export function subgroupTile(lanes: number, headSize: number): TileForm {
   const groups = ROWS / lanes;
   const quads = Math.ceil(headSize / 4);
+  const sum = (name: string, q: number) => `${name}[(4u * d4 + ${q}u) * ${lanes}u + lane]`;
   const shuffled = (name: string, row: number) =>
     `subgroupShuffle(${name}${Math.floor(row / lanes)}, ${row % lanes}u)`;
   const component = (row: number, q: number) =>
@@ -77,30 +81,22 @@ export function subgroupTile(lanes: number, headSize: number): TileForm {
     columns: 4 * lanes,
     ownRows: ROWS,
     allRows: true,
-    declarations: "",
+    workgroupBytes: (sums) => sums * 64 * quads * lanes,
+    // In workgroup memory, although each lane keeps to its own: as a local array, indexed by the loop over d, they take Mesa
+    // 20 seconds to compile instead of one; as named variables the loop over d would have to be unrolled.
+    declarations: (sums) =>
+      repeat(sums.length, (i) => `var<workgroup> ${sums[i]}: array<vec4<f32>, ${4 * quads * lanes}>;`),
     firstColumn: "4u * lane",
     row: (i) => `${i}u`,
     speaks: "true",
-    // The columns stay in registers or on the stack for the whole kernel, turned so that a vector has one d of all four.
-    prepareColumns: (name, source) =>
-      `  var ${name}: array<vec4<f32>, ${4 * quads}>;
-  for (var d4 = 0u; d4 < ${quads}u; d4++) {
-${repeat(4, (c) => `    let t${c} = ${source.at(`columnBase${name}${c}`, "d4")};`)}
-${
-        repeat(
-          4,
-          (q) =>
-            `    ${name}[4u * d4 + ${q}u] = vec4<f32>(${range(4).map((c) => `t${c}[${q}]`).join(", ")});`,
-        )
-      }
-  }`,
     product: (result, rows, columns) =>
       `${repeat(ROWS, (i) => `    var ${result}${i} = vec4<f32>();`)}
     {
 ${rowBases(rows)}
     for (var d4 = 0u; d4 < ${quads}u; d4++) {
 ${rowLoads(rows)}
-${repeat(4, (q) => `      let c${q} = ${columns.name}[4u * d4 + ${q}u];`)}
+${repeat(4, (c) => `      let t${c} = ${columns.source.at(`${columns.name}${c}`, "d4")};`)}
+${repeat(4, (q) => `      let c${q} = vec4<f32>(${range(4).map((c) => `t${c}[${q}]`).join(", ")});`)}
 ${
         repeat(ROWS, (i) =>
           `      ${result}${i} = ${result}${i}${
@@ -109,7 +105,7 @@ ${
       }
     }
     }`,
-    declareSums: (name) => `  var ${name}: array<vec4<f32>, ${4 * quads}>;`,
+    declareSums: () => "",
     accumulate: (name, weight, rows, factor) =>
       `    {
 ${rowBases(rows)}
@@ -117,16 +113,16 @@ ${rowBases(rows)}
 ${rowLoads(rows)}
 ${
         repeat(4, (q) => {
-          const old = `${name}[4u * d4 + ${q}u]${factor ? ` * ${factor}` : ""}`;
+          const old = `${sum(name, q)}${factor ? ` * ${factor}` : ""}`;
           const terms = range(ROWS).map((i) => `${component(i, q)} * ${weight(i)}`);
-          return `      ${name}[4u * d4 + ${q}u] = ${old} + ${terms.join(" + ")};`;
+          return `      ${sum(name, q)} = ${old} + ${terms.join(" + ")};`;
         })
       }
     }
     }`,
     eachSum: (name, value, store) =>
       `  for (var d4 = 0u; d4 < ${quads}u; d4++) {
-${repeat(4, (q) => `    let ${value}${q} = ${name}[4u * d4 + ${q}u];`)}
+${repeat(4, (q) => `    let ${value}${q} = ${sum(name, q)};`)}
 ${store}
   }`,
     rowNumbers: (name, type, of) =>
@@ -146,12 +142,8 @@ const SUM_DEPTH = ACROSS_ROWS;
 const PRODUCT_STRIDE = PRODUCT_DEPTH + 1;
 const WEIGHT_STRIDE = ACROSS_COLUMNS + 1;
 
-/** Bytes of workgroup memory of `workgroupTile`. */
-export const WORKGROUP_TILE_BYTES = 16 *
+const WORKGROUP_TILE_BYTES = 16 *
   ((ROWS + 4 * ACROSS_COLUMNS) * PRODUCT_STRIDE + ROWS * WEIGHT_STRIDE);
-
-/** Invocations of a workgroup of `workgroupTile`. */
-export const WORKGROUP_TILE_INVOCATIONS = ACROSS_ROWS * ACROSS_COLUMNS;
 
 /**
  * For GPUs: 128 invocations hold 32 rows × 64 columns; the one at (x, y) has rows x, x + 8, x + 16, x + 24, columns
@@ -166,7 +158,7 @@ export function workgroupTile(headSize: number): TileForm {
   const columns = 4 * ACROSS_COLUMNS;
   const own = ROWS / ACROSS_ROWS;
   const chunks = Math.ceil(quads / SUM_DEPTH);
-  const size = WORKGROUP_TILE_INVOCATIONS;
+  const size = ACROSS_ROWS * ACROSS_COLUMNS;
   const row = (i: number) => `x + ${i * ACROSS_ROWS}u`;
   /** Vector `d4` of a token, zero past the last: the tail of a chunk must not add anything. */
   const orZero = (source: TokenRows, base: string, d4: string) =>
@@ -177,12 +169,13 @@ export function workgroupTile(headSize: number): TileForm {
     columns,
     ownRows: own,
     allRows: false,
-    declarations: `var<workgroup> stage: array<vec4<f32>, ${(ROWS + columns) * PRODUCT_STRIDE}>;
+    workgroupBytes: () => WORKGROUP_TILE_BYTES,
+    declarations: () =>
+      `var<workgroup> stage: array<vec4<f32>, ${(ROWS + columns) * PRODUCT_STRIDE}>;
 var<workgroup> weights: array<vec4<f32>, ${ROWS * WEIGHT_STRIDE}>;`,
     firstColumn: `4u * (lane / ${ACROSS_ROWS}u)`,
     row,
     speaks: `lane % ${ACROSS_ROWS}u == 0u`,
-    prepareColumns: () => "",
     product: (result, rows, { source }) => {
       const stagedColumns = size / PRODUCT_DEPTH;
       return `${repeat(own, (i) => `    var ${result}${i} = vec4<f32>();`)}
