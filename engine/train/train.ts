@@ -1,6 +1,7 @@
 import { openWeights } from "../formats/safetensors.ts";
 import { OPTIMIZERS } from "../passes/optimizer.ts";
 import { DEFAULT_TARGET, type Gpu, openGpu } from "../runtime/device.ts";
+import type { PipelineCache } from "../runtime/pipelines.ts";
 import { InputError } from "../input_error.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./options.ts";
@@ -24,6 +25,8 @@ export interface TrainExtras {
   continueSaved?: boolean;
   /** Time every kernel over one step after the last. */
   profile?: boolean;
+  /** Trains on this device, which stays open, with pipelines that earlier runs have compiled. */
+  device?: { gpu: Gpu; pipelines: PipelineCache };
 }
 
 /** The loss is no longer a number: training has diverged. */
@@ -51,13 +54,14 @@ export async function train(
   listener.onPhase?.(`reading ${options.data}`);
   const prepared = await prepare(options);
   const source = prepared.folder === null ? null : await openWeights(prepared.folder);
-  const gpu = await openGpu();
+  const gpu = extras.device?.gpu ?? await openGpu();
   requireFeatures(options, gpu);
   let trainer: Trainer | undefined;
   try {
     await listener.onDevice?.(gpu.adapter);
-    trainer = await Trainer.open(gpu, prepared, options, (done, of) => {
-      listener.onPhase?.(`compiling: ${done} of ${of} dispatches`);
+    trainer = await Trainer.open(gpu, prepared, options, {
+      pipelines: extras.device?.pipelines,
+      onProgress: (done, of) => listener.onPhase?.(`compiling: ${done} of ${of} dispatches`),
     });
     listener.onPhase?.(source ? `loading ${prepared.folder}` : "initialising weights");
     await startWeights(trainer, source, options, extras);
@@ -74,7 +78,7 @@ export async function train(
   } finally {
     source?.close();
     trainer?.close();
-    gpu.device.destroy();
+    if (!extras.device) gpu.device.destroy();
   }
 }
 

@@ -6,7 +6,7 @@ import { planGraphs } from "../plan/plan.ts";
 import type { Target } from "../graph/op.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import type { Gpu } from "../runtime/device.ts";
-import { Session } from "../runtime/session.ts";
+import { Session, type SessionOptions } from "../runtime/session.ts";
 import { profileStep } from "../runtime/timing.ts";
 import type { KernelTime } from "../runtime/timing.ts";
 import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
@@ -82,11 +82,10 @@ export class Trainer {
     gpu: Gpu,
     prepared: Prepared,
     options: TrainOptions,
-    onProgress?: (done: number, of: number) => void,
+    session: Pick<SessionOptions, "pipelines" | "onProgress"> = {},
   ): Promise<Trainer> {
     const { graphs, plan } = planStep(stepSettings(prepared.model, options), gpu.target);
-    const session = await Session.open(gpu, plan, { onProgress });
-    return new Trainer(session, graphs, prepared, options);
+    return new Trainer(await Session.open(gpu, plan, session), graphs, prepared, options);
   }
 
   /** Steps done, counted over continued runs. */
