@@ -160,7 +160,7 @@ async function previousRun(out: string, resume: boolean, dryRun: boolean): Promi
     run = await readRun(out);
   } catch (error) {
     if (error instanceof Deno.errors.NotADirectory) {
-      throw new InputError(`Cannot write to ${out}: it is not a folder`);
+      throw new InputError(`Cannot write to ${out} (--out): it is not a folder`);
     }
     if (!(error instanceof SyntaxError)) throw error;
     throw new InputError(error.message);

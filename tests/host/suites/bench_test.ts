@@ -1,0 +1,350 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { records, run, start, sweep, withSuite } from "./command_line.ts";
+
+Deno.test("bench runs every cell, decides the batch size, writes run.json, cells and report", () =>
+  withSuite(sweep(), async ({ suite, out }) => {
+    const { code, out: printed, err } = await run("bench", suite, "--out", out);
+    assert.equal(code, 0, err);
+    const { run: record, cells } = await records(out);
+    assert.deepEqual(cells.map(({ label, config, status }) => `${label} ${config.seed} ${status}`), [
+      "batch 1 1 ok",
+      "batch 2 1 ok",
+      "batch 4 1 ok",
+      "batch 1 2 ok",
+      "batch 2 2 ok",
+      "batch 4 2 ok",
+    ]);
+    assert.ok(
+      cells.every(({ config, samples }) =>
+        samples?.loss.length === config.steps && samples.ms.length === config.steps
+      ),
+    );
+    assert.ok(cells.every(({ heldOut }) => heldOut.at(-1)?.tokens === 1024));
+    assert.ok(
+      cells.every(({ memory }) =>
+        memory?.observedHow === "process peak RSS" && memory.observedPeakBytes! >= 0
+      ),
+    );
+    assert.equal(record.decisions.length, 1);
+    assert.equal(record.decisions[0].value, 4); // equal losses by construction, and larger is faster
+    assert.deepEqual(record.decisions[0].inputs, cells.map(({ id }) => id));
+    assert.notEqual(record.finishedAt, null);
+    assert.equal(printed.trim(), join(out, "report", "index.html"));
+    assert.ok((await Deno.readTextFile(join(out, "report", "index.html"))).includes(out));
+    const files = await Array.fromAsync(Deno.readDir(join(out, "cells")));
+    assert.ok(files.every(({ name }) => /^[0-9a-f]{12}\.json$/.test(name)), "no temporary files are left");
+  }));
+
+Deno.test("bench records how every kind of cell ended, and goes on", async () => {
+  const models = [
+    ["fake-device-lost", "device-lost", /unplugged/],
+    ["fake-throws", "error", /A mistake in the engine[\s\S]*TypeError/],
+    ["fake-killed", "oom", /killed by signal 9 at step 2 of 64/],
+    ["fake-exits", "error", /ended with code 3 .*the driver said goodbye/s],
+    ["fake-nan", "diverged", /loss NaN at step 3/],
+    ["fake-rises", "diverged", /mean loss .* above 1.5 times the first/],
+    ["fake-misplans", "error", /booked 1048580 bytes at the peak, planned 1048576/],
+    ["fake-hangs", "timeout", /no result after 2 s, at step 2 of 64/],
+    ["fake", "ok", null],
+  ] as const;
+  const yaml = `title: endings
+defaults: { data: words, heldOutFraction: 0.1, sequenceLength: 16, tokens: 1024, effectiveBatchSize: 1 }
+phases:
+  - { name: endings, kind: matrix, timeoutSeconds: 2, axes: { model: [${
+    models.map(([model]) => model).join(", ")
+  }] } }
+`;
+  await withSuite(yaml, async ({ suite, out }) => {
+    const { code, err } = await run("bench", suite, "--out", out);
+    assert.equal(code, 0, err);
+    const { cells } = await records(out);
+    for (const [model, status, reason] of models) {
+      const cell = cells.find(({ config }) => config.model === model)!;
+      assert.equal(cell.status, status, `${model}: ${cell.reason}`);
+      if (reason === null) assert.equal(cell.reason, null);
+      else assert.match(cell.reason!, reason);
+      if (status !== "ok") assert.ok(cell.samples!.loss.length >= 2, `${model} keeps the steps it did`);
+    }
+    assert.match(err, /error in cell [0-9a-f]{12} \(fake-throws/);
+  });
+});
+
+Deno.test("bench skips larger batches after one ran out of memory, naming the cell", () =>
+  withSuite(sweep({ model: "fake-out-of-memory", sizes: [2, 4, 8, 16] }), async ({ suite, out }) => {
+    const { code, err } = await run("bench", suite, "--out", out);
+    assert.equal(code, 0, err);
+    const { cells, run: record } = await records(out);
+    const bySeed = (seed: number) =>
+      cells.filter(({ config }) => config.seed === seed).map(({ status }) => status);
+    assert.deepEqual(bySeed(1), ["ok", "oom", "not-run", "not-run"]);
+    assert.deepEqual(bySeed(2), ["ok", "oom", "not-run", "not-run"]);
+    const [, oom, skipped] = cells;
+    assert.match(skipped.reason!, new RegExp(`micro-batch 4 .* ran out of memory in cell ${oom.id}`));
+    assert.equal(record.decisions[0].value, 2);
+  }));
+
+Deno.test("bench records a cell whose plan is over the tier's budget as oom, without running it", () => {
+  const yaml = `${sweep({ sizes: [1, 2, 3], seeds: [1] }).replace("tokens: 1024", "tokens: 1152")}
+tiers: { software: { memoryBudget: 2MiB } }
+`;
+  return withSuite(yaml, async ({ suite, out }) => {
+    assert.equal((await run("bench", suite, "--out", out)).code, 0);
+    const { cells } = await records(out);
+    assert.deepEqual(cells.map(({ status }) => status), ["ok", "ok", "oom"]);
+    assert.equal(cells[2].reason, "plan needs 3.00 MiB, budget 2.00 MiB");
+    assert.equal(cells[2].memory?.plannedPeakBytes, 3 * 2 ** 20);
+    assert.equal(cells[2].samples, null);
+  });
+});
+
+Deno.test("bench gives the chosen batch size to later phases", () => {
+  const yaml = sweep({
+    seeds: [1],
+    changes: `  - name: ladder
+    kind: matrix
+    seeds: [1]
+    defaults: { effectiveBatchSize: chosen }
+    cells:
+      - { label: baseline }
+      - { label: batch 1 × accumulation, microBatchSize: 1 }
+      - { label: + checkpointing, microBatchSize: 1, methods: [checkpoint] }
+`,
+  });
+  return withSuite(yaml, async ({ suite, out }) => {
+    const { code, err } = await run("bench", suite, "--out", out);
+    assert.equal(code, 0, err);
+    const { cells } = await records(out);
+    assert.deepEqual(
+      cells.filter(({ phase }) => phase === "ladder").map(({ label, config }) =>
+        `${label}: ${config.microBatchSize} × ${config.gradientAccumulationSteps}`
+      ),
+      ["baseline: 4 × 1", "batch 1 × accumulation: 1 × 4", "+ checkpointing: 1 × 4"],
+    );
+  });
+});
+
+Deno.test("bench stops with a message where no batch size is left to choose", () => {
+  const yaml = sweep({
+    model: "fake-device-lost",
+    seeds: [1],
+    changes: "  - { name: single, kind: matrix, defaults: { effectiveBatchSize: chosen } }\n",
+  });
+  return withSuite(yaml, async ({ suite, out }) => {
+    const { code, err } = await run("bench", suite, "--out", out);
+    assert.equal(code, 1);
+    assert.match(
+      err.replaceAll(/\s+/g, " "),
+      /Phase single needs the batch size .* no batch size ran to its end/,
+    );
+  });
+});
+
+Deno.test("bench refuses a folder that holds a run, and --resume refuses a run of another suite or size", () =>
+  withSuite(sweep({ sizes: [1, 2], seeds: [1] }), async ({ suite, out }) => {
+    assert.equal((await run("bench", suite, "--out", out)).code, 0);
+    const again = await run("bench", suite, "--out", out);
+    assert.equal(again.code, 2);
+    assert.match(again.err, /already holds a run: add --resume/);
+    const quick = await run("bench", suite, "--out", out, "--resume", "--quick");
+    assert.equal(quick.code, 2);
+    assert.match(quick.err, /holds a run without --quick/);
+    const tier = await run("bench", suite, "--out", out, "--resume", "--tier", "gpu-small");
+    assert.equal(tier.code, 2);
+    assert.match(tier.err, /holds a run of tier software, this is gpu-small/);
+    await Deno.writeTextFile(suite, sweep({ sizes: [1, 2, 4], seeds: [1] }));
+    const changed = await run("bench", suite, "--out", out, "--resume");
+    assert.equal(changed.code, 2);
+    assert.match(changed.err, /holds a run of suite with hash/);
+  }));
+
+Deno.test("bench --resume goes on after kill -9: finished cells stay, errors run again, the record is the same", () =>
+  withSuite(sweep({ model: "fake-slow", sizes: [1, 2], seeds: [1, 2] }), async ({ suite, out }) => {
+    const first = start(["bench", suite, "--out", out]);
+    const cellFiles = async () => {
+      const names = await Array.fromAsync(Deno.readDir(join(out, "cells"))).catch(() => []);
+      return names.map(({ name }) => name).filter((name) => name.endsWith(".json"));
+    };
+    while ((await cellFiles()).length < 1) await new Promise((resolve) => setTimeout(resolve, 50));
+    first.kill("SIGKILL");
+    await first.output();
+    const [survivor] = await cellFiles();
+    const before = await Deno.readTextFile(join(out, "cells", survivor));
+    assert.equal((await records(out)).run.finishedAt, null);
+
+    const second = await run("bench", suite, "--out", out, "--resume");
+    assert.equal(second.code, 0, second.err);
+    const { run: record, cells } = await records(out);
+    assert.deepEqual(cells.map(({ status }) => status), ["ok", "ok", "ok", "ok"]);
+    assert.equal(
+      await Deno.readTextFile(join(out, "cells", survivor)),
+      before,
+      "a finished cell is not run again",
+    );
+    assert.equal(record.decisions.length, 1);
+    assert.notEqual(record.finishedAt, null);
+
+    // An error is run again, a cell cut off in the middle of a write too.
+    const failed = { ...cells[1], status: "error", reason: "once" };
+    await Deno.writeTextFile(join(out, "cells", `${failed.id}.json`), JSON.stringify(failed));
+    await Deno.writeTextFile(join(out, "cells", `${cells[2].id}.json`), '{"recordVersion":1,"id"');
+    const third = await run("bench", suite, "--out", out, "--resume");
+    assert.equal(third.code, 0, third.err);
+    assert.deepEqual((await records(out)).cells.map(({ status }) => status), ["ok", "ok", "ok", "ok"]);
+    assert.match(third.err.replaceAll(/\s+/g, " "), /is not a whole record/);
+  }));
+
+Deno.test("ctrl-C ends the running cell, leaves a readable run and its report, says how to go on, exits with 130", async () => {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    await withSuite(sweep({ model: "fake-slow", sizes: [1, 2], seeds: [1] }), async ({ suite, out }) => {
+      const child = start(["bench", suite, "--out", out]);
+      const ended = child.output();
+      const firstCell = async () =>
+        (await Array.fromAsync(Deno.readDir(join(out, "cells"))).catch(() => [])).length > 0;
+      while (!await firstCell()) await new Promise((resolve) => setTimeout(resolve, 50));
+      await new Promise((resolve) => setTimeout(resolve, 400)); // well inside the second cell
+      child.kill(signal);
+      const { code, stderr } = await ended;
+      assert.equal(code, 130);
+      const { run: record, cells } = await records(out);
+      assert.deepEqual(cells.map(({ status }) => status), ["ok"], "the interrupted cell has no record");
+      assert.equal(record.finishedAt, null);
+      await Deno.stat(join(out, "report", "index.html"));
+      assert.match(
+        new TextDecoder().decode(stderr),
+        new RegExp(`To go on: deno task bench ${suite} --out ${out} --resume`),
+      );
+    });
+  }
+});
+
+Deno.test("a measuring process ends when the runner is gone", () =>
+  withSuite(sweep({ model: "fake-hangs", sizes: [1, 2], seeds: [1] }), async ({ suite, out }) => {
+    const runner = start(["bench", suite, "--out", out]);
+    // run.json is written after the first child, which only looks at the adapter, has ended.
+    while (!await Deno.stat(join(out, "run.json")).catch(() => null)) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    let children: number[] = [];
+    while (children.length === 0) children = await childrenOf(runner.pid);
+    runner.kill("SIGKILL");
+    await runner.output();
+    const gone = Date.now() + 5000;
+    while (await isAlive(children[0])) {
+      assert.ok(Date.now() < gone, "the measuring process outlives the runner");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }));
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const text = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`).catch(() => "");
+  if (text.trim() !== "") return text.trim().split(/\s+/).map(Number);
+  const found: number[] = []; // other threads start processes too
+  for await (const { name } of Deno.readDir("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const status = await Deno.readTextFile(`/proc/${name}/stat`).catch(() => "");
+    if (Number(status.slice(status.lastIndexOf(")") + 2).split(" ")[1]) === pid) found.push(Number(name));
+  }
+  return found;
+}
+
+async function isAlive(pid: number): Promise<boolean> {
+  const status = await Deno.readTextFile(`/proc/${pid}/stat`).catch(() => "");
+  return status !== "" && !/\) [ZX] /.test(status);
+}
+
+Deno.test("shards run disjoint cells that make up the whole, and merge into one run", () =>
+  withSuite(sweep({ sizes: [1, 2, 4], seeds: [1, 2] }), async ({ suite, out, folder }) => {
+    const ids: string[][] = [];
+    for (const shard of ["1/2", "2/2"]) {
+      const part = join(folder, `part-${shard[0]}`);
+      const { code, err } = await run("bench", suite, "--out", part, "--shard", shard);
+      assert.equal(code, 0, err);
+      const { run: record, cells } = await records(part);
+      ids.push(cells.map(({ id }) => id));
+      assert.equal(record.cells.length, 6, "a shard announces all cells");
+      assert.equal(record.finishedAt, null);
+    }
+    assert.ok(ids.every((part) => part.length > 0), "both shards have cells");
+    assert.equal(new Set(ids.flat()).size, ids.flat().length, "no cell ran twice");
+    assert.equal(ids.flat().length, 6);
+    await Deno.mkdir(join(out, "cells"), { recursive: true });
+    await Deno.copyFile(join(folder, "part-1", "run.json"), join(out, "run.json"));
+    for (const part of ["part-1", "part-2"]) {
+      for await (const { name } of Deno.readDir(join(folder, part, "cells"))) {
+        await Deno.copyFile(join(folder, part, "cells", name), join(out, "cells", name));
+      }
+    }
+    const { code } = await run("bench", suite, "--out", out, "--resume");
+    assert.equal(code, 0);
+    const { run: record } = await records(out);
+    assert.notEqual(record.finishedAt, null);
+    assert.equal(record.decisions.length, 1);
+  }));
+
+Deno.test("bench --dry-run lists cells with planned memory and time, and writes nothing", () =>
+  withSuite(sweep({ seeds: [1] }), async ({ suite, out }) => {
+    const { code, out: printed } = await run("bench", suite, "--out", out, "--dry-run");
+    assert.equal(code, 0);
+    const lines = printed.trim().split("\n");
+    assert.equal(lines.length, 4);
+    assert.match(lines[2], /^[0-9a-f]{12} {2}batch-size: batch 4, seed 1 {2}4\.00 MiB {2}\d+ s$/);
+    assert.match(
+      lines[3],
+      /^3 cells, 3 to run, about .*assuming 10 GFLOP\/s.*tier software: fake adapter runs on the CPU/,
+    );
+    await assert.rejects(() => Deno.stat(out), Deno.errors.NotFound);
+  }));
+
+Deno.test("bench --filter runs the cells that match", () =>
+  withSuite(sweep({ sizes: [1, 2, 4], seeds: [1, 2] }), async ({ suite, out }) => {
+    const { code, err } = await run("bench", suite, "--out", out, "--filter", "effectiveBatchSize!=2,seed=2");
+    assert.equal(code, 0, err);
+    const { cells } = await records(out);
+    assert.deepEqual(cells.map(({ label, config }) => `${label} ${config.seed}`), ["batch 1 2", "batch 4 2"]);
+  }));
+
+Deno.test("wrong input ends with 2, a message without a stack, and nothing written", () =>
+  withSuite(sweep(), async ({ suite, out, folder }) => {
+    const cases: [string[], RegExp][] = [
+      [["bench", suite, "--out", out, "--quik"], /Unknown flag --quik of bench; did you mean --quick\?/],
+      [["bench", suite, "--out", out, "--shard", "3/2"], /Cannot use --shard 3\/2: expected I\/N/],
+      [["bench", suite, "--out", out, "--filter", "batch=4"], /Unknown field batch in --filter/],
+      [
+        ["bench", suite, "--out", out, "--tier", "gpu"],
+        /Unknown tier gpu: expected software, gpu-small, gpu-large/,
+      ],
+      [["bench", suite, suite], /Unexpected argument .* of bench/],
+      [["bench", join(folder, "nothing.yaml")], /Cannot read the suite .*nothing.yaml: no such file/],
+      [["bench", suite, "--out"], /Flag --out needs a value: --out DIR/],
+      [["bench", suite, "--out", join(suite, "below")], /Cannot write to .* \(--out\): it is not a folder/],
+      [["benhc"], /Unknown command benhc.*did you mean bench\?/],
+    ];
+    for (const [args, message] of cases) {
+      const { code, err } = await run(...args);
+      assert.equal(code, 2, `${args.join(" ")}: ${err}`);
+      assert.match(err, message);
+      assert.ok(!/^\s+at /m.test(err), `a stack helps nobody here: ${err}`);
+    }
+    await assert.rejects(() => Deno.stat(out), Deno.errors.NotFound);
+  }));
+
+Deno.test("bench refuses methods that are not implemented and cells that the planner refuses, before running any", async () => {
+  const base =
+    "title: x\ndefaults: { model: fake, data: words, tokens: 4096, effectiveBatchSize: 1 }\nphases:\n";
+  const flash = `${base}  - { name: a, kind: matrix, axes: { methods: [[], [flash]] } }\n`;
+  await withSuite(flash, async ({ suite, out }) => {
+    const { code, err } = await run("bench", suite, "--out", out);
+    assert.equal(code, 2);
+    assert.match(err, /Cannot run FlashAttention-2 of phase a .*flash is not implemented in this version/);
+    assert.deepEqual(await Array.fromAsync(Deno.readDir(join(out, "cells"))), []);
+  });
+  await withSuite(
+    `${base}  - { name: a, kind: matrix, axes: { sequenceLength: [1024, 2048] } }\n`,
+    async ({ suite, out }) => {
+      const { code, err } = await run("bench", suite, "--out", out);
+      assert.equal(code, 2);
+      assert.match(err, /Cannot run T 2048 of phase a .*the model has 1024 positions/);
+    },
+  );
+});

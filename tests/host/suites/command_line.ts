@@ -1,0 +1,69 @@
+import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import type { CellRecord, RunRecord } from "../../../results/record.ts";
+
+/** What a command line did. */
+export interface Ended {
+  code: number;
+  out: string;
+  err: string;
+}
+
+const PROJECT = fileURLToPath(new URL("../../..", import.meta.url));
+
+/** Starts the command line with the fake trainer. */
+export function start(args: readonly string[]): Deno.ChildProcess {
+  const script = fileURLToPath(new URL("./fake_main.ts", import.meta.url));
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--config", join(PROJECT, "deno.json"), script, ...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    env: { CI: "true", NO_COLOR: "1" },
+  }).spawn();
+}
+
+/** Runs the command line with the fake trainer to its end. */
+export async function run(...args: string[]): Promise<Ended> {
+  const { code, stdout, stderr } = await start(args).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: text(stdout), err: text(stderr) };
+}
+
+/** Gives a test a folder with a suite in it. */
+export async function withSuite(
+  yaml: string,
+  test: (paths: { suite: string; out: string; folder: string }) => Promise<void>,
+): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "threefold-" });
+  try {
+    const suite = join(folder, "suite.yaml");
+    await Deno.writeTextFile(suite, yaml);
+    await test({ suite, out: join(folder, "out"), folder });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** The records of a run folder, in the order of its cells. */
+export async function records(out: string): Promise<{ run: RunRecord; cells: CellRecord[] }> {
+  const run: RunRecord = JSON.parse(await Deno.readTextFile(join(out, "run.json")));
+  const cells: CellRecord[] = [];
+  for (const { id } of run.cells) {
+    const text = await Deno.readTextFile(join(out, "cells", `${id}.json`)).catch(() => null);
+    if (text !== null) cells.push(JSON.parse(text));
+  }
+  return { run, cells };
+}
+
+/** A suite of one sweep over the fake model; `changes` are further lines of the phase. */
+export function sweep({ model = "fake", sizes = [1, 2, 4], seeds = [1, 2], changes = "" } = {}): string {
+  return `title: a sweep
+defaults: { model: ${model}, data: words, heldOutFraction: 0.1, sequenceLength: 16, tokens: 1024 }
+phases:
+  - name: batch-size
+    kind: batch-sweep
+    axes: { effectiveBatchSize: [${sizes}] }
+    seeds: [${seeds}]
+${changes}`;
+}
