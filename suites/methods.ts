@@ -21,8 +21,10 @@ export interface Method {
   label: string;
   what: string;
   settings: Readonly<Record<string, Setting>>;
-  /** Methods it cannot be combined with, and the sentence that says why. */
+  /** Methods it cannot be combined with, and the sentence that says why. Each of the two names the other. */
   excludes: Readonly<Record<string, string>>;
+  /** Values that settings of the run must have with it, and the sentence that says why. */
+  requires?: Readonly<Partial<Record<keyof RequirableSettings, { value: number; why: string }>>>;
   /** Trains adapters over a frozen base: the settings of LoRA apply to it. */
   trainsAdapters: boolean;
   /** Extra time a step is expected to take, as a share; from the paper and its sources, for ordering advice only. */
@@ -33,6 +35,12 @@ export interface Method {
   derivedFrom?: string;
 }
 
+/** Settings of a run that a method can need a certain value of. */
+export interface RequirableSettings {
+  clip: number;
+}
+
+/** One optimizer, named by `--optimizer`. */
 export interface Optimizer {
   id: string;
   label: string;
@@ -55,6 +63,9 @@ const LORA_SETTINGS: Readonly<Record<string, Setting>> = {
 
 const OVERFLOW_SKIPS_ALL =
   "an overflow must skip the whole update, parts of which have been applied by the time it is seen";
+const FIRST_GRADIENTS_GONE =
+  "gradients of the first micro-step are gone when the second one needs them: use a micro-batch as large as the batch";
+const NORM_TOO_LATE = "the norm of all gradients is not known when the first update is due";
 const ONE_BASE = "both train LoRA adapters, over bases of different precision: name only one of them";
 
 /** The memory methods, in the order in which charts and the ladder list them. */
@@ -64,7 +75,7 @@ export const METHODS: readonly Method[] = [
     label: "gradient accumulation",
     what: "an optimizer step is split into micro-steps whose gradients are summed",
     settings: {},
-    excludes: {},
+    excludes: { "optimizer-in-backward": FIRST_GRADIENTS_GONE },
     trainsAdapters: false,
     expectedSlowdown: 0.1,
     derivedFrom: "--batch-size and --micro-batch-size",
@@ -149,7 +160,8 @@ export const METHODS: readonly Method[] = [
     label: "optimizer in backward",
     what: "each parameter is updated as soon as its gradient is there, which is then dropped",
     settings: {},
-    excludes: { "fp16": OVERFLOW_SKIPS_ALL },
+    excludes: { "fp16": OVERFLOW_SKIPS_ALL, "accumulation": FIRST_GRADIENTS_GONE },
+    requires: { clip: { value: 0, why: NORM_TOO_LATE } },
     trainsAdapters: false,
     expectedSlowdown: 0,
   },
@@ -226,9 +238,11 @@ export const OPTIMIZERS: readonly Optimizer[] = [
   },
 ];
 
+/** What `--methods` takes. */
 export const METHOD_IDS: readonly string[] = METHODS.filter((method) => !method.derivedFrom).map(({ id }) =>
   id
 );
+/** What `--optimizer` takes. */
 export const OPTIMIZER_IDS: readonly string[] = OPTIMIZERS.map(({ id }) => id);
 
 /** @throws {InputError} for a name that is no method. */
@@ -264,6 +278,32 @@ export function checkMethods(methods: readonly string[], optimizer: string): voi
     }
   }
   optimizerById(optimizer);
+}
+
+/**
+ * Checks methods against the settings of the run they are to work in.
+ *
+ * @param settings With more than one gradient accumulation step, accumulation is one of the methods.
+ * @throws {InputError} for a setting that a method cannot work with, saying why and which value it needs.
+ */
+export function checkMethodSettings(
+  methods: readonly string[],
+  settings: RequirableSettings & { gradientAccumulationSteps: number },
+): void {
+  for (const id of methods) {
+    const { excludes, requires } = methodById(id);
+    if (settings.gradientAccumulationSteps > 1 && excludes.accumulation) {
+      throw new InputError(
+        `Cannot combine ${id} with ${settings.gradientAccumulationSteps} micro-steps: ${excludes.accumulation}`,
+      );
+    }
+    for (const [name, { value, why }] of Object.entries(requires ?? {})) {
+      const given = settings[name as keyof RequirableSettings];
+      if (given !== value) {
+        throw new InputError(`Cannot combine ${id} with ${name} ${given}: ${why}; use ${name} ${value}`);
+      }
+    }
+  }
 }
 
 /** What the engine trains today. */

@@ -2,7 +2,14 @@ import { InputError } from "../engine/input_error.ts";
 import { defaultTokenizer } from "../mod.ts";
 import type { RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
-import { checkMethods, methodById, optimizerById, type Setting, trainsAdapters } from "./methods.ts";
+import {
+  checkMethods,
+  checkMethodSettings,
+  methodById,
+  optimizerById,
+  type Setting,
+  trainsAdapters,
+} from "./methods.ts";
 
 /**
  * Every field of a training run in one table: flag, default, range, meaning. Suites, flags, `--help` and the suite schema's
@@ -269,6 +276,8 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
   const optimizer = settings.optimizer ?? "adamw";
   checkMethods(methods, optimizer);
   const batch = resolveBatch(settings, name);
+  const clip = settings.clip ?? defaultOf("clip");
+  checkMethodSettings(methods, { clip, gradientAccumulationSteps: batch.gradientAccumulationSteps });
   const sequenceLength = settings.sequenceLength ?? defaultOf("sequenceLength");
   const model = required(settings.model, "model", name);
   return {
@@ -291,7 +300,7 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
     learningRate: resolveLearningRate(settings, batch.effectiveBatchSize, name),
     schedule: settings.schedule ?? "constant",
     warmupSteps: settings.warmupSteps ?? defaultOf("warmupSteps"),
-    clip: settings.clip ?? defaultOf("clip"),
+    clip,
     dropout: settings.dropout ?? defaultOf("dropout"),
     steps: resolveSteps(settings, batch.effectiveBatchSize * sequenceLength, name),
     evaluateEvery: settings.evaluateEvery ?? defaultOf("evaluateEvery"),
