@@ -4,7 +4,7 @@
  * @module
  */
 export { InputError } from "./engine/input_error.ts";
-export { PRESETS } from "./engine/model/config.ts";
+export { PRESETS } from "./engine/model/presets.ts";
 export { CORPUS_NAMES } from "./engine/train/corpus.ts";
 export { evaluate, type EvaluateOptions, type Evaluation } from "./engine/train/evaluate.ts";
 export type { StepReport, TrainListener, TrainOptions, TrainResult } from "./engine/train/options.ts";

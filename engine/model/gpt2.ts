@@ -1,9 +1,15 @@
 import type { Value } from "../graph/types.ts";
-import { attention } from "../../kernels/attention.ts";
-import { crossEntropyChunkRows, linearCrossEntropy } from "../../kernels/cross_entropy.ts";
 import { gelu } from "../../kernels/elementwise.ts";
+import type { Head, ModelFamily } from "./family.ts";
 import type { LayerContext } from "./layers.ts";
-import type { Initialization, ParameterSpec } from "./parameters.ts";
+import {
+  embeddingSpec,
+  linearSpecs,
+  normal,
+  normSpecs,
+  type ParameterSpec,
+  withOptionalPrefix,
+} from "./parameters.ts";
 
 /** GPT-2: learned positions, pre-layer-norm blocks with biases, causal attention, tanh GELU, head tied to the embedding. */
 export interface Gpt2Config {
@@ -19,96 +25,117 @@ export interface Gpt2Config {
   tiedHead: boolean;
 }
 
-/** Query, key and value are one matrix in GPT-2: adapters on query and value are on all three, as in peft. */
-export const GPT2_ADAPTER_TARGETS = {
-  "query-value": ["attn.c_attn"],
-  "attention": ["attn.c_attn", "attn.c_proj"],
-  "all-linear": ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"],
-} as const;
+export const gpt2: ModelFamily<Gpt2Config> = {
+  modelTypes: ["gpt2"],
+  parse(read) {
+    read.architecture(["GPT2LMHeadModel", "GPT2Model"], "GPT2LMHeadModel");
+    const hiddenSize = read.positiveInteger("n_embd");
+    const headCount = read.divisor("n_head", { field: "n_embd", value: hiddenSize });
+    read.oneOf("activation_function", ["gelu_new", "gelu_pytorch_tanh"], "gelu_new");
+    read.oneOf("scale_attn_weights", [true], true);
+    read.oneOf("scale_attn_by_inverse_layer_idx", [false], false);
+    read.oneOf("add_cross_attention", [false], false);
+    return {
+      family: "gpt2",
+      vocabularySize: read.positiveInteger("vocab_size"),
+      positionCount: read.positiveInteger("n_positions"),
+      hiddenSize,
+      layerCount: read.positiveInteger("n_layer"),
+      headCount,
+      feedForwardSize: read.positiveInteger("n_inner", 4 * hiddenSize),
+      normEpsilon: read.positiveNumber("layer_norm_epsilon", 1e-5),
+      initializerRange: read.positiveNumber("initializer_range", 0.02),
+      tiedHead: read.oneOf("tie_word_embeddings", [true, false], true),
+    };
+  },
+  configJson: (config) => ({
+    model_type: "gpt2",
+    architectures: ["GPT2LMHeadModel"],
+    vocab_size: config.vocabularySize,
+    n_positions: config.positionCount,
+    n_ctx: config.positionCount,
+    n_embd: config.hiddenSize,
+    n_layer: config.layerCount,
+    n_head: config.headCount,
+    n_inner: config.feedForwardSize === 4 * config.hiddenSize ? null : config.feedForwardSize,
+    activation_function: "gelu_new",
+    layer_norm_epsilon: config.normEpsilon,
+    initializer_range: config.initializerRange,
+    tie_word_embeddings: config.tiedHead,
+    resid_pdrop: 0,
+    embd_pdrop: 0,
+    attn_pdrop: 0,
+    torch_dtype: "float32",
+  }),
+  objective: () => "next-token",
+  parameters,
+  inputs: ["positions", "positionOrder"],
+  head,
+  forwardFlops({ hiddenSize: C, feedForwardSize: F, layerCount, vocabularySize }, sequence) {
+    const block = 2 * (C * 3 * C + C * C + 2 * C * F) + 4 * sequence * C;
+    return layerCount * block + 2 * C * vocabularySize;
+  },
+  // Query, key and value are one matrix in GPT-2: adapters on query and value are on all three, as in peft.
+  adapterTargets: {
+    "query-value": ["attn.c_attn"],
+    "attention": ["attn.c_attn", "attn.c_proj"],
+    "all-linear": ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"],
+  },
+};
 
-/** Parameters in the order of the Hugging Face checkpoint. Weights of linear layers are stored `[in, out]` (Conv1D). */
-export function gpt2Parameters(config: Gpt2Config): ParameterSpec[] {
+/** Weights of linear layers are stored `[in, out]` (Conv1D). */
+function parameters(config: Gpt2Config): ParameterSpec[] {
   const { hiddenSize: C, feedForwardSize: F, layerCount } = config;
-  const normal = (scale = 1): Initialization => ({
-    kind: "normal",
-    standardDeviation: config.initializerRange * scale,
-  });
+  const init = normal(config.initializerRange);
   // Radford et al. 2019: projections onto the residual stream start smaller the more of them there are.
-  const residual = normal(1 / Math.sqrt(2 * layerCount));
-  const constant = (value: number): Initialization => ({ kind: "constant", value });
-  const matrix = (name: string, shape: number[], init: Initialization): ParameterSpec[] => [
-    { name: `${name}.weight`, shape, init, decay: true, linear: "in_out" },
-    { name: `${name}.bias`, shape: [shape[1]], init: constant(0), decay: false },
-  ];
-  const norm = (name: string): ParameterSpec[] => [
-    { name: `${name}.weight`, shape: [C], init: constant(1), decay: false },
-    { name: `${name}.bias`, shape: [C], init: constant(0), decay: false },
-  ];
+  const residual = normal(config.initializerRange / Math.sqrt(2 * layerCount));
+  const matrix = (name: string, [cIn, cOut]: [number, number], start = init) =>
+    linearSpecs(name, { cIn, cOut, init: start, bias: true, layout: "in_out" });
+  const norm = (name: string) => normSpecs(name, C, { bias: true });
   const block = (l: number): ParameterSpec[] => [
     ...norm(`transformer.h.${l}.ln_1`),
-    ...matrix(`transformer.h.${l}.attn.c_attn`, [C, 3 * C], normal()),
+    ...matrix(`transformer.h.${l}.attn.c_attn`, [C, 3 * C]),
     ...matrix(`transformer.h.${l}.attn.c_proj`, [C, C], residual),
     ...norm(`transformer.h.${l}.ln_2`),
-    ...matrix(`transformer.h.${l}.mlp.c_fc`, [C, F], normal()),
+    ...matrix(`transformer.h.${l}.mlp.c_fc`, [C, F]),
     ...matrix(`transformer.h.${l}.mlp.c_proj`, [F, C], residual),
   ];
-  return [
-    { name: "transformer.wte.weight", shape: [config.vocabularySize, C], init: normal(), decay: false },
-    { name: "transformer.wpe.weight", shape: [config.positionCount, C], init: normal(), decay: false },
+  return withOptionalPrefix("transformer.", [
+    embeddingSpec("transformer.wte", [config.vocabularySize, C], init),
+    embeddingSpec("transformer.wpe", [config.positionCount, C], init),
     ...Array.from({ length: layerCount }, (_, l) => block(l)).flat(),
     ...norm("transformer.ln_f"),
     ...(config.tiedHead
       ? []
-      : [{ name: "lm_head.weight", shape: [config.vocabularySize, C], init: normal(), decay: true }]),
-  ];
+      : [{ name: "lm_head.weight", shape: [config.vocabularySize, C], init, decay: true }]),
+  ]);
 }
 
-/** Summed cross-entropy of a batch, added to `inputs.loss`. */
-export function gpt2Loss(context: LayerContext, config: Gpt2Config): Value {
-  const { inputs } = context;
-  const hidden = gpt2Hidden(context, config);
-  return context.scope("head", () => {
-    const head = context.parameter(config.tiedHead ? "transformer.wte.weight" : "lm_head.weight");
-    const chunkRows = crossEntropyChunkRows(context.batch * context.sequence, config.vocabularySize);
-    return context.builder.call(linearCrossEntropy, [hidden, head, inputs.targets, inputs.loss], {
-      chunkRows,
-      transposedWeight: true,
-      bias: false,
-    })[0];
-  });
-}
-
-/** Final hidden states `[N, C]`, after the last norm. */
-function gpt2Hidden(context: LayerContext, config: Gpt2Config): Value {
-  const { inputs } = context;
+function head(context: LayerContext, config: Gpt2Config): Head {
   let x = context.scope("embedding", () => {
-    const tokens = context.embed("transformer.wte.weight", inputs.tokens, inputs.tokenOrder);
-    return context.dropout(
-      context.embed("transformer.wpe.weight", inputs.positions, inputs.positionOrder, tokens),
-    );
+    const tokens = context.embed("transformer.wte", "tokens");
+    return context.dropout(context.embed("transformer.wpe", "positions", tokens));
   });
   for (let l = 0; l < config.layerCount; l++) {
-    x = context.scope(`layers.${l}`, () => gpt2Block(context, config, l, x));
+    x = context.scope(`layers.${l}`, () => block(context, config, l, x));
   }
-  return context.scope("final_norm", () => context.layerNorm(x, "transformer.ln_f", config.normEpsilon));
+  const hidden = context.scope(
+    "final_norm",
+    () => context.layerNorm(x, "transformer.ln_f", config.normEpsilon),
+  );
+  const weight = context.parameter(config.tiedHead ? "transformer.wte.weight" : "lm_head.weight");
+  return { hidden, weight };
 }
 
-function gpt2Block(context: LayerContext, config: Gpt2Config, layer: number, x: Value): Value {
+function block(context: LayerContext, config: Gpt2Config, layer: number, x: Value): Value {
   const name = `transformer.h.${layer}`;
-  const headSize = config.hiddenSize / config.headCount;
   const attended = context.scope("attention", () => {
     const normed = context.layerNorm(x, `${name}.ln_1`, config.normEpsilon);
-    const qkv = context.linear(normed, `${name}.attn.c_attn`);
-    const [mixed] = context.builder.call(attention, [qkv], {
-      batch: context.batch,
-      sequence: context.sequence,
+    const mixed = context.attention(context.linear(normed, `${name}.attn.c_attn`), {
       heads: config.headCount,
       kvHeads: config.headCount,
-      headSize,
+      headSize: config.hiddenSize / config.headCount,
       causal: true,
-      softmaxScale: 1 / Math.sqrt(headSize),
-      segments: false,
-      dropout: context.attentionDropout(),
     });
     return context.linearOntoResidual(mixed, `${name}.attn.c_proj`, x);
   });
@@ -119,11 +146,4 @@ function gpt2Block(context: LayerContext, config: Gpt2Config, layer: number, x: 
     });
     return context.linearOntoResidual(activated, `${name}.mlp.c_proj`, attended);
   });
-}
-
-/** FLOPs of one token's forward pass in the model's matrix products, at sequence length T (causal halves not discounted). */
-export function gpt2ForwardFlops(config: Gpt2Config, sequence: number): number {
-  const { hiddenSize: C, feedForwardSize: F, layerCount } = config;
-  const block = 2 * (C * 3 * C + C * C + 2 * C * F) + 4 * sequence * C;
-  return layerCount * block + 2 * C * config.vocabularySize;
 }

@@ -1,21 +1,25 @@
 import type { GraphBuilder } from "../graph/builder.ts";
 import type { Value } from "../graph/types.ts";
+import { attention } from "../../kernels/attention.ts";
+import { concatColumns } from "../../kernels/concat_columns.ts";
 import { add } from "../../kernels/elementwise.ts";
 import { dropout as dropoutOp } from "../../kernels/dropout.ts";
 import { embedding } from "../../kernels/embedding.ts";
 import { layerNorm } from "../../kernels/layer_norm.ts";
 import { linear } from "../../kernels/linear.ts";
+import { rmsNorm } from "../../kernels/rms_norm.ts";
+import { rope } from "../../kernels/rope.ts";
+import type { BatchInputs, ExtraInput } from "./inputs.ts";
+import type { ParameterSpec } from "./parameters.ts";
 
-/** What a batch feeds into the graph; `[N]` with N = B·T. The orders are positions sorted by id, for gradients. */
-export interface BatchInputs {
-  tokens: Value;
-  tokenOrder: Value;
-  positions: Value;
-  positionOrder: Value;
-  /** Next tokens; −100 where none is to be predicted. */
-  targets: Value;
-  /** Accumulates the summed loss, f32 [1]. */
-  loss: Value;
+/** Which input holds the order of the positions sorted by the ids of another. */
+const ORDER_OF = { tokens: "tokenOrder", positions: "positionOrder", tokenTypes: "tokenTypeOrder" } as const;
+
+/** Head counts and width of attention. */
+export interface AttentionHeads {
+  heads: number;
+  kvHeads: number;
+  headSize: number;
 }
 
 /** What models build with: the same calls for every family. */
@@ -24,7 +28,7 @@ export class LayerContext {
   readonly batch: number;
   readonly sequence: number;
   readonly inputs: BatchInputs;
-  readonly #parameters: ReadonlyMap<string, Value>;
+  readonly #parameters: ReadonlyMap<string, { spec: ParameterSpec; value: Value }>;
   readonly #dropout: number;
   #stream = 0;
 
@@ -34,7 +38,7 @@ export class LayerContext {
       batch: number;
       sequence: number;
       inputs: BatchInputs;
-      parameters: ReadonlyMap<string, Value>;
+      parameters: readonly { spec: ParameterSpec; value: Value }[];
       dropout: number;
     },
   ) {
@@ -42,23 +46,37 @@ export class LayerContext {
     this.batch = options.batch;
     this.sequence = options.sequence;
     this.inputs = options.inputs;
-    this.#parameters = options.parameters;
+    this.#parameters = new Map(options.parameters.map((parameter) => [parameter.spec.name, parameter]));
     this.#dropout = options.dropout;
   }
 
   parameter(name: string): Value {
-    const value = this.#parameters.get(name);
-    if (!value) throw new Error(`The model has no parameter ${name}`);
+    return this.#entry(name).value;
+  }
+
+  /** An input that the family declares beyond tokens and targets. */
+  input(name: ExtraInput): Value {
+    const value = this.inputs[name];
+    if (!value) throw new Error(`The model does not declare the input ${name}`);
     return value;
+  }
+
+  constant(name: string): Value {
+    const found = this.inputs.constants.find(({ spec }) => spec.name === name);
+    if (!found) throw new Error(`The model does not declare the constant ${name}`);
+    return found.value;
   }
 
   scope<T>(name: string, body: () => T): T {
     return this.builder.scope(name, body);
   }
 
-  /** Rows of `table` at `ids`, plus `addend` where given. */
-  embed(table: string, ids: Value, order: Value, addend?: Value): Value {
-    const inputs = [ids, order, this.parameter(table), ...(addend ? [addend] : [])];
+  /** Rows of `<table>.weight` at the ids of an input, plus `addend` where given. */
+  embed(table: string, ids: keyof typeof ORDER_OF, addend?: Value): Value {
+    const of = (name: "tokens" | "tokenOrder" | ExtraInput) =>
+      name === "tokens" || name === "tokenOrder" ? this.inputs[name] : this.input(name);
+    const inputs = [of(ids), of(ORDER_OF[ids]), this.parameter(`${table}.weight`)];
+    if (addend) inputs.push(addend);
     return this.builder.call(embedding, inputs, { addend: addend !== undefined })[0];
   }
 
@@ -68,45 +86,74 @@ export class LayerContext {
     return this.builder.call(layerNorm, inputs, { eps })[0];
   }
 
-  /** x·W + b (+ residual). `transposedWeight`: stored `[out, in]`, as torch's Linear, instead of GPT-2's `[in, out]`. */
-  linear(
-    x: Value,
-    name: string,
-    { residual, transposedWeight = false, bias = true }: {
-      residual?: Value;
-      transposedWeight?: boolean;
-      bias?: boolean;
-    } = {},
-  ): Value {
-    const inputs = [x, this.parameter(`${name}.weight`)];
-    if (bias) inputs.push(this.parameter(`${name}.bias`));
+  /** Root-mean-square norm with the weight under `name`. */
+  rmsNorm(x: Value, name: string, eps: number): Value {
+    return this.builder.call(rmsNorm, [x, this.parameter(`${name}.weight`)], { eps })[0];
+  }
+
+  /** x·W (+ b, where the model has one) (+ residual). */
+  linear(x: Value, name: string, residual?: Value): Value {
+    const weight = this.#entry(`${name}.weight`);
+    const bias = this.#parameters.get(`${name}.bias`);
+    const inputs = [x, weight.value];
+    if (bias) inputs.push(bias.value);
     if (residual) inputs.push(residual);
-    return this.builder.call(linear, inputs, { transposedWeight, bias, residual: residual !== undefined })[0];
+    return this.builder.call(linear, inputs, {
+      transposedWeight: weight.spec.linear === "out_in",
+      bias: bias !== undefined,
+      residual: residual !== undefined,
+    })[0];
   }
 
   /** The branch added to the residual stream: by the linear's own kernel, or after dropout where there is any. */
-  linearOntoResidual(
-    x: Value,
-    name: string,
-    residual: Value,
-    options: { transposedWeight?: boolean } = {},
+  linearOntoResidual(x: Value, name: string, residual: Value): Value {
+    if (this.#dropout === 0) return this.linear(x, name, residual);
+    return this.builder.call(add, [this.dropout(this.linear(x, name)), residual], {})[0];
+  }
+
+  /**
+   * Query, key and value `[N, (H+2K)·D]` of layers that are stored apart. One node each rather than one packed matrix, so
+   * that adapters, quantization and checkpoints all know them by their names.
+   */
+  queryKeyValue(x: Value, names: readonly [string, string, string]): Value {
+    return this.builder.call(concatColumns, names.map((name) => this.linear(x, name)), {})[0];
+  }
+
+  /** Turns queries and keys by their positions; `table` names the constant with cosines and sines. */
+  rotate(qkv: Value, table: string, heads: AttentionHeads): Value {
+    const inputs = [qkv, this.constant(table), this.input("positions")];
+    return this.builder.call(rope, inputs, { ...heads, inverse: false })[0];
+  }
+
+  /** Softmax attention `[N, H·D]`; with `segments`, tokens see only their own and padding is seen by none. */
+  attention(
+    qkv: Value,
+    { causal, segments, ...heads }: AttentionHeads & { causal: boolean; segments?: Value },
   ): Value {
-    if (this.#dropout === 0) return this.linear(x, name, { ...options, residual });
-    return this.builder.call(add, [this.dropout(this.linear(x, name, options)), residual], {})[0];
+    return this.builder.call(attention, segments ? [qkv, segments] : [qkv], {
+      batch: this.batch,
+      sequence: this.sequence,
+      ...heads,
+      causal,
+      softmaxScale: 1 / Math.sqrt(heads.headSize),
+      segments: segments !== undefined,
+      dropout: this.#dropout === 0 ? null : { probability: this.#dropout, stream: this.#nextStream() },
+    })[0];
   }
 
   dropout(x: Value): Value {
     if (this.#dropout === 0) return x;
-    return this.builder.call(dropoutOp, [x], { probability: this.#dropout, stream: this.nextStream() })[0];
-  }
-
-  /** Settings of dropout inside an op, or null where it is off. */
-  attentionDropout(): { probability: number; stream: number } | null {
-    return this.#dropout === 0 ? null : { probability: this.#dropout, stream: this.nextStream() };
+    return this.builder.call(dropoutOp, [x], { probability: this.#dropout, stream: this.#nextStream() })[0];
   }
 
   /** Each use of random numbers has its own stream, so that a recomputed mask equals the first one. */
-  private nextStream(): number {
+  #nextStream(): number {
     return this.#stream++;
+  }
+
+  #entry(name: string): { spec: ParameterSpec; value: Value } {
+    const parameter = this.#parameters.get(name);
+    if (!parameter) throw new Error(`The model has no parameter ${name}`);
+    return parameter;
   }
 }

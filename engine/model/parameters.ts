@@ -15,6 +15,8 @@ export interface ParameterSpec {
   decay: boolean;
   /** Layout, where it is the weight of a linear layer: GPT-2 stores `[in, out]`, torch's Linear `[out, in]`. */
   linear?: "in_out" | "out_in";
+  /** Other names that checkpoints have it under. */
+  storedAs?: readonly string[];
 }
 
 /** Number of elements over all parameters. */
@@ -22,5 +24,51 @@ export function parameterCount(parameters: readonly ParameterSpec[]): number {
   return parameters.reduce(
     (sum, { shape }) => sum + shape.reduce((product, extent) => product * extent, 1),
     0,
+  );
+}
+
+/** Normal numbers around zero. */
+export function normal(standardDeviation: number): Initialization {
+  return { kind: "normal", standardDeviation };
+}
+
+/** An embedding table `<name>.weight [rows, columns]`. */
+export function embeddingSpec(name: string, shape: Shape, init: Initialization): ParameterSpec {
+  return { name: `${name}.weight`, shape, init, decay: false };
+}
+
+/** Weight, and bias where there is one, of a linear layer from `cIn` to `cOut`. */
+export function linearSpecs(
+  name: string,
+  { cIn, cOut, init, bias, layout = "out_in" }: {
+    cIn: number;
+    cOut: number;
+    init: Initialization;
+    bias: boolean;
+    layout?: "in_out" | "out_in";
+  },
+): ParameterSpec[] {
+  const shape = layout === "in_out" ? [cIn, cOut] : [cOut, cIn];
+  const weight: ParameterSpec = { name: `${name}.weight`, shape, init, decay: true, linear: layout };
+  return bias ? [weight, vectorSpec(`${name}.bias`, cOut, 0)] : [weight];
+}
+
+/** Weight, and bias where there is one, of a norm over `size` channels. */
+export function normSpecs(name: string, size: number, { bias }: { bias: boolean }): ParameterSpec[] {
+  const weight = vectorSpec(`${name}.weight`, size, 1);
+  return bias ? [weight, vectorSpec(`${name}.bias`, size, 0)] : [weight];
+}
+
+/** A vector that starts constant and is never decayed. */
+export function vectorSpec(name: string, size: number, value: number): ParameterSpec {
+  return { name, shape: [size], init: { kind: "constant", value }, decay: false };
+}
+
+/** The same parameters, which base models without a head store without `prefix`. */
+export function withOptionalPrefix(prefix: string, specs: readonly ParameterSpec[]): ParameterSpec[] {
+  return specs.map((spec) =>
+    spec.name.startsWith(prefix)
+      ? { ...spec, storedAs: [...spec.storedAs ?? [], spec.name.slice(prefix.length)] }
+      : spec
   );
 }

@@ -3,7 +3,8 @@ import type { Graph, Value } from "../graph/types.ts";
 import { printGraph } from "../graph/print.ts";
 import { verifyGraph } from "../graph/verify.ts";
 import type { Model } from "../model/config.ts";
-import { type BatchInputs, LayerContext } from "../model/layers.ts";
+import { type BatchInputs, declareInputs } from "../model/inputs.ts";
+import { LayerContext } from "../model/layers.ts";
 import { resetAtStepStart } from "../../kernels/step_start.ts";
 import { backward } from "./backward.ts";
 import { appendOptimizer, type OptimizerOptions } from "./optimizer.ts";
@@ -97,7 +98,11 @@ function passesFor(
 export function buildStep(settings: StepSettings): StepGraphs {
   const passes = passesFor(settings);
   const shared = declareShared(settings, passes);
-  const draft = forwardDraft(settings, shared, { training: true, dropout: settings.dropout });
+  const draft = forwardDraft(settings, shared, {
+    training: true,
+    dropout: settings.dropout,
+    result: "loss",
+  });
   runPasses(draft, passes, "rewrite", settings.trace);
   runPasses(draft, passes, "run", settings.trace);
   const graphs = draftGraphs(draft);
@@ -132,7 +137,10 @@ function declareShared(
   passes: readonly Pass[],
 ): SharedDraft {
   const persistents = new PersistentValues();
-  const inputs = declareInputs(persistents, microBatchSize * sequenceLength);
+  const inputs = declareInputs(
+    persistents,
+    model.inputs({ batch: microBatchSize, sequence: sequenceLength }),
+  );
   const parameters = model.parameters.map((spec): Parameter => {
     const value = persistents.declare(spec.name, { shape: spec.shape, dtype: "f32" }, "weights");
     return { spec, value, master: value, trainable: true };
@@ -142,9 +150,23 @@ function declareShared(
   return shared;
 }
 
+/** The forward graph up to the logits, with the persistent values it needs. */
+export function buildLogits(
+  settings: ForwardSettings,
+): { graph: Graph; persistents: Value[]; parameters: Parameter[]; inputs: BatchInputs; logits: Value } {
+  const passes = forwardPasses(settings.methods);
+  const shared = declareShared(settings, passes);
+  const draft = forwardDraft(settings, shared, { training: false, dropout: 0, result: "logits" });
+  runPasses(draft, passes, "rewrite");
+  const graph = draft.builder.finish("logits", [draft.loss]);
+  verifyGraph(graph, "logits");
+  settings.trace?.("logits", printGraph(graph));
+  return { graph, ...shared, persistents: shared.persistents.all(), logits: draft.loss };
+}
+
 /** What evaluation replays: the forward graph without dropout. */
 function evaluationGraph(settings: ForwardSettings, shared: SharedDraft, passes: readonly Pass[]): Graph {
-  const draft = forwardDraft(settings, shared, { training: false, dropout: 0 });
+  const draft = forwardDraft(settings, shared, { training: false, dropout: 0, result: "loss" });
   runPasses(draft, passes, "rewrite");
   const graph = draft.builder.finish("evaluate", []);
   verifyGraph(graph, "evaluation");
@@ -155,29 +177,19 @@ function evaluationGraph(settings: ForwardSettings, shared: SharedDraft, passes:
 function forwardDraft(
   settings: ForwardSettings,
   shared: SharedDraft,
-  { training, dropout }: { training: boolean; dropout: number },
+  { training, dropout, result }: { training: boolean; dropout: number; result: "loss" | "logits" },
 ): StepDraft {
   const builder = new GraphBuilder(shared.persistents);
-  builder.scope("start", () => builder.call(resetAtStepStart, [shared.inputs.loss], {}));
+  if (result === "loss") {
+    builder.scope("start", () => builder.call(resetAtStepStart, [shared.inputs.loss], {}));
+  }
   const context = new LayerContext(builder, {
     batch: settings.microBatchSize,
     sequence: settings.sequenceLength,
     inputs: shared.inputs,
-    parameters: new Map(shared.parameters.map(({ spec, value }) => [spec.name, value])),
+    parameters: shared.parameters,
     dropout,
   });
-  const loss = settings.model.loss(context);
+  const loss = settings.model[result](context);
   return { ...shared, builder, loss, training, gradients: new Map() };
-}
-
-function declareInputs(persistents: PersistentValues, rows: number): BatchInputs {
-  const ids = (name: string) => persistents.declare(name, { shape: [rows], dtype: "u32" }, "inputs");
-  return {
-    tokens: ids("tokens"),
-    tokenOrder: ids("token_order"),
-    positions: ids("positions"),
-    positionOrder: ids("position_order"),
-    targets: persistents.declare("targets", { shape: [rows], dtype: "i32" }, "inputs"),
-    loss: persistents.declare("loss", { shape: [1], dtype: "f32" }, "workspace"),
-  };
 }

@@ -1,8 +1,8 @@
-import { GraphBuilder, type PersistentValues } from "../graph/builder.ts";
+import type { GraphBuilder, PersistentValues } from "../graph/builder.ts";
 import type { Graph, Value } from "../graph/types.ts";
 import { verifyGraph } from "../graph/verify.ts";
 import { printGraph } from "../graph/print.ts";
-import type { BatchInputs } from "../model/layers.ts";
+import type { BatchInputs } from "../model/inputs.ts";
 import type { ParameterSpec } from "../model/parameters.ts";
 
 /** A parameter on the device. */
@@ -24,6 +24,7 @@ export interface StepDraft {
   inputs: BatchInputs;
   /** Forward, then backward, then (without accumulation) update nodes. */
   builder: GraphBuilder;
+  /** What the forward graph computes: the summed loss, or the logits of a graph without one. */
   loss: Value;
   /** Evaluation has no dropout. */
   training: boolean;

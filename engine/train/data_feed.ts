@@ -1,4 +1,6 @@
-import type { BatchInputs } from "../model/layers.ts";
+import type { Value } from "../graph/types.ts";
+import { elementCount } from "../graph/types.ts";
+import type { BatchInputs } from "../model/inputs.ts";
 import type { Session } from "../runtime/session.ts";
 import { TokenSorter } from "./tokens.ts";
 
@@ -6,6 +8,10 @@ import { TokenSorter } from "./tokens.ts";
 export class DataFeed {
   readonly tokens: Uint32Array<ArrayBuffer>;
   readonly targets: Int32Array<ArrayBuffer>;
+  /** Zeros unless filled; read by models that have token types. */
+  readonly tokenTypes: Uint32Array<ArrayBuffer>;
+  /** One segment unless filled; `PADDING_SEGMENT` where a sequence is padded. Read by models that have segments. */
+  readonly segments: Uint32Array<ArrayBuffer>;
   readonly #order: Uint32Array<ArrayBuffer>;
   readonly #sorter: TokenSorter;
   readonly #session: Session;
@@ -20,21 +26,34 @@ export class DataFeed {
     this.#session = session;
     this.#inputs = inputs;
     this.tokens = new Uint32Array(rows);
-    this.targets = new Int32Array(rows);
+    this.targets = new Int32Array(elementCount(inputs.targets));
+    this.tokenTypes = new Uint32Array(rows);
+    this.segments = new Uint32Array(rows);
     this.#order = new Uint32Array(rows);
     this.#sorter = new TokenSorter({ vocabularySize: Math.max(vocabularySize, sequence), capacity: rows });
+    for (const { value, spec } of inputs.constants) session.write(value, spec.data());
     // Positions restart with every sequence and stay the same for the whole run.
-    const positions = Uint32Array.from({ length: rows }, (_, i) => i % sequence);
-    session.write(inputs.positions, positions);
-    this.#sorter.sort(positions, this.#order);
-    session.write(inputs.positionOrder, this.#order);
+    this.#write(
+      inputs.positions,
+      inputs.positionOrder,
+      Uint32Array.from({ length: rows }, (_, i) => i % sequence),
+    );
   }
 
-  /** Uploads what `tokens` and `targets` hold. */
+  /** Uploads what the arrays hold. */
   upload(): void {
-    this.#sorter.sort(this.tokens, this.#order);
-    this.#session.write(this.#inputs.tokens, this.tokens);
-    this.#session.write(this.#inputs.tokenOrder, this.#order);
-    this.#session.write(this.#inputs.targets, this.targets);
+    const { tokens, tokenOrder, tokenTypes, tokenTypeOrder, segments, targets } = this.#inputs;
+    this.#write(tokens, tokenOrder, this.tokens);
+    this.#write(tokenTypes, tokenTypeOrder, this.tokenTypes);
+    this.#write(segments, undefined, this.segments);
+    this.#session.write(targets, this.targets);
+  }
+
+  /** Ids and their order, as far as the model reads them. */
+  #write(ids: Value | undefined, order: Value | undefined, numbers: Uint32Array<ArrayBuffer>): void {
+    if (ids) this.#session.write(ids, numbers);
+    if (!order) return;
+    this.#sorter.sort(numbers, this.#order);
+    this.#session.write(order, this.#order);
   }
 }

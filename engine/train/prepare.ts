@@ -3,7 +3,8 @@ import type { Tokenizer } from "../formats/tokenizer.ts";
 import { byteTokenizer, gpt2Tokenizer, tokenizerFromFolder, trainBpe } from "../formats/tokenizer.ts";
 import { isTokenFile } from "../formats/token_file.ts";
 import { InputError } from "../input_error.ts";
-import { type Model, type ModelConfig, modelOf, PRESETS, readModelConfig } from "../model/config.ts";
+import { type Model, type ModelConfig, modelOf, readModelConfig } from "../model/config.ts";
+import { PRESETS } from "../model/presets.ts";
 import { type Data, loadData, tokenize } from "./corpus.ts";
 import type { TrainOptions } from "./options.ts";
 import { requireTokensBelow, splitTokens, type TokenSplit } from "./tokens.ts";
@@ -22,7 +23,8 @@ export interface Prepared {
 /** The tokenizer a model is trained with unless told otherwise. */
 export function defaultTokenizer(model: string): string {
   if (!(model in PRESETS)) return "model";
-  return PRESETS[model].vocabularySize === 0 ? "bpe512" : "gpt2";
+  // The others' own tokenizers are not built in; a small one fits any vocabulary.
+  return PRESETS[model].family === "gpt2" && PRESETS[model].vocabularySize > 0 ? "gpt2" : "bpe512";
 }
 
 /**

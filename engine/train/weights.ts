@@ -43,13 +43,13 @@ function fill(values: Float32Array, { init }: ParameterSpec, random: ReturnType<
 /**
  * Finds every parameter in a checkpoint, before anything is read.
  *
- * @returns The stored name by parameter name: base models are stored without the `transformer.` prefix.
+ * @returns The stored name by parameter name; tensors that belong to no parameter, such as saved buffers, do not matter.
  * @throws {InputError} naming the first missing tensor or wrong shape.
  */
 export function matchWeights(specs: readonly ParameterSpec[], source: TensorSource): Map<string, string> {
   const stored = new Map<string, string>();
-  for (const { name, shape } of specs) {
-    const found = [name, name.replace(/^transformer\./, "")].find((candidate) => source.has(candidate));
+  for (const { name, shape, storedAs = [] } of specs) {
+    const found = [name, ...storedAs].find((candidate) => source.has(candidate));
     if (!found) {
       throw new InputError(`${source.path}: tensor ${name} is missing, expected one of shape [${shape}]`);
     }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { ROLES } from "../../../engine/graph/types.ts";
-import { modelOf, PRESETS } from "../../../engine/model/config.ts";
+import { modelOf } from "../../../engine/model/config.ts";
+import { PRESETS } from "../../../engine/model/presets.ts";
 import type { StepMethods, StepSettings } from "../../../engine/passes/pipeline.ts";
 import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
 import { total } from "../../../engine/plan/plan.ts";

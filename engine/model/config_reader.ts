@@ -1,0 +1,113 @@
+import { describeJson, isJsonObject } from "../formats/json.ts";
+import { InputError } from "../input_error.ts";
+
+/**
+ * Typed access to a config.json. Every method throws `InputError` with file, field, the value given and what was expected;
+ * a field that is null counts as missing, as in transformers.
+ */
+export class ConfigReader {
+  readonly path: string;
+  readonly #json: Record<string, unknown>;
+  /** Path of the enclosing objects, with a dot at its end. */
+  readonly #prefix: string;
+
+  /** @param path The file, for messages. */
+  constructor(json: Record<string, unknown>, path: string, prefix = "") {
+    this.#json = json;
+    this.path = path;
+    this.#prefix = prefix;
+  }
+
+  has(field: string): boolean {
+    return this.#json[field] !== undefined && this.#json[field] !== null;
+  }
+
+  /** Whether the field is there, be it null. */
+  given(field: string): boolean {
+    return field in this.#json;
+  }
+
+  positiveInteger(field: string, byDefault?: number): number {
+    const value = this.#valueOf(field, byDefault);
+    if (typeof value === "number" && Number.isSafeInteger(value) && value > 0 && value < 2 ** 31) {
+      return value;
+    }
+    throw this.refusal(field, "a positive whole number");
+  }
+
+  positiveNumber(field: string, byDefault?: number): number {
+    const value = this.#valueOf(field, byDefault);
+    if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
+    throw this.refusal(field, "a positive number");
+  }
+
+  oneOf<const T>(field: string, allowed: readonly T[], byDefault?: NoInfer<T>): T {
+    const value = this.#valueOf(field, byDefault) as T;
+    if (allowed.includes(value)) return value;
+    throw this.refusal(field, allowed.map((one) => JSON.stringify(one)).join(" or "));
+  }
+
+  /** Refuses a field that would change what the model computes in a way this engine does not know. */
+  absent(field: string, why: string): void {
+    if (this.has(field)) throw this.refusal(field, `none: ${why}`);
+  }
+
+  /** The one entry of `architectures`; without the field, `byDefault`, unless there is no default. */
+  architecture<const T extends string>(allowed: readonly T[], byDefault?: NoInfer<T>): T {
+    const { architectures } = this.#json;
+    if (!this.has("architectures") && byDefault !== undefined) return byDefault;
+    const found = Array.isArray(architectures) && architectures.length === 1 &&
+      allowed.find((name) => name === architectures[0]);
+    if (found) return found;
+    throw this.refusal("architectures", allowed.map((name) => JSON.stringify([name])).join(" or "));
+  }
+
+  /** An object inside this one, or null. */
+  object(field: string): ConfigReader | null {
+    if (!this.has(field)) return null;
+    const value = this.#json[field];
+    if (!isJsonObject(value)) throw this.refusal(field, "an object or null");
+    return new ConfigReader(value, this.path, `${this.#prefix}${field}.`);
+  }
+
+  /** Number of entries of an object or list. */
+  count(field: string, byDefault: number): number {
+    if (!this.has(field)) return byDefault;
+    const value = this.#json[field];
+    if (typeof value === "object") return Object.keys(value as object).length;
+    throw this.refusal(field, "an object or a list");
+  }
+
+  /** Refuses a list with any entry other than `allowed`. */
+  all(field: string, allowed: string): void {
+    if (!this.has(field)) return;
+    const value = this.#json[field];
+    if (Array.isArray(value) && value.every((entry) => entry === allowed)) return;
+    throw this.refusal(field, `${JSON.stringify(allowed)} in every place`);
+  }
+
+  /** Refuses fields other than these. */
+  only(fields: readonly string[]): void {
+    const unknown = Object.keys(this.#json).find((field) => this.has(field) && !fields.includes(field));
+    if (unknown !== undefined) {
+      throw this.refusal(unknown, `none: known here are ${fields.join(", ")}`);
+    }
+  }
+
+  /** A whole number that divides another one. */
+  divisor(field: string, of: { field: string; value: number }, byDefault?: number): number {
+    const value = this.positiveInteger(field, byDefault);
+    if (of.value % value === 0) return value;
+    throw this.refusal(field, `a divisor of ${of.field}, which is ${of.value}`);
+  }
+
+  /** What to throw for a field. */
+  refusal(field: string, expected: string): InputError {
+    const given = field in this.#json ? describeJson(this.#json[field]) : "missing";
+    return new InputError(`${this.path}: ${this.#prefix}${field} is ${given}, expected ${expected}`);
+  }
+
+  #valueOf(field: string, byDefault: unknown): unknown {
+    return this.has(field) ? this.#json[field] : byDefault;
+  }
+}

@@ -1,0 +1,86 @@
+import type { ModelConfig } from "./config.ts";
+import type { Gpt2Config } from "./gpt2.ts";
+import type { LlamaConfig } from "./llama.ts";
+
+/**
+ * Models by name, without weights. `vocabularySize` 0 takes the tokenizer's: the small ones are trained from scratch on any
+ * vocabulary.
+ */
+export const PRESETS: Readonly<Record<string, ModelConfig>> = {
+  "gpt2-nano": gpt2Preset({
+    layerCount: 4,
+    hiddenSize: 128,
+    headCount: 4,
+    positionCount: 128,
+    vocabularySize: 0,
+  }),
+  "gpt2-mini": gpt2Preset({
+    layerCount: 6,
+    hiddenSize: 384,
+    headCount: 6,
+    positionCount: 256,
+    vocabularySize: 0,
+  }),
+  "gpt2": gpt2Preset({ layerCount: 12, hiddenSize: 768, headCount: 12 }),
+  "gpt2-medium": gpt2Preset({ layerCount: 24, hiddenSize: 1024, headCount: 16 }),
+  "gpt2-large": gpt2Preset({ layerCount: 36, hiddenSize: 1280, headCount: 20 }),
+  "gpt2-xl": gpt2Preset({ layerCount: 48, hiddenSize: 1600, headCount: 25 }),
+  "llama-nano": llamaPreset({
+    layerCount: 4,
+    hiddenSize: 128,
+    headCount: 4,
+    kvHeadCount: 2,
+    feedForwardSize: 344,
+    positionCount: 128,
+    vocabularySize: 0,
+  }),
+  "openllama-3b": llamaPreset({
+    layerCount: 26,
+    hiddenSize: 3200,
+    headCount: 32,
+    feedForwardSize: 8640,
+    positionCount: 2048,
+    normEpsilon: 1e-6,
+  }),
+  "llama2-7b": llamaPreset({ layerCount: 32, hiddenSize: 4096, headCount: 32, feedForwardSize: 11008 }),
+};
+
+function gpt2Preset(
+  sizes: Pick<Gpt2Config, "layerCount" | "hiddenSize" | "headCount"> & Partial<Gpt2Config>,
+): Gpt2Config {
+  return {
+    family: "gpt2",
+    vocabularySize: 50257,
+    positionCount: 1024,
+    feedForwardSize: 4 * sizes.hiddenSize,
+    normEpsilon: 1e-5,
+    initializerRange: 0.02,
+    tiedHead: true,
+    ...sizes,
+  };
+}
+
+/** Llama 2's settings where `sizes` does not say otherwise. Touvron et al. 2023, arXiv:2307.09288. */
+function llamaPreset(
+  sizes:
+    & Pick<LlamaConfig, "layerCount" | "hiddenSize" | "headCount" | "feedForwardSize">
+    & Partial<LlamaConfig>,
+): LlamaConfig {
+  return {
+    family: "llama",
+    modelType: "llama",
+    vocabularySize: 32000,
+    positionCount: 4096,
+    kvHeadCount: sizes.headCount,
+    headSize: sizes.hiddenSize / sizes.headCount,
+    normEpsilon: 1e-5,
+    initializerRange: 0.02,
+    rotaryBase: 10000,
+    rotaryScaling: null,
+    qkvBias: false,
+    outputBias: false,
+    feedForwardBias: false,
+    tiedHead: false,
+    ...sizes,
+  };
+}

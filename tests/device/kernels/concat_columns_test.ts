@@ -1,0 +1,47 @@
+import { concatColumns, splitColumns } from "../../../kernels/concat_columns.ts";
+import { checkKernel } from "../../support/check_op.ts";
+import { deviceTest } from "../../support/with_device.ts";
+
+/** Rows, then widths: one of each, primes, whole vectors beside a part that is none, grouped heads. */
+const SIZES: [number, number[]][] = [[1, [1]], [13, [7, 3, 5]], [33, [8, 4, 4]], [64, [12, 30, 4]], [
+  65,
+  [120, 40, 40],
+]];
+
+for (const dtype of ["f32", "f16"] as const) {
+  for (const software of [true, false]) {
+    const check = { target: { software }, allowed: 0 };
+    Deno.test(
+      `concat_columns in ${dtype} (software: ${software}) copies every column`,
+      deviceTest,
+      async () => {
+        for (const [rows, widths] of SIZES) {
+          const inputs = widths.map((width) => ({ shape: [rows, width], dtype }));
+          await checkKernel(concatColumns, inputs, {}, check);
+        }
+      },
+    );
+
+    Deno.test(
+      `split_columns in ${dtype} (software: ${software}) copies what is wanted`,
+      deviceTest,
+      async () => {
+        for (const [rows, widths] of SIZES) {
+          const wide = { shape: [rows, widths.reduce((a, b) => a + b)], dtype };
+          await checkKernel(splitColumns, [wide], { widths, wanted: widths.map(() => true) }, check);
+          await checkKernel(splitColumns, [wide], { widths, wanted: widths.map((_, i) => i !== 1) }, check);
+        }
+      },
+    );
+  }
+}
+
+Deno.test("columns are copied in windows where a matrix passes the binding limit", deviceTest, async () => {
+  for (const widths of [[5, 2], [8, 4]]) {
+    const target = { maxStorageBufferBindingSize: 4096 };
+    const inputs = widths.map((width) => ({ shape: [300, width] }));
+    await checkKernel(concatColumns, inputs, {}, { target, allowed: 0 });
+    const wide = { shape: [300, widths[0] + widths[1]] };
+    await checkKernel(splitColumns, [wide], { widths, wanted: [true, true] }, { target, allowed: 0 });
+  }
+});

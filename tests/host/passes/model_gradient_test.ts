@@ -1,0 +1,16 @@
+import { languageModelFixture } from "../../support/model_fixture.ts";
+import { checkModelGradients } from "../../support/model_gradients.ts";
+
+for (const name of ["gpt2_tiny", "llama_tiny", "qwen2_tiny"]) {
+  Deno.test(
+    `autodiff of ${name}, run by the f64 references, gives PyTorch's loss and every one of its gradients`,
+    async () => {
+      const fixture = await languageModelFixture(name);
+      const rows = fixture.batchSize * fixture.sequenceLength;
+      await checkModelGradients(fixture, {
+        tokens: fixture.tokens.subarray(0, rows),
+        targets: fixture.tokens.subarray(1, rows + 1),
+      });
+    },
+  );
+}
