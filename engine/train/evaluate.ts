@@ -28,9 +28,11 @@ export interface EvaluateOptions {
   adapter: string | null;
 }
 
+/** What an evaluation found. */
 export interface Evaluation {
   /** Mean over targets, in nats. */
   loss: number;
+  /** Unmasked targets evaluated. */
   tokens: number;
   /** Bytes the ledger booked at the peak. */
   bookedPeakBytes: number;

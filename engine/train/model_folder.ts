@@ -25,7 +25,11 @@ interface TrainingState {
 const STATE_JSON = "training_state.json";
 const STATE_TENSORS = "training_state.safetensors";
 
-/** @throws {InputError} when the folder cannot be made or written to; asked before training, not after it. */
+/**
+ * Makes a folder and tries to write to it: asked before training, not after it.
+ *
+ * @throws {InputError} when it cannot be made or written to.
+ */
 export async function requireWritableFolder(folder: string, flag: string): Promise<void> {
   try {
     await Deno.mkdir(folder, { recursive: true });
