@@ -1,5 +1,6 @@
 import type { Engine } from "./engine.ts";
 import type { Arguments, CommandSpec } from "./flags.ts";
+import type { ProgressOutput } from "./progress.ts";
 
 /** What commands get from outside, so that tests can give them a trainer, a report and an output of their own. */
 export interface Services {
@@ -12,6 +13,8 @@ export interface Services {
     out: string,
     options: { failOn: string[] },
   ): Promise<{ failed: boolean; failures: readonly string[] }>;
+  /** Where a run shows how it goes on. */
+  progress: ProgressOutput;
   /** Writes a line to standard output. */
   print(text: string): void;
   /** Writes a line to standard error. */

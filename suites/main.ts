@@ -56,7 +56,7 @@ function overview(): string {
 }
 
 if (import.meta.main) {
-  const { engine } = await import("./engine.ts");
+  const [{ engine }, { standardError }] = await Promise.all([import("./engine.ts"), import("./progress.ts")]);
   const services: Services = {
     engine,
     measureScript: new URL("./measure.ts", import.meta.url),
@@ -64,6 +64,7 @@ if (import.meta.main) {
     writeReport: async (runs, out) => await (await import("../report/main.ts")).writeReport(runs, out),
     compareRuns: async (runs, out, options) =>
       await (await import("../report/main.ts")).compareRuns(runs, out, options),
+    progress: standardError(),
     print: (text) => console.log(text),
     note: (text) => console.error(text),
   };

@@ -11,7 +11,7 @@ import type { Arguments } from "../flags.ts";
 import { inShard, parseFilter, parseShard } from "../matrix.ts";
 import { measureBaseline, overBudgetReason } from "../measure_cell.ts";
 import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
-import { Progress, standardError } from "../progress.ts";
+import { Progress } from "../progress.ts";
 import {
   forecastCells,
   isFinished,
@@ -84,7 +84,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
     const options = { suite, tiered, choice, quick, out, shard, filter, previous, engine: services.engine };
     if (dryRun) return await listCells(options, services);
     if (probe.adapter === null) throw new InputError(probe.failure);
-    const progress = new Progress(standardError());
+    const progress = new Progress(services.progress);
     const outcome = await runSuite({
       ...options,
       command: ["deno task bench", ...commandWords(args)].join(" "),

@@ -1,5 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
+import { main } from "../../../suites/main.ts";
+import { fakeServices } from "./fake_services.ts";
 import type { CellRecord, RunRecord } from "../../../results/record.ts";
 
 /** What a command line did. */
@@ -11,7 +13,7 @@ export interface Ended {
 
 const PROJECT = fileURLToPath(new URL("../../..", import.meta.url));
 
-/** Starts the command line with the fake trainer. */
+/** Starts the command line with the fake trainer in a process of its own, for tests that send it signals. */
 export function start(args: readonly string[]): Deno.ChildProcess {
   const script = fileURLToPath(new URL("./fake_main.ts", import.meta.url));
   return new Deno.Command(Deno.execPath(), {
@@ -19,15 +21,14 @@ export function start(args: readonly string[]): Deno.ChildProcess {
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
-    env: { CI: "true", NO_COLOR: "1" },
   }).spawn();
 }
 
-/** Runs the command line with the fake trainer to its end. */
+/** Runs the command line with the fake trainer to its end, in this process. */
 export async function run(...args: string[]): Promise<Ended> {
-  const { code, stdout, stderr } = await start(args).output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, out: text(stdout), err: text(stderr) };
+  const [out, err]: [string[], string[]] = [[], []];
+  const code = await main(args, fakeServices((text) => out.push(text), (text) => err.push(text)));
+  return { code, out: out.join("\n"), err: err.join("\n") };
 }
 
 /** Gives a test a folder with a suite in it. */
