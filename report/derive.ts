@@ -3,13 +3,22 @@
  * differ; every figure of the report belongs to one.
  */
 import type { BytesByRole, CellRecord, Decision, RunConfig } from "../results/record.ts";
-import { bootstrapMedian, bootstrapRatioOfMedians, type Interval, median } from "../results/stats.ts";
+import {
+  bootstrapMedian,
+  bootstrapRatioOfMedians,
+  equivalenceTest,
+  type Interval,
+  mean,
+  median,
+  standardDeviation,
+  studentQuantile,
+} from "../results/stats.ts";
 import type { LoadedRun } from "./load.ts";
 
 /** Fixed, so that the same records give the same intervals. */
 export const BOOTSTRAP = { seed: 20240, resamples: 1000 } as const;
 
-/** Raw samples with the median and its 95 % interval. */
+/** Raw samples with their median (of seeds: mean) and its 95 % interval. */
 export interface Measured {
   interval: Interval;
   /** One entry a cell, in order. */
@@ -117,18 +126,28 @@ function measured(ok: readonly CellRecord[], samplesOf: (cell: CellRecord) => nu
 }
 
 /**
- * Median of all samples with the wider of two 95 % intervals: over samples, and over the cells' medians. Steps of one process
- * share its luck (clocks, page placement), so that samples alone would claim too much.
+ * Median of all samples with the wider of two 95 % intervals: the bootstrap's over samples, and Student's over the cells.
+ * Steps of one process share its luck (clocks, page placement), so that samples alone would claim too much.
  */
 function intervalOver(cells: readonly number[][]): Interval {
   const samples = bootstrapMedian(cells.flat(), BOOTSTRAP);
-  return cells.length < 2
-    ? samples
-    : wider(samples, bootstrapMedian(cells.map((cell) => median(cell)), BOOTSTRAP));
+  if (cells.length < 2) return samples;
+  const logs = meanInterval(cells.map((cell) => Math.log(median(cell))));
+  return wider(samples, { estimate: NaN, low: Math.exp(logs.low), high: Math.exp(logs.high) });
 }
 
+/** The first interval's estimate with the lower and the higher of both ends. */
 function wider(a: Interval, b: Interval): Interval {
   return { estimate: a.estimate, low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) };
+}
+
+/** Mean with Student's 95 % interval; a single value stands for itself. Unlike a bootstrap it holds for two or three values. */
+function meanInterval(values: readonly number[]): Interval {
+  const estimate = mean([...values]);
+  if (values.length < 2) return { estimate, low: estimate, high: estimate };
+  const reach = studentQuantile(0.975, values.length - 1) * standardDeviation(values) /
+    Math.sqrt(values.length);
+  return { estimate, low: estimate - reach, high: estimate + reach };
 }
 
 function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): ConfigurationMemory | null {
@@ -175,7 +194,7 @@ export function equalTokens(configurations: readonly Configuration[]): number | 
   return trained.length > 0 ? Math.min(...trained) : null;
 }
 
-/** Held-out loss at `tokens`, one value a seed (repeats of a seed compute the same numbers), with the interval over seeds. */
+/** Held-out loss at `tokens`, one value a seed (repeats of a seed compute the same numbers), with their mean and its 95 % interval. */
 export function heldOutLoss(configuration: Configuration, tokens: number | null): Measured | null {
   if (tokens === null) return null;
   const bySeed = new Map<number, { id: string; seed: number; values: number[] }>();
@@ -188,7 +207,7 @@ export function heldOutLoss(configuration: Configuration, tokens: number | null)
   const byCell = [...bySeed.values()];
   const values = byCell.flatMap((cell) => cell.values);
   if (values.length === 0) return null;
-  return { interval: bootstrapMedian(values, BOOTSTRAP), byCell, values };
+  return { interval: meanInterval(values), byCell, values };
 }
 
 /** Ratios already worked out: titles, tables and rules ask for the same ones, and resampling is what a report takes time for. */
@@ -200,16 +219,26 @@ export function ratioOf(a: Measured | null, b: Measured | null): Interval | null
   if (a === b) return { estimate: 1, low: 1, high: 1 };
   const ofA = knownRatios.get(a) ?? new WeakMap<Measured, Interval>();
   knownRatios.set(a, ofA);
-  const ratio = ofA.get(b) ?? bootstrapRatio(a, b);
+  const ratio = ofA.get(b) ?? freshRatio(a, b);
   ofA.set(b, ratio);
   return ratio;
 }
 
-function bootstrapRatio(a: Measured, b: Measured): Interval {
+function freshRatio(a: Measured, b: Measured): Interval {
   const samples = bootstrapRatioOfMedians(a.values, b.values, BOOTSTRAP);
-  if (a.byCell.length < 2 || b.byCell.length < 2) return samples;
-  const medians = [a, b].map(({ byCell }) => byCell.map(({ values }) => median(values)));
-  return wider(samples, bootstrapRatioOfMedians(medians[0], medians[1], BOOTSTRAP));
+  const cells = ratioOfCells(a, b);
+  if (!cells) return samples;
+  const isOneValueEach = [a, b].every(({ byCell, values }) => byCell.length === values.length);
+  return isOneValueEach ? cells : wider(samples, cells);
+}
+
+/** Welch's 95 % interval of the ratio of the cells' (geometric) means; null where it has too few cells to stand on. */
+function ratioOfCells(a: Measured, b: Measured): Interval | null {
+  if (a.byCell.length < 2 || b.byCell.length < 2) return null;
+  const [x, y] = [a, b].map(({ byCell }) => byCell.map(({ values }) => Math.log(median(values))));
+  if (![...x, ...y].every(Number.isFinite)) return null;
+  const { difference, low, high } = equivalenceTest(x, y, { margin: 1, alpha: 0.025 });
+  return { estimate: Math.exp(difference), low: Math.exp(low), high: Math.exp(high) };
 }
 
 /** Whether a ratio's interval leaves out 1: inside it, there is "no difference". */

@@ -101,6 +101,12 @@ export function shorten(text: string, length: number): string {
   return characters.length <= length ? text : `${characters.slice(0, length - 1).join("")}…`;
 }
 
+/** `2nd`, `3rd`, `4th`. */
+export function ordinal(n: number): string {
+  const isTeen = n % 100 > 10 && n % 100 < 14;
+  return `${n}${isTeen ? "th" : ["th", "st", "nd", "rd"][n % 10] ?? "th"}`;
+}
+
 /** `1 cell`, `3 cells`. */
 export function count(n: number, one: string, many = `${one}s`): string {
   return `${formatNumber(n)} ${n === 1 ? one : many}`;

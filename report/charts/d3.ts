@@ -1,6 +1,6 @@
 /**
- * The part of d3 the charts use, with types: d3-node ships none. Drawing happens in a DOM of its own for each chart and comes
- * out as a string, so nothing here needs a browser.
+ * The part of d3 the charts use, with types: d3-node ships none. Drawing happens in a DOM of its own and comes out as a
+ * string, so nothing here needs a browser.
  */
 import { D3Node } from "d3-node";
 
@@ -54,10 +54,13 @@ interface D3 {
   symbolCross: unknown;
 }
 
-export const d3: D3 = new D3Node().d3;
+/** One DOM for all charts: making one takes longer than drawing in it. */
+const page = new D3Node();
 
-/** An empty SVG with its accessible name, and the way to its text. */
+export const d3: D3 = page.d3;
+
+/** An empty SVG and the way to its text; the chart before must be finished, since its place is cleared. */
 export function newSvg(attributes: Record<string, string>): { svg: Selection; text: () => string } {
-  const node = new D3Node();
-  return { svg: node.createSVG(undefined, undefined, attributes), text: () => node.svgString() };
+  page.d3Element.html("");
+  return { svg: page.createSVG(undefined, undefined, attributes), text: () => page.svgString() };
 }

@@ -155,7 +155,9 @@ export interface AxisOptions {
 export function tickFormat(ticks: readonly number[]): (value: number) => string {
   const step = ticks.length > 1 ? ticks[1] - ticks[0] : 1;
   const [divisor, suffix] = ticks.at(-1)! >= 2000 ? [1000, "\u202fk"] : [1, ""];
-  const decimals = Math.max(0, Math.ceil(-Math.log10(step / divisor) - 1e-9));
+  let decimals = 0;
+  const isWhole = (value: number) => Math.abs(value - Math.round(value)) < 1e-6;
+  while (decimals < 6 && !isWhole(step / divisor * 10 ** decimals)) decimals++;
   return (value) => value === 0 ? "0" : formatNumber(value / divisor, decimals) + suffix;
 }
 
@@ -195,30 +197,6 @@ export function addYAxis(
     addText(to, format(tick), plot.left - 6, scale(tick) + 4, { anchor: "end", class: "tick" });
   }
   if (label) addText(to, label, 0, plot.top - 10, { class: "name" });
-}
-
-/** Moves positions apart by at least `gap`, keeping their order and staying near where they were. */
-export function spread(positions: readonly number[], gap: number): number[] {
-  const order = positions.map((position, i) => ({ position, i })).sort((a, b) =>
-    a.position - b.position || a.i - b.i
-  );
-  // Blocks that touch are merged around their mean (pool adjacent violators), so that nothing drifts one way.
-  const blocks: { sum: number; size: number }[] = [];
-  const start = ({ sum, size }: { sum: number; size: number }) => sum / size - (size - 1) * gap / 2;
-  for (const { position } of order) {
-    blocks.push({ sum: position, size: 1 });
-    for (;;) {
-      const [above, below] = blocks.slice(-2);
-      if (!below || start(above) + above.size * gap <= start(below)) break;
-      blocks.splice(-2, 2, { sum: above.sum + below.sum, size: above.size + below.size });
-    }
-  }
-  const placed = blocks.flatMap((block) =>
-    Array.from({ length: block.size }, (_, k) => start(block) + k * gap)
-  );
-  const result: number[] = [];
-  order.forEach(({ i }, rank) => result[i] = placed[rank]);
-  return result;
 }
 
 /** Every `stride`-th item, and the last, so that no more than about `limit` are drawn. */

@@ -119,7 +119,7 @@ function heldOutFigure(sweep: Sweep, context: PageContext, seeds: number): Html 
     title: heldOutFinding(sweep),
     subtitle: `Held-out loss, nats per token, after ${formatCompact(sweep.tokens)} tokens: ${
       seeds > 1
-        ? `median and 95 % interval over ${seeds} seeds; dots are seeds`
+        ? `mean and 95 % interval over ${seeds} seeds; dots are seeds`
         : "a single seed, so no interval"
     }. The axis does not start at zero.`,
     widths: [PANEL_WIDTH],

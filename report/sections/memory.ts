@@ -3,7 +3,7 @@ import { memoryTimelineChart, timelineOf } from "../charts/memory_timeline.ts";
 import type { Analysis, Configuration } from "../derive.ts";
 import { figure } from "../figure.ts";
 import { rolesFinding, timelineFinding } from "../findings.ts";
-import { byteUnit, count, formatNumber, formatSignificant } from "../format.ts";
+import { byteUnit, count, formatNumber, formatSignificant, ordinal } from "../format.ts";
 import { type Html, markup } from "../html.ts";
 import { ROLE_STYLE, ROLES } from "../palette.ts";
 import { type Column, table } from "../table.ts";
@@ -98,7 +98,7 @@ function timelineFigure(configuration: Configuration, context: PageContext): Htm
         cell: ({ edges }) => traced(context, id, formatSignificant(edges.at(-1)! / unit.bytes)),
       },
     ], {
-      caption: `Live bytes over the step${step > 1 ? ` (every ${step}th point and the peak)` : ""}`,
+      caption: `Live bytes over the step${step > 1 ? ` (every ${ordinal(step)} point and the peak)` : ""}`,
       strong: ({ dispatch }) => dispatch === peak.dispatch,
     }),
   });

@@ -3,7 +3,7 @@ import { dotsPerRow, isWide, stepTimeRows, stepTimesChart } from "../charts/step
 import { type Analysis, equalTokens, heldOutLoss } from "../derive.ts";
 import { figure } from "../figure.ts";
 import { lossFinding, stepTimeFinding } from "../findings.ts";
-import { count, formatCompact, formatInterval, formatNumber, formatSignificant } from "../format.ts";
+import { count, formatCompact, formatInterval, formatNumber, formatSignificant, ordinal } from "../format.ts";
 import type { Html } from "../html.ts";
 import { table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
@@ -28,7 +28,7 @@ export function lossSection(
       subtitle: `Loss in nats per token over trained tokens, up to ${
         count(seeds, "seed")
       } a panel: thin lines are training loss${
-        stride > 1 ? ` (every ${stride}th step at most drawn)` : ""
+        stride > 1 ? ` (at least every ${ordinal(stride)} step drawn)` : ""
       }, the band spans the seeds, dots are held-out loss; grey: the held-out medians of all panels.${
         tokens === null ? "" : ` Dashed: ${formatCompact(tokens)} tokens, where losses are compared.`
       }`,
@@ -38,7 +38,7 @@ export function lossSection(
         { head: "seeds", numeric: true, cell: ({ seeds }) => formatNumber(seeds.length) },
         {
           head: "last held-out loss",
-          unit: "nats/token, median over cells",
+          unit: "nats/token, mean over seeds",
           numeric: true,
           cell: (configuration) => {
             const loss = heldOutLoss(configuration, equalTokens([configuration]));

@@ -164,9 +164,9 @@ function memoryOf(config: RunConfig, random: () => number, options: SyntheticOpt
   const observed = options.observed !== false;
   return {
     plannedPeakBytes: bytes,
-    plannedByRole: top,
+    plannedByRole: { ...top },
     bookedPeakBytes: bytes,
-    bookedByRole: top,
+    bookedByRole: { ...top },
     observedPeakBytes: observed ? Math.round(bytes * 1.06 + 9e6 + 1.5e6 * wobble(random)) : null,
     observedBaselineBytes: observed ? 210_000_000 : null,
     observedHow: (observed ? "process peak RSS" : "the adapter does not say") + (options.hostile ?? ""),

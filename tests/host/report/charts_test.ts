@@ -1,0 +1,46 @@
+import {
+  batchPanelChart,
+  heldOutPanel,
+  memoryPanel,
+  throughputPanel,
+} from "../../../report/charts/batch_panel.ts";
+import { ladderChart, ladderRows } from "../../../report/charts/ladder.ts";
+import { lossCurvesChart, lossPanels } from "../../../report/charts/loss_curves.ts";
+import { memoryByRoleChart, roleBars } from "../../../report/charts/memory_by_role.ts";
+import { memoryTimelineChart, timelineOf } from "../../../report/charts/memory_timeline.ts";
+import { paretoChart, paretoOf } from "../../../report/charts/pareto.ts";
+import { stepTimeRows, stepTimesChart } from "../../../report/charts/step_times.ts";
+import { analyse } from "../../../report/derive.ts";
+import { loaded, SMALL, svgLines } from "./support.ts";
+
+const sweepRun = analyse(loaded({ ...SMALL, statuses: { 8: "oom" } }));
+const ladderRun = analyse(loaded({ ...SMALL, batches: [4], ladder: true }));
+const size = { id: "chart", width: 300, title: "Finding", description: "What is drawn" };
+const wide = { ...size, width: 900 };
+const slim = { ...size, width: 340 };
+
+/** Reviewed like code: a chart that changes shows here, line by line. */
+function snapshot(name: string, draw: () => string): void {
+  Deno.test(`${name} draws as reviewed`, (t) => t.assertSnapshot(draw(), { serializer: svgLines }));
+}
+
+snapshot("throughput against batch size", () => batchPanelChart(throughputPanel(sweepRun.sweep!), size));
+snapshot("memory against batch size", () => batchPanelChart(memoryPanel(sweepRun.sweep!), size));
+snapshot("held-out loss against batch size", () => batchPanelChart(heldOutPanel(sweepRun.sweep!), size));
+snapshot("memory by role", () => memoryByRoleChart(roleBars(sweepRun.configurations), wide));
+snapshot("memory by role on a narrow page", () => memoryByRoleChart(roleBars(sweepRun.configurations), slim));
+snapshot("memory over the step", () => memoryTimelineChart(timelineOf(sweepRun.highlighted!)!, wide));
+snapshot(
+  "loss curves",
+  () => lossCurvesChart(lossPanels(sweepRun.configurations, sweepRun.highlighted), 2048, slim),
+);
+snapshot(
+  "step times",
+  () => stepTimesChart(stepTimeRows(sweepRun.configurations, sweepRun.highlighted), wide),
+);
+snapshot(
+  "memory against throughput",
+  () => paretoChart(paretoOf(ladderRun.configurations, ladderRun.baseline), wide),
+);
+snapshot("ladder", () => ladderChart(ladderRows(ladderRun.configurations), wide));
+snapshot("ladder on a narrow page", () => ladderChart(ladderRows(ladderRun.configurations), slim));

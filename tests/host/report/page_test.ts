@@ -1,0 +1,199 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { dirname, join, resolve } from "node:path";
+import { writeReport } from "../../../report/main.ts";
+import { renderReport } from "../../../report/page.ts";
+import type { LoadedRun } from "../../../report/load.ts";
+import { type SyntheticOptions, syntheticRun } from "./synthetic_run.ts";
+import { asLoaded, inFolder, loaded, parsePage, SMALL, writtenRun } from "./support.ts";
+
+function pageOf(...runs: LoadedRun[]): string {
+  return renderReport(runs.map((run) => ({ loaded: run, rawBase: ".." })));
+}
+
+/** What a run can be like; the rules below hold for all of them. */
+const VARIANTS: Record<string, SyntheticOptions> = {
+  "a whole sweep": SMALL,
+  "a sweep and a ladder": { ...SMALL, ladder: true },
+  "a sweep with every way to fail": {
+    ...SMALL,
+    batches: [1, 2, 4, 8, 16],
+    statuses: { 2: "diverged", 4: "error", 8: "oom", 16: "not-run" },
+  },
+  "a sweep without observed memory": { ...SMALL, observed: false },
+  "a single seed": { ...SMALL, seeds: [7] },
+  "a single cell": { ...SMALL, batches: [4], seeds: [0] },
+  "no cell that finished": { ...SMALL, statuses: { 1: "oom", 4: "timeout", 8: "device-lost" } },
+  "an empty run": { ...SMALL, batches: [] },
+  "hostile strings": {
+    ...SMALL,
+    ladder: true,
+    hostile: `"><img src=x onerror=alert(1)></title></svg>'\u202e\`|`,
+  },
+};
+
+/** Pages already drawn: four tests look at each. */
+const drawn = new Map<string, string>();
+
+function pageOfVariant(name: string): string {
+  const html = drawn.get(name) ?? pageOf(loaded(VARIANTS[name]));
+  drawn.set(name, html);
+  return html;
+}
+
+for (const name of Object.keys(VARIANTS)) {
+  Deno.test(`renderReport() of ${name} shows no missing number as a number`, () => {
+    const html = pageOfVariant(name).replace(/<script>.*?<\/script>/s, "");
+    for (const word of ["NaN", "undefined", "Infinity", "[object"]) {
+      assert.ok(!html.includes(word), `${word}: …${html.slice(html.indexOf(word) - 80).slice(0, 120)}`);
+    }
+    assert.ok(!/>null</.test(html), "null as text");
+  });
+
+  Deno.test(`renderReport() of ${name} links only to what is there`, () => {
+    const { all } = parsePage(pageOfVariant(name));
+    const ids = all("[id]").map((node) => node.getAttribute("id")!);
+    assert.equal(new Set(ids).size, ids.length, "every id stands once");
+    const targets = all("[href^='#']").map((node) => node.getAttribute("href")!.slice(1));
+    const labels = all("[aria-labelledby]").flatMap((node) =>
+      node.getAttribute("aria-labelledby")!.split(" ")
+    );
+    const fills = all("[fill^='url(']").map((node) => node.getAttribute("fill")!.slice(5, -1));
+    const known = new Set(ids);
+    assert.deepEqual([...targets, ...labels, ...fills].filter((id) => !known.has(id)), []);
+  });
+
+  Deno.test(`renderReport() of ${name} loads nothing and runs nothing of the records`, () => {
+    const { all } = parsePage(pageOfVariant(name));
+    assert.equal(all("script").length, 1);
+    assert.equal(all("style").length, 1);
+    assert.equal(
+      all("img, iframe, object, embed, link, base, form, [src], [style], foreignObject").length,
+      0,
+    );
+    const links = all("[href]").map((node) => node.getAttribute("href")!);
+    assert.deepEqual(links.filter((href) => !/^(#|\.\.\/)/.test(href)), []);
+    assert.equal(all("[onerror], [onload], [onclick], [onmouseover], [onfocus]").length, 0);
+  });
+
+  Deno.test(`renderReport() of ${name} gives every chart a name, a description and its numbers`, () => {
+    const { all } = parsePage(pageOfVariant(name));
+    for (const svg of all("svg")) {
+      assert.equal(svg.getAttribute("role"), "img");
+      assert.equal(svg.getAttribute("aria-labelledby")!.split(" ").length, 2);
+      assert.ok(svg.closest("figure"));
+    }
+    for (const figure of all("figure")) {
+      assert.equal(all(`figure#${figure.getAttribute("id")} details table`).length, 1);
+    }
+  });
+}
+
+Deno.test("renderReport() has the structure that was reviewed", async (t) => {
+  const { all } = parsePage(pageOf(loaded({ ...SMALL, statuses: { 8: "oom" } })));
+  const outline = all("h1, h2, h3, h4, .verdict, .key-figures dt, figcaption p, caption, th, summary")
+    .map((node) => `${node.tagName.toLowerCase()}: ${node.textContent.replace(/\s+/g, " ").trim()}`);
+  await t.assertSnapshot(outline.join("\n"), { serializer: String });
+});
+
+Deno.test("renderReport() says the same of the same records, byte for byte", async () => {
+  await inFolder(async (dir) => {
+    const run = await writtenRun(dir, "run", { ...SMALL, ladder: true });
+    const read = async () => {
+      await writeReport([run], join(run, "report"));
+      return await Deno.readTextFile(join(run, "report", "index.html"));
+    };
+    const [first, second] = [await read(), await read()];
+    assert.equal(first, second);
+    assert.equal(first, pageOf(asLoaded(syntheticRun({ ...SMALL, ladder: true }))), "no trace of the folder");
+  });
+});
+
+Deno.test("renderReport() allows its own style and script by hash, and nothing else", () => {
+  const page = parsePage(pageOf(loaded(SMALL)));
+  const policy = page.all("meta[http-equiv='Content-Security-Policy']")[0].getAttribute("content")!;
+  const hash = (selector: string) =>
+    createHash("sha256").update(page.all(selector)[0].textContent).digest("base64");
+  assert.equal(
+    policy,
+    `default-src 'none'; style-src 'sha256-${hash("style")}'; script-src 'sha256-${
+      hash("script")
+    }'; base-uri 'none'; form-action 'none'`,
+  );
+});
+
+Deno.test("renderReport() shows hostile strings as text", () => {
+  const hostile = VARIANTS["hostile strings"].hostile!;
+  const { text } = parsePage(pageOf(loaded(VARIANTS["hostile strings"])));
+  const shown = hostile.replace("\u202e", "\ufffd");
+  assert.ok(text("h2")[0].includes(`The paper's protocol${shown}`), text("h2")[0]);
+  assert.ok(text("svg text title, svg desc").some((label) => label.includes(shown)));
+});
+
+Deno.test("renderReport() names cells without a record and cells that cannot be read", async () => {
+  await inFolder(async (dir) => {
+    const run = await writtenRun(dir, "run", SMALL);
+    const { cells } = syntheticRun(SMALL);
+    const file = (i: number) => join(run, "cells", `${cells[i].id}.json`);
+    await Deno.writeTextFile(file(0), (await Deno.readTextFile(file(0))).slice(0, 500));
+    await Deno.remove(file(1));
+    await writeReport([run], join(run, "report"));
+    const { text } = parsePage(await Deno.readTextFile(join(run, "report", "index.html")));
+    assert.ok(text("#verdict")[0].includes("4 of 6 cells finished, 1 unreadable, 1 without a record"));
+    const lines = text("#cells tbody tr");
+    assert.equal(lines.length, 6);
+    assert.match(lines[0], /unreadablenot complete JSON \(500 characters\)/);
+    assert.match(lines[1], /missingno record/);
+  });
+});
+
+Deno.test("renderReport() says when a run was interrupted", () => {
+  const { run, cells } = syntheticRun(SMALL);
+  const { text } = parsePage(pageOf(asLoaded({ run: { ...run, finishedAt: null }, cells })));
+  assert.ok(text("#verdict .bad")[0].startsWith("The run has no end time"));
+});
+
+Deno.test("renderReport() shows several runs, each with all its parts, under anchors of their own", () => {
+  const [first, second] = [loaded(SMALL), loaded({ ...SMALL, adapter: "NVIDIA H200", slowness: 0.05 })];
+  const { text, all } = parsePage(pageOf(first, second));
+  assert.equal(text("#runs")[0], "2 runs");
+  assert.equal(text("ol li").length, 2);
+  assert.match(text("ol li")[1], /NVIDIA H200/);
+  assert.equal(all("article").length, 2);
+  const ids = all("[id]").map((node) => node.getAttribute("id"));
+  assert.equal(new Set(ids).size, ids.length);
+});
+
+Deno.test("writeReport() links raw records by paths that exist, wherever the page lies", async () => {
+  await inFolder(async (dir) => {
+    const run = await writtenRun(dir, "a run & more", SMALL);
+    for (const out of [join(run, "report"), join(dir, "elsewhere", "deep")]) {
+      await writeReport([run], out);
+      const { all } = parsePage(await Deno.readTextFile(join(out, "index.html")));
+      const links = all("a[href$='.json']").map((node) => decodeURIComponent(node.getAttribute("href")!));
+      assert.ok(links.length > 6);
+      for (const link of links) await Deno.stat(resolve(dirname(join(out, "index.html")), link));
+    }
+  });
+});
+
+Deno.test("writeReport() needs a run", async () => {
+  await assert.rejects(writeReport([], "nowhere"), { name: "InputError" });
+});
+
+Deno.test("renderReport() of 120 cells stays under 2 MB", () => {
+  const batches = Array.from({ length: 40 }, (_, i) => i + 1);
+  const html = pageOf(loaded({ batches, tokens: 8192 }));
+  assert.ok(new TextEncoder().encode(html).length < 2e6, `${html.length} characters`);
+});
+
+Deno.test("renderReport() quotes at most ten rows in the Markdown block", () => {
+  const batches = Array.from({ length: 14 }, (_, i) => i + 1);
+  const { text, all } = parsePage(pageOf(loaded({ ...SMALL, batches })));
+  const block = all("#markdown pre")[0].textContent;
+  assert.equal(block.split("\n").filter((line) => line.startsWith("| ")).length, 1 + 10);
+  assert.ok(block.includes("4 more configurations in the report."));
+  assert.ok(block.includes("`deno task bench --quick`"));
+  assert.ok(block.includes("Deno 2.9.6"));
+  assert.ok(text("#verdict .verdict")[0].length > 0);
+});
