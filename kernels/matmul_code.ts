@@ -7,6 +7,9 @@ export type MatmulDtype = "f32" | "f16";
 export const MATMUL_ROLES = ["a", "b", "c", "bias", "residual"] as const;
 export type MatmulRole = typeof MATMUL_ROLES[number];
 
+/** Elements that one load takes. */
+export type Width = 1 | 4 | 8;
+
 /**
  * What the text of a kernel depends on, and nothing else: extents, strides and offsets are uniforms, so that products of
  * one form share a pipeline whatever their size.
@@ -15,10 +18,13 @@ export interface MatmulForm {
   /** A stored as [k, m], B stored as [n, k]. */
   aTransposed: boolean;
   bTransposed: boolean;
-  /** Whether the operand is bound as `vec4`; bias and residual follow C. */
-  aVector: boolean;
-  bVector: boolean;
-  cVector: boolean;
+  /** Elements per binding element; bias and residual follow C. Eight only as words. */
+  widths: Readonly<Record<"a" | "b" | "c", Width>>;
+  /**
+   * Operands bound as 64-bit words and taken apart in registers: software adapters run a load as one loop over the lanes
+   * per component, so half the components cost half the time.
+   */
+  words: Readonly<Record<"a" | "b", boolean>>;
   /** Element type by role; a role that is absent is not used. */
   types: Partial<Record<MatmulRole, MatmulDtype>>;
   /** Group-0 binding of each role in use. Roles that read one range share a binding: bound ranges may not overlap. */
@@ -29,7 +35,7 @@ export interface MatmulForm {
   tail: boolean;
 }
 
-/** Fields of the uniform block, in order. Offsets, row and batch strides count vec4s where the operand is bound as such. */
+/** Fields of the uniform block, in order. Offsets, row and batch strides count binding elements. */
 const PARAM_FIELDS = [
   "m",
   "n",
@@ -68,13 +74,35 @@ export const range = (count: number): number[] => [...Array(count).keys()];
 export const repeat = (count: number, body: (i: number) => string): string =>
   range(count).map(body).join("\n");
 
-/** Whether a role is bound as `vec4`. */
-export function isVector(
-  form: Pick<MatmulForm, "aVector" | "bVector" | "cVector">,
-  role: MatmulRole,
-): boolean {
-  return role === "a" ? form.aVector : role === "b" ? form.bVector : form.cVector;
+/** Elements per binding element of a role. */
+export function widthOf({ widths }: Pick<MatmulForm, "widths">, role: MatmulRole): Width {
+  return role === "a" || role === "b" ? widths[role] : widths.c;
 }
+
+/** WGSL type of a role's binding elements. */
+function elementType(form: MatmulForm, role: MatmulRole): string {
+  const type = form.types[role]!;
+  const width = widthOf(form, role);
+  if (width === 1) return type;
+  if ((role === "a" || role === "b") && form.words[role]) {
+    const words = width * (type === "f32" ? 4 : 2) / 8;
+    return words === 1 ? "u64" : `vec${words}<u64>`;
+  }
+  return `vec4<${type}>`;
+}
+
+const UNPACK_WGSL = {
+  f32: `fn unpackFloats(words: vec2<u64>) -> vec4<f32> {
+  let low = bitcast<vec2<f32>>(vec2<u32>(words));
+  let high = bitcast<vec2<f32>>(vec2<u32>(words >> vec2<u32>(32u)));
+  return vec4<f32>(low.x, high.x, low.y, high.y);
+}
+`,
+  f16: `fn unpackHalves(word: u64) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(u32(word)), unpack2x16float(u32(word >> 32u)));
+}
+`,
+};
 
 /** Bindings and the uniform block. */
 export function declarations(form: MatmulForm): string {
@@ -82,24 +110,38 @@ export function declarations(form: MatmulForm): string {
   for (const role of MATMUL_ROLES) {
     const slot = form.slots[role];
     if (slot === undefined) continue;
-    const scalar = form.types[role];
     bySlot[slot] = `@group(0) @binding(${slot}) var<storage, read_write> storage${slot}: array<${
-      isVector(form, role) ? `vec4<${scalar}>` : scalar
+      elementType(form, role)
     }>;`;
   }
+  const unpacked = (["a", "b"] as const).filter((role) => form.words[role]).map((role) => form.types[role]!);
   return `${bySlot.join("\n")}
-struct Params {
+${[...new Set(unpacked)].map((type) => UNPACK_WGSL[type]).join("")}struct Params {
 ${PARAM_FIELDS.map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
 `;
 }
 
-/** The element or vec4 of `role` at `index`, as f32. */
+/** The element, or the four elements, of `role` at `index`, as f32. For widths 1 and 4. */
 export function load(form: MatmulForm, role: MatmulRole, index: string): string {
   const text = `storage${form.slots[role]}[${index}]`;
-  if (form.types[role] === "f32") return text;
-  return isVector(form, role) ? `vec4<f32>(${text})` : `f32(${text})`;
+  const type = form.types[role];
+  if ((role === "a" || role === "b") && form.words[role]) {
+    return `${type === "f32" ? "unpackFloats" : "unpackHalves"}(${text})`;
+  }
+  if (type === "f32") return text;
+  return widthOf(form, role) === 1 ? `f32(${text})` : `vec4<f32>(${text})`;
+}
+
+/** Declares the eight elements of `role` at `index` as two vec4s, `names` in order. */
+export function loadEight(form: MatmulForm, role: "a" | "b", index: string, names: [string, string]): string {
+  const [unpack, parts] = form.types[role] === "f32"
+    ? ["unpackFloats", ["xy", "zw"]]
+    : ["unpackHalves", ["x", "y"]];
+  const words = `${names[0]}Words`;
+  return `    let ${words} = storage${form.slots[role]}[${index}];\n` +
+    names.map((name, i) => `    let ${name} = ${unpack}(${words}.${parts[i]});`).join("\n");
 }
 
 /**
@@ -132,7 +174,7 @@ export const TILE_WGSL = `  let surplusIndex = group.y * params.gridWidth + grou
 export function columnPrologue(form: MatmulForm, name: string, column: string): string {
   const lines = [`  let ${name} = ${column};`];
   if (form.types.bias) {
-    if (form.cVector) {
+    if (form.widths.c === 4) {
       lines.push(
         `  let ${name}Bias = ${
           load(form, "bias", `params.biasOffset + min(${name} / 4u, params.n / 4u - 1u)`)
@@ -158,7 +200,7 @@ export function storeRow(form: MatmulForm, row: string, name: string, sum: strin
     (form.accumulate ? ` + ${load(form, "c", element("cStart", x))}` : "");
   const target = (x?: number) => `storage${form.slots.c}[${element("cStart", x)}]`;
   const type = form.types.c;
-  if (form.cVector) {
+  if (form.widths.c === 4) {
     const value = `alpha * ${sum}${bias}${extra()}`;
     return `    if ((${row}) < rowEnd && ${name} < params.n) { ${target()} = ${
       type === "f32" ? value : `vec4<${type}>(${value})`

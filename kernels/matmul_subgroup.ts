@@ -2,23 +2,25 @@ import {
   columnPrologue,
   declarations,
   load,
+  loadEight,
   type MatmulForm,
   range,
   repeat,
   storeRow,
   TILE_WGSL,
+  type Width,
 } from "./matmul_code.ts";
 
-/** Lanes of a subgroup and how many register groups of rows and of columns one subgroup owns. */
+/** Lanes of a subgroup, rows of its tile, and how many vec4s of columns each lane owns. */
 export interface SubgroupTile {
   lanes: number;
-  rowGroups: number;
-  columnGroups: number;
+  rows: number;
+  columnVectors: number;
 }
 
-/** Rows that the lanes of a subgroup load at once: one each, or four each where A is stored [k, m]. */
-export function rowsPerGroup(form: Pick<MatmulForm, "aTransposed">, lanes: number): number {
-  return form.aTransposed ? 4 * lanes : lanes;
+/** Rows that the lanes of a subgroup load at once: one each, or four or eight each where A is stored [k, m]. */
+export function rowsPerGroup(aTransposed: boolean, width: Width, lanes: number): number {
+  return aTransposed ? Math.max(4, width) * lanes : lanes;
 }
 
 /**
@@ -28,30 +30,28 @@ export function rowsPerGroup(form: Pick<MatmulForm, "aTransposed">, lanes: numbe
  *
  * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
  * Dtypes    each operand f32 or f16; products and sums f32, k in ascending order, so the bits do not depend on the tile.
- * Mapping   one workgroup = one subgroup = one tile; a lane owns 4 neighbouring columns per column group. Rows are loaded
- *           one (or four) per lane and handed round by `subgroupShuffle` from a constant lane.
+ * Mapping   one workgroup = one subgroup = one tile; a lane owns 4 or 8 neighbouring columns per group. Rows are loaded
+ *           one (or four, or eight) per lane and handed round by `subgroupShuffle` from a constant lane.
  * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
  *           the last one inside and not stored, so nothing outside the operands is read.
  * Source    measured on Mesa lavapipe, which runs a load as a loop over the lanes: a vec4 costs some 20 multiply-adds, so
  *           every loaded value meets as many others as registers allow; workgroup memory is another such loop. All loads
  *           of an iteration come first and an accumulator takes its k terms in one statement, else LLVM spills.
  */
-export function subgroupMatmulCode(
-  form: MatmulForm,
-  { lanes, rowGroups, columnGroups }: SubgroupTile,
-): string {
-  const perGroup = rowsPerGroup(form, lanes);
-  const rows = perGroup * rowGroups;
+export function subgroupMatmulCode(form: MatmulForm, { lanes, rows, columnVectors }: SubgroupTile): string {
+  const perGroup = rowsPerGroup(form.aTransposed, form.widths.a, lanes);
+  const rowGroups = rows / perGroup;
+  const perLane = perGroup / lanes;
   const sum = (row: number, j: number) => `s${row}_${j}`;
+  const columnAt = (j: number) => columnOffset(form, lanes, j);
 
   // Register and lane that hold row `row` of A at the q-th k of an iteration.
   const rowValue = (row: number, q: number | undefined) => {
     const i = Math.floor(row / perGroup);
     const within = row % perGroup;
-    if (form.aTransposed) {
-      return `subgroupShuffle(a${i}_${q ?? 0}[${within % 4}], ${Math.floor(within / 4)}u)`;
-    }
-    return `subgroupShuffle(a${i}${q === undefined ? "" : `[${q}]`}, ${within}u)`;
+    if (!form.aTransposed) return `subgroupShuffle(a${i}${q === undefined ? "" : `[${q}]`}, ${within}u)`;
+    const part = within % perLane;
+    return `subgroupShuffle(a${i}_${q ?? 0}_${part >> 2}[${part & 3}], ${Math.floor(within / perLane)}u)`;
   };
 
   const multiplyAdd = (depth: number | undefined) =>
@@ -60,7 +60,7 @@ export function subgroupMatmulCode(
       const values = qs.map((q) => `let x${q} = ${rowValue(row, depth === undefined ? undefined : q)};`).join(
         " ",
       );
-      const updates = range(columnGroups).map((j) =>
+      const updates = range(columnVectors).map((j) =>
         `${sum(row, j)} = ${sum(row, j)}${qs.map((q) => ` + x${q} * b${j}_${q}`).join("")};`
       );
       return `    { ${values} ${updates.join(" ")} }`;
@@ -74,41 +74,51 @@ ${TILE_WGSL}
   let bRow = params.bRow;
   let cRow = params.cRow;
   let firstRow = tileM * ${rows}u;
-  let firstColumn = tileN * ${lanes * 4 * columnGroups}u;
+  let firstColumn = tileN * ${lanes * 4 * columnVectors}u;
 ${repeat(rowGroups, (i) => aBases(form, i, `firstRow + ${i * perGroup}u`))}
-${repeat(columnGroups, (j) => bBases(form, j, `firstColumn + ${j * lanes * 4}u + 4u * lane`))}
-${repeat(rows, (row) => `  ${range(columnGroups).map((j) => `var ${sum(row, j)} = vec4<f32>();`).join(" ")}`)}
+${repeat(columnVectors, (j) => bBases(form, j, `firstColumn + ${columnAt(j)}`))}
+${
+    repeat(rows, (row) =>
+      `  ${range(columnVectors).map((j) => `var ${sum(row, j)} = vec4<f32>();`).join(" ")}`)
+  }
   let steps = params.k / 4u;
   for (var step4 = 0u; step4 < steps; step4++) {
 ${repeat(rowGroups, (i) => aLoads(form, i))}
-${repeat(columnGroups, (j) => bLoads(form, j))}
+${repeat(columnVectors, (j) => bLoads(form, j))}
 ${multiplyAdd(4)}
   }
 ${
     form.tail
       ? `  for (var k = 4u * steps; k < params.k; k++) {
 ${repeat(rowGroups, (i) => aTailLoad(form, i))}
-${repeat(columnGroups, (j) => bTailLoad(form, j))}
+${repeat(columnVectors, (j) => bTailLoad(form, j))}
 ${multiplyAdd(undefined)}
   }`
       : ""
   }
-${
-    repeat(columnGroups, (j) =>
-      columnPrologue(form, `column${j}`, `firstColumn + ${j * lanes * 4}u + 4u * lane`))
-  }
+${repeat(columnVectors, (j) => columnPrologue(form, `column${j}`, `firstColumn + ${columnAt(j)}`))}
 ${
     repeat(rows, (row) =>
-      repeat(columnGroups, (j) => storeRow(form, `firstRow + ${row}u`, `column${j}`, sum(row, j))))
+      repeat(columnVectors, (j) => storeRow(form, `firstRow + ${row}u`, `column${j}`, sum(row, j))))
   }
 }
 `;
 }
 
-/** Where lane `lane` finds its row (or four rows) of group `i`, outside the loop. */
+/** Offset of the j-th vec4 of columns of a lane, as WGSL text. */
+function columnOffset({ widths, bTransposed }: MatmulForm, lanes: number, j: number): string {
+  return widths.b === 8 && !bTransposed
+    ? `${(j >> 1) * 8 * lanes + 4 * (j & 1)}u + 8u * lane`
+    : `${j * 4 * lanes}u + 4u * lane`;
+}
+
+/** Where lane `lane` finds its row (or four or eight rows) of group `i`, outside the loop. */
 function aBases(form: MatmulForm, i: number, first: string): string {
   if (!form.aTransposed) return `  let aBase${i} = aStart + min(${first} + lane, params.m - 1u) * aRow;`;
-  if (form.aVector) return `  let aBase${i} = aStart + min((${first}) / 4u + lane, params.m / 4u - 1u);`;
+  const width = form.widths.a;
+  if (width > 1) {
+    return `  let aBase${i} = aStart + min((${first}) / ${width}u + lane, params.m / ${width}u - 1u);`;
+  }
   return repeat(
     4,
     (x) => `  let aBase${i}_${x} = aStart + min(${first} + 4u * lane + ${x}u, params.m - 1u);`,
@@ -116,47 +126,46 @@ function aBases(form: MatmulForm, i: number, first: string): string {
 }
 
 function aLoads(form: MatmulForm, i: number): string {
-  if (form.aTransposed) {
-    return repeat(4, (q) => {
-      const at = `(4u * step4 + ${q}u) * aRow`;
-      return `    let a${i}_${q} = ${aColumnAt(form, i, at)};`;
-    });
-  }
-  if (form.aVector) return `    let a${i} = ${load(form, "a", `aBase${i} + step4`)};`;
+  if (form.aTransposed) return repeat(4, (q) => aColumnAt(form, i, q, `(4u * step4 + ${q}u) * aRow`));
+  if (form.widths.a === 4) return `    let a${i} = ${load(form, "a", `aBase${i} + step4`)};`;
   const parts = range(4).map((q) => load(form, "a", `aBase${i} + 4u * step4 + ${q}u`));
   return `    let a${i} = vec4<f32>(${parts.join(", ")});`;
 }
 
-/** Four rows of A, stored [k, m], at one k. */
-function aColumnAt(form: MatmulForm, i: number, at: string): string {
-  if (form.aVector) return load(form, "a", `aBase${i} + ${at}`);
-  return `vec4<f32>(${range(4).map((x) => load(form, "a", `aBase${i}_${x} + ${at}`)).join(", ")})`;
+/** Declares the rows that a lane holds of A, stored [k, m], at one k. */
+function aColumnAt(form: MatmulForm, i: number, q: number, at: string): string {
+  const name = `a${i}_${q}`;
+  if (form.widths.a === 8) return loadEight(form, "a", `aBase${i} + ${at}`, [`${name}_0`, `${name}_1`]);
+  if (form.widths.a === 4) return `    let ${name}_0 = ${load(form, "a", `aBase${i} + ${at}`)};`;
+  return `    let ${name}_0 = vec4<f32>(${
+    range(4).map((x) => load(form, "a", `aBase${i}_${x} + ${at}`)).join(", ")
+  });`;
 }
 
 function aTailLoad(form: MatmulForm, i: number): string {
-  if (form.aTransposed) return `    let a${i}_0 = ${aColumnAt(form, i, "k * aRow")};`;
-  if (form.aVector) throw new TypeError("Cannot step singly through rows of A bound as vec4");
+  if (form.aTransposed) return aColumnAt(form, i, 0, "k * aRow");
+  if (form.widths.a > 1) throw new TypeError("Cannot step singly through rows of A bound as vectors");
   return `    let a${i} = ${load(form, "a", `aBase${i} + k`)};`;
 }
 
-/** Where lane `lane` finds its four columns of group `j`, outside the loop. */
+/** Where lane `lane` finds its j-th vec4 of columns, outside the loop; of a pair loaded together the first knows. */
 function bBases(form: MatmulForm, j: number, first: string): string {
+  const width = form.widths.b;
   if (form.bTransposed) {
     return repeat(4, (x) => `  let bBase${j}_${x} = bStart + min(${first} + ${x}u, params.n - 1u) * bRow;`);
   }
-  if (form.bVector) return `  let bBase${j} = bStart + min((${first}) / 4u, params.n / 4u - 1u);`;
+  if (width === 8 && j % 2 === 1) return "";
+  if (width > 1) return `  let bBase${j} = bStart + min((${first}) / ${width}u, params.n / ${width}u - 1u);`;
   return repeat(4, (x) => `  let bBase${j}_${x} = bStart + min(${first} + ${x}u, params.n - 1u);`);
 }
 
 function bLoads(form: MatmulForm, j: number): string {
-  if (!form.bTransposed) {
-    return repeat(4, (q) => `    let b${j}_${q} = ${bRowAt(form, j, `(4u * step4 + ${q}u) * bRow`)};`);
-  }
+  if (!form.bTransposed) return repeat(4, (q) => bRowAt(form, j, q, `(4u * step4 + ${q}u) * bRow`));
   // Each lane loads four k of each of its four columns and turns the 4 × 4 block in registers.
   const loads = repeat(
     4,
     (x) =>
-      form.bVector
+      form.widths.b === 4
         ? `    let t${j}_${x} = ${load(form, "b", `bBase${j}_${x} + step4`)};`
         : `    let t${j}_${x} = vec4<f32>(${
           range(4).map((q) => load(form, "b", `bBase${j}_${x} + 4u * step4 + ${q}u`)).join(", ")
@@ -169,15 +178,20 @@ function bLoads(form: MatmulForm, j: number): string {
   return `${loads}\n${turned}`;
 }
 
-/** Four columns of B, stored [k, n], at one k. */
-function bRowAt(form: MatmulForm, j: number, at: string): string {
-  if (form.bVector) return load(form, "b", `bBase${j} + ${at}`);
-  return `vec4<f32>(${range(4).map((x) => load(form, "b", `bBase${j}_${x} + ${at}`)).join(", ")})`;
+/** Declares four columns of B, stored [k, n], at one k; of a pair loaded together the first declares both. */
+function bRowAt(form: MatmulForm, j: number, q: number, at: string): string {
+  if (form.widths.b === 8) {
+    return j % 2 === 1 ? "" : loadEight(form, "b", `bBase${j} + ${at}`, [`b${j}_${q}`, `b${j + 1}_${q}`]);
+  }
+  const value = form.widths.b === 4
+    ? load(form, "b", `bBase${j} + ${at}`)
+    : `vec4<f32>(${range(4).map((x) => load(form, "b", `bBase${j}_${x} + ${at}`)).join(", ")})`;
+  return `    let b${j}_${q} = ${value};`;
 }
 
 function bTailLoad(form: MatmulForm, j: number): string {
-  if (!form.bTransposed) return `    let b${j}_0 = ${bRowAt(form, j, "k * bRow")};`;
-  if (form.bVector) throw new TypeError("Cannot step singly through columns of B bound as vec4");
+  if (!form.bTransposed) return bRowAt(form, j, 0, "k * bRow");
+  if (form.widths.b > 1) throw new TypeError("Cannot step singly through columns of B bound as vectors");
   return `    let b${j}_0 = vec4<f32>(${
     range(4).map((x) => load(form, "b", `bBase${j}_${x} + k`)).join(", ")
   });`;

@@ -168,7 +168,7 @@ function blockBases(
   first: string,
   extent: string,
 ): string {
-  const vector = side === "a" ? form.aVector : form.bVector;
+  const vector = form.widths[side] === 4;
   if (!kMajor) {
     return repeat(
       4,
@@ -188,7 +188,7 @@ function blockBases(
 
 /** Loads the block of the slice that begins at `k0` into `p0 … p3`, each four rows (columns) at one k. */
 function fetchBlock(form: MatmulForm, { side, kMajor }: BlockSide, p: string): string {
-  const vector = side === "a" ? form.aVector : form.bVector;
+  const vector = form.widths[side] === 4;
   const k = `${side}K`;
   const lines = [`      let ${k} = k0 + 4u * ${side}Depth;`];
   // `select` and not a product with zero: what lies beyond k may be infinite or NaN.

@@ -35,6 +35,8 @@ export interface Target {
   software: boolean;
   /** Whether kernels may use `f16`. */
   shaderF16: boolean;
+  /** Whether kernels may use `u64`; absent means no. */
+  shaderInt64?: boolean;
 }
 
 /** A range of a planned buffer. */

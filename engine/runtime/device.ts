@@ -10,6 +10,7 @@ export interface Gpu {
   readonly failure: { error: Error | null };
 }
 
+/** What an adapter says of itself. */
 export interface AdapterDescription {
   name: string;
   vendor: string;
@@ -38,7 +39,12 @@ export class NoAdapterError extends InputError {
   override name = "NoAdapterError";
 }
 
-const WANTED_FEATURES = ["subgroups", "shader-f16", "timestamp-query"] as GPUFeatureName[];
+const WANTED_FEATURES = [
+  "subgroups",
+  "shader-f16",
+  "timestamp-query",
+  "wgpu-shader-int64",
+] as GPUFeatureName[];
 const RECORDED_LIMITS = [
   "maxBufferSize",
   "maxStorageBufferBindingSize",
@@ -65,7 +71,7 @@ export const DEFAULT_TARGET: Target = {
   shaderF16: true,
 };
 
-/** @throws {NoAdapterError} */
+/** The adapter WebGPU prefers for heavy work. @throws {NoAdapterError} */
 export async function requestAdapter(): Promise<GPUAdapter> {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (adapter) return adapter;
@@ -168,6 +174,7 @@ export async function openGpu(): Promise<Gpu> {
       subgroupSize: requiredFeatures.includes("subgroups" as GPUFeatureName) ? description.subgroupSize : 0,
       software: description.software,
       shaderF16: requiredFeatures.includes("shader-f16"),
+      shaderInt64: requiredFeatures.includes("wgpu-shader-int64" as GPUFeatureName),
     },
   };
 }

@@ -8,7 +8,11 @@ import { deviceTest, sharedDevice } from "../../support/with_device.ts";
 
 /** A target that takes the kernels with workgroup memory; the software adapter runs them too. */
 const WORKGROUP: Partial<Target> = { software: false, subgroupSize: 0 };
-const FAMILIES: [string, Partial<Target>][] = [["this adapter's", {}], ["workgroup", WORKGROUP]];
+const FAMILIES: [string, Partial<Target>][] = [
+  ["this adapter's", {}],
+  ["this adapter's 32-bit", { shaderInt64: false }],
+  ["workgroup", WORKGROUP],
+];
 
 interface ProductOptions {
   aTransposed?: boolean;
@@ -19,7 +23,13 @@ interface ProductOptions {
   alpha?: number;
   dtypes?: Partial<Record<"a" | "b" | "c" | "bias" | "residual", Dtype>>;
   target?: Partial<Target>;
+  tileRows?: number;
 }
+
+/** Rows of every tile a family can choose; without being told, only products of millions of outputs take the largest. */
+const tilesOf = (target: Partial<Target>) => target.software === false ? [32, 64, 128] : [8, 32, 64];
+/** The tile that compiles fastest: enough where the form, not the tile, is what is tested. */
+const SMALL = 8;
 
 /** Checks one unbatched product of packed operands. */
 function checkProduct(
@@ -28,8 +38,16 @@ function checkProduct(
   k: number,
   options: ProductOptions = {},
 ): Promise<Float64Array[]> {
-  const { aTransposed = false, bTransposed = false, bias, residual, accumulate, alpha, dtypes = {} } =
-    options;
+  const {
+    aTransposed = false,
+    bTransposed = false,
+    bias,
+    residual,
+    accumulate,
+    alpha,
+    dtypes = {},
+    tileRows,
+  } = options;
   const inputs: TestInput[] = [
     { shape: aTransposed ? [k, m] : [m, k], dtype: dtypes.a },
     { shape: bTransposed ? [n, k] : [k, n], dtype: dtypes.b },
@@ -49,6 +67,7 @@ function checkProduct(
     residual,
     accumulate,
     alpha,
+    tileRows,
   };
   const what = `${m}×${n}×${k} ${aTransposed ? "t" : "n"}${bTransposed ? "t" : "n"}`;
   return checkKernel(matmulProbe, inputs, attrs, { target: options.target, terms: k, what });
@@ -80,14 +99,31 @@ for (const [family, target] of FAMILIES) {
     },
   );
 
+  Deno.test(`${family} product equals its reference in every tile`, deviceTest, async () => {
+    for (const tileRows of tilesOf(target)) {
+      for (const form of FORMS) {
+        // One row and column less than a tile, with a remainder of k; more than one tile each way, multiples of eight.
+        for (const [m, n, k] of [[tileRows - 1, 31, 19], [tileRows + 8, 136, 40]]) {
+          await checkProduct(m, n, k, { ...form, target, tileRows });
+        }
+      }
+    }
+  });
+
   Deno.test(
     `${family} product takes vec4s for some operands and scalars for others`,
     deviceTest,
     async () => {
       // Extents that are multiples of four in two dimensions, in one, in none.
       for (const form of FORMS) {
-        for (const [m, n, k] of [[12, 20, 7], [12, 9, 20], [9, 12, 20], [12, 9, 7], [9, 20, 7], [9, 7, 12]]) {
-          await checkProduct(m, n, k, { ...form, target });
+        for (
+          const [m, n, k] of [[12, 20, 7], [12, 9, 20], [9, 12, 20], [12, 9, 7], [9, 20, 7], [9, 7, 12], [
+            40,
+            72,
+            24,
+          ]]
+        ) {
+          await checkProduct(m, n, k, { ...form, target, tileRows: SMALL });
         }
       }
     },
@@ -95,9 +131,9 @@ for (const [family, target] of FAMILIES) {
 
   Deno.test(`${family} product adds bias, residual and C, and scales by alpha`, deviceTest, async () => {
     for (const [m, n, k] of [[20, 36, 12], [11, 13, 10]]) {
-      await checkProduct(m, n, k, { target, bias: true, alpha: -0.375 });
-      await checkProduct(m, n, k, { target, residual: true, alpha: 3 });
-      await checkProduct(m, n, k, { target, accumulate: true, alpha: 0.5 });
+      await checkProduct(m, n, k, { target, tileRows: SMALL, bias: true, alpha: -0.375 });
+      await checkProduct(m, n, k, { target, tileRows: SMALL, residual: true, alpha: 3 });
+      await checkProduct(m, n, k, { target, tileRows: SMALL, accumulate: true, alpha: 0.5 });
       await checkProduct(m, n, k, {
         target,
         bias: true,
@@ -114,18 +150,28 @@ for (const [family, target] of FAMILIES) {
     }
     for (const [m, n, k] of [[20, 36, 12], [11, 13, 10]]) {
       for (const form of FORMS) {
-        await checkProduct(m, n, k, { target, ...form, dtypes: { a: "f16", b: "f32", c: "f16" } });
-        await checkProduct(m, n, k, { target, ...form, dtypes: { a: "f32", b: "f16", c: "f32" } });
+        await checkProduct(m, n, k, {
+          target,
+          tileRows: SMALL,
+          ...form,
+          dtypes: { a: "f16", b: "f32", c: "f16" },
+        });
+        await checkProduct(m, n, k, {
+          target,
+          tileRows: SMALL,
+          ...form,
+          dtypes: { a: "f32", b: "f16", c: "f32" },
+        });
       }
       const dtypes = { a: "f16", b: "f16", c: "f16", bias: "f32", residual: "f16" } as const;
-      await checkProduct(m, n, k, { target, dtypes, bias: true, residual: true });
+      await checkProduct(m, n, k, { target, tileRows: SMALL, dtypes, bias: true, residual: true });
       await checkProduct(m, n, k, {
         target,
         dtypes: { ...dtypes, c: "f32", residual: "f32" },
         bias: true,
         residual: true,
       });
-      await checkProduct(m, n, k, { target, dtypes, accumulate: true });
+      await checkProduct(m, n, k, { target, tileRows: SMALL, dtypes, accumulate: true });
     }
   });
 
@@ -164,7 +210,14 @@ for (const [family, target] of FAMILIES) {
     for (const form of FORMS) {
       // Each of A, B and C passes 4096 bytes, aligned and not.
       for (const [m, n, k] of [[48, 40, 52], [37, 41, 43], [5, 3, 2100], [2100, 3, 5], [3, 2100, 5]]) {
-        await checkProduct(m, n, k, { ...form, target: small, bias: true, residual: true, alpha: 2 });
+        await checkProduct(m, n, k, {
+          ...form,
+          target: small,
+          tileRows: SMALL,
+          bias: true,
+          residual: true,
+          alpha: 2,
+        });
       }
     }
     // Batches: each fits, all together do not.

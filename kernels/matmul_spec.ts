@@ -1,0 +1,92 @@
+import type { Located } from "../engine/graph/op.ts";
+import type { MatmulRole } from "./matmul_code.ts";
+
+/** One operand of a batched, strided product: element (i, j) of batch z lies at offset + z·strides + i·ld + j. */
+export interface MatmulOperand {
+  value: Located;
+  /** Elements from the start of the value to the first one. */
+  offset?: number;
+  /** Elements between rows as stored. */
+  ld: number;
+  /** Whether the operand is stored transposed: A as [k, m], B as [n, k]. */
+  transposed?: boolean;
+  /** Elements between batches, one per batch dimension; 0 repeats the operand. */
+  strides?: readonly number[];
+}
+
+/** C[m, n] = alpha · A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C where `accumulate`), for every batch. */
+export interface MatmulSpec {
+  /** Name for profiles. */
+  name: string;
+  m: number;
+  n: number;
+  k: number;
+  /** Up to three batch extents, outermost first; default none. */
+  batch?: readonly number[];
+  a: MatmulOperand;
+  b: MatmulOperand;
+  c: MatmulOperand;
+  alpha?: number;
+  bias?: Located;
+  /** Same layout as C; may be C itself, which is then added to in place. */
+  residual?: Located;
+  accumulate?: boolean;
+  /** Rows of the output tile, for tests and tuning; default by the product's size. */
+  tileRows?: number;
+}
+
+/** A spec whose operands have exactly three batch dimensions and whose residual is not C. */
+export type CheckedSpec = MatmulSpec & { batch: readonly number[] };
+
+/** Completes a spec. @throws {TypeError | RangeError} if it is no product that can be computed. */
+export function normalise(spec: MatmulSpec): CheckedSpec {
+  const { name, m, n, k, batch = [] } = spec;
+  if (!(m >= 1 && n >= 1 && k >= 1)) {
+    throw new RangeError(`Cannot multiply ${m} × ${k} by ${k} × ${n} (${name})`);
+  }
+  if (batch.length > 3) {
+    throw new RangeError(`Cannot batch ${name} over ${batch.length} dimensions: at most 3`);
+  }
+  for (const [role, value] of valuesOf(spec)) {
+    if (value.dtype !== "f32" && value.dtype !== "f16") {
+      throw new TypeError(
+        `Cannot multiply ${role} of ${name} with dtype ${value.dtype}: expected f32 or f16`,
+      );
+    }
+  }
+  const padding = 3 - batch.length;
+  const pad = (operand: MatmulOperand): MatmulOperand => {
+    const strides = operand.strides ?? batch.map(() => 0);
+    if (strides.length !== batch.length) {
+      throw new TypeError(
+        `Cannot batch ${name} [${batch}] with strides [${strides}]: expected one stride per dimension`,
+      );
+    }
+    return { ...operand, strides: [...Array(padding).fill(0), ...strides] };
+  };
+  const c = spec.c.value;
+  const inPlace = spec.residual?.buffer === c.buffer && spec.residual.byteOffset === c.byteOffset;
+  if (inPlace && spec.accumulate) {
+    throw new TypeError(`Cannot accumulate ${name} into C that is its own residual`);
+  }
+  return {
+    ...spec,
+    batch: [...Array(padding).fill(1), ...batch],
+    a: pad(spec.a),
+    b: pad(spec.b),
+    c: pad(spec.c),
+    residual: inPlace ? undefined : spec.residual,
+    accumulate: spec.accumulate || inPlace,
+  };
+}
+
+function valuesOf(spec: MatmulSpec): [MatmulRole, Located][] {
+  const all: [MatmulRole, Located | undefined][] = [
+    ["a", spec.a.value],
+    ["b", spec.b.value],
+    ["c", spec.c.value],
+    ["bias", spec.bias],
+    ["residual", spec.residual],
+  ];
+  return all.filter((entry): entry is [MatmulRole, Located] => entry[1] !== undefined);
+}

@@ -1,0 +1,163 @@
+import type { Target } from "../engine/graph/op.ts";
+import type { MatmulDtype, MatmulForm, MatmulRole, Width } from "./matmul_code.ts";
+import { elementOffset, type Part, type Window } from "./matmul_parts.ts";
+import type { CheckedSpec } from "./matmul_spec.ts";
+import { rowsPerGroup, type SubgroupTile } from "./matmul_subgroup.ts";
+import { invocations, workgroupBytes, type WorkgroupTile } from "./matmul_workgroup.ts";
+
+/** A tile of either family, its extents, and the terms one step of its main loop takes. */
+export interface ChosenTile {
+  rows: number;
+  columns: number;
+  step: number;
+  subgroup?: SubgroupTile;
+  workgroup?: WorkgroupTile;
+}
+
+/** The tile for a part of a product. */
+export function chooseTile(spec: CheckedSpec, part: Part, target: Target): ChosenTile {
+  if (!target.software || target.subgroupSize < 4) return chooseWorkgroupTile(part, target, spec.tileRows);
+  const subgroup = chooseSubgroupTile(spec, part, target.subgroupSize);
+  return { rows: subgroup.rows, columns: 4 * subgroup.lanes * subgroup.columnVectors, step: 4, subgroup };
+}
+
+/** A load of a vec4 per lane costs about as much as this many multiply-adds of one; measured, 75 to 250. */
+const LOAD_COST = 100;
+
+/** Multiply-adds from which the largest tile repays its compilation of two seconds, within a few hundred uses. */
+const LARGE_PRODUCT = 2 ** 26;
+
+/** At most four tiles per form, because each costs some 0.3 s of compilation (the largest 1 to 2 s). */
+function chooseSubgroupTile(spec: CheckedSpec, { m, n, k, batchCount }: Part, lanes: number): SubgroupTile {
+  const unit = rowsPerGroup(spec.a.transposed === true, 4, lanes);
+  const wholeGroups = (rows: number) => Math.ceil(rows / unit) * unit;
+  const wide = n.count > 4 * lanes ? 2 : 1;
+  if (spec.tileRows) return { lanes, rows: wholeGroups(spec.tileRows), columnVectors: wide };
+  if (m.count <= lanes) return { lanes, rows: unit, columnVectors: wide };
+  const batches = batchCount.reduce((product, count) => product * count, 1);
+  const [middle, tall] = [wholeGroups(Math.min(32, 4 * lanes)), wholeGroups(Math.min(64, 8 * lanes))];
+  const tiles: SubgroupTile[] = [
+    { lanes, rows: middle, columnVectors: 1 },
+    { lanes, rows: middle, columnVectors: 2 },
+    { lanes, rows: tall, columnVectors: 2 },
+  ];
+  const count = ({ rows, columnVectors }: SubgroupTile) =>
+    Math.ceil(m.count / rows) * Math.ceil(n.count / (4 * lanes * columnVectors)) * batches;
+  const cost = (tile: SubgroupTile) => {
+    const { rows, columnVectors } = tile;
+    return count(tile) * ((rows / lanes + 4 * columnVectors) * LOAD_COST + 4 * rows * columnVectors);
+  };
+  // With few tiles the last ones leave cores idle; a small product does not repay the compilation.
+  const worthwhile = tiles.filter((tile) =>
+    tile.rows === middle || (m.count * n.count * k.count * batches >= LARGE_PRODUCT && count(tile) >= 16)
+  );
+  return worthwhile.reduce((best, tile) => cost(tile) < cost(best) ? tile : best);
+}
+
+const WORKGROUP_TILES: readonly WorkgroupTile[] = [
+  { rows: 128, columns: 128, depth: 16, block: 8 },
+  { rows: 64, columns: 64, depth: 16, block: 8 },
+  { rows: 32, columns: 32, depth: 16, block: 4 },
+];
+
+/** Workgroups a GPU needs to have work for all its cores; the largest NVIDIA ones have 132. */
+const ENOUGH_WORKGROUPS = 256;
+
+function chooseWorkgroupTile({ m, n, batchCount }: Part, target: Target, tileRows?: number): ChosenTile {
+  const batches = batchCount.reduce((product, count) => product * count, 1);
+  const fitting = WORKGROUP_TILES.filter((tile) =>
+    invocations(tile) <= target.maxComputeInvocationsPerWorkgroup &&
+    workgroupBytes(tile) <= target.maxComputeWorkgroupStorageSize
+  );
+  if (fitting.length === 0) {
+    throw new RangeError(
+      `Cannot multiply with workgroups of ${target.maxComputeInvocationsPerWorkgroup} invocations and ` +
+        `${target.maxComputeWorkgroupStorageSize} bytes: the smallest tile needs 64 and 4096`,
+    );
+  }
+  const tile =
+    fitting.find(({ rows, columns }) =>
+      tileRows ? rows === tileRows : rows <= 2 * m.count && columns <= 2 * n.count &&
+        Math.ceil(m.count / rows) * Math.ceil(n.count / columns) * batches >= ENOUGH_WORKGROUPS
+    ) ?? fitting.at(-1)!;
+  return {
+    rows: tile.rows,
+    columns: tile.columns,
+    step: tile.depth,
+    workgroup: tile,
+  };
+}
+
+/** The kernel's form for a part, its windows and its tile. */
+export function formOf(
+  spec: CheckedSpec,
+  part: Part,
+  windows: Window[],
+  accumulate: boolean,
+  tile: ChosenTile,
+  target: Target,
+): MatmulForm {
+  const slots: MatmulForm["slots"] = {};
+  const types: MatmulForm["types"] = {};
+  const widths: Record<"a" | "b" | "c", Width> = { a: 1, b: 1, c: 8 };
+  const words = { a: false, b: false };
+  windows.forEach(({ spans, binding }, slot) => {
+    // Roles that share a binding share its element type.
+    const operandsOnly = spans.every(({ role }) => role === "a" || role === "b");
+    const asWords = operandsOnly && tile.subgroup !== undefined && target.shaderInt64 === true;
+    const width = Math.min(...spans.map((span) => {
+      const { role } = span;
+      const offset = elementOffset(span, binding);
+      const limit = asWords && (role === "a" || role === "b") ? widestLoad(spec, role, tile.subgroup!) : 4;
+      return widestAligned(spec, part, role, offset, limit);
+    })) as Width;
+    for (const { role, value } of spans) {
+      slots[role] = slot;
+      types[role] = value.dtype as MatmulDtype;
+      if (role === "a" || role === "b") {
+        widths[role] = width;
+        words[role] = asWords && width > 1;
+      } else widths.c = Math.min(widths.c, width) as Width;
+    }
+  });
+  // Bias and residual follow C, and with them A or B where they share a binding.
+  for (const { spans } of windows) {
+    if (spans.every(({ role }) => role === "a" || role === "b")) continue;
+    for (const { role } of spans) {
+      if (role === "a" || role === "b") widths[role] = Math.min(widths[role], widths.c) as Width;
+    }
+  }
+  return {
+    aTransposed: spec.a.transposed ?? false,
+    bTransposed: spec.b.transposed ?? false,
+    widths,
+    words,
+    types,
+    slots,
+    accumulate,
+    tail: part.k.count % tile.step !== 0,
+  };
+}
+
+/** Elements one load may take where a tile leaves eight rows of A, or eight columns of B, to each lane. */
+function widestLoad(spec: CheckedSpec, role: "a" | "b", { lanes, rows, columnVectors }: SubgroupTile): Width {
+  if (role === "a") return spec.a.transposed && rows % (8 * lanes) === 0 ? 8 : 4;
+  return !spec.b.transposed && columnVectors % 2 === 0 ? 8 : 4;
+}
+
+/** The largest width up to `limit` at which all rows and batches of an operand, and what follows them, begin. */
+function widestAligned(spec: CheckedSpec, part: Part, role: MatmulRole, offset: number, limit: Width): Width {
+  const fits = (...counts: number[]) =>
+    ([8, 4, 1] as const).find((width) => width <= limit && counts.every((count) => count % width === 0))!;
+  if (role === "bias") return fits(offset, part.n.count);
+  const operand = role === "residual" ? spec.c : spec[role];
+  const [down, across] = role === "a" ? [part.m, part.k] : role === "b" ? [part.k, part.n] : [part.m, part.n];
+  const [rows, columns] = operand.transposed ? [across, down] : [down, across];
+  return fits(
+    offset,
+    columns.count,
+    // A single row is never stepped over, nor a single batch.
+    rows.count === 1 ? 0 : operand.ld,
+    ...operand.strides!.filter((_, d) => part.batchCount[d] > 1),
+  );
+}
