@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import type { CellRecord, Status } from "../../../results/record.ts";
+import { decideBatchSize } from "../../../suites/batch_size.ts";
+import { resolveSettings } from "../../../suites/run_config.ts";
+
+/** A record with what the rule looks at; the first step is slow, and timing leaves it out. */
+function record(
+  size: number,
+  seed: number,
+  loss: number,
+  tokensPerSecond: number,
+  status: Status = "ok",
+): CellRecord {
+  const config = resolveSettings({
+    model: "gpt2-nano",
+    data: "moby-dick",
+    tokenizer: "bytes",
+    effectiveBatchSize: size,
+    seed,
+  });
+  const ms = (100 * 1000) / tokensPerSecond;
+  return {
+    id: `${size}-${seed}`,
+    status,
+    config,
+    warmupSteps: 1,
+    samples: { ms: [50 * ms, ms, ms, ms], tokens: [100, 100, 100, 100] },
+    heldOut: status === "ok" ? [{ step: 0, tokens: 0, loss: 9 }, { step: 4, tokens: 400, loss }] : [],
+  } as unknown as CellRecord;
+}
+
+Deno.test("the fastest batch size within the seed spread of the lowest loss is chosen", () => {
+  const decision = decideBatchSize("batch-size", [
+    record(1, 1, 2.00, 100),
+    record(1, 2, 2.04, 100),
+    record(2, 1, 2.01, 180),
+    record(2, 2, 2.05, 180),
+    record(4, 1, 2.50, 300),
+    record(4, 2, 2.54, 300),
+  ])!;
+  // Two seeds 0.04 apart have a standard deviation of 0.0283 in every group, so pooled too.
+  assert.equal(decision.value, 2);
+  assert.equal(decision.chosen, "batch 2");
+  assert.ok(Math.abs(decision.figures["batch 2"].seedSpread! - 0.04 / Math.SQRT2) < 1e-12);
+  assert.ok(
+    Math.abs(decision.figures["batch 2"].tokensPerSecond! - 180) < 1e-9,
+    "the warm-up step is left out",
+  );
+  assert.equal(decision.inputs.length, 6);
+  assert.match(decision.rule, /highest median tokens per second/);
+  assert.match(decision.reason, /batch 2 is the fastest of the 2 that learn equally well, 180 tokens\/s/);
+});
+
+Deno.test("a faster batch size that learns worse than the spread is passed over", () => {
+  const decision = decideBatchSize("p", [
+    record(1, 1, 2, 100),
+    record(1, 2, 2.001, 100),
+    record(8, 1, 2.1, 900),
+    record(8, 2, 2.1, 900),
+  ])!;
+  assert.equal(decision.value, 1);
+  assert.match(decision.reason, /lowest held-out loss .* no other batch size comes within the seed spread/);
+});
+
+Deno.test("batch sizes with a run that did not end well are no candidates, but stand in the figures", () => {
+  const decision = decideBatchSize("p", [
+    record(1, 1, 2, 100),
+    record(1, 2, 2, 100),
+    record(2, 1, 1.5, 500),
+    record(2, 2, NaN, 500, "diverged"),
+  ])!;
+  assert.equal(decision.value, 1);
+  assert.equal(decision.figures["batch 2"].heldOutLoss, null);
+  assert.equal(decideBatchSize("p", [record(1, 1, 2, 100, "oom"), record(2, 1, 2, 100, "timeout")]), null);
+});
+
+Deno.test("repeats of a seed are one sample of what seeds do", () => {
+  const decision = decideBatchSize(
+    "p",
+    [1, 2].flatMap((size) => [
+      record(size, 1, 2, 100),
+      record(size, 1, 2, 100),
+      record(size, 2, 2.2, 100),
+      record(size, 2, 2.2, 100),
+    ]),
+  )!;
+  assert.ok(Math.abs(decision.figures["batch 1"].seedSpread! - 0.2 / Math.SQRT2) < 1e-12);
+});
+
+Deno.test("with one seed there is no spread: the lowest loss wins, whatever its speed", () => {
+  assert.equal(decideBatchSize("p", [record(1, 1, 2, 100), record(2, 1, 2.0001, 900)])!.value, 1);
+});

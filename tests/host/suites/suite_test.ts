@@ -1,0 +1,282 @@
+import assert from "node:assert/strict";
+import { FIELDS } from "../../../suites/run_config.ts";
+import schema from "../../../suites/schema.json" with { type: "json" };
+import { bytesText, parseBytes, parseSuite, tieredSuite, TIERS } from "../../../suites/suite.ts";
+import { checkSuite, loadSuite } from "../../../suites/suite_checks.ts";
+import { expandPhase } from "../../../suites/matrix.ts";
+import { engine } from "../../../suites/engine.ts";
+
+const KNOWN = { presets: ["gpt2-nano", "gpt2"], corpora: ["moby-dick"] };
+
+/** The problems of a suite, one a line, without the file's name; empty where it is valid. */
+async function problems(yaml: string): Promise<string[]> {
+  try {
+    await checkSuite(yaml, "s.yaml", KNOWN);
+    return [];
+  } catch (error) {
+    assert.equal((error as Error).name, "InputError");
+    return (error as Error).message.split("\n").filter((line) => /^s\.yaml:\d/.test(line)).map((line) =>
+      line.slice(7)
+    );
+  }
+}
+
+const HEAD = "title: t\ndefaults: { model: gpt2-nano, data: moby-dick, heldOutFraction: 0.1 }\nphases:\n";
+
+Deno.test("the paper's suite is valid and its cells can be, on every tier", async () => {
+  const file = await loadSuite("suites/paper.yaml", engine);
+  for (const tier of TIERS) {
+    for (const quick of [false, true]) {
+      const [phase] = tieredSuite(file, tier, quick).phases;
+      const cells = expandPhase(phase, null);
+      assert.equal(
+        new Set(cells.map(({ config: c }) => c.steps * c.microBatchSize * c.sequenceLength)).size,
+        1,
+      );
+      assert.equal(new Set(cells.map(({ config }) => config.seed)).size, quick ? 2 : 3);
+    }
+  }
+});
+
+Deno.test("every kind of wrong value is named with line, column, key, value given and values expected", async () => {
+  const phase = (text: string) => `${HEAD}  - { name: a, kind: matrix, ${text} }\n`;
+  const cases: [string, RegExp][] = [
+    [
+      `tilte: t\n${HEAD}  - { name: a, kind: matrix }\n`,
+      /^1:1: tilte: unknown key, expected title, .*did you mean title\?$/,
+    ],
+    ["phases:\n  - { name: a, kind: matrix }\n", /^1:1: missing key title$/],
+    [
+      `${HEAD}  - { name: a, kind: matrx }\n`,
+      /^4:22: phases\[0\]\.kind: got "matrx", expected batch-sweep or matrix; did you mean matrix\?$/,
+    ],
+    [
+      phase("defaults: { steps: 0 }"),
+      /^4:49: .*defaults\.steps: got 0, expected a whole number of at least 1$/,
+    ],
+    [phase("defaults: { steps: 1.5 }"), /: got 1\.5, expected a whole number of at least 1$/],
+    [phase("defaults: { steps: many }"), /: got "many", expected a whole number of at least 1$/],
+    [phase("defaults: { dropout: 2 }"), /: got 2, expected a number from 0 to 0\.99$/],
+    [phase("defaults: { shuffle: 3 }"), /: got 3, expected true or false$/],
+    [
+      phase("defaults: { schedule: cosin }"),
+      /: got "cosin", expected constant or cosine; did you mean cosine\?$/,
+    ],
+    [phase("axes: { steps: [] }"), /axes\.steps: got \[\], expected a list of at least one value$/],
+    [phase("axes: {}"), /axes: got \{\}, expected at least one key$/],
+    [phase("seeds: [1, 1]"), /seeds: got \[1,1\], expected values that differ: items 0 and 1 are the same$/],
+    [phase("cells: [{ steps: 3 }]"), /cells\[0\]: missing key label$/],
+    [
+      phase("defaults: { effectiveBatchSize: choosen }"),
+      /: got "choosen", expected a whole number of at least 1, or chosen$/,
+    ],
+    [phase("timeoutSeconds: 0"), /timeoutSeconds: got 0, expected a number above 0$/],
+    [phase("defaults: { tokenizer: bpe }"), /: got "bpe", expected bytes, gpt2, bpe<size>, or model/],
+    [
+      phase("defaults: { model: gpt2-nan }"),
+      /defaults\.model: unknown preset gpt2-nan, expected gpt2-nano, gpt2 or a path; did you mean gpt2-nano\?$/,
+    ],
+    [
+      phase("defaults: { model: ./no/such }"),
+      /got \.\/no\/such, but there is no \.\/no\/such\/config\.json$/,
+    ],
+    [
+      phase("axes: { data: [moby-dick, mobydik] }"),
+      /axes\.data\[1\]: unknown corpus mobydik.*did you mean moby-dick\?$/,
+    ],
+    [
+      phase("axes: { methods: [[], [fp61]] }"),
+      /axes\.methods\[1\]\[0\]: Unknown method "fp61".*did you mean fp16\?$/,
+    ],
+    [phase("defaults: { methods: [accumulation] }"), /Cannot name accumulation as a method: it follows from/],
+    [phase("defaults: { optimizer: adam }"), /Unknown optimizer "adam".*did you mean adamw\?$/],
+    [
+      phase("defaults: { methods: [lora, qlora-nf4] }"),
+      /Cannot combine lora with qlora-nf4: both train LoRA adapters/,
+    ],
+    [
+      phase("defaults: { optimizer: sgd, optimizerOptions: { beta1: 0.5 } }"),
+      /Unknown setting optimizerOptions\.beta1 of optimizer sgd: expected momentum, weightDecay$/,
+    ],
+    [
+      phase("defaults: { methods: [lora], methodOptions: { lora: { rnak: 4 } } }"),
+      /Unknown setting methodOptions\.lora\.rnak .*did you mean rank\?$/,
+    ],
+    [
+      phase("defaults: { methods: [lora], methodOptions: { lora: { rank: 0 } } }"),
+      /Cannot use methodOptions\.lora\.rank 0: expected a whole number of at least 1$/,
+    ],
+    [
+      phase("axes: { steps: [5, 5] }"),
+      /axes\.steps\[1\]: steps 5 is the same cell as steps 5: expected each of them once$/,
+    ],
+    [
+      phase("defaults: { effectiveBatchSize: 6, microBatchSize: 4 }"),
+      /Cannot split effectiveBatchSize 6 by microBatchSize 4: expected a multiple of it$/,
+    ],
+    [
+      phase("defaults: { tokens: 1000, effectiveBatchSize: 4 }"),
+      /Cannot train on tokens 1000 in steps of 512: expected a multiple, such as 1024,/,
+    ],
+    [phase("defaults: { steps: 3, tokens: 512 }"), /Cannot use both tokens 512 and steps 3/],
+    [
+      phase("defaults: { effectiveBatchSize: chosen }"),
+      /effectiveBatchSize is chosen, expected a batch-sweep before this phase/,
+    ],
+    [phase("exclude: [{ model: gpt2-nano }]"), /no cell is left: include and exclude drop all of them$/],
+    [phase("rule: fastest-within-seed-spread"), /a matrix decides nothing: only a batch-sweep has a rule$/],
+    [phase("seeds: [1], axes: { seed: [1, 2] }"), /seeds and axes\.seed exclude each other$/],
+    [
+      `${phase("repeats: 1")}  - { name: a, kind: matrix }\n`,
+      /^5:11: phases\[1\]\.name: got a a second time/,
+    ],
+    [
+      `${phase("repeats: 1")}quick: { phases: { b: { repeats: 2 } } }\n`,
+      /quick\.phases\.b: unknown phase, expected a/,
+    ],
+    [
+      `${HEAD}  - { name: a, kind: batch-sweep, axes: { effectiveBatchSize: [2] } }\n`,
+      /expected two or more in axes\.effectiveBatchSize$/,
+    ],
+    [
+      `${HEAD}  - { name: a, kind: batch-sweep, axes: { effectiveBatchSize: [1, 2] }, defaults: { steps: 8 } }\n`,
+      /batch sizes train on 1024, 2048 tokens: expected equal tokens/,
+    ],
+    [
+      `${HEAD}  - { name: a, kind: batch-sweep, axes: { effectiveBatchSize: [1, 2] }, defaults: { tokens: 1024, heldOutFraction: 0 } }\n`,
+      /heldOutFraction is 0, expected a share to evaluate on/,
+    ],
+    [
+      `${phase("repeats: 1")}tiers: { gpu-big: {} }\n`,
+      /tiers\.gpu-big: unknown key, expected software, gpu-small, gpu-large; did you mean gpu-small\?$/,
+    ],
+    [
+      `${phase("repeats: 1")}tiers: { software: { memoryBudget: 4GB } }\n`,
+      /memoryBudget: got "4GB", expected Device memory a cell may plan for, as 24GiB$/,
+    ],
+  ];
+  for (const [yaml, expected] of cases) {
+    const found = await problems(yaml);
+    assert.equal(found.length, 1, `${yaml}\n${found.join("\n")}`);
+    assert.match(found[0], expected);
+  }
+});
+
+Deno.test("all problems of a suite are reported at once, in the order of the file", async () => {
+  const found = await problems(`title: t
+defaults:
+  model: gpt3
+  stepz: 3
+phases:
+  - name: a
+    kind: matrix
+    axes:
+      methods: [[checkpont]]
+    repeats: 0
+`);
+  assert.deepEqual(found.map((line) => line.split(":").slice(0, 2).join(":")), [
+    "3:10",
+    "4:3",
+    "9:18",
+    "10:14",
+  ]);
+});
+
+Deno.test("a problem on one tier only says on which", async () => {
+  const found = await problems(
+    `${HEAD}  - { name: a, kind: matrix }\ntiers:\n  software: {}\n  gpu-small: { quick: { defaults: { tokens: 100 } } }\n`,
+  );
+  assert.equal(found.length, 1);
+  assert.match(found[0], /Cannot train on tokens 100 .*\(tier gpu-small with --quick\)$/);
+});
+
+Deno.test("errors of syntax are reported with line and column", async () => {
+  await assert.rejects(
+    () => checkSuite("title: [a\nphases: 3\n", "s.yaml", KNOWN),
+    /^InputError: s\.yaml:2:1: /,
+  );
+  await assert.rejects(
+    () => checkSuite("title: a\ntitle: b\n", "s.yaml", KNOWN),
+    /s\.yaml:2:1: Map keys must be unique/,
+  );
+  await assert.rejects(
+    () => checkSuite("", "s.yaml", KNOWN),
+    /s\.yaml:1:1: got null, expected keys with values/,
+  );
+});
+
+Deno.test("chosen is checked at every batch size that the sweep could choose", async () => {
+  const found = await problems(`title: t
+defaults: { model: gpt2-nano, data: moby-dick, heldOutFraction: 0.1, tokens: 4096 }
+phases:
+  - { name: s, kind: batch-sweep, axes: { effectiveBatchSize: [1, 2, 4] } }
+  - { name: m, kind: matrix, defaults: { effectiveBatchSize: chosen, microBatchSize: 2 } }
+`);
+  assert.deepEqual(found.length, 1);
+  assert.match(found[0], /Cannot split effectiveBatchSize 1 by microBatchSize 2.*, if the sweep chooses 1$/);
+});
+
+Deno.test("overrides go from general to particular: suite, tier, quick, the tier's quick", () => {
+  const { file, issues } = parseSuite(
+    `title: t
+defaults: { learningRate: 1, clip: 1, dropout: 0.1, steps: 10, methodOptions: { lora: { rank: 4, alpha: 1 } } }
+quick: { defaults: { dropout: 0.3 }, phases: { a: { seeds: [7] }, b: { skip: true } } }
+tiers:
+  software:
+    memoryBudget: 1.5GiB
+    defaults: { clip: 2, dropout: 0.2, tokens: 512, methodOptions: { lora: { rank: 8 } } }
+    quick: { defaults: { learningRate: 4 } }
+phases:
+  - { name: a, kind: matrix, defaults: { warmupSteps: 5 }, axes: { seed: [1], steps: [1, 2] }, timing: { warmupSteps: 1 } }
+  - { name: b, kind: matrix }
+`,
+    "s.yaml",
+  );
+  assert.deepEqual(issues, []);
+  const full = tieredSuite(file, "software", false);
+  assert.equal(full.memoryBudgetBytes, 1.5 * 2 ** 30);
+  assert.deepEqual(full.phases.map(({ name }) => name), ["a", "b"]);
+  assert.deepEqual(full.phases[0].defaults, {
+    learningRate: 1,
+    clip: 2,
+    dropout: 0.2,
+    tokens: 512, // takes the place of steps
+    warmupSteps: 5,
+    methodOptions: { lora: { rank: 8, alpha: 1 } },
+  });
+  const quick = tieredSuite(file, "software", true);
+  assert.deepEqual(quick.phases.map(({ name, seeds }) => [name, seeds]), [["a", [7]]]);
+  assert.equal(quick.phases[0].defaults.learningRate, 4);
+  assert.equal(quick.phases[0].defaults.dropout, 0.3);
+  assert.deepEqual(Object.keys(quick.phases[0].axes!), ["seed", "steps"]);
+  assert.equal(tieredSuite(file, "gpu-large", false).memoryBudgetBytes, null);
+});
+
+Deno.test("the schema has every field with its range, in settings, cells and axes", () => {
+  const { settings, cell, axes } = schema.$defs;
+  const fields = Object.keys(FIELDS).sort();
+  assert.deepEqual(Object.keys(settings.properties).sort(), fields);
+  assert.deepEqual(Object.keys(axes.properties).sort(), fields);
+  assert.deepEqual(Object.keys(cell.properties).sort(), [...fields, "label"].sort());
+  for (const [name, field] of Object.entries(FIELDS)) {
+    const written: Record<string, unknown> = settings.properties[name as keyof typeof settings.properties];
+    if (field.kind === "number") {
+      assert.deepEqual([written.minimum, written.maximum], [field.minimum, field.maximum], name);
+      assert.ok([written.type].flat().includes(field.integer ? "integer" : "number"), name);
+    }
+    if (field.choices) assert.deepEqual(written.enum, [...field.choices], name);
+  }
+});
+
+Deno.test("parseBytes() reads binary units and refuses what is not one; bytesText() writes them", () => {
+  assert.equal(parseBytes("24GiB"), 24 * 2 ** 30);
+  assert.equal(parseBytes("1.5 MiB"), 1.5 * 2 ** 20);
+  for (const text of ["24GB", "24", "-1GiB", "0GiB", "GiB", "1e3GiB"]) {
+    assert.throws(() => parseBytes(text), /Cannot read/);
+  }
+  assert.deepEqual([2 ** 30, 12.34 * 2 ** 20, 500 * 1024].map(bytesText), [
+    "1.00 GiB",
+    "12.3 MiB",
+    "500 KiB",
+  ]);
+});
