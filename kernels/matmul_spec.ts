@@ -12,6 +12,21 @@ export interface MatmulOperand {
   transposed?: boolean;
   /** Elements between batches, one per batch dimension; 0 repeats the operand. */
   strides?: readonly number[];
+  /** B alone: its value is u8 codes, decoded inside the product. */
+  quantized?: QuantizedOperand;
+}
+
+/** How to decode an operand whose value holds codes; see `kernels/quantized_linear.ts`. Only B can be one. */
+export interface QuantizedOperand {
+  format: "nf4" | "int8";
+  /** Largest magnitudes of blocks, f32 or (double quantization) u8 codes. */
+  absmax: Located;
+  /** The offset, then one absmax per 256 blocks; f32. */
+  nested: Located;
+  /** The signed dynamic map [256], then the values of NF4 [16]; f32. */
+  tables: Located;
+  quantBlockSize: number;
+  doubleQuantization: boolean;
 }
 
 /** C[m, n] = alpha · A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C where `accumulate`), for every batch. */

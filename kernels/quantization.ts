@@ -113,6 +113,13 @@ export function quantizeInt8(weights: Float32Array, rows: number): Int8Weight {
   return { codes, absmax };
 }
 
+/** The weights that int8 codes stand for: code · (absmax ÷ 127) in f32. */
+export function dequantizeInt8({ codes, absmax }: Int8Weight): Float32Array<ArrayBuffer> {
+  const columns = codes.length / absmax.length;
+  const scales = absmax.map((x) => Math.fround(x / 127));
+  return Float32Array.from(codes, (code, i) => code * scales[Math.floor(i / columns)]);
+}
+
 function blockAbsmax(values: Float32Array, blockSize: number): Float32Array<ArrayBuffer> {
   const absmax = new Float32Array(Math.ceil(values.length / blockSize));
   for (let i = 0; i < values.length; i++) {

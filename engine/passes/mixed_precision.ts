@@ -18,8 +18,8 @@ export function mixedPrecision(): Pass {
 
 function declareWorkingCopies({ persistents, parameters }: SharedDraft): void {
   for (const parameter of parameters) {
-    const { spec, master, trainable } = parameter;
-    if (spec.shape.length < 2 || master.dtype !== "f32") continue;
+    const { spec, master, trainable, quantized } = parameter;
+    if (spec.shape.length < 2 || master.dtype !== "f32" || quantized) continue;
     persistents.remove(master.name);
     if (trainable) {
       parameter.master = persistents.declare(spec.name, { shape: spec.shape, dtype: "f32" }, "masterWeights");

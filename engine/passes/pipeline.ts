@@ -12,6 +12,7 @@ import { checkpointing, type CheckpointSettings } from "./checkpointing.ts";
 import { fuseAttention } from "./flash_attention.ts";
 import { injectLora, type LoraSettings } from "./lora.ts";
 import { optimizerInBackward } from "./optimizer_in_backward.ts";
+import { quantizeBase, type QuantizeSettings } from "./quantize_base.ts";
 import { wholeLogits } from "./whole_logits.ts";
 import { mixedPrecision } from "./mixed_precision.ts";
 import {
@@ -30,6 +31,8 @@ export interface StepMethods {
   flash?: boolean;
   fp16?: boolean;
   lora?: LoraSettings;
+  /** Needs LoRA: a quantized base cannot be trained. */
+  quantize?: QuantizeSettings;
   wholeLogits?: boolean;
   optimizerInBackward?: boolean;
 }
@@ -67,10 +70,11 @@ export interface StepGraphs {
  * The passes of evaluation, in order. Each has up to three stages (`declare`, `rewrite`, `run`), and a stage runs for all
  * passes before the next one begins.
  */
-function forwardPasses({ lora, flash, fp16, wholeLogits: whole }: StepMethods): Pass[] {
+function forwardPasses({ lora, quantize, flash, fp16, wholeLogits: whole }: StepMethods): Pass[] {
   return [
     ...whole ? [wholeLogits()] : [],
     ...lora ? [injectLora(lora)] : [],
+    ...quantize ? [quantizeBase(quantize)] : [],
     ...flash ? [fuseAttention()] : [],
     ...fp16 ? [mixedPrecision()] : [],
   ];

@@ -3,6 +3,7 @@ import type { Graph, Value } from "../graph/types.ts";
 import { verifyGraph } from "../graph/verify.ts";
 import { printGraph } from "../graph/print.ts";
 import type { BatchInputs } from "../model/inputs.ts";
+import type { QuantizedStorage } from "./quantize_base.ts";
 import type { ParameterSpec } from "../model/parameters.ts";
 
 /** A parameter on the device. */
@@ -15,6 +16,8 @@ export interface Parameter {
   trainable: boolean;
   /** Added by a pass: not in the base model's checkpoint. */
   added?: boolean;
+  /** Where its codes lie, if it is quantized: `value` is then a name without storage. */
+  quantized?: QuantizedStorage;
 }
 
 /** A training step while passes work on it. */

@@ -99,16 +99,22 @@ export function mergedTensors(
   parameters: readonly Parameter[],
   settings: LoraSettings,
 ): TensorToWrite[] {
-  return parameters.filter(({ added }) => !added).map(({ spec, master }): TensorToWrite => {
-    const plain = tensorOf(session, spec.name, master);
+  return parameters.filter(({ added }) => !added).map((parameter): TensorToWrite => {
+    const { spec } = parameter;
+    const plain: TensorToWrite = {
+      name: spec.name,
+      dtype: "F32",
+      shape: spec.shape,
+      data: () => readParameter(session, parameter),
+    };
     const adapter = adapterOf(parameters, spec.name);
     if (!adapter) return plain;
     return {
       ...plain,
       data: async () => {
-        const weight = await readParameter(session, master);
-        const a = await readParameter(session, adapter.a.master);
-        const b = await readParameter(session, adapter.b.master);
+        const weight = await readParameter(session, parameter);
+        const a = await readParameter(session, adapter.a);
+        const b = await readParameter(session, adapter.b);
         const [cIn, cOut] = spec.linear === "in_out" ? spec.shape : spec.shape.toReversed();
         addProduct(weight, a, b, {
           cIn,

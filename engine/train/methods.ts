@@ -10,6 +10,8 @@ export const IMPLEMENTED_METHODS: readonly string[] = [
   "fp16",
   "flash",
   "lora",
+  "qlora-nf4",
+  "qlora-int8",
   "whole-logits",
   "optimizer-in-backward",
 ];
@@ -21,7 +23,8 @@ export function stepMethods(
 ): StepMethods {
   const settings = (method: string) => methodOptions[method] ?? {};
   const has = (method: string) => methods.includes(method);
-  const lora = settings("lora");
+  const adapters = ["lora", "qlora-nf4", "qlora-int8"].find(has);
+  const lora = settings(adapters ?? "lora");
   return {
     ...has("checkpoint") && {
       checkpoint: {
@@ -29,11 +32,18 @@ export function stepMethods(
         selective: settings("checkpoint").selective === true,
       },
     },
+    ...(has("qlora-nf4") || has("qlora-int8")) && {
+      quantize: {
+        format: has("qlora-nf4") ? "nf4" as const : "int8" as const,
+        quantBlockSize: Number(lora.quantBlockSize ?? 64),
+        doubleQuantization: lora.doubleQuantization !== false,
+      },
+    },
     ...has("flash") && { flash: true },
     ...has("fp16") && { fp16: true },
     ...has("whole-logits") && { wholeLogits: true },
     ...has("optimizer-in-backward") && { optimizerInBackward: true },
-    ...has("lora") && {
+    ...adapters && {
       lora: {
         rank: Number(lora.rank ?? 8),
         alpha: Number(lora.alpha ?? 8),

@@ -5,6 +5,7 @@ import { DTYPE_BYTES, elementCount } from "../graph/types.ts";
 import type { TensorSource, TensorToWrite } from "../formats/safetensors.ts";
 import { InputError } from "../input_error.ts";
 import type { ParameterSpec } from "../model/parameters.ts";
+import { readQuantized, writeQuantized } from "./quantized_weights.ts";
 import { keyedRandom } from "./random.ts";
 
 /** Elements made or read at a time: host memory holds no second copy of the model. */
@@ -16,6 +17,12 @@ export function initializeWeights(session: Session, parameters: readonly Paramet
     const { spec, master } = parameter;
     const random = keyedRandom(seed, spec.name);
     const count = elementCount(master);
+    if (parameter.quantized) {
+      const values = new Float32Array(count);
+      fill(values, spec, random);
+      writeQuantized(session, parameter, parameter.quantized, values);
+      continue;
+    }
     for (let first = 0; first < count; first += CHUNK_ELEMENTS) {
       const values = new Float32Array(Math.min(CHUNK_ELEMENTS, count - first));
       fill(values, spec, random);
@@ -73,7 +80,13 @@ export async function loadWeights(
   const base = parameters.filter(({ added }) => !added);
   const stored = matchWeights(base.map(({ spec }) => spec), source);
   for (const parameter of base) {
-    for await (const { firstElement, values } of source.chunks(stored.get(parameter.spec.name)!)) {
+    const name = stored.get(parameter.spec.name)!;
+    if (parameter.quantized) {
+      // Blocks run across rows, and scales are of whole blocks: the one tensor is read at once.
+      writeQuantized(session, parameter, parameter.quantized, await source.read(name));
+      continue;
+    }
+    for await (const { firstElement, values } of source.chunks(name)) {
       writeParameter(session, parameter, firstElement, values);
     }
   }
@@ -94,16 +107,16 @@ export function writeParameter(
 
 /** A value on the device as a tensor to be written to a safetensors file; read when its turn comes. */
 export function tensorOf(session: Session, name: string, value: Value): TensorToWrite {
-  return {
-    name,
-    dtype: "F32",
-    shape: value.shape,
-    data: () => readParameter(session, value),
-  };
+  return { name, dtype: "F32", shape: value.shape, data: () => readValue(session, value) };
 }
 
-/** A floating-point value on the device, widened to f32. */
-export async function readParameter(session: Session, value: Value): Promise<Float32Array<ArrayBuffer>> {
+/** A parameter as the optimizer has it, in f32 and in the checkpoint's layout; a quantized one as it is decoded. */
+export function readParameter(session: Session, parameter: Parameter): Promise<Float32Array<ArrayBuffer>> {
+  const { quantized, master } = parameter;
+  return quantized ? readQuantized(session, parameter, quantized) : readValue(session, master);
+}
+
+async function readValue(session: Session, value: Value): Promise<Float32Array<ArrayBuffer>> {
   const bytes = await session.read(value);
   return value.dtype === "f16" ? Float32Array.from(new Float16Array(bytes)) : new Float32Array(bytes);
 }
