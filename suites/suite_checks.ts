@@ -188,6 +188,7 @@ function tierIssues(phases: readonly TieredPhase[]): Issue[] {
         atKey: true,
         message: "seeds and axes.seed exclude each other",
       });
+      continue; // every cell would be reported a second time, as there twice
     }
     issues.push(...cellIssues(phase, list, candidates));
     if (phase.kind === "batch-sweep") {

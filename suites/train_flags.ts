@@ -34,6 +34,7 @@ export function trainingFlags(): Record<string, Flag> {
   }
   flags.methods.what = `memory methods: ${METHOD_IDS.join(", ")}`;
   flags.optimizer.what = OPTIMIZERS.map(({ id }) => id).join(", ");
+  flags["batch-size"].default = "the micro-batch size, or 4";
   flags["micro-batch-size"].default = "the batch size";
   flags.tokenizer.default = "the model's";
   for (const { id, settings } of OPTIMIZERS) {

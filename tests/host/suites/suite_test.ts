@@ -128,7 +128,7 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
     [phase("seeds: [1], axes: { seed: [1, 2] }"), /seeds and axes\.seed exclude each other$/],
     [
       `${phase("repeats: 1")}  - { name: a, kind: matrix }\n`,
-      /^5:11: phases\[1\]\.name: got a a second time/,
+      /^5:13: phases\[1\]\.name: got a a second time/,
     ],
     [
       `${phase("repeats: 1")}quick: { phases: { b: { repeats: 2 } } }\n`,

@@ -1,0 +1,159 @@
+import assert from "node:assert/strict";
+import type { CellRecord } from "../../../results/record.ts";
+import type { Cell } from "../../../suites/matrix.ts";
+import {
+  barLine,
+  plainLine,
+  Progress,
+  type ProgressState,
+  recordLine,
+  wrap,
+} from "../../../suites/progress.ts";
+import { closest, editDistance } from "../../../suites/did_you_mean.ts";
+import { durationText, estimateMs } from "../../../suites/estimate.ts";
+import { run } from "./command_line.ts";
+
+const STATE: ProgressState = {
+  done: 3,
+  total: 16,
+  label: "batch 4",
+  seed: 1,
+  phase: "",
+  step: 40,
+  steps: 128,
+  loss: 2.3456,
+  tokensPerSecond: 5120.4,
+  elapsedMs: 62_000,
+  remainingMs: 190_000,
+};
+
+Deno.test("barLine() shows cells, step, loss, speed and time, within the terminal whatever the label", () => {
+  assert.equal(
+    barLine(STATE, 80),
+    "[█·······] 3/16 batch 4, seed 1 40/128 loss 2.346 5120 tok/s    1:02, 3:10 left",
+  );
+  const long = "QLoRA, NF4 + checkpointing + mixed precision + FlashAttention-2, T 1024";
+  for (const columns of [40, 60, 80]) {
+    for (
+      const state of [STATE, { ...STATE, label: long }, {
+        ...STATE,
+        label: long,
+        step: 0,
+        phase: "compiling ".repeat(9),
+      }]
+    ) {
+      for (const remainingMs of [0, 3_599_000, 360_000_000]) {
+        const line = barLine({ ...state, remainingMs }, columns);
+        assert.ok(line.length < columns, `${line.length} of ${columns}: ${line}`);
+      }
+    }
+  }
+  assert.match(barLine({ ...STATE, label: long }, 80), /40\/128 loss 2\.346/, "the label gives way first");
+});
+
+Deno.test("plainLine() and recordLine() stay within 80 columns; colour only where asked for", () => {
+  assert.equal(
+    plainLine(STATE),
+    "3/16 batch 4, seed 1: step 40/128, loss 2.346, 5120 tok/s; 1:02, 3:10 left",
+  );
+  assert.ok(plainLine({ ...STATE, label: "x".repeat(200) }).length <= 80);
+  const record = {
+    status: "error",
+    label: "batch 4",
+    config: { seed: 1 },
+    reason: `${"long ".repeat(40)}\nsecond line`,
+    heldOut: [],
+    samples: null,
+    memory: null,
+  } as unknown as CellRecord;
+  const plain = recordLine(record, "4/16", { colour: false, columns: 80 });
+  assert.ok(plain.length < 80 && plain.startsWith("4/16 error batch 4, seed 1: long"));
+  assert.ok(recordLine(record, "4/16", { colour: true, columns: 80 }).includes("\x1b[31merror\x1b[0m"));
+  // deno-lint-ignore no-control-regex -- the escape is what must not be there
+  assert.ok(!/\x1b/.test(plain));
+});
+
+Deno.test("plain progress writes at most one line every five seconds, but every cell that did not end well", () => {
+  let now = 0;
+  const lines: string[] = [];
+  const progress = new Progress({
+    terminal: false,
+    columns: 80,
+    colour: false,
+    writeLine: (line) => lines.push(line),
+    now: () => now,
+  });
+  const cell = { label: "batch 4", config: { seed: 1, steps: 100 } } as unknown as Cell;
+  progress.onCell(cell, { done: 0, total: 2, remainingMs: 20_000, cellMs: 10_000 });
+  for (let step = 0; step < 100; step++) {
+    now += 100;
+    progress.onMessage({
+      type: "step",
+      report: {
+        step,
+        loss: 2,
+        tokens: 512,
+        ms: 100,
+        gradientNorm: 1,
+        learningRate: 1,
+        lossScale: 1,
+        skipped: false,
+        bytes: 1,
+      },
+    });
+  }
+  assert.equal(lines.length, 3, lines.join("\n")); // at 0, 5 and 10 seconds
+  assert.match(lines[2], /step 100\/100, loss 2\.000, 5120 tok\/s; 0:10, 0:10 left$/);
+  const ended = (status: string) =>
+    ({
+      status,
+      label: "batch 4",
+      config: { seed: 1 },
+      reason: "why",
+      heldOut: [],
+      memory: null,
+      samples: null,
+      wallMs: 1,
+    }) as unknown as CellRecord;
+  progress.onRecord(ended("ok"), { done: 1, total: 2 });
+  assert.equal(lines.length, 3);
+  progress.onRecord(ended("oom"), { done: 2, total: 2 });
+  assert.equal(lines.at(-1), "2/2 oom batch 4, seed 1: why");
+});
+
+Deno.test("help of every command fits 80 columns and shows examples; --help ends with 0", async () => {
+  for (const command of ["bench", "train", "eval", "plan", "report", "compare", "doctor", "validate"]) {
+    const { code, out } = await run(command, "--help");
+    assert.equal(code, 0);
+    assert.match(out, new RegExp(`^Usage: deno task ${command}`));
+    assert.match(out, /\nExamples:\n {2}deno task /);
+    for (const line of out.split("\n")) assert.ok(line.length <= 80, `${command}: ${line.length}: ${line}`);
+  }
+  assert.match((await run("--help")).out, /bench .*\n.*train/);
+  assert.equal((await run()).code, 2);
+});
+
+Deno.test("closest() finds slips of the finger and leaves other words alone", () => {
+  assert.equal(editDistance("fp61", "fp16"), 1, "a swap of neighbours is one slip");
+  assert.equal(editDistance("kitten", "sitting"), 3);
+  const known = ["checkpoint", "fp16", "flash", "batch-size"];
+  assert.equal(closest("chekpoint", known), "checkpoint");
+  assert.equal(closest("batchSize", known), "batch-size");
+  assert.equal(closest("BATCH_SIZE", known), "batch-size");
+  assert.equal(closest("quantum", known), null);
+});
+
+Deno.test("wrap() breaks at spaces and indents what follows", () => {
+  assert.deepEqual(wrap("one two three four", 9, "  "), ["one two", "  three", "  four"]);
+  assert.deepEqual(wrap("", 10), []);
+});
+
+Deno.test("estimateMs() scales the assumption by how long finished cells took", () => {
+  const work = { steps: 100, modelFlopsPerStep: 1e9 };
+  const assumed = estimateMs(work, [], "software");
+  assert.equal(assumed, 3000 + 100 * 100); // 1 GFLOP at 10 GFLOP/s is 100 ms
+  const cell = (wallMs: number, status = "ok") =>
+    ({ status, wallMs, modelFlopsPerStep: 1e9, config: { steps: 100 } }) as unknown as CellRecord;
+  assert.equal(estimateMs(work, [cell(26_000), cell(26_000), cell(1e9), cell(1, "oom")], "software"), 26_000);
+  assert.deepEqual([45_000, 200_000, 7_500_000].map(durationText), ["45 s", "3 min 20 s", "2 h 5 min"]);
+});
