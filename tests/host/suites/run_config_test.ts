@@ -208,7 +208,7 @@ Deno.test("exclusions hold in either order, and every one names a method and say
     }
   }
   refused(
-    "--methods optimizer-in-backward --clip 0 --micro-batch-size 2",
+    "--methods optimizer-in-backward --clip 0 --batch-size 4 --micro-batch-size 2",
     /^Cannot combine optimizer-in-backward with 2 micro-steps: gradients/,
   );
   refused(

@@ -147,8 +147,8 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
       /heldOutFraction is 0, expected a share to evaluate on/,
     ],
     [
-      `${phase("repeats: 1")}tiers: { gpu-big: {} }\n`,
-      /tiers\.gpu-big: unknown key, expected software, gpu-small, gpu-large; did you mean gpu-small\?$/,
+      `${phase("repeats: 1")}tiers: { gpu-smal: {} }\n`,
+      /tiers\.gpu-smal: unknown key, expected software, gpu-small, gpu-large; did you mean gpu-small\?$/,
     ],
     [
       `${phase("repeats: 1")}tiers: { software: { memoryBudget: 4GB } }\n`,
