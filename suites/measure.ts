@@ -2,7 +2,7 @@ import { InputError } from "../engine/input_error.ts";
 import type { Status } from "../results/record.ts";
 import { mean } from "../results/stats.ts";
 import type { Engine } from "./engine.ts";
-import { peakResidentBytes } from "./observed_memory.ts";
+import { peakResidentBytes, residentBytes } from "./observed_memory.ts";
 import { linesOf, type Message, type Request } from "./protocol.ts";
 
 /** Steps whose mean loss is compared with the first. */
@@ -24,7 +24,7 @@ export async function measure(
     else {
       const adapter = await engine.describeAdapter();
       await engine.touchDevice();
-      send({ type: "device", adapter });
+      send({ type: "device", adapter, residentBytes: residentBytes() });
       send({ type: "baseline", peakResidentBytes: peakResidentBytes() });
     }
   } catch (error) {
@@ -42,7 +42,7 @@ async function trainCell(
   let diverged: string | null = null;
   const listener = {
     onDevice: async (adapter: Extract<Message, { type: "device" }>["adapter"]) => {
-      send({ type: "device", adapter });
+      send({ type: "device", adapter, residentBytes: residentBytes() });
       await ready();
     },
     onPhase: (text: string) => send({ type: "phase", text }),

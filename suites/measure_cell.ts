@@ -32,6 +32,8 @@ export interface CellContext {
 interface Heard {
   steps: StepReport[];
   heldOut: HeldOutPoint[];
+  /** Resident size of the process when its device was open and empty. */
+  emptyBytes: number | null;
   result: Extract<Message, { type: "result" }> | null;
   failure: Extract<Message, { type: "failure" }> | null;
 }
@@ -43,7 +45,7 @@ export async function measureCell(
   context: CellContext,
 ): Promise<CellRecord | null> {
   const started = new Date();
-  const heard: Heard = { steps: [], heldOut: [], result: null, failure: null };
+  const heard: Heard = { steps: [], heldOut: [], emptyBytes: null, result: null, failure: null };
   let poller: MemoryPoller | null = null;
   const end = await runChild({
     script: context.script,
@@ -74,7 +76,7 @@ export async function measureCell(
     if (context.signal.aborted) return null;
   }
   const { status, reason } = outcomeOf(cell, heard, end);
-  const observed = polled ?? observedByProcess(heard.result?.peakResidentBytes ?? null, context);
+  const observed = polled ?? observedByProcess(heard, context);
   return {
     ...emptyRecord(cell, plan, context.environment, started),
     status,
@@ -115,7 +117,8 @@ export async function measureBaseline(
 }
 
 function hear(heard: Heard, message: Message): void {
-  if (message.type === "step") heard.steps.push(message.report);
+  if (message.type === "device") heard.emptyBytes = message.residentBytes;
+  else if (message.type === "step") heard.steps.push(message.report);
   else if (message.type === "heldOut") heard.heldOut.push(message.point);
   else if (message.type === "result") heard.result = message;
   else if (message.type === "failure") heard.failure = message;
@@ -172,8 +175,18 @@ function endText({ signal, code, timedOut }: ChildEnd): string {
   return signal ? `was killed by ${signal}` : `ended with code ${code} and no result`;
 }
 
-function observedByProcess(peak: number | null, { memory, baselineBytes }: CellContext): Observation {
-  if (memory === "process") return observation(peak, baselineBytes, "process peak RSS");
+/**
+ * The process's own peak. The baseline is the larger of two: what a process that only opens the device takes at its peak,
+ * and what this one took, its data read, when its device was open and empty.
+ */
+function observedByProcess(
+  { result, emptyBytes }: Heard,
+  { memory, baselineBytes }: CellContext,
+): Observation {
+  if (memory === "process") {
+    const baseline = baselineBytes === null ? emptyBytes : Math.max(baselineBytes, emptyBytes ?? 0);
+    return observation(result?.peakResidentBytes ?? null, baseline, "process peak RSS");
+  }
   const how = "reason" in memory ? memory.reason : `${memory.how}: the device was never opened`;
   return { peakBytes: null, baselineBytes: null, how };
 }

@@ -12,7 +12,7 @@ export type Request =
 
 export type Message =
   /** The device is open and empty; a training process waits for `go` before it goes on. */
-  | { type: "device"; adapter: AdapterDescription }
+  | { type: "device"; adapter: AdapterDescription; residentBytes: number | null }
   | { type: "phase"; text: string }
   | { type: "step"; report: StepReport }
   | { type: "heldOut"; point: HeldOutPoint }
