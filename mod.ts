@@ -14,7 +14,6 @@ export {
   DivergedError,
   IMPLEMENTED_OPTIMIZERS,
   planTraining,
-  touchDevice,
   train,
   type TrainExtras,
   type TrainingPlan,
@@ -28,3 +27,4 @@ export {
   OutOfMemoryError,
   requestAdapter,
 } from "./engine/runtime/device.ts";
+export { touchDevice } from "./engine/runtime/touch.ts";

@@ -53,9 +53,13 @@ export class FastReadback {
     this.#primed = true;
   }
 
-  /** Encodes the copy; the values are those of this point of the queue. */
-  encodeCopy(encoder: GPUCommandEncoder, source: GPUBuffer, byteOffset: number, byteLength: number): void {
-    encoder.copyBufferToBuffer(source, byteOffset, this.#staging, 0, byteLength);
+  /** Encodes a copy to byte `at` of what `read` returns; the values are those of this point of the queue. */
+  encodeCopy(
+    encoder: GPUCommandEncoder,
+    source: GPUBuffer,
+    { byteOffset, byteLength, at }: { byteOffset: number; byteLength: number; at: number },
+  ): void {
+    encoder.copyBufferToBuffer(source, byteOffset, this.#staging, at, byteLength);
   }
 
   /** Waits for the queue and returns the copied bytes. @throws what the device reported meanwhile. */

@@ -20,6 +20,15 @@ export interface SessionOptions {
   onProgress?: (done: number, of: number) => void;
 }
 
+/** Commands ready to be submitted, once. */
+export type EncodedCommands = GPUCommandBuffer;
+
+/** A few bytes to be read after a submit. */
+export interface FigureCopy {
+  value: Value;
+  byteLength: number;
+}
+
 /** A plan on a device: buffers created, programs recorded, ready to be replayed. */
 export class Session {
   readonly gpu: Gpu;
@@ -113,15 +122,24 @@ export class Session {
     this.gpu.device.queue.writeBuffer(this.#buffers.buffers[this.plan.stepBuffer], 0, this.#stepBytes.buffer);
   }
 
-  /** The commands of some programs, in order. `after` may add copies behind them. */
-  encode(programs: readonly number[], after?: (encoder: GPUCommandEncoder) => void): GPUCommandBuffer {
+  /**
+   * The commands of some programs, in order.
+   *
+   * @param copies Values whose first bytes are brought back behind them, one after the other: what `readback` reads.
+   */
+  encode(programs: readonly number[], copies: readonly FigureCopy[] = []): EncodedCommands {
     const encoder = this.gpu.device.createCommandEncoder();
     for (const program of programs) encodeRecording(encoder, this.recordings[program], this.#buffers.buffers);
-    after?.(encoder);
+    let at = 0;
+    for (const { value, byteLength } of copies) {
+      const { buffer, byteOffset } = this.place(value);
+      this.readback.encodeCopy(encoder, this.#buffers.buffers[buffer], { byteOffset, byteLength, at });
+      at += byteLength;
+    }
     return encoder.finish();
   }
 
-  submit(commands: GPUCommandBuffer): void {
+  submit(commands: EncodedCommands): void {
     this.gpu.device.queue.submit([commands]);
   }
 

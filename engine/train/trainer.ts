@@ -6,7 +6,7 @@ import { planGraphs } from "../plan/plan.ts";
 import type { Target } from "../graph/op.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import type { Gpu } from "../runtime/device.ts";
-import { Session, type SessionOptions } from "../runtime/session.ts";
+import { type EncodedCommands, Session, type SessionOptions } from "../runtime/session.ts";
 import { profileStep } from "../runtime/timing.ts";
 import type { KernelTime } from "../runtime/timing.ts";
 import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
@@ -54,7 +54,7 @@ export class Trainer {
   /** Null where no gradient is f16. */
   readonly #lossScaler: LossScaler | null;
   /** Commands of the step's last program, encoded while the device works on the step before. */
-  #encoded: GPUCommandBuffer | null = null;
+  #encoded: EncodedCommands | null = null;
   #step = 0;
   /** Updates applied: skipped ones do not count for schedule and bias correction. */
   #updates = 0;
@@ -154,17 +154,12 @@ export class Trainer {
   }
 
   /** The last micro-step, the update, and the copies that bring loss and norm back. */
-  #encodeLast(): GPUCommandBuffer {
-    const { micro, update } = this.graphs.programs;
-    const copyFigures = (encoder: GPUCommandEncoder) => {
-      const { session } = this;
-      const loss = session.place(this.graphs.inputs.loss);
-      const clip = session.place(this.graphs.clip);
-      const staging = session.buffers[this.plan.readbackBuffers[0]];
-      encoder.copyBufferToBuffer(session.buffers[loss.buffer], loss.byteOffset, staging, 0, 4);
-      encoder.copyBufferToBuffer(session.buffers[clip.buffer], clip.byteOffset, staging, 4, 16);
-    };
-    return this.session.encode(update === null ? [micro] : [micro, update], copyFigures);
+  #encodeLast(): EncodedCommands {
+    const { programs: { micro, update }, inputs, clip } = this.graphs;
+    return this.session.encode(update === null ? [micro] : [micro, update], [
+      { value: inputs.loss, byteLength: 4 },
+      { value: clip, byteLength: 16 },
+    ]);
   }
 
   #setBlock(learningRate: number, targets: number): void {
