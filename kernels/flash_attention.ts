@@ -21,6 +21,7 @@ import {
   FLASH_SUMS,
   type FlashForm,
   flashForwardCode,
+  flashFusedGradCode,
   flashKeyValueGradCode,
   flashQueryGradCode,
   flashRowDotCode,
@@ -96,18 +97,22 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
     ];
     return [
       ...rowDotCommands(o, dO, rowDot, attrs, target),
-      ...tileCommands("flash_attention_dkv", { qkv, dO, dqkv }, attrs, target, {
-        code: flashKeyValueGradCode,
-        bindings,
-        heads: attrs.kvHeads,
-        products: (4 * attrs.heads) / attrs.kvHeads,
-      }),
-      ...tileCommands("flash_attention_dq", { qkv, dO, dqkv }, attrs, target, {
-        code: flashQueryGradCode,
-        bindings,
-        heads: attrs.heads,
-        products: 3,
-      }),
+      ...(fusedGradFits(qkv, attrs, target)
+        ? fusedGradCommands({ qkv, dO, dqkv }, bindings, attrs, target)
+        : [
+          ...tileCommands("flash_attention_dkv", { qkv, dO, dqkv }, attrs, target, {
+            code: flashKeyValueGradCode,
+            bindings,
+            heads: attrs.kvHeads,
+            products: (4 * attrs.heads) / attrs.kvHeads,
+          }),
+          ...tileCommands("flash_attention_dq", { qkv, dO, dqkv }, attrs, target, {
+            code: flashQueryGradCode,
+            bindings,
+            heads: attrs.heads,
+            products: 3,
+          }),
+        ]),
     ];
   },
   reference: ([qkv, o, logsumexp, dO, segments], attrs) => {
@@ -246,6 +251,41 @@ function tileCommands(
       params: paramWords(range, attrs, { tiles, workgroups, gridWidth: grid[0] }),
       workgroups: grid,
       flops: perHead * heads * range.batch,
+    };
+  });
+}
+
+/** Whether all gradients come from one kernel: on CPUs whose subgroups make square tiles, where `dqkv` can hold sums. */
+function fusedGradFits(qkv: TensorType, { headSize }: AttentionAttrs, target: Target): boolean {
+  if (!target.software || target.subgroupSize !== 8 || qkv.dtype !== "f32") return false;
+  const bytes = subgroupTile(8, headSize).workgroupBytes(FLASH_SUMS.flash_attention_dqkv.length);
+  return bytes <= target.maxComputeWorkgroupStorageSize;
+}
+
+function fusedGradCommands(
+  matrices: Readonly<Record<string, Located>>,
+  bindings: TileKernel["bindings"],
+  attrs: AttentionAttrs,
+  target: Target,
+): Command[] {
+  const { sequence, heads, kvHeads, headSize, causal } = attrs;
+  const tile = subgroupTile(8, headSize);
+  const name = "flash_attention_dqkv";
+  const kernel = cachedKernel(
+    name,
+    formOf(attrs, matrices.qkv.dtype),
+    tile,
+    (form) => flashFusedGradCode(form, tile),
+  );
+  return sequenceRanges(matrices, attrs, target).map((range) => {
+    const workgroups = kvHeads * range.batch;
+    const grid = foldGrid(workgroups, target);
+    return {
+      kernel,
+      bindings: bindings(range.windows).map(asBinding),
+      params: paramWords(range, attrs, { tiles: 1, workgroups, gridWidth: grid[0] }),
+      workgroups: grid,
+      flops: 10 * heads * sequence * sequence * headSize * (causal ? 0.5 : 1) * range.batch,
     };
   });
 }
