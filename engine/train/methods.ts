@@ -46,7 +46,7 @@ export function stepMethods(
     ...adapters && {
       lora: {
         rank: Number(lora.rank ?? 8),
-        alpha: Number(lora.alpha ?? 8),
+        alpha: Number(lora.alpha ?? 16),
         dropout: Number(lora.dropout ?? 0),
         targetModules: loraTargets(lora.targets ?? "query-value", model),
         rankStabilized: lora.rankStabilized === true,
