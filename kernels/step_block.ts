@@ -28,7 +28,9 @@ export type StepBlock = Record<StepField, number>;
 export const STEP_BLOCK_BYTES = Math.ceil((STEP_FIELDS.length * 4) / 16) * 16;
 
 /** The block as WGSL. */
-export const STEP_BLOCK_WGSL = `struct Step {\n${STEP_FIELDS.map(([name, type]) => `  ${name}: ${type},`).join("\n")}\n}
+export const STEP_BLOCK_WGSL = `struct Step {\n${
+  STEP_FIELDS.map(([name, type]) => `  ${name}: ${type},`).join("\n")
+}\n}
 @group(1) @binding(1) var<uniform> step: Step;
 `;
 
