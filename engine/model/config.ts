@@ -1,6 +1,7 @@
 import { readJsonInput } from "../formats/input_file.ts";
 import { InputError } from "../input_error.ts";
 import type { Value } from "../graph/types.ts";
+import { bert, type BertConfig } from "./bert.ts";
 import { ConfigReader } from "./config_reader.ts";
 import type { AdapterTargets, ModelFamily, Objective } from "./family.ts";
 import { gpt2, type Gpt2Config } from "./gpt2.ts";
@@ -11,10 +12,14 @@ import { llama, type LlamaConfig } from "./llama.ts";
 import type { ParameterSpec } from "./parameters.ts";
 
 /** A model of any known family. */
-export type ModelConfig = Gpt2Config | LlamaConfig;
+export type ModelConfig = Gpt2Config | LlamaConfig | BertConfig;
 
 /** The families by name: a new one is a file, a line here and a fixture. */
-const FAMILIES: Readonly<Record<ModelConfig["family"], ModelFamily<ModelConfig>>> = { gpt2, llama };
+const FAMILIES: Readonly<Record<ModelConfig["family"], ModelFamily<ModelConfig>>> = {
+  gpt2,
+  llama,
+  bert,
+};
 
 /** What the engine must know of a model, whatever its family. */
 export interface Model {

@@ -70,12 +70,15 @@ export class ConfigReader {
     return new ConfigReader(value, this.path, `${this.#prefix}${field}.`);
   }
 
-  /** Number of entries of an object or list. */
-  count(field: string, byDefault: number): number {
-    if (!this.has(field)) return byDefault;
+  /** The texts of an object with keys "0", "1", …, in order; null without the field. */
+  texts(field: string): string[] | null {
+    if (!this.has(field)) return null;
     const value = this.#json[field];
-    if (typeof value === "object") return Object.keys(value as object).length;
-    throw this.refusal(field, "an object or a list");
+    const entries = isJsonObject(value) ? Object.entries(value) : [];
+    const fits = entries.length > 0 &&
+      entries.every(([key, text], i) => key === String(i) && typeof text === "string");
+    if (fits) return entries.map(([, text]) => text as string);
+    throw this.refusal(field, 'an object of texts with the keys "0", "1", …');
   }
 
   /** Refuses a list with any entry other than `allowed`. */

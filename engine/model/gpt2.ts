@@ -4,6 +4,7 @@ import type { Head, ModelFamily } from "./family.ts";
 import type { LayerContext } from "./layers.ts";
 import {
   embeddingSpec,
+  headSpec,
   linearSpecs,
   normal,
   normSpecs,
@@ -105,9 +106,7 @@ function parameters(config: Gpt2Config): ParameterSpec[] {
     embeddingSpec("transformer.wpe", [config.positionCount, C], init),
     ...Array.from({ length: layerCount }, (_, l) => block(l)).flat(),
     ...norm("transformer.ln_f"),
-    ...(config.tiedHead
-      ? []
-      : [{ name: "lm_head.weight", shape: [config.vocabularySize, C], init, decay: true }]),
+    ...(config.tiedHead ? [] : [headSpec("lm_head.weight", [config.vocabularySize, C], init)]),
   ]);
 }
 

@@ -5,6 +5,7 @@ import type { Head, ModelFamily } from "./family.ts";
 import type { AttentionHeads, LayerContext } from "./layers.ts";
 import {
   embeddingSpec,
+  headSpec,
   linearSpecs,
   normal,
   normSpecs,
@@ -241,9 +242,7 @@ function parameters(config: LlamaConfig): ParameterSpec[] {
     embeddingSpec("model.embed_tokens", [config.vocabularySize, C], init),
     ...Array.from({ length: config.layerCount }, (_, l) => block(`model.layers.${l}`)).flat(),
     ...norm("model.norm"),
-    ...(config.tiedHead
-      ? []
-      : [{ name: "lm_head.weight", shape: [config.vocabularySize, C], init, decay: true }]),
+    ...(config.tiedHead ? [] : [headSpec("lm_head.weight", [config.vocabularySize, C], init)]),
   ]);
 }
 

@@ -53,6 +53,11 @@ export function linearSpecs(
   return bias ? [weight, vectorSpec(`${name}.bias`, cOut, 0)] : [weight];
 }
 
+/** The matrix `[V, C]` before the softmax: decayed, but none of the layers that adapters and quantization are for. */
+export function headSpec(name: string, shape: Shape, init: Initialization): ParameterSpec {
+  return { name, shape, init, decay: true };
+}
+
 /** Weight, and bias where there is one, of a norm over `size` channels. */
 export function normSpecs(name: string, size: number, { bias }: { bias: boolean }): ParameterSpec[] {
   const weight = vectorSpec(`${name}.weight`, size, 1);
@@ -66,9 +71,9 @@ export function vectorSpec(name: string, size: number, value: number): Parameter
 
 /** The same parameters, which base models without a head store without `prefix`. */
 export function withOptionalPrefix(prefix: string, specs: readonly ParameterSpec[]): ParameterSpec[] {
-  return specs.map((spec) =>
-    spec.name.startsWith(prefix)
-      ? { ...spec, storedAs: [...spec.storedAs ?? [], spec.name.slice(prefix.length)] }
-      : spec
-  );
+  return specs.map((spec) => {
+    const names = [spec.name, ...spec.storedAs ?? []];
+    const short = names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
+    return { ...spec, storedAs: [...names.slice(1), ...short] };
+  });
 }

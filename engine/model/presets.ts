@@ -1,3 +1,4 @@
+import type { BertConfig } from "./bert.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Gpt2Config } from "./gpt2.ts";
 import type { LlamaConfig } from "./llama.ts";
@@ -43,6 +44,8 @@ export const PRESETS: Readonly<Record<string, ModelConfig>> = {
     normEpsilon: 1e-6,
   }),
   "llama2-7b": llamaPreset({ layerCount: 32, hiddenSize: 4096, headCount: 32, feedForwardSize: 11008 }),
+  "bert-base": bertPreset({ layerCount: 12, hiddenSize: 768, headCount: 12 }),
+  "bert-large": bertPreset({ layerCount: 24, hiddenSize: 1024, headCount: 16 }),
 };
 
 function gpt2Preset(
@@ -81,6 +84,23 @@ function llamaPreset(
     outputBias: false,
     feedForwardBias: false,
     tiedHead: false,
+    ...sizes,
+  };
+}
+
+/** A classifier of two labels, the usual task of memory comparisons, on the uncased vocabulary. */
+function bertPreset(sizes: Pick<BertConfig, "layerCount" | "hiddenSize" | "headCount">): BertConfig {
+  return {
+    family: "bert",
+    architecture: "BertForSequenceClassification",
+    vocabularySize: 30522,
+    positionCount: 512,
+    tokenTypeCount: 2,
+    feedForwardSize: 4 * sizes.hiddenSize,
+    activation: "gelu",
+    normEpsilon: 1e-12,
+    initializerRange: 0.02,
+    labels: ["LABEL_0", "LABEL_1"],
     ...sizes,
   };
 }

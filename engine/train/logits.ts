@@ -6,10 +6,10 @@ import type { Parameter } from "../passes/step.ts";
 import { planGraphs } from "../plan/plan.ts";
 import { type Gpu, openGpu } from "../runtime/device.ts";
 import { Session } from "../runtime/session.ts";
-import type { Value } from "../graph/types.ts";
+import { elementCount, type Value } from "../graph/types.ts";
 import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
-import { loadWeights, readParameter } from "./weights.ts";
+import { loadWeights } from "./weights.ts";
 
 /** Sequences to compute logits for, [B, T] each. */
 export interface LogitsBatch {
@@ -71,7 +71,12 @@ export class LogitsProgram {
     this.#feed.upload();
     this.session.writeStep(NEUTRAL_STEP);
     this.session.submit(this.session.encode([0]));
-    return await readParameter(this.session, this.#logits);
+    const bytes = await this.session.read(this.#logits);
+    const count = elementCount(this.#logits);
+    // Storage is whole words, so an odd number of f16 has one more behind it.
+    return this.#logits.dtype === "f16"
+      ? Float32Array.from(new Float16Array(bytes, 0, count))
+      : new Float32Array(bytes, 0, count);
   }
 
   /** Frees the device memory. */

@@ -66,6 +66,7 @@ export async function prepare(
   options: Pick<TrainOptions, "model" | "data" | "tokenizer" | "sequenceLength" | "heldOutFraction">,
 ): Promise<Prepared> {
   const { config, folder } = await resolveModel(options.model);
+  requireNextTokens(config, options);
   const data = await loadData(options.data);
   const tokenizer = data.kind === "tokens" ? null : await openTokenizer(options.tokenizer, folder, data.text);
   const tokens = tokensOf(data, tokenizer);
@@ -80,6 +81,19 @@ export async function prepare(
   const model = checkedModel({ ...config, vocabularySize }, options);
   const split = splitTokens(tokens, options);
   return { model, folder, tokenizer, split, dataHash: data.sha256 };
+}
+
+/** @throws {InputError} where the model predicts something that a stream of tokens does not hold. */
+function requireNextTokens(
+  config: ModelConfig,
+  { model, data }: Pick<TrainOptions, "model" | "data">,
+): void {
+  const { objective } = modelOf(config);
+  if (objective === "next-token") return;
+  const predicted = objective === "masked-token" ? "hidden tokens" : "a label for each sequence";
+  throw new InputError(
+    `Cannot use ${model} on ${data}: it predicts ${predicted}, and text holds only next tokens; it can be planned`,
+  );
 }
 
 function tokensOf(data: Data, tokenizer: Tokenizer | null): Uint32Array {

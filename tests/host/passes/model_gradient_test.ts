@@ -1,3 +1,4 @@
+import { bertFixture } from "../../support/bert_fixture.ts";
 import { languageModelFixture } from "../../support/model_fixture.ts";
 import { checkModelGradients } from "../../support/model_gradients.ts";
 
@@ -11,6 +12,16 @@ for (const name of ["gpt2_tiny", "llama_tiny", "qwen2_tiny"]) {
         tokens: fixture.tokens.subarray(0, rows),
         targets: fixture.tokens.subarray(1, rows + 1),
       });
+    },
+  );
+}
+
+for (const task of ["classification", "masked_lm"] as const) {
+  Deno.test(
+    `autodiff of BERT for ${task}, run by the f64 references, gives PyTorch's loss and every one of its gradients`,
+    async () => {
+      const fixture = await bertFixture(task);
+      await checkModelGradients(fixture, fixture.batches[0]);
     },
   );
 }

@@ -1,0 +1,105 @@
+import assert from "node:assert/strict";
+import type { TensorInfo, TensorSource } from "../../../engine/formats/safetensors.ts";
+import { openSafetensors } from "../../../engine/formats/safetensors.ts";
+import { modelOf, readModelConfig } from "../../../engine/model/config.ts";
+import { parameterCount } from "../../../engine/model/parameters.ts";
+import { PRESETS } from "../../../engine/model/presets.ts";
+import { matchWeights } from "../../../engine/train/weights.ts";
+
+const FIXTURES = new URL("../../fixtures/", import.meta.url).pathname;
+
+/** Names and shapes of a checkpoint under other names; its data is never read. */
+function renamed(source: TensorSource, rename: (name: string) => string | null): TensorSource {
+  const original = new Map(
+    source.names().flatMap((name): [string, string][] => {
+      const stored = rename(name);
+      return stored === null ? [] : [[stored, name]];
+    }),
+  );
+  const info = (name: string): TensorInfo => ({ ...source.info(original.get(name)!), name });
+  const has = (name: string) => original.has(name);
+  return {
+    path: "model.safetensors",
+    names: () => [...original.keys()],
+    has,
+    info,
+  } as unknown as TensorSource;
+}
+
+const FOLDERS = [
+  "gpt2_tiny",
+  "llama_tiny",
+  "llama3_rope",
+  "qwen2_tiny",
+  "bert_tiny/classification",
+  "bert_tiny/masked_lm",
+];
+
+for (const folder of FOLDERS) {
+  Deno.test(`the parameters of ${folder} are exactly its tensors`, async () => {
+    using source = await openSafetensors(`${FIXTURES}${folder}/model/model.safetensors`);
+    const { parameters } = modelOf(await readModelConfig(`${FIXTURES}${folder}/model`));
+    const stored = matchWeights(parameters, source);
+    assert.deepEqual([...stored.values()].sort(), source.names().sort());
+  });
+}
+
+Deno.test("checkpoints of models without a head, with buffers, or with old names of norms are found", async () => {
+  const check = async (folder: string, rename: (name: string) => string | null) => {
+    using source = await openSafetensors(`${FIXTURES}${folder}/model/model.safetensors`);
+    const { parameters } = modelOf(await readModelConfig(`${FIXTURES}${folder}/model`));
+    const stored = matchWeights(parameters, renamed(source, rename));
+    for (const { name } of parameters) assert.equal(stored.get(name), rename(name));
+  };
+  await check("gpt2_tiny", (name) => name.replace(/^transformer\./, ""));
+  await check("llama3_rope", (name) => name.replace(/^model\./, ""));
+  await check(
+    "bert_tiny/masked_lm",
+    (name) =>
+      name.replace(/^bert\./, "").replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+        "LayerNorm.bias",
+        "LayerNorm.beta",
+      ),
+  );
+  using source = await openSafetensors(`${FIXTURES}llama_tiny/model/model.safetensors`);
+  const { parameters } = modelOf(await readModelConfig(`${FIXTURES}llama_tiny/model`));
+  const buffer = "model.layers.0.self_attn.rotary_emb.inv_freq";
+  const withBuffer = { ...renamed(source, (name) => name), names: () => [...source.names(), buffer] };
+  assert.equal(matchWeights(parameters, withBuffer as TensorSource).size, parameters.length);
+});
+
+Deno.test("a missing or misshapen tensor is refused by name", async () => {
+  using source = await openSafetensors(`${FIXTURES}llama_tiny/model/model.safetensors`);
+  const config = await readModelConfig(`${FIXTURES}llama_tiny/model`);
+  assert.ok(config.family === "llama");
+  const lost = renamed(source, (name) => name === "model.layers.1.mlp.up_proj.weight" ? null : name);
+  assert.throws(
+    () => matchWeights(modelOf(config).parameters, lost),
+    /tensor model\.layers\.1\.mlp\.up_proj\.weight is missing, expected one of shape \[92,36\]/,
+  );
+  assert.throws(
+    () => matchWeights(modelOf({ ...config, kvHeadCount: 3 }).parameters, source),
+    /tensor model\.layers\.0\.self_attn\.k_proj\.weight has the shape \[12,36\], expected \[18,36\]/,
+  );
+});
+
+Deno.test("presets have the published numbers of parameters", () => {
+  const count = (preset: string) => parameterCount(modelOf(PRESETS[preset]).parameters);
+  assert.equal(count("gpt2"), 124_439_808);
+  assert.equal(count("llama2-7b"), 6_738_415_616);
+  assert.equal(count("openllama-3b"), 3_426_473_600);
+  // transformers' BertForSequenceClassification with two labels.
+  assert.equal(count("bert-base"), 109_483_778);
+  assert.equal(count("bert-large"), 335_143_938);
+});
+
+Deno.test("AdamW decays matrices of linear layers, and neither norms, biases nor embeddings", async () => {
+  for (const folder of FOLDERS) {
+    for (
+      const { name, shape, decay } of modelOf(await readModelConfig(`${FIXTURES}${folder}/model`)).parameters
+    ) {
+      const embedding = /embed|wte|wpe/.test(name);
+      assert.equal(decay, shape.length === 2 && !embedding, name);
+    }
+  }
+});

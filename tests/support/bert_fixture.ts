@@ -1,0 +1,39 @@
+import { openSafetensors } from "../../engine/formats/safetensors.ts";
+import { PADDING_SEGMENT } from "../../kernels/attention_shapes.ts";
+import { type ModelFixture, modelFixture } from "./model_fixture.ts";
+import type { FixtureBatch } from "./model_gradients.ts";
+
+/** The heads in tests/fixtures/bert_tiny. */
+export type BertTask = "classification" | "masked_lm";
+
+export interface BertFixture extends ModelFixture {
+  /** Batches of the steps, in order; every sequence of a batch is padded on the right. */
+  batches: Required<FixtureBatch>[];
+}
+
+export async function bertFixture(task: BertTask): Promise<BertFixture> {
+  const fixture = await modelFixture(`bert_tiny/${task}`);
+  using file = await openSafetensors(
+    new URL("../fixtures/bert_tiny/data.safetensors", import.meta.url).pathname,
+  );
+  const read = async (name: string) => {
+    const numbers = new Int32Array((await file.readBytes(name)).buffer);
+    const [steps] = file.info(name).shape;
+    const size = numbers.length / steps;
+    return Array.from({ length: steps }, (_, k) => numbers.subarray(k * size, (k + 1) * size));
+  };
+  const masked = task === "masked_lm";
+  const tokens = await read(masked ? "masked_input_ids" : "input_ids");
+  const targets = await read(masked ? "masked_labels" : "labels");
+  const tokenTypes = await read("token_type_ids");
+  const attentionMask = await read("attention_mask");
+  return {
+    ...fixture,
+    batches: tokens.map((ids, k) => ({
+      tokens: ids,
+      targets: targets[k],
+      tokenTypes: tokenTypes[k],
+      segments: Array.from(attentionMask[k], (isToken) => (isToken ? 0 : PADDING_SEGMENT)),
+    })),
+  };
+}
