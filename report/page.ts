@@ -5,6 +5,7 @@ import { type Html, markup, trusted } from "./html.ts";
 import type { LoadedRun } from "./load.ts";
 import { markdownBlock } from "./markdown.ts";
 import { batchSweepSection } from "./sections/batch_sweep.ts";
+import { claimsSection } from "./sections/claims.ts";
 import { cellsSection, configurationsSection } from "./sections/cells.ts";
 import { type PageContext, section } from "./sections/context.ts";
 import { environmentSection } from "./sections/environment.ts";
@@ -19,6 +20,7 @@ type Section = (analysis: Analysis, context: PageContext) => Html | null;
 
 /** The page of one run, top to bottom: anchor, name in the contents, section. A section without records is not there. */
 const SECTIONS: readonly (readonly [string, string, Section])[] = [
+  ["claims", "Claims", claimsSection],
   ["trade-off", "Trade-off", paretoSection],
   ["batch-sweep", "Batch size", batchSweepSection],
   ["ladder", "Ladder", ladderSection],

@@ -4,6 +4,7 @@ import { byteUnit, formatBytes, formatInterval, shorten } from "../format.ts";
 import { FULL_STACKS } from "../guide.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
+import { leaderEnd, placeLabels, type Point } from "./label_placement.ts";
 import {
   addInterval,
   addLine,
@@ -63,7 +64,7 @@ export function paretoOf(configurations: readonly Configuration[], baseline: Con
   const base = points.find(({ isBaseline }) => isBaseline);
   const paper = base
     ? FULL_STACKS.map(({ label, memory, throughput }) => ({
-      label: `paper: ${label.includes("Adafactor") ? "Adafactor" : "8-bit Adam"} stack`,
+      label: label.includes("Adafactor") ? "Adafactor" : "8-bit Adam",
       bytes: base.bytes / memory,
       tokensPerSecond: base.tokensPerSecond.estimate * throughput,
     }))
@@ -75,28 +76,6 @@ function dominates(a: ParetoPoint, b: ParetoPoint): boolean {
   const [x, y] = [a.tokensPerSecond.estimate, b.tokensPerSecond.estimate];
   return a.bytes <= b.bytes && x >= y && (a.bytes < b.bytes || x > y);
 }
-
-interface Box {
-  x0: number;
-  y0: number;
-  x1: number;
-  y1: number;
-}
-
-function overlaps(a: Box, b: Box): boolean {
-  return a.x0 < b.x1 && b.x0 < a.x1 && a.y0 < b.y1 && b.y0 < a.y1;
-}
-
-const PLACES = [
-  { dx: 9, dy: 4, anchor: "start" },
-  { dx: -9, dy: 4, anchor: "end" },
-  { dx: 0, dy: -11, anchor: "middle" },
-  { dx: 0, dy: 19, anchor: "middle" },
-  { dx: 9, dy: -9, anchor: "start" },
-  { dx: 9, dy: 17, anchor: "start" },
-  { dx: -9, dy: -9, anchor: "end" },
-  { dx: -9, dy: 17, anchor: "end" },
-] as const;
 
 /** Scatter of peak memory and throughput; dominated points faint, the front as a line, the paper as crosses. */
 export function paretoChart(
@@ -136,40 +115,61 @@ export function paretoChart(
   svg.append("path").attr("class", "front").attr("d", line(front));
 
   const place = (bytes: number, rate: number) => ({ x: x(bytes / unit.bytes), y: y(rate) });
-  const taken: Box[] = [
-    ...points.map((point) => place(point.bytes, point.tokensPerSecond.estimate)),
-    ...paper.map((point) => place(point.bytes, point.tokensPerSecond)),
-  ].map((at) => ({ x0: at.x - 6, y0: at.y - 6, x1: at.x + 6, y1: at.y + 6 }));
-
-  for (let i = 1; i < front.length; i++) taken.push(...between(front[i - 1], front[i]));
-
   for (const point of [...points].sort((a, b) => Number(a.onFront) - Number(b.onFront))) drawPoint(point);
   for (const { label, bytes, tokensPerSecond } of paper) {
     const at = place(bytes, tokensPerSecond);
-    addMark(svg, at.x, at.y, { shape: "times", colour: "var(--vermillion)", size: 90, hint: label });
+    addMark(svg, at.x, at.y, {
+      shape: "times",
+      colour: "var(--vermillion)",
+      size: 90,
+      hint: `paper: ${label} stack`,
+    });
   }
-  for (const { label, bytes, tokensPerSecond } of paper) {
-    addLabel(label, place(bytes, tokensPerSecond), "bad", true);
-  }
-  const named = points.toSorted((a, b) =>
-    Number(b.onFront || b.isBaseline) - Number(a.onFront || a.isBaseline) || a.bytes - b.bytes
-  );
-  for (const point of named) {
-    const at = place(point.bytes, point.tokensPerSecond.estimate);
-    const text = shorten(point.label, narrow ? 18 : 30);
-    const isLoud = point.onFront || point.isBaseline;
-    addLabel(text, at, isLoud ? "strong" : "muted", isLoud);
-  }
+  drawLabels();
   return chart.text();
 
-  /** Small boxes along the front, so that labels keep off the line. */
-  function between(from: ParetoPoint, until: ParetoPoint): Box[] {
+  function drawLabels(): void {
+    const rank = (point: ParetoPoint) => point.onFront || point.isBaseline ? 0 : 1;
+    const texts = [
+      ...paper.map(({ label, bytes, tokensPerSecond }) => ({
+        text: narrow ? label : `paper: ${label} stack`,
+        kind: "bad",
+        at: place(bytes, tokensPerSecond),
+      })),
+      ...points.toSorted((a, b) => rank(a) - rank(b) || a.bytes - b.bytes).map((point) => ({
+        text: shorten(point.label, narrow ? 18 : 30),
+        kind: rank(point) === 0 ? "strong" : "muted",
+        at: place(point.bytes, point.tokensPerSecond.estimate),
+      })),
+    ];
+    const labels = texts.map(({ text, kind, at }) => ({
+      at,
+      width: textWidth(text) * (kind === "muted" ? 1 : 1.06),
+      isImportant: kind !== "muted",
+    }));
+    const placed = placeLabels(labels, {
+      marks: labels.map(({ at }) => at),
+      line: front.slice(1).flatMap((end, i) => between(front[i], end)),
+      bounds: { x0: plot.left + 2, x1: width, y0: 14, y1: plot.bottom - 2 },
+    });
+    placed.forEach((label, i) => {
+      if (!label) return;
+      if (label.leader) {
+        const end = leaderEnd(labels[i], label);
+        addLine(svg, labels[i].at.x, labels[i].at.y, end.x, end.y, "leader");
+      }
+      addText(svg, texts[i].text, label.x, label.y, { class: texts[i].kind });
+    });
+  }
+
+  /** Points along the front, so that labels keep off the line. */
+  function between(from: ParetoPoint, until: ParetoPoint): Point[] {
     const [a, b] = [from, until].map((end) => place(end.bytes, end.tokensPerSecond.estimate));
     const steps = Math.ceil(Math.hypot(b.x - a.x, b.y - a.y) / 6);
-    return Array.from({ length: steps }, (_, i) => {
-      const [x, y] = [a.x + (b.x - a.x) * i / steps, a.y + (b.y - a.y) * i / steps];
-      return { x0: x - 2, y0: y - 2, x1: x + 2, y1: y + 2 };
-    });
+    return Array.from({ length: steps }, (_, i) => ({
+      x: a.x + (b.x - a.x) * i / steps,
+      y: a.y + (b.y - a.y) * i / steps,
+    }));
   }
 
   function drawPoint({ label, id: cell, bytes, tokensPerSecond, onFront, isBaseline }: ParetoPoint): void {
@@ -192,34 +192,5 @@ export function paretoChart(
       hollow: !onFront && !isBaseline,
       hint,
     });
-  }
-
-  /** Puts a label where it touches nothing; one that must stand and finds no room stands at the right with a leader. */
-  function addLabel(text: string, at: { x: number; y: number }, kind: string, mustStand: boolean): void {
-    const wide = textWidth(text) * (kind === "strong" ? 1.06 : 1);
-    const choices = PLACES.map(({ dx, dy, anchor }) => {
-      const x0 = at.x + dx - (anchor === "end" ? wide : anchor === "middle" ? wide / 2 : 0);
-      return { x0, x1: x0 + wide, y0: at.y + dy - 11, y1: at.y + dy + 3, dx, dy, anchor };
-    });
-    const inside = (box: Box) =>
-      box.x0 >= plot.left + 2 && box.x1 <= plot.right + 12 && box.y0 >= 14 && box.y1 <= plot.bottom;
-    const fits = choices.find((box) => inside(box) && !taken.some((other) => overlaps(box, other)));
-    if (fits) {
-      taken.push(fits);
-      addText(svg, text, at.x + fits.dx, at.y + fits.dy, { anchor: fits.anchor, class: kind });
-      return;
-    }
-    if (!mustStand) return;
-    for (let drop = 34; drop < 160; drop += 15) {
-      for (const dy of [-drop, drop]) {
-        const x0 = Math.min(Math.max(at.x + 14, plot.left + 2), plot.right + 10 - wide);
-        const box = { x0, x1: x0 + wide, y0: at.y + dy - 11, y1: at.y + dy + 3 };
-        if (!inside(box) || taken.some((other) => overlaps(box, other))) continue;
-        taken.push(box);
-        addLine(svg, at.x, at.y, x0, at.y + dy - 3, "leader");
-        addText(svg, text, x0, at.y + dy, { class: kind });
-        return;
-      }
-    }
   }
 }

@@ -53,7 +53,7 @@ export function paretoSection({ configurations, baseline }: Analysis, context: P
         count(pareto.points.length, "point")
       }: planned = booked peak, and median throughput with 95 % interval. Line: configurations no other beats on both; hollow: beaten. ${
         baseName
-          ? `Square: baseline (${baseName}). Crosses: the paper's ratios (${
+          ? `Square: baseline (${baseName}). Crosses: the paper's two full stacks (${
             FULL_STACKS.map(({ memory, throughput }) =>
               `${formatRatio(memory)} less at ${formatRatio(throughput)}`
             ).join("; ")
