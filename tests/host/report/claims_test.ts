@@ -7,7 +7,7 @@ import { syntheticRun } from "./synthetic_run.ts";
 
 /** Verdicts on a synthetic ladder whose cells have been changed. */
 function verdicts(change: (cell: CellRecord) => void = () => {}) {
-  const { run, cells } = syntheticRun({ ladder: true, batches: [1, 4], seeds: [1, 2, 3] });
+  const { run, cells } = syntheticRun({ ladder: true, batches: [4], seeds: [1, 2], tokens: 2048 });
   cells.forEach(change);
   return new Map(claimVerdicts(analyse(asLoaded({ run, cells }))).map((verdict) => [verdict.id, verdict]));
 }
