@@ -2,7 +2,9 @@ import { GraphBuilder } from "../graph/builder.ts";
 import type { Value } from "../graph/types.ts";
 import { globalNorm } from "../../kernels/global_norm.ts";
 import { zero } from "../../kernels/step_start.ts";
+import { appendAdafactor } from "./optimizers/adafactor.ts";
 import { appendAdamw } from "./optimizers/adamw.ts";
+import { appendAdamw8bit } from "./optimizers/adamw_8bit.ts";
 import { appendSgd } from "./optimizers/sgd.ts";
 import type { Parameter, Pass, StepDraft } from "./step.ts";
 
@@ -26,6 +28,8 @@ export type AppendOptimizer = (
 /** Optimizers by the name the command line gives them. */
 export const OPTIMIZERS: Readonly<Record<string, AppendOptimizer>> = {
   adamw: appendAdamw,
+  adafactor: appendAdafactor,
+  adamw8bit: appendAdamw8bit,
   sgd: appendSgd,
 };
 
