@@ -263,7 +263,7 @@ function matrixCommands(
     workgroups: [Math.ceil(vectors / COLUMNS_WORKGROUP), Math.ceil(count / slabs.rowsPerSlab), 1],
   }));
   return [
-    ...byRows("adafactor_rows", rowsSource, (window) => [
+    ...byRows("adafactor_rows", `const SCALED = ${attrs.scaleParameter};\n${rowsSource}`, (window) => [
       whole(clip),
       part(g, window),
       part(rowState, window),

@@ -10,7 +10,7 @@
 // Shapes    w, g, M: [rows, columns].   R: [rows].   C: [columns].   clip: [4] of global_norm, whose factor scales g.
 //           row_sums: [rows], scratch: Σ_c w² for `factors`, then Σ_c U² for `total`.
 // Dtypes    f32 throughout. u is at least 1e-30, a normal number, and so are the roots made of it.
-// Mapping   a matrix row is a row of row_kernel.ts.
+// Mapping   a matrix row is a row of row_kernel.ts. Weights are read only where η depends on them (SCALED).
 // Limits    rows folded into grid x and y. Where clip says that a gradient of the step is not finite, weights and state stay;
 //           scratch memory may then hold anything.
 // Source    Shazeer & Stern 2018, arXiv:1804.04235; details and order of transformers.optimization.Adafactor.
@@ -36,9 +36,8 @@ fn adafactor_rows(
   var weights = vec_t(0.0);
   for (var i = lane; i < params.vectors; i += LANES) {
     let gradient = clip[0].y * g[start + i];
-    let weight = w[start + i];
     squares += gradient * gradient;
-    weights += weight * weight;
+    if (SCALED) { weights += w[start + i] * w[start + i]; }
   }
   let mean = rowSum(sumOf(squares), lane) / f32(params.vectors * WIDTH) + params.eps1;
   let weight_sum = rowSum(sumOf(weights), lane);
