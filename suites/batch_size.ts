@@ -5,7 +5,7 @@ import { effectiveBatchSize } from "./run_config.ts";
 const RULE =
   "Of the batch sizes whose runs all ended well and whose mean held-out loss at equal tokens exceeds the lowest " +
   "by no more than the seed spread, the one with the highest median tokens per second. The seed spread is the standard " +
-  "deviation of the held-out loss between seeds, pooled over the batch sizes.";
+  "deviation of the held-out loss between seeds, the median over the batch sizes.";
 
 interface Candidate {
   size: number;
@@ -22,16 +22,21 @@ interface Candidate {
  *
  * @param phase Name of the sweep.
  * @param cells Records of all its cells.
+ * @param smallestChoice Smaller batch sizes are compared but not chosen.
  * @returns Null where no batch size is left to choose.
  */
-export function decideBatchSize(phase: string, cells: readonly CellRecord[]): Decision | null {
+export function decideBatchSize(
+  phase: string,
+  cells: readonly CellRecord[],
+  smallestChoice = 1,
+): Decision | null {
   const sizes = [...new Set(cells.map(({ config }) => effectiveBatchSize(config)))].sort((a, b) => a - b);
   const candidates = sizes.map((size) =>
     candidateOf(size, cells.filter(({ config }) => effectiveBatchSize(config) === size))
   );
-  const spread = pooledSpread(candidates.map(({ losses }) => losses));
-  const usable = candidates.filter(({ heldOutLoss, tokensPerSecond }) =>
-    heldOutLoss !== null && tokensPerSecond !== null
+  const spread = typicalSpread(candidates.map(({ losses }) => losses));
+  const usable = candidates.filter(({ size, heldOutLoss, tokensPerSecond }) =>
+    size >= smallestChoice && heldOutLoss !== null && tokensPerSecond !== null
   );
   if (usable.length === 0) return null;
   const best = usable.reduce((a, b) => b.heldOutLoss! < a.heldOutLoss! ? b : a);
@@ -39,7 +44,7 @@ export function decideBatchSize(phase: string, cells: readonly CellRecord[]): De
   const winner = good.reduce((a, b) => b.tokensPerSecond! > a.tokensPerSecond! ? b : a);
   return {
     name: "effectiveBatchSize",
-    rule: RULE,
+    rule: smallestChoice > 1 ? `Of those of at least ${smallestChoice} sequences: ${RULE}` : RULE,
     inputs: cells.map(({ id }) => id),
     figures: Object.fromEntries(candidates.map((candidate) => [candidate.label, {
       effectiveBatchSize: candidate.size,
@@ -91,11 +96,11 @@ function tokensPerSecond({ samples, warmupSteps }: CellRecord): number[] {
   return samples.ms.map((ms, i) => (samples.tokens[i] / ms) * 1000).slice(warmupSteps);
 }
 
-/** Standard deviation within groups, pooled over groups by their degrees of freedom; 0 without two seeds. */
-function pooledSpread(groups: readonly number[][]): number {
+/**
+ * Median over groups of the standard deviation within them; 0 without two seeds. The median, not the pooled deviation: one
+ * batch size that one seed does not train well would widen the spread until everything counts as equal.
+ */
+function typicalSpread(groups: readonly number[][]): number {
   const several = groups.filter((group) => group.length > 1);
-  const degrees = several.reduce((sum, group) => sum + group.length - 1, 0);
-  if (degrees === 0) return 0;
-  const squares = several.reduce((sum, group) => sum + standardDeviation(group) ** 2 * (group.length - 1), 0);
-  return Math.sqrt(squares / degrees);
+  return several.length === 0 ? 0 : median(several.map((group) => standardDeviation(group)));
 }

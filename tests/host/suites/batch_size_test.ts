@@ -38,7 +38,7 @@ Deno.test("the fastest batch size within the seed spread of the lowest loss is c
     record(4, 1, 2.50, 300),
     record(4, 2, 2.54, 300),
   ])!;
-  // Two seeds 0.04 apart have a standard deviation of 0.0283 in every group, so pooled too.
+  // Two seeds 0.04 apart have a standard deviation of 0.0283 in every group, so their median too.
   assert.equal(decision.value, 2);
   assert.equal(decision.chosen, "batch 2");
   assert.ok(Math.abs(decision.figures["batch 2"].seedSpread! - 0.04 / Math.SQRT2) < 1e-12);
@@ -89,4 +89,17 @@ Deno.test("repeats of a seed are one sample of what seeds do", () => {
 
 Deno.test("with one seed there is no spread: the lowest loss wins, whatever its speed", () => {
   assert.equal(decideBatchSize("p", [record(1, 1, 2, 100), record(2, 1, 2.0001, 900)])!.value, 1);
+});
+
+Deno.test("one batch size that a seed does not train well does not make the others look equal", () => {
+  const decision = decideBatchSize("p", [
+    record(1, 1, 2.80, 600),
+    record(1, 2, 2.81, 600),
+    record(2, 1, 2.93, 700),
+    record(2, 2, 2.92, 700),
+    record(8, 1, 3.58, 800),
+    record(8, 2, 7.79, 800), // measured: a learning rate at the edge of stability
+  ])!;
+  assert.equal(decision.value, 1);
+  assert.ok(decision.figures["batch 1"].seedSpread! < 0.01);
 });
