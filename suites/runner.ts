@@ -210,7 +210,7 @@ class Runner {
     const records = cells.map(({ id }) => this.#records.get(id)).filter((record) => record !== undefined);
     this.#chosen = null;
     if (records.length < cells.length || records.length === 0) return;
-    const decision = decideBatchSize(phase.name, records);
+    const decision = decideBatchSize(phase.name, records, phase.smallestChoice);
     if (decision === null) return;
     this.#chosen = decision.value as number;
     this.#run.decisions.push(decision);

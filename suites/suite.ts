@@ -28,6 +28,8 @@ export interface PhaseBody {
   timeoutSeconds?: number;
   divergenceFactor?: number;
   rule?: "fastest-within-seed-spread";
+  /** Smallest batch size that the rule may pick: with too few sequences there is nothing to accumulate. */
+  smallestChoice?: number;
 }
 
 export interface Phase extends PhaseBody {

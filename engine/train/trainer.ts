@@ -13,6 +13,7 @@ import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
 import type { StepBlock } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
 import type { StepReport, TrainOptions } from "./options.ts";
+import { adafactorSchedule } from "../passes/optimizers/adafactor.ts";
 import { LossScaler } from "./loss_scale.ts";
 import { lossScaleSettings, stepMethods } from "./methods.ts";
 import { learningRateAt } from "./schedule.ts";
@@ -166,6 +167,11 @@ export class Trainer {
     const t = this.#updates + 1;
     const { beta1, beta2 } = this.#options.optimizerOptions;
     this.#block.learningRate = learningRate;
+    if (this.#options.optimizer === "adafactor") {
+      const { beta2: decay, step } = adafactorSchedule(t, this.#options.optimizerOptions, learningRate);
+      this.#block.adafactorBeta2 = decay;
+      this.#block.adafactorStep = step;
+    }
     this.#block.biasCorrection1 = 1 - Number(beta1 ?? 0) ** t;
     this.#block.sqrtBiasCorrection2 = Math.sqrt(1 - Number(beta2 ?? 0) ** t);
     const lossScale = this.#lossScaler?.scale ?? 1;

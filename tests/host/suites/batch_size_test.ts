@@ -103,3 +103,12 @@ Deno.test("one batch size that a seed does not train well does not make the othe
   assert.equal(decision.value, 1);
   assert.ok(decision.figures["batch 1"].seedSpread! < 0.01);
 });
+
+Deno.test("a sweep with a smallest choice measures smaller batch sizes but does not pick them", () => {
+  const cells = [1, 2].flatMap((seed) => [record(1, seed, 2, 900), record(4, seed, 2, 100)]);
+  assert.equal(decideBatchSize("p", cells)!.value, 1);
+  const decision = decideBatchSize("p", cells, 4)!;
+  assert.equal(decision.value, 4);
+  assert.match(decision.rule, /^Of those of at least 4 sequences/);
+  assert.deepEqual(Object.keys(decision.figures), ["batch 1", "batch 4"]);
+});

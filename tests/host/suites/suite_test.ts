@@ -3,7 +3,7 @@ import { FIELDS } from "../../../suites/run_config.ts";
 import schema from "../../../suites/schema.json" with { type: "json" };
 import { bytesText, parseBytes, parseSuite, tieredSuite, TIERS } from "../../../suites/suite.ts";
 import { checkSuite, loadSuite } from "../../../suites/suite_checks.ts";
-import { expandPhase } from "../../../suites/matrix.ts";
+import { type Cell, expandPhase } from "../../../suites/matrix.ts";
 import { engine } from "../../../suites/engine.ts";
 
 const KNOWN = { presets: ["gpt2-nano", "gpt2"], corpora: ["moby-dick"] };
@@ -27,13 +27,14 @@ Deno.test("the paper's suite is valid and its cells can be, on every tier", asyn
   const file = await loadSuite("suites/paper.yaml", engine);
   for (const tier of TIERS) {
     for (const quick of [false, true]) {
-      const [phase] = tieredSuite(file, tier, quick).phases;
-      const cells = expandPhase(phase, null);
-      assert.equal(
-        new Set(cells.map(({ config: c }) => c.steps * c.microBatchSize * c.sequenceLength)).size,
-        1,
-      );
-      assert.equal(new Set(cells.map(({ config }) => config.seed)).size, quick ? 2 : 3);
+      const [sweep, ladder] = tieredSuite(file, tier, quick).phases;
+      for (const cells of [expandPhase(sweep, null), expandPhase(ladder, 4)]) {
+        const tokens = ({ config: c }: Cell) =>
+          c.steps * c.microBatchSize * c.gradientAccumulationSteps * c.sequenceLength;
+        assert.equal(new Set(cells.map(tokens)).size, 1);
+      }
+      assert.equal(new Set(expandPhase(sweep, null).map(({ config }) => config.seed)).size, 2);
+      assert.equal(new Set(expandPhase(ladder, 4).map(({ config }) => config.seed)).size, quick ? 2 : 3);
     }
   }
 });
