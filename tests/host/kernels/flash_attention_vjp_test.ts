@@ -1,0 +1,22 @@
+import { flashAttention } from "../../../kernels/flash_attention.ts";
+import {
+  attentionAttrs,
+  attentionCaseName,
+  packedSegments,
+  qkvInput,
+} from "../../support/attention_cases.ts";
+import { checkVjp } from "../../support/check_op.ts";
+
+const CASES = [
+  attentionAttrs({ sequence: 5, heads: 2, headSize: 3 }),
+  attentionAttrs({ sequence: 4, heads: 4, kvHeads: 2, headSize: 3, causal: false }),
+  attentionAttrs({ sequence: 8, heads: 2, kvHeads: 1, headSize: 2, segments: true }),
+  attentionAttrs({ sequence: 6, heads: 2, headSize: 3, dropout: { probability: 0.4, stream: 1 } }),
+];
+for (const attrs of CASES) {
+  Deno.test(`the VJP of flash_attention matches central differences: ${attentionCaseName(attrs)}`, () => {
+    checkVjp(flashAttention, [qkvInput(attrs), ...(attrs.segments ? [packedSegments(attrs)] : [])], attrs, {
+      wrt: [0],
+    });
+  });
+}
