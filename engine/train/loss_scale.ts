@@ -1,3 +1,9 @@
+/** Where a scaler stands, to continue from. */
+export interface LossScaleState {
+  scale: number;
+  goodUpdates: number;
+}
+
 /** Settings of dynamic loss scaling; the defaults are those of torch.amp.GradScaler. */
 export interface LossScaleSettings {
   initialScale: number;
@@ -37,6 +43,16 @@ export class LossScaler {
   /** Good updates since the scale last changed. */
   get goodUpdates(): number {
     return this.#goodUpdates;
+  }
+
+  get state(): LossScaleState {
+    return { scale: this.#scale, goodUpdates: this.#goodUpdates };
+  }
+
+  /** Continues from a saved state. */
+  restore({ scale, goodUpdates }: LossScaleState): void {
+    this.#scale = scale;
+    this.#goodUpdates = goodUpdates;
   }
 
   /** Whether the scale can go no lower and gradients still overflow: the run has diverged. */

@@ -1,10 +1,12 @@
 import { inputExists, readJsonInput } from "../formats/input_file.ts";
 import { writeTextAtomically } from "../formats/output_file.ts";
-import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
+import { openSafetensors, type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
 import { saveTokenizer } from "../formats/tokenizer.ts";
 import { InputError } from "../input_error.ts";
 import { modelConfigJson } from "../model/config.ts";
-import type { Value } from "../graph/types.ts";
+import { elementCount, type Value } from "../graph/types.ts";
+import type { Session } from "../runtime/session.ts";
+import type { LossScaleState } from "./loss_scale.ts";
 import { mergedTensors, saveAdapter } from "./adapters.ts";
 import { stepMethods } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
@@ -19,6 +21,8 @@ interface TrainingState {
   updates: number;
   tokens: number;
   sequenceIndex: number;
+  /** Of mixed precision; null without it. */
+  lossScale: LossScaleState | null;
   fingerprint: Record<string, unknown>;
 }
 
@@ -66,7 +70,7 @@ export async function saveModelFolder(
     // The moments of an adapter are no use to the merged model.
     if (lora) return;
   }
-  const states = optimizerStates(trainer).map((value) => tensorOf(session, value.name, value));
+  const states = optimizerStates(trainer).map((value) => stateTensor(session, value));
   await writeSafetensors(`${folder}/${STATE_TENSORS}`, states, {});
   const state: TrainingState = {
     version: 1,
@@ -74,6 +78,7 @@ export async function saveModelFolder(
     updates: trainer.updates,
     tokens: trainer.tokens,
     sequenceIndex: trainer.batches.state().sequenceIndex,
+    lossScale: trainer.lossScale,
     fingerprint: fingerprint(prepared, options),
   };
   await writeTextAtomically(`${folder}/${STATE_JSON}`, `${JSON.stringify(state, null, 2)}\n`);
@@ -113,6 +118,10 @@ export async function continueFrom(
         `${info.path}: tensor ${value.name} has the shape [${info.shape}], expected [${value.shape}]`,
       );
     }
+    if (value.dtype === "u8") {
+      trainer.session.write(value, await source.readBytes(value.name));
+      continue;
+    }
     for await (const { firstElement, values } of source.chunks(value.name)) {
       trainer.session.write(value, values, 4 * firstElement);
     }
@@ -122,7 +131,15 @@ export async function continueFrom(
 }
 
 function optimizerStates(trainer: Trainer): Value[] {
-  return trainer.graphs.persistents.filter(({ role, dtype }) => role === "optimizer" && dtype === "f32");
+  return trainer.graphs.persistents.filter(({ role }) => role === "optimizer");
+}
+
+/** f32 moments, or the u8 codes of quantized ones. */
+function stateTensor(session: Session, value: Value): TensorToWrite {
+  if (value.dtype !== "u8") return tensorOf(session, value.name, value);
+  const { name, shape } = value;
+  const data = async () => new Uint8Array(await session.read(value), 0, elementCount(value));
+  return { name, dtype: "U8", shape, data };
 }
 
 function fingerprint({ dataHash }: Prepared, options: TrainOptions): Record<string, unknown> {
@@ -134,6 +151,7 @@ function fingerprint({ dataHash }: Prepared, options: TrainOptions): Record<stri
     shuffle,
     seed,
     optimizer,
+    methods,
   } = options;
   const batch = microBatchSize * gradientAccumulationSteps;
   return {
@@ -144,5 +162,6 @@ function fingerprint({ dataHash }: Prepared, options: TrainOptions): Record<stri
     shuffle,
     seed: shuffle ? seed : null,
     optimizer,
+    methods: [...methods],
   };
 }

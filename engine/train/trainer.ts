@@ -14,7 +14,7 @@ import type { StepBlock } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
 import type { StepReport, TrainOptions } from "./options.ts";
 import { adafactorSchedule } from "../passes/optimizers/adafactor.ts";
-import { LossScaler } from "./loss_scale.ts";
+import { LossScaler, type LossScaleState } from "./loss_scale.ts";
 import { lossScaleSettings, stepMethods } from "./methods.ts";
 import { learningRateAt } from "./schedule.ts";
 import { type BatchSource, heldOutBatches, trainingBatches } from "./tokens.ts";
@@ -108,8 +108,22 @@ export class Trainer {
     return this.#lossScaler?.hopeless ?? false;
   }
 
+  /** State of loss scaling; null where no gradient is f16. */
+  get lossScale(): LossScaleState | null {
+    return this.#lossScaler?.state ?? null;
+  }
+
   /** Continues where a saved run stopped. */
-  seek(state: { step: number; updates: number; tokens: number; sequenceIndex: number }): void {
+  seek(
+    state: {
+      step: number;
+      updates: number;
+      tokens: number;
+      sequenceIndex: number;
+      lossScale: LossScaleState | null;
+    },
+  ): void {
+    if (state.lossScale) this.#lossScaler?.restore(state.lossScale);
     this.#step = state.step;
     this.#updates = state.updates;
     this.#tokens = state.tokens;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { openSafetensors } from "../../../engine/formats/safetensors.ts";
+import { readModelConfig } from "../../../engine/model/config.ts";
 import { evaluate } from "../../../engine/train/evaluate.ts";
 import { computeLogits } from "../../../engine/train/logits.ts";
 import type { TrainOptions } from "../../../engine/train/options.ts";
@@ -93,5 +94,26 @@ Deno.test(
       seed: 0,
     });
     assertClose([loss], [expected.runs.lora.evaluationLossAfter], 1e-5, "held-out loss");
+  },
+);
+
+Deno.test(
+  "a trained Llama is saved under the names it was read by, and gives the next loss again",
+  deviceTest,
+  async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const options = fixtureOptions(fixtures[1], { steps: 3 });
+      const losses = await lossesOf({ ...options, steps: 4 });
+      await train(options, {}, { save: folder });
+      using saved = await openSafetensors(`${folder}/model.safetensors`);
+      using original = await openSafetensors(`${fixtures[1].modelFolder}/model.safetensors`);
+      assert.deepEqual(saved.names().sort(), original.names().sort());
+      assert.deepEqual(await readModelConfig(folder), fixtures[1].model.config);
+      const continued = await lossesOf({ ...options, model: folder, steps: 1 }, { continueSaved: true });
+      assert.deepEqual(continued, losses.slice(3));
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
   },
 );

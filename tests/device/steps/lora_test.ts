@@ -94,15 +94,22 @@ Deno.test(
   },
 );
 
-Deno.test("a saved run continues to the losses of one that was not interrupted", deviceTest, async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    const plain = { methods: [], learningRate: 1e-3, shuffle: true };
-    const whole = await lossesOf({}, { ...plain, steps: 8 });
-    const first = await lossesOf({ save: folder }, { ...plain, steps: 5 });
-    const rest = await lossesOf({ continueSaved: true }, { ...plain, model: folder, steps: 3 });
-    assert.deepEqual([...first, ...rest], whole);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+for (const changes of [{}, { methods: ["fp16"], optimizer: "adamw8bit" }]) {
+  const what = "methods" in changes ? "fp16 with 8-bit AdamW" : "f32";
+  Deno.test(
+    `a saved run continues to the losses of one that was not interrupted, ${what}`,
+    deviceTest,
+    async () => {
+      const folder = await Deno.makeTempDir();
+      try {
+        const plain = { methods: [], learningRate: 1e-3, shuffle: true, ...changes };
+        const whole = await lossesOf({}, { ...plain, steps: 8 });
+        const first = await lossesOf({ save: folder }, { ...plain, steps: 5 });
+        const rest = await lossesOf({ continueSaved: true }, { ...plain, model: folder, steps: 3 });
+        assert.deepEqual([...first, ...rest], whole);
+      } finally {
+        await Deno.remove(folder, { recursive: true });
+      }
+    },
+  );
+}
