@@ -314,6 +314,11 @@ export function checkMethodSettings(
   }
 }
 
+/** Whether an optimizer has both decays of Adam, which one flag sets together. */
+export function hasBetas({ settings }: Optimizer): boolean {
+  return "beta1" in settings && "beta2" in settings;
+}
+
 /** What the engine trains today. */
 export interface Implemented {
   readonly implementedMethods: readonly string[];

@@ -5,6 +5,7 @@ import { didYouMean } from "./did_you_mean.ts";
 import {
   checkMethods,
   checkMethodSettings,
+  hasBetas,
   methodById,
   optimizerById,
   type Setting,
@@ -447,6 +448,7 @@ function resolveOptions(
 }
 
 function checkSetting(setting: Setting, value: unknown, name: string) {
+  if (value === null && setting.default === null) return; // off, as it is without a value
   if (setting.choices) {
     if (setting.choices.includes(value as string)) return;
     const hint = didYouMean(String(value), setting.choices);
@@ -491,12 +493,13 @@ function optionFlags(config: RunConfig): string[] {
   for (
     const [key, value] of changedOptions(optimizerById(config.optimizer).settings, config.optimizerOptions)
   ) {
-    if (key === "beta2" || key === "beta1") continue;
+    if (hasBetas(optimizerById(config.optimizer)) && (key === "beta1" || key === "beta2")) continue;
     words.push(`--${kebab(key)}`, String(value));
   }
   const { beta1, beta2 } = config.optimizerOptions;
   const betas = optimizerById(config.optimizer).settings;
-  if (betas.beta1 && (beta1 !== betas.beta1.default || beta2 !== betas.beta2.default)) {
+  const paired = hasBetas(optimizerById(config.optimizer));
+  if (paired && (beta1 !== betas.beta1.default || beta2 !== betas.beta2.default)) {
     words.push("--betas", `${beta1},${beta2}`);
   }
   for (const id of config.methods) {

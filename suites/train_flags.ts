@@ -3,6 +3,7 @@ import { didYouMean } from "./did_you_mean.ts";
 import type { Arguments, Flag } from "./flags.ts";
 import {
   checkImplemented,
+  hasBetas,
   type Implemented,
   METHOD_IDS,
   methodById,
@@ -37,9 +38,10 @@ export function trainingFlags(): Record<string, Flag> {
   flags["batch-size"].default = "the micro-batch size, or 4";
   flags["micro-batch-size"].default = "the batch size";
   flags.tokenizer.default = "the model's";
-  for (const { id, settings } of OPTIMIZERS) {
+  for (const optimizer of OPTIMIZERS) {
+    const { id, settings } = optimizer;
     for (const [key, setting] of Object.entries(settings)) {
-      if (key === "beta1" || key === "beta2") {
+      if (hasBetas(optimizer) && (key === "beta1" || key === "beta2")) {
         flags.betas ??= { value: "B1,B2", what: "decay of AdamW's moments", default: "0.9,0.999" };
       } else {flags[kebab(key)] ??= {
           value: "X",
@@ -136,9 +138,14 @@ interface Owner {
 function optionOwners(): Map<string, Owner[]> {
   const owners = new Map<string, Owner[]>();
   const add = (flag: string, owner: Owner) => owners.set(flag, [...owners.get(flag) ?? [], owner]);
-  for (const { id, settings } of OPTIMIZERS) {
+  for (const optimizer of OPTIMIZERS) {
+    const { id, settings } = optimizer;
     for (const [key, setting] of Object.entries(settings)) {
-      add(key === "beta1" || key === "beta2" ? "betas" : kebab(key), { id, key, setting });
+      add(hasBetas(optimizer) && (key === "beta1" || key === "beta2") ? "betas" : kebab(key), {
+        id,
+        key,
+        setting,
+      });
     }
   }
   for (const id of METHOD_IDS) {

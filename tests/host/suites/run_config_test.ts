@@ -76,13 +76,14 @@ Deno.test("trainFlags() gives flags that parse into the same configuration", () 
     "--model gpt2-nano --data moby-dick",
     "--model gpt2-nano --data moby-dick --batch-size 8 --micro-batch-size 2 --methods lora --lora-rank 2 --lora-targets all-linear",
     "--model gpt2 --data a/b.u16 --optimizer sgd --momentum 0.9 --lr 0.1 --no-shuffle --tokenizer bytes --clip 0",
-    "--model m/x --data d --optimizer adafactor --clip-threshold 2 --scale-parameter true --decay-rate -0.5 --seed 9",
+    "--model m/x --data d --optimizer adafactor --clip-threshold 2 --scale-parameter true --decay-rate -0.5 --beta1 0.9 --seed 9",
     "--model gpt2 --data d --methods qlora-nf4 --lora-rank 16 --qlora-quant-block-size 128 --betas 0.9,0.95",
     "--model gpt2 --data d --optimizer adamw8bit --weight-decay 0 --held-out 0.05 --steps 7 --schedule cosine",
   ];
   for (const line of lines) {
     const config = parsed(line);
     assert.deepEqual(parsed(trainFlags(config).join(" ")), config, line);
+    assert.deepEqual(resolveSettings(config), config, "a configuration resolves to itself");
   }
   const spaced = resolveSettings({ model: "gpt2", data: "my 'own' text.txt" });
   assert.ok(trainFlags(spaced).includes(`'my '\\''own'\\'' text.txt'`), "words are quoted for a shell");
