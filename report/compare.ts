@@ -4,13 +4,14 @@ import {
   type Configuration,
   configurationsOf,
   equalTokens,
-  heldOutLoss,
+  heldOutLosses,
   type Measured,
   ratioOf,
 } from "./derive.ts";
 import { formatRatio } from "./format.ts";
 import { InputError } from "./input_error.ts";
 import type { LoadedRun } from "./load.ts";
+import { type CellSamples, measureTogether } from "./measured.ts";
 import type { Interval } from "../results/stats.ts";
 
 export const METRICS = [
@@ -67,38 +68,32 @@ export function parseRule(text: string): Rule {
   return { text: text.trim(), metric, operator: match[2] as "<" | ">", bound: Number(match[3]) };
 }
 
-/** A configuration's samples of a metric, at equal tokens for the loss. */
-function samplesOf(metric: Metric, configuration: Configuration, tokens: number | null): Measured | null {
+/** Samples of a metric in two configurations, this run's and the first one's; losses at equal tokens. */
+function samplesOf(
+  metric: Metric,
+  pair: readonly [Configuration, Configuration],
+  tokens: number | null,
+): (Measured | null)[] {
   switch (metric) {
     case "tokensPerSecond":
-      return configuration.tokensPerSecond;
+      return pair.map(({ tokensPerSecond }) => tokensPerSecond);
     case "stepMs":
-      return configuration.stepMs;
+      return pair.map(({ stepMs }) => stepMs);
     case "heldOutLoss":
-      return heldOutLoss(configuration, tokens);
+      return heldOutLosses(pair, tokens);
     case "plannedPeakBytes":
-      return exactly(configuration, configuration.memory?.plannedBytes);
+      return measureTogether(pair.map((one) => exactly(one, one.memory?.plannedBytes)));
     case "bookedPeakBytes":
-      return exactly(configuration, configuration.memory?.bookedBytes);
-    case "observedPeakBytes": {
-      const { memory } = configuration;
-      if (!memory?.observed) return null;
-      const values = memory.observedByCell.flatMap((cell) => cell.values);
-      return { interval: memory.observed, byCell: memory.observedByCell, values };
-    }
+      return measureTogether(pair.map((one) => exactly(one, one.memory?.bookedBytes)));
+    case "observedPeakBytes":
+      return measureTogether(pair.map(({ memory }) => memory?.observedByCell ?? []));
     default:
       throw new TypeError(`No samples for ${metric satisfies never}`);
   }
 }
 
-function exactly({ cells }: Configuration, value: number | null | undefined): Measured | null {
-  if (value === null || value === undefined) return null;
-  const interval = { low: value, estimate: value, high: value };
-  return {
-    interval,
-    byCell: [{ id: cells[0].id, seed: cells[0].config.seed, values: [value] }],
-    values: [value],
-  };
+function exactly({ cells }: Configuration, value: number | null | undefined): CellSamples[] {
+  return value == null ? [] : [{ id: cells[0].id, seed: cells[0].config.seed, values: [value] }];
 }
 
 /** Planned and booked bytes are exact: any change is one. */
@@ -107,8 +102,7 @@ const EXACT: readonly Metric[] = ["plannedPeakBytes", "bookedPeakBytes"];
 function compared(configuration: Configuration | null, reference: Configuration): Compared {
   const tokens = configuration ? equalTokens([configuration, reference]) : null;
   const entries = METRICS.map((metric) => {
-    const own = configuration && samplesOf(metric, configuration, tokens);
-    const base = samplesOf(metric, reference, tokens);
+    const [own, base] = configuration ? samplesOf(metric, [configuration, reference], tokens) : [null, null];
     const usable = own && base && base.interval.estimate > 0;
     const ratio = usable ? ratioOf(own, base) : null;
     const isDifferent = EXACT.includes(metric)
@@ -119,7 +113,7 @@ function compared(configuration: Configuration | null, reference: Configuration)
   return {
     configuration,
     ratios: Object.fromEntries(entries) as Compared["ratios"],
-    heldOut: configuration && heldOutLoss(configuration, tokens),
+    heldOut: configuration && heldOutLosses([configuration, reference], tokens)[0],
   };
 }
 

@@ -3,29 +3,11 @@
  * differ; every figure of the report belongs to one.
  */
 import type { BytesByRole, CellRecord, Decision, RunConfig } from "../results/record.ts";
-import {
-  bootstrapMedian,
-  bootstrapRatioOfMedians,
-  equivalenceTest,
-  type Interval,
-  mean,
-  median,
-  standardDeviation,
-  studentQuantile,
-} from "../results/stats.ts";
+import { type Interval, median } from "../results/stats.ts";
 import type { LoadedRun } from "./load.ts";
+import { type CellSamples, type Measured, measureTogether, ratioOf } from "./measured.ts";
 
-/** Fixed, so that the same records give the same intervals. */
-export const BOOTSTRAP = { seed: 20240, resamples: 1000 } as const;
-
-/** Raw samples with their median (of seeds: mean) and its 95 % interval. */
-export interface Measured {
-  interval: Interval;
-  /** One entry a cell, in order. */
-  byCell: { id: string; seed: number; values: number[] }[];
-  /** All samples together. */
-  values: number[];
-}
+export { BOOTSTRAP, compare, differs, type Measured, ratioOf } from "./measured.ts";
 
 /** Memory of a configuration, in bytes. */
 export interface ConfigurationMemory {
@@ -73,14 +55,27 @@ export function configurationKey(cell: CellRecord): string {
   return `${cell.phase}\n${canonical({ ...cell.config, seed: null })}`;
 }
 
-/** Groups cells into configurations, in order of first appearance. */
+/** Groups cells into configurations, in order of first appearance; those of a phase share what is known of their noise. */
 export function configurationsOf(cells: readonly CellRecord[]): Configuration[] {
   const groups = new Map<string, CellRecord[]>();
   for (const cell of cells) {
     const key = configurationKey(cell);
     groups.set(key, [...groups.get(key) ?? [], cell]);
   }
-  return [...groups].map(([key, group]) => configurationOf(key, group));
+  const configurations = [...groups].map(([key, group]) => configurationOf(key, group));
+  for (const phase of new Set(configurations.map((configuration) => configuration.phase))) {
+    addTimes(configurations.filter((configuration) => configuration.phase === phase));
+  }
+  return configurations;
+}
+
+function addTimes(configurations: readonly Configuration[]): void {
+  const rates = measureTogether(configurations.map(({ ok }) => samplesOf(ok, timedTokensPerSecond)));
+  const times = measureTogether(configurations.map(({ ok }) => samplesOf(ok, timedStepMs)));
+  configurations.forEach((configuration, i) => {
+    configuration.tokensPerSecond = rates[i];
+    configuration.stepMs = times[i];
+  });
 }
 
 function configurationOf(key: string, cells: CellRecord[]): Configuration {
@@ -95,8 +90,8 @@ function configurationOf(key: string, cells: CellRecord[]): Configuration {
     cells,
     ok,
     seeds: [...new Set(ok.map((cell) => cell.config.seed))],
-    tokensPerSecond: measured(ok, timedTokensPerSecond),
-    stepMs: measured(ok, timedStepMs),
+    tokensPerSecond: null,
+    stepMs: null,
     memory: memoryOf(cells, ok),
   };
 }
@@ -116,38 +111,8 @@ export function timedTokensPerSecond(cell: CellRecord): number[] {
   return rates;
 }
 
-function measured(ok: readonly CellRecord[], samplesOf: (cell: CellRecord) => number[]): Measured | null {
-  const byCell = ok
-    .map((cell) => ({ id: cell.id, seed: cell.config.seed, values: samplesOf(cell) }))
-    .filter(({ values }) => values.length > 0);
-  const values = byCell.flatMap((cell) => cell.values);
-  if (values.length === 0) return null;
-  return { interval: intervalOver(byCell.map((cell) => cell.values)), byCell, values };
-}
-
-/**
- * Median of all samples with the wider of two 95 % intervals: the bootstrap's over samples, and Student's over the cells.
- * Steps of one process share its luck (clocks, page placement), so that samples alone would claim too much.
- */
-function intervalOver(cells: readonly number[][]): Interval {
-  const samples = bootstrapMedian(cells.flat(), BOOTSTRAP);
-  if (cells.length < 2) return samples;
-  const logs = meanInterval(cells.map((cell) => Math.log(median(cell))));
-  return wider(samples, { estimate: NaN, low: Math.exp(logs.low), high: Math.exp(logs.high) });
-}
-
-/** The first interval's estimate with the lower and the higher of both ends. */
-function wider(a: Interval, b: Interval): Interval {
-  return { estimate: a.estimate, low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) };
-}
-
-/** Mean with Student's 95 % interval; a single value stands for itself. Unlike a bootstrap it holds for two or three values. */
-function meanInterval(values: readonly number[]): Interval {
-  const estimate = mean([...values]);
-  if (values.length < 2) return { estimate, low: estimate, high: estimate };
-  const reach = studentQuantile(0.975, values.length - 1) * standardDeviation(values) /
-    Math.sqrt(values.length);
-  return { estimate, low: estimate - reach, high: estimate + reach };
+function samplesOf(ok: readonly CellRecord[], values: (cell: CellRecord) => number[]): CellSamples[] {
+  return ok.map((cell) => ({ id: cell.id, seed: cell.config.seed, values: values(cell) }));
 }
 
 function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): ConfigurationMemory | null {
@@ -194,62 +159,30 @@ export function equalTokens(configurations: readonly Configuration[]): number | 
   return trained.length > 0 ? Math.min(...trained) : null;
 }
 
-/** Held-out loss at `tokens`, one value a seed (repeats of a seed compute the same numbers), with their mean and its 95 % interval. */
-export function heldOutLoss(configuration: Configuration, tokens: number | null): Measured | null {
-  if (tokens === null) return null;
-  const bySeed = new Map<number, { id: string; seed: number; values: number[] }>();
-  for (const cell of configuration.ok) {
+/** Held-out losses at `tokens` of configurations that share what is known of their noise; null where one has none. */
+export function heldOutLosses(
+  configurations: readonly Configuration[],
+  tokens: number | null,
+): (Measured | null)[] {
+  return measureTogether(
+    configurations.map((configuration) => tokens === null ? [] : lossesAt(configuration, tokens)),
+  );
+}
+
+/** One value a seed: repeats of a seed compute the same numbers. */
+function lossesAt({ ok }: Configuration, tokens: number): CellSamples[] {
+  const bySeed = new Map<number, CellSamples>();
+  for (const cell of ok) {
+    const { seed } = cell.config;
     const loss = heldOutAt(cell, tokens);
-    if (loss !== null && !bySeed.has(cell.config.seed)) {
-      bySeed.set(cell.config.seed, { id: cell.id, seed: cell.config.seed, values: [loss] });
-    }
+    if (loss !== null && !bySeed.has(seed)) bySeed.set(seed, { id: cell.id, seed, values: [loss] });
   }
-  const byCell = [...bySeed.values()];
-  const values = byCell.flatMap((cell) => cell.values);
-  if (values.length === 0) return null;
-  return { interval: meanInterval(values), byCell, values };
+  return [...bySeed.values()];
 }
 
-/** Ratios already worked out: titles, tables and rules ask for the same ones, and resampling is what a report takes time for. */
-const knownRatios = new WeakMap<Measured, WeakMap<Measured, Interval>>();
-
-/** Ratio of medians `a / b` with its interval, widened over cells like `Measured.interval`; null without samples. */
-export function ratioOf(a: Measured | null, b: Measured | null): Interval | null {
-  if (!a || !b) return null;
-  if (a === b) return { estimate: 1, low: 1, high: 1 };
-  const ofA = knownRatios.get(a) ?? new WeakMap<Measured, Interval>();
-  knownRatios.set(a, ofA);
-  const ratio = ofA.get(b) ?? freshRatio(a, b);
-  ofA.set(b, ratio);
-  return ratio;
-}
-
-function freshRatio(a: Measured, b: Measured): Interval {
-  const samples = bootstrapRatioOfMedians(a.values, b.values, BOOTSTRAP);
-  const cells = ratioOfCells(a, b);
-  if (!cells) return samples;
-  const isOneValueEach = [a, b].every(({ byCell, values }) => byCell.length === values.length);
-  return isOneValueEach ? cells : wider(samples, cells);
-}
-
-/** Welch's 95 % interval of the ratio of the cells' (geometric) means; null where it has too few cells to stand on. */
-function ratioOfCells(a: Measured, b: Measured): Interval | null {
-  if (a.byCell.length < 2 || b.byCell.length < 2) return null;
-  const [x, y] = [a, b].map(({ byCell }) => byCell.map(({ values }) => Math.log(median(values))));
-  if (![...x, ...y].every(Number.isFinite)) return null;
-  const { difference, low, high } = equivalenceTest(x, y, { margin: 1, alpha: 0.025 });
-  return { estimate: Math.exp(difference), low: Math.exp(low), high: Math.exp(high) };
-}
-
-/** Whether a ratio's interval leaves out 1: inside it, there is "no difference". */
-export function differs(ratio: Interval | null): boolean {
-  return ratio !== null && (ratio.low > 1 || ratio.high < 1);
-}
-
-/** What the samples say of two medians. One sample on a side says nothing of the noise: `unknown`. */
-export function compare(a: Measured | null, b: Measured | null): "different" | "no difference" | "unknown" {
-  if (!a || !b || a.values.length < 2 || b.values.length < 2) return "unknown";
-  return differs(ratioOf(a, b)) ? "different" : "no difference";
+/** Held-out loss of one configuration by itself: mean over seeds with its 95 % interval. */
+export function heldOutLoss(configuration: Configuration, tokens: number | null): Measured | null {
+  return heldOutLosses([configuration], tokens)[0];
 }
 
 /** The decision on the batch size and the configuration it chose, where the run has made one. */
@@ -292,12 +225,13 @@ export function sweepOf(run: LoadedRun, configurations: readonly Configuration[]
   const tokens = equalTokens(sweep);
   const smallest = sweep.find(({ tokensPerSecond }) => tokensPerSecond !== null)?.tokensPerSecond ?? null;
   const made = batchDecision(run, sweep);
-  const rows = sweep.map((configuration): SweepRow => ({
+  const losses = heldOutLosses(sweep, tokens);
+  const rows = sweep.map((configuration, i): SweepRow => ({
     configuration,
     batch: configuration.effectiveBatchSize,
     tokensPerSecond: configuration.tokensPerSecond,
     speedup: ratioOf(configuration.tokensPerSecond, smallest),
-    heldOut: heldOutLoss(configuration, tokens),
+    heldOut: losses[i],
     chosen: made?.chosen === configuration,
   }));
   return {

@@ -1,24 +1,7 @@
 /** Sentences that say what the records show. Every number in them is computed; what lies inside the noise is called so. */
-import {
-  type Analysis,
-  compare,
-  type Configuration,
-  extremes,
-  type Measured,
-  ratioOf,
-  type Sweep,
-  type SweepRow,
-} from "./derive.ts";
-import {
-  count,
-  decimalsOfNoise,
-  formatBytes,
-  formatCompact,
-  formatInterval,
-  formatNumber,
-  formatRatio,
-} from "./format.ts";
-import { type LadderRow, ladderRows } from "./charts/ladder.ts";
+import { compare, extremes, type Measured, ratioOf, type Sweep, type SweepRow } from "./derive.ts";
+import { count, formatBytes, formatCompact, formatInterval, formatNumber, formatRatio } from "./format.ts";
+import type { LadderRow } from "./charts/ladder.ts";
 import type { Pareto } from "./charts/pareto.ts";
 import type { RoleBar } from "./charts/memory_by_role.ts";
 import type { StepTimeRow } from "./charts/step_times.ts";
@@ -38,12 +21,12 @@ export function sentence(text: string): string {
 }
 
 /** A label inside a sentence: quoted where it would not read as a word (`+ fp16`). */
-function named(label: string): string {
+export function named(label: string): string {
   return /^[\p{L}\p{N}]/u.test(label) ? label : `“${label}”`;
 }
 
 /** `Batch 4 …` → `batch 4 …`, for the middle of a sentence. */
-function small(text: string): string {
+export function small(text: string): string {
   return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
@@ -55,7 +38,7 @@ export function listed(names: readonly string[]): string {
 const labelOf = ({ configuration }: SweepRow) => configuration.label;
 
 /** The row with the best figure and those that do not differ from it. */
-function leaders(
+export function leaders(
   rows: readonly SweepRow[],
   of: (row: SweepRow) => Measured | null,
   direction: "largest" | "smallest",
@@ -74,7 +57,11 @@ export function throughputFinding({ rows }: Sweep): string {
   const ran = rows.filter(({ tokensPerSecond }) => tokensPerSecond);
   const rate = `${formatCompact(best.tokensPerSecond!.interval.estimate)} tokens/s`;
   if (ran.length === 1) return `${capital(labelOf(best))} trains at ${rate}`;
-  if (tied.length === ran.length - 1) return `Batch size makes no difference to throughput: ${rate}`;
+  if (tied.length === ran.length - 1) {
+    return `No difference in throughput between batch sizes: ${
+      formatInterval(best.tokensPerSecond!.interval)
+    } tokens/s`;
+  }
   const gain = best === ran[0] ? "" : `, ${formatRatio(best.speedup?.estimate)} ${labelOf(ran[0])}`;
   if (tied.length === 0) return `${capital(labelOf(best))} trains fastest: ${rate}${gain}`;
   const names = rows.filter((row) => row === best || tied.includes(row)).map(labelOf);
@@ -102,14 +89,18 @@ export function heldOutFinding({ rows, tokens }: Sweep): string {
   const known = rows.filter(({ heldOut }) => heldOut);
   const loss = formatNumber(best.heldOut!.interval.estimate, 2);
   if (known.length === 1) return `${capital(labelOf(best))} reaches held-out loss ${loss}`;
-  if (tied.length === known.length - 1) return `Batch size makes no difference to held-out loss: ${loss}`;
-  const worst = extremes(known, ({ heldOut }) => heldOut!.interval.estimate, "largest")!.best;
+  if (tied.length === known.length - 1) {
+    return `No difference in held-out loss between batch sizes: ${formatInterval(best.heldOut!.interval, 2)}`;
+  }
+  const names = capital(listed(rows.filter((row) => row === best || tied.includes(row)).map(labelOf)));
+  const lowest = tied.length === 0
+    ? `${names} reaches the lowest held-out loss, ${loss}`
+    : `${names} reach the lowest held-out loss, ${loss} (no difference)`;
+  const others = known.filter((row) => row !== best && !tied.includes(row));
+  const worst = extremes(others, ({ heldOut }) => heldOut!.interval.estimate, "largest")!.best;
   const gap = formatNumber(worst.heldOut!.interval.estimate - best.heldOut!.interval.estimate, 2);
-  const unknown = best.heldOut!.values.length < 2 ? " (single seed: noise unknown)" : "";
-  const rest = `; ${labelOf(worst)} ends ${gap} higher${unknown}`;
-  if (tied.length === 0) return `${capital(labelOf(best))} reaches the lowest held-out loss, ${loss}${rest}`;
-  const names = rows.filter((row) => row === best || tied.includes(row)).map(labelOf);
-  return `${capital(listed(names))} reach the lowest held-out loss, ${loss} (no difference)${rest}`;
+  const unknown = compare(worst.heldOut, best.heldOut) === "unknown" ? " (single seed: noise unknown)" : "";
+  return `${lowest}; ${labelOf(worst)} ends ${gap} higher${unknown}`;
 }
 
 /** Title of the stacked bars. */
@@ -189,161 +180,8 @@ export function ladderFinding(rows: readonly LadderRow[]): string {
   }${rate}`;
 }
 
-/** A figure beside the verdict. */
-export interface KeyFigure {
-  name: string;
-  value: string;
-  /** Interval, n. */
-  detail: string;
-  /** The cell it comes from. */
-  cell: string | null;
-}
-
-export interface Verdict {
-  sentence: string;
-  figures: KeyFigure[];
-}
-
 /** Loss differences under this share of the baseline's loss count as equal. */
 export const LOSS_MARGIN = 0.01;
-
-/** The report's first sentence and its three figures. */
-export function verdictOf(analysis: Analysis): Verdict {
-  const rungs = ladderRows(analysis.configurations);
-  const full = extremes(rungs.slice(1), ({ memoryRatio }) => memoryRatio, "largest")?.best;
-  if (full && full.throughputRatio) return threefoldVerdict(analysis, rungs[0], full);
-  if (analysis.sweep) return sweepVerdict(analysis, analysis.sweep);
-  return { sentence: `${placeOf(analysis)}: ${progressOf(analysis)}.`, figures: [] };
-}
-
-function placeOf({ loaded: { run } }: Analysis): string {
-  return `On ${run.environment.adapter.trim() || "an unnamed adapter"}`;
-}
-
-/** `24 of 30 cells finished, 4 oom, 2 have no record`. */
-export function progressOf({ loaded: { run, cells, missing, unreadable } }: Analysis): string {
-  const tally = new Map<string, number>();
-  for (const { status } of cells) tally.set(status, (tally.get(status) ?? 0) + 1);
-  const parts = [`${tally.get("ok") ?? 0} of ${count(run.cells.length, "cell")} finished`];
-  for (const [status, n] of tally) if (status !== "ok") parts.push(`${n} ${status}`);
-  if (unreadable.length > 0) parts.push(`${unreadable.length} unreadable`);
-  if (missing.length > 0) parts.push(`${missing.length} without a record`);
-  return parts.join(", ");
-}
-
-function sweepVerdict(analysis: Analysis, sweep: Sweep): Verdict {
-  const row = sweep.chosen ??
-    extremes(sweep.rows, (one) => one.tokensPerSecond?.interval.estimate ?? null, "largest")?.best;
-  if (!row || row.configuration.ok.length === 0) {
-    return {
-      sentence: `${placeOf(analysis)}, no batch size ran to its end: ${progressOf(analysis)}.`,
-      figures: [],
-    };
-  }
-  const { memory, label } = row.configuration;
-  const isFastest = leaders(sweep.rows, ({ tokensPerSecond }) => tokensPerSecond, "largest")?.best === row;
-  const needs = memory
-    ? `${formatBytes(memory.bookedBytes ?? memory.plannedBytes)} at its peak`
-    : "unknown memory";
-  const rest = !sweep.chosen
-    ? `; ${label} needs ${needs}`
-    : isFastest
-    ? `; the rule chose it, and it needs ${needs}`
-    : `; the rule chose ${label}, ${
-      formatCompact(row.tokensPerSecond?.interval.estimate)
-    } tokens/s with ${needs}`;
-  return {
-    sentence: `${placeOf(analysis)}, ${small(throughputFinding(sweep))}${rest}.`,
-    figures: [rateFigure(row.configuration), memoryFigure(row.configuration), lossFigure(row, sweep.tokens)],
-  };
-}
-
-function rateFigure({ tokensPerSecond: rate, label }: Configuration): KeyFigure {
-  if (!rate) return { name: `Throughput, ${label}`, value: "–", detail: "no timed steps", cell: null };
-  return {
-    name: `Throughput, ${label}`,
-    value: `${formatNumber(rate.interval.estimate, decimalsOfNoise(rate.interval))} tokens/s`,
-    detail: `${rangeText(rate)}; ${count(rate.values.length, "step")}, ${count(rate.byCell.length, "cell")}`,
-    cell: rate.byCell[0].id,
-  };
-}
-
-function memoryFigure({ memory, label }: Configuration): KeyFigure {
-  if (!memory) return { name: `Peak memory, ${label}`, value: "–", detail: "no memory record", cell: null };
-  const observed = memory.observed
-    ? `observed ${formatBytes(memory.observed.estimate)} [${formatBytes(memory.observed.low)}, ${
-      formatBytes(memory.observed.high)
-    }]`
-    : "not observed";
-  return {
-    name: `Peak memory, ${label}`,
-    value: formatBytes(memory.bookedBytes ?? memory.plannedBytes),
-    detail: `${memory.bookedBytes === memory.plannedBytes ? "planned = booked" : "planned"}; ${observed}`,
-    cell: memory.id,
-  };
-}
-
-function lossFigure({ heldOut, configuration: { label } }: SweepRow, tokens: number | null): KeyFigure {
-  if (!heldOut) return { name: `Held-out loss, ${label}`, value: "–", detail: "not evaluated", cell: null };
-  return {
-    name: `Held-out loss, ${label}`,
-    value: formatNumber(heldOut.interval.estimate, Math.max(2, decimalsOfNoise(heldOut.interval))),
-    detail: `${rangeText(heldOut)}; ${count(heldOut.values.length, "seed")}, ${formatCompact(tokens)} tokens`,
-    cell: heldOut.byCell[0].id,
-  };
-}
-
-function rangeText({ interval, values }: Measured): string {
-  if (values.length < 2) return "no interval";
-  const decimals = Math.max(decimalsOfNoise(interval), interval.estimate < 20 ? 2 : 0);
-  return `95 %: ${formatNumber(interval.low, decimals)} to ${formatNumber(interval.high, decimals)}`;
-}
-
-/** What the ladder says of the paper's claim C1: memory by three, throughput and loss kept. */
-function threefoldVerdict(analysis: Analysis, baseline: LadderRow, full: LadderRow): Verdict {
-  const rate = full.throughputRatio!;
-  const loss = lossDifference(baseline.heldOut, full.heldOut);
-  const isSlower = rate.high < 1;
-  const words = {
-    equal: "equal held-out loss",
-    worse: "a higher held-out loss",
-    better: "a lower held-out loss",
-  };
-  const quality = loss
-    ? (loss.outcome === "unshown" ? "a held-out loss not shown to be equal" : words[loss.outcome])
-    : null;
-  const failed = full.memoryRatio! < 3 || isSlower || loss?.outcome === "worse";
-  const shown = !failed && loss !== null && loss.outcome !== "unshown";
-  const outcome = failed ? "not reproduced" : shown ? "reproduced" : "undecided";
-  const sentence = `${placeOf(analysis)}, ${named(full.label)} needs ${
-    formatRatio(full.memoryRatio)
-  } less memory at ${formatRatio(rate.estimate)} the throughput${
-    rate.low <= 1 && rate.high >= 1 ? " (no difference)" : ""
-  }, with ${quality ?? "no held-out loss to compare"}: claim C1 ${outcome}.`;
-  return {
-    sentence,
-    figures: [
-      {
-        name: "Memory",
-        value: `${formatRatio(full.memoryRatio)} less`,
-        detail: "planned = booked peak, to the byte",
-        cell: full.configuration.memory?.id ?? null,
-      },
-      {
-        name: "Throughput",
-        value: formatRatio(rate.estimate),
-        detail: `95 %: ${formatRatio(rate.low)} to ${formatRatio(rate.high)}`,
-        cell: full.configuration.tokensPerSecond?.byCell[0].id ?? null,
-      },
-      {
-        name: "Held-out loss",
-        value: loss ? `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 3)}` : "–",
-        detail: loss?.detail ?? "not evaluated",
-        cell: full.heldOut?.byCell[0].id ?? null,
-      },
-    ],
-  };
-}
 
 interface LossDifference {
   difference: number;

@@ -1,6 +1,6 @@
 /** The run in a block that fits a comment: verdict, ten rows at most, command, adapter, versions. */
-import { type Analysis, type Configuration, equalTokens, heldOutLoss } from "./derive.ts";
-import { verdictOf } from "./findings.ts";
+import { type Analysis, type Configuration, equalTokens, heldOutLosses, type Measured } from "./derive.ts";
+import { verdictOf } from "./verdict.ts";
 import { formatBytes, formatCompact, formatInterval } from "./format.ts";
 import { printable } from "./html.ts";
 
@@ -31,6 +31,7 @@ export function markdownBlock(analysis: Analysis): string {
   const { environment } = run;
   const rows = rowsOf(analysis);
   const tokens = equalTokens(rows);
+  const losses = heldOutLosses(rows, tokens);
   // The columns name what they hold, so that rows stay bare.
   const lines = [
     `**${escapeMarkdown(verdictOf(analysis).sentence)}**`,
@@ -39,7 +40,7 @@ export function markdownBlock(analysis: Analysis): string {
       tokens === null ? "" : ` at ${formatCompact(tokens)} tokens`
     } |`,
     "|---|---:|---:|---:|",
-    ...rows.slice(0, ROWS).map((row) => markdownRow(row, tokens, row === highlighted)),
+    ...rows.slice(0, ROWS).map((row, i) => markdownRow(row, losses[i], row === highlighted)),
   ];
   if (rows.length > ROWS) lines.push("", `${rows.length - ROWS} more configurations in the report.`);
   const commit = environment.commit
@@ -56,13 +57,12 @@ export function markdownBlock(analysis: Analysis): string {
   return lines.join("\n");
 }
 
-function markdownRow(configuration: Configuration, tokens: number | null, isHighlighted: boolean): string {
+function markdownRow(configuration: Configuration, loss: Measured | null, isHighlighted: boolean): string {
   const { label, ok, cells, tokensPerSecond, memory } = configuration;
   const name = isHighlighted ? `**${escapeMarkdown(label)}**` : escapeMarkdown(label);
   if (ok.length === 0) {
     return `| ${name} | ${cells[0].status} | ${formatBytes(memory?.plannedBytes)} planned | – |`;
   }
-  const loss = heldOutLoss(configuration, tokens);
   return `| ${name} | ${formatInterval(tokensPerSecond?.interval)} | ${formatBytes(memory?.bookedBytes)} | ${
     formatInterval(loss?.interval, 3)
   } |`;

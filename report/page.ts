@@ -1,6 +1,6 @@
 /** Sections into one page: no request leaves it, no script is needed to read it. */
 import { analyse, type Analysis } from "./derive.ts";
-import { verdictOf } from "./findings.ts";
+import { verdictOf } from "./verdict.ts";
 import { type Html, markup, trusted } from "./html.ts";
 import type { LoadedRun } from "./load.ts";
 import { markdownBlock } from "./markdown.ts";

@@ -1,5 +1,12 @@
 /** Methods added one after another: memory and throughput of each rung, ours beside the guide's. */
-import { type Configuration, differs, equalTokens, heldOutLoss, type Measured, ratioOf } from "../derive.ts";
+import {
+  type Configuration,
+  differs,
+  equalTokens,
+  heldOutLosses,
+  type Measured,
+  ratioOf,
+} from "../derive.ts";
 import { formatNumber, formatRatio, shorten } from "../format.ts";
 import { type GuideRatios, guideRowFor } from "../guide.ts";
 import type { Interval } from "../../results/stats.ts";
@@ -35,7 +42,8 @@ export function ladderRows(configurations: readonly Configuration[]): LadderRow[
   if (rungs.length === 0) return [];
   const [baseline] = rungs;
   const tokens = equalTokens(rungs);
-  return rungs.map((configuration): LadderRow => {
+  const losses = heldOutLosses(rungs, tokens);
+  return rungs.map((configuration, i): LadderRow => {
     const { memory, tokensPerSecond, label, config } = configuration;
     const [ours, theirs] = [memory?.bookedBytes, baseline.memory?.bookedBytes];
     return {
@@ -43,7 +51,7 @@ export function ladderRows(configurations: readonly Configuration[]): LadderRow[
       label,
       memoryRatio: ours && theirs ? theirs / ours : null,
       throughputRatio: ratioOf(tokensPerSecond, baseline.tokensPerSecond),
-      heldOut: heldOutLoss(configuration, tokens),
+      heldOut: losses[i],
       guide: guideRowFor(config),
     };
   });

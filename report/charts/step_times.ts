@@ -93,7 +93,8 @@ export function stepTimesChart(
   const chart = openChart({ id, width, height: plot.bottom + 44, title, description });
   const { svg } = chart;
   const all = rows.flatMap(({ byCell }) => byCell.flatMap(({ values }) => values));
-  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const ends = rows.flatMap(({ median }) => [median.low, median.high]);
+  const [low, high] = [Math.min(...all, ...ends), Math.max(...all, ...ends)];
   const log = isWide(rows);
   const x =
     (log ? d3.scaleLog().domain([low * 0.9, high * 1.1]) : d3.scaleLinear().domain([0, high * 1.04 || 1]))

@@ -38,11 +38,17 @@ export function lossSection(
         { head: "seeds", numeric: true, cell: ({ seeds }) => formatNumber(seeds.length) },
         {
           head: "last held-out loss",
-          unit: "nats/token, mean over seeds",
+          unit: "nats/token, mean and range over seeds",
           numeric: true,
           cell: (configuration) => {
             const loss = heldOutLoss(configuration, equalTokens([configuration]));
-            return traced(context, loss?.byCell[0].id, formatInterval(loss?.interval, 3));
+            if (!loss) return "–";
+            const [low, high] = [Math.min(...loss.values), Math.max(...loss.values)];
+            return traced(
+              context,
+              loss.byCell[0].id,
+              formatInterval({ estimate: loss.interval.estimate, low, high }, 3),
+            );
           },
         },
         {

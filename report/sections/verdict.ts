@@ -1,5 +1,5 @@
 import type { Analysis } from "../derive.ts";
-import { type KeyFigure, progressOf, verdictOf } from "../findings.ts";
+import { type KeyFigure, progressOf, verdictOf } from "../verdict.ts";
 import { type Html, markup } from "../html.ts";
 import { type PageContext, traced } from "./context.ts";
 

@@ -4,13 +4,10 @@ import { ladderRows } from "../../../report/charts/ladder.ts";
 import { type Pareto, paretoOf } from "../../../report/charts/pareto.ts";
 import {
   analyse,
-  compare,
   configurationsOf,
   equalTokens,
   heldOutAt,
   heldOutLoss,
-  type Measured,
-  ratioOf,
   timedStepMs,
   timedTokensPerSecond,
 } from "../../../report/derive.ts";
@@ -22,10 +19,6 @@ const [cell] = syntheticRun(SMALL).cells;
 
 function withCell(change: Partial<CellRecord>): CellRecord {
   return { ...structuredClone(cell), ...change };
-}
-
-function measured(...values: number[]): Measured {
-  return { interval: { low: 0, estimate: 0, high: 0 }, byCell: [{ id: cell.id, seed: 0, values }], values };
 }
 
 Deno.test("timedStepMs() and timedTokensPerSecond() leave out warm-up and nothing else", () => {
@@ -54,18 +47,6 @@ Deno.test("configurationsOf() takes figures from cells that ran to their end alo
   assert.equal(none.tokensPerSecond, null);
   assert.equal(none.memory!.bookedBytes, null);
   assert.equal(none.memory!.plannedBytes, cell.memory!.plannedPeakBytes);
-});
-
-Deno.test("the interval of a configuration covers the medians of its cells", () => {
-  const slow = withCell({ id: "ffffffffffff" });
-  slow.samples!.ms = slow.samples!.ms.map((ms) => ms * 1.5);
-  const [{ stepMs }] = configurationsOf([cell, slow]);
-  const medians = [cell, slow].map((one) =>
-    timedStepMs(one).toSorted((a, b) => a - b)[Math.floor(timedStepMs(one).length / 2)]
-  );
-  // Two processes 1.5 times apart: any narrower interval would deny what was seen.
-  assert.ok(stepMs!.interval.low <= medians[0] * 1.02, `${stepMs!.interval.low} above ${medians[0]}`);
-  assert.ok(stepMs!.interval.high >= medians[1] * 0.98, `${stepMs!.interval.high} below ${medians[1]}`);
 });
 
 Deno.test("heldOutAt() reads the point, or the straight line between its neighbours", () => {
@@ -107,17 +88,6 @@ Deno.test("equalTokens() is the most that all have trained", () => {
 Deno.test("heldOutLoss() counts a seed once, however often it was repeated", () => {
   const [configuration] = configurationsOf([cell, withCell({ id: "000000000003", repeat: 1 })]);
   assert.equal(heldOutLoss(configuration, equalTokens([configuration]))!.values.length, 1);
-});
-
-Deno.test("ratioOf() and compare() tell differences from noise", () => {
-  const fast = measured(100, 101, 102, 103, 104);
-  const same = measured(99, 101, 102, 103, 105);
-  const slow = measured(50, 51, 52, 53, 54);
-  assert.equal(ratioOf(slow, fast)!.estimate, 52 / 102);
-  assert.equal(compare(slow, fast), "different");
-  assert.equal(compare(same, fast), "no difference");
-  assert.equal(compare(measured(50), fast), "unknown", "one sample has no noise to compare with");
-  assert.equal(ratioOf(null, fast), null);
 });
 
 Deno.test("analyse() finds the chosen batch by its label, and by its size where labels do not match", () => {

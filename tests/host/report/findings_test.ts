@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { claimVerdicts } from "../../../report/claims.ts";
 import { analyse, type Measured, type Sweep, type SweepRow } from "../../../report/derive.ts";
 import {
   heldOutFinding,
@@ -7,21 +8,20 @@ import {
   memoryFinding,
   sentence,
   throughputFinding,
-  verdictOf,
 } from "../../../report/findings.ts";
+import { measureTogether } from "../../../report/measured.ts";
+import { verdictOf } from "../../../report/verdict.ts";
 import { markdownBlock } from "../../../report/markdown.ts";
 import { loaded, SMALL } from "./support.ts";
 
 const base = analyse(loaded(SMALL)).sweep!;
 
-function measured(...values: number[]): Measured {
-  const sorted = values.toSorted((a, b) => a - b);
-  const interval = { low: sorted[0], estimate: sorted[sorted.length >> 1], high: sorted.at(-1)! };
-  return {
-    interval,
-    byCell: values.map((value, seed) => ({ id: "000000000000", seed, values: [value] })),
-    values,
-  };
+/** Configurations with one value a cell, measured as those of one phase are. */
+function measured(...groups: number[][]): Measured[] {
+  const cells = groups.map((values) =>
+    values.map((value, seed) => ({ id: "000000000000", seed, values: [value] }))
+  );
+  return measureTogether(cells).map((one) => one!);
 }
 
 /** A sweep over batches 1, 4 and 8 with the given figures. */
@@ -30,7 +30,7 @@ function sweepWith(change: (row: SweepRow, i: number) => Partial<SweepRow>): Swe
 }
 
 Deno.test("throughputFinding() names the fastest batch and its gain", () => {
-  const rates = [measured(2000, 2010, 2020), measured(3000, 3010, 3020), measured(4090, 4100, 4110)];
+  const rates = measured([2000, 2010, 2020], [3000, 3010, 3020], [4090, 4100, 4110]);
   const sweep = sweepWith((_, i) => ({
     tokensPerSecond: rates[i],
     speedup: { low: 2, estimate: 2.04, high: 2.1 },
@@ -39,7 +39,7 @@ Deno.test("throughputFinding() names the fastest batch and its gain", () => {
 });
 
 Deno.test("throughputFinding() calls what lies inside the noise no difference", () => {
-  const rates = [measured(2000, 2010, 2020), measured(4000, 4100, 4300), measured(4050, 4110, 4200)];
+  const rates = measured([2000, 2010, 2020], [4000, 4100, 4300], [4050, 4110, 4200]);
   const two = sweepWith((_, i) => ({
     tokensPerSecond: rates[i],
     speedup: { low: 2, estimate: 2.05, high: 2.1 },
@@ -48,12 +48,17 @@ Deno.test("throughputFinding() calls what lies inside the noise no difference", 
     throughputFinding(two),
     "Batch 4 and batch 8 train fastest (no difference): 4.1\u202fk tokens/s, 2.05× batch 1",
   );
-  const all = sweepWith((_, i) => ({ tokensPerSecond: measured(100 - i, 101, 102 + i) }));
-  assert.equal(throughputFinding(all), "Batch size makes no difference to throughput: 101 tokens/s");
+  const near = measured([100, 101, 102], [99, 101, 103], [98, 101, 104]);
+  const all = sweepWith((_, i) => ({ tokensPerSecond: near[i] }));
+  assert.match(
+    throughputFinding(all),
+    /^No difference in throughput between batch sizes: 101\.0 \[9\d\.\d, 10\d\.\d\] tokens\/s$/,
+  );
 });
 
 Deno.test("heldOutFinding() says what it cannot know from a single seed", () => {
-  const sweep = sweepWith((_, i) => ({ heldOut: measured(3 + i / 10) }));
+  const losses = measured([3], [3.1], [3.2]);
+  const sweep = sweepWith((_, i) => ({ heldOut: losses[i] }));
   assert.equal(
     heldOutFinding(sweep),
     "Batch 1 reaches the lowest held-out loss, 3.00; batch 8 ends 0.20 higher (single seed: noise unknown)",
@@ -75,21 +80,34 @@ Deno.test("findings of a sweep in which nothing ran say so", () => {
 });
 
 Deno.test("lossDifference() calls losses equal only where the test shows it", () => {
-  const seeds = measured(3, 3.1, 3.2);
-  assert.equal(lossDifference(seeds, measured(3.001, 3.101, 3.2015))!.outcome, "equal");
-  assert.equal(lossDifference(seeds, measured(3.1, 3.2, 3.31))!.outcome, "worse");
-  assert.equal(lossDifference(seeds, measured(2.9, 3.0, 3.09))!.outcome, "better");
-  assert.equal(lossDifference(seeds, measured(2.8, 3.1, 3.5))!.outcome, "unshown");
-  assert.equal(lossDifference(measured(3), measured(3))!.outcome, "unshown", "one seed shows nothing");
-  assert.equal(lossDifference(null, seeds), null);
+  const outcome = (baseline: number[], other: number[]) => {
+    const [a, b] = measured(baseline, other);
+    return lossDifference(a, b)!.outcome;
+  };
+  assert.equal(outcome([3, 3.1, 3.2], [3.001, 3.101, 3.2015]), "equal");
+  assert.equal(outcome([3, 3.1, 3.2], [3.1, 3.2, 3.31]), "worse");
+  assert.equal(outcome([3, 3.1, 3.2], [2.9, 3.0, 3.09]), "better");
+  assert.equal(outcome([3, 3.1, 3.2], [2.8, 3.1, 3.5]), "unshown");
+  assert.equal(outcome([3], [3]), "unshown", "one seed shows nothing");
+  assert.equal(lossDifference(null, measured([3, 3.1])[0]), null);
 });
 
-Deno.test("verdictOf() judges claim C1 from the ladder: slower than the baseline is not reproduced", () => {
-  const { sentence, figures } = verdictOf(analyse(loaded({ ...SMALL, batches: [4], ladder: true })));
+Deno.test("heldOutFinding() does not set a batch apart that it calls no different", () => {
+  const losses = measured([3, 3.2], [3.4, 3.6], [3.3, 8]);
+  const text = heldOutFinding(sweepWith((_, i) => ({ heldOut: losses[i] })));
+  assert.match(text, /^No difference in held-out loss between batch sizes: 3\.10 \[/);
+});
+
+Deno.test("verdictOf() answers claim C1 from the ladder, in the words of the table of claims", () => {
+  const analysis = analyse(loaded({ ...SMALL, batches: [4], ladder: true }));
+  const { sentence, figures } = verdictOf(analysis);
+  const { outcome } = claimVerdicts(analysis).find(({ id }) => id === "C1")!;
+  const words = outcome === "partly" ? "partly reproduced" : outcome;
   assert.match(
     sentence,
-    /“\+ Adafactor” needs 3\.\d\d× less memory at 0\.6\d× the throughput.*: claim C1 not reproduced\.$/,
+    /“\+ Adafactor” needs 3\.\d\d× less memory at 0\.6\d× the throughput, with .+: claim C1 /,
   );
+  assert.ok(sentence.endsWith(`: claim C1 ${words}.`), sentence);
   assert.deepEqual(figures.map(({ name }) => name), ["Memory", "Throughput", "Held-out loss"]);
 });
 
