@@ -1,0 +1,264 @@
+import assert from "node:assert/strict";
+import { type BytesByRole, elementCount, ROLES } from "../../../engine/graph/types.ts";
+import { modelOf } from "../../../engine/model/config.ts";
+import { PRESETS } from "../../../engine/model/presets.ts";
+import type { StepMethods, StepSettings } from "../../../engine/passes/pipeline.ts";
+import type { LoraSettings } from "../../../engine/passes/lora.ts";
+import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { planStep } from "../../../engine/train/trainer.ts";
+
+// Every figure below is a literal. Beside it stands the formula it was checked against, with the letters
+//
+//   B 8 sequences, T 128 tokens, N = B·T = 1024, C 128 channels, H 4 heads, F 512, V 512 words, L 4 layers
+//   NC = 4·N·C = 524 288 bytes: one f32 activation of C channels
+//   P = 875 264 parameters, of which M = 868 352 in the 18 matrices (2 embeddings, 4 a layer) and 6912 in vectors
+//
+// Values are multiples of 256 bytes here unless a formula rounds them.
+
+/** gpt2-nano over 512 words. */
+function settings(methods: StepMethods, changes: Partial<StepSettings> = {}): StepSettings {
+  return {
+    model: modelOf({ ...PRESETS["gpt2-nano"], vocabularySize: 512 }),
+    microBatchSize: 8,
+    gradientAccumulationSteps: 1,
+    sequenceLength: 128,
+    methods,
+    optimizer: "adamw",
+    optimizerOptions: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01 },
+    clip: 1,
+    dropout: 0,
+    evaluate: false,
+    ...changes,
+  };
+}
+
+interface Price {
+  /** Nodes of each graph: the step, or the micro-step and the update. */
+  nodes: number[];
+  bytes: BytesByRole;
+}
+
+/** What the planner says. */
+function priceOf(...args: Parameters<typeof settings>): Price {
+  const { graphs, plan } = planStep(settings(...args), DEFAULT_TARGET);
+  return { nodes: graphs.graphs.map(({ nodes }) => nodes.length), bytes: plan.bytesByRole };
+}
+
+const LORA: LoraSettings = {
+  rank: 8,
+  alpha: 16,
+  dropout: 0,
+  targetModules: ["attn.c_attn"],
+  rankStabilized: false,
+};
+
+const PLAIN: Price = {
+  // 36 forward: 1 reset of the loss, 2 embeddings, 8 a layer, 1 final norm. 77 backward: 1 head and loss, 2 of the final norm,
+  // 18 a layer, 2 embeddings. 2 of the update: norm and AdamW.
+  nodes: [115],
+  bytes: {
+    weights: 3_501_056, // 4·P
+    masterWeights: 0,
+    gradients: 262_144, // 4·V·C: when the most is alive, the backward pass has come no further than the head
+    optimizer: 7_002_112, // 8·P
+    // A layer keeps 16 NC (two normed inputs, qkv 3, attention's output, the residual stream twice, 4 before and 4 after
+    // GELU), the probabilities 4·B·H·T² and 4·4N of norm statistics. Then the embeddings' sum and the final norm: 2 NC + 8N.
+    activations: 43_065_344, // L·(16 NC + 2 097 152 + 16 384) + 2 NC + 8192
+    // Logits of one chunk, here of all rows: 4·N·V; gradient of the final norm NC; losses of rows 4N; the loss 256; parameters
+    // of kernels 256 KiB; two readbacks of 256.
+    workspace: 2_888_448, // 2 097 152 + NC + 4096 + 256 + 262 144 + 512
+    inputs: 20_736, // tokens, targets, positions and two sort orders 4N each; the step block 256
+  },
+};
+
+Deno.test("price of plain training", () => {
+  assert.deepEqual(priceOf({}), PLAIN);
+});
+
+Deno.test("price of accumulation: a gradient of every parameter, activations of one sequence", () => {
+  assert.deepEqual(priceOf({}, { microBatchSize: 1, gradientAccumulationSteps: 8 }), {
+    nodes: [113, 3], // the update is a graph of its own: norm, AdamW, zeroing
+    bytes: {
+      ...PLAIN.bytes,
+      gradients: 3_501_056, // 4·P
+      activations: 5_383_168, // 43 065 344 ÷ 8
+      workspace: 591_104, // (2 097 152 + NC + 4096) ÷ 8 + 256 + 262 144 + 512
+      inputs: 2816, // 5·4N ÷ 8 + 256
+    },
+  });
+});
+
+Deno.test("price of checkpointing: layers run twice but for their last product; one layer's inside at a time", () => {
+  assert.deepEqual(priceOf({ checkpoint: { every: 1, selective: false } }), {
+    nodes: [143], // 115 + 7·L
+    bytes: {
+      ...PLAIN.bytes,
+      // The most is alive in the backward pass of the first layer's feed-forward, when all later gradients exist:
+      // 3 layers of 4·198 272, the final norm's 1024, the head's 4·V·C, the second product's 4·(F·C + C).
+      gradients: 2_905_088,
+      // The layer's input, and all of the layer but GELU's output, which nothing needs any more: 12 NC and the probabilities.
+      activations: 8_404_992, // 12 NC + 2 097 152 + 16 384
+      workspace: 3_146_496, // GELU's gradient 4 NC + dy NC + 256 + 2·262 144 + 512: recomputation has dispatches too
+    },
+  });
+});
+
+Deno.test("price of checkpointing every second layer: half the kept inputs, two layers' insides", () => {
+  assert.deepEqual(priceOf({ checkpoint: { every: 2, selective: false } }), {
+    nodes: [145], // 115 + (8 + 7)·2
+    bytes: {
+      ...PLAIN.bytes,
+      gradients: 2_112_000, // as above with 2 layers of 4·198 272
+      activations: 18_907_136, // 12 NC + 16 NC and twice 2 097 152 + 16 384
+      workspace: 3_146_496,
+    },
+  });
+});
+
+Deno.test("price of selective checkpointing: attention alone runs twice, and no probabilities are kept", () => {
+  assert.deepEqual(priceOf({ checkpoint: { every: 1, selective: true } }), {
+    nodes: [119], // 115 + L
+    bytes: { ...PLAIN.bytes, activations: 34_676_736 }, // 43 065 344 − L·4·B·H·T²
+  });
+});
+
+Deno.test("price of mixed precision: half the activations, two bytes more a matrix element", () => {
+  assert.deepEqual(priceOf({ fp16: true }), {
+    nodes: [133], // 115 + 18 working copies
+    bytes: {
+      ...PLAIN.bytes,
+      weights: 1_764_352, // 2·M + 4·6912
+      masterWeights: 3_473_408, // 4·M
+      activations: 21_569_536, // (43 065 344 − 73 728) ÷ 2 + 73 728: statistics of the nine norms stay f32
+      workspace: 2_626_304, // the final norm's gradient is f16: NC ÷ 2 less
+    },
+  });
+});
+
+Deno.test("price of flash attention: a logsumexp a row instead of probabilities", () => {
+  assert.deepEqual(priceOf({ flash: true }), {
+    nodes: [115],
+    bytes: { ...PLAIN.bytes, activations: 34_742_272 }, // 43 065 344 − L·(4·B·H·T² − 4·B·H·T)
+  });
+});
+
+Deno.test("price of LoRA: state of the adapters alone, and no activations for gradients of frozen weights", () => {
+  assert.deepEqual(priceOf({ lora: LORA }), {
+    // Forward 36 + 3·L. Backward: head 1, final norm 1; a layer 6 input gradients and 4 of the adapter; 3 more to reach the
+    // layer below, which the first does not. Update 2.
+    nodes: [101],
+    bytes: {
+      ...PLAIN.bytes,
+      weights: 3_566_592, // 4·P + 4·16 384: R·(C + 3C) a layer
+      gradients: 0, // none exists yet when the most is alive, at the head
+      optimizer: 131_072, // 8·16 384
+      // A layer keeps 10 NC (normed input, qkv 3, residual stream 2, before GELU 4), the probabilities and x·Aᵀ 4·N·R; the
+      // final norm NC; statistics of all norms but the first, 8·8N.
+      activations: 30_081_024, // L·(10 NC + 2 097 152 + 32 768) + NC + 65 536
+    },
+  });
+});
+
+Deno.test("price of LoRA over an f16 base: frozen matrices have no master", () => {
+  assert.deepEqual(priceOf({ lora: LORA, fp16: true }), {
+    nodes: [109], // 101 + 8 working copies of adapters
+    bytes: {
+      ...PLAIN.bytes,
+      weights: 1_797_120, // 2·M + 4·6912 + 2·16 384
+      masterWeights: 65_536, // 4·16 384
+      gradients: 0,
+      optimizer: 131_072,
+      activations: 15_073_280, // (30 081 024 − 65 536) ÷ 2 + 65 536
+      workspace: 2_626_304,
+    },
+  });
+});
+
+Deno.test("price of a base in NF4: 4 bits a weight, 8 a block of 64, 32 a block of 16 384", () => {
+  const quantize = { format: "nf4", quantBlockSize: 64, doubleQuantization: true } as const;
+  assert.deepEqual(priceOf({ lora: LORA, quantize }), {
+    nodes: [101], // as LoRA
+    bytes: {
+      ...priceOf({ lora: LORA }).bytes,
+      // A layer: codes 196 608 ÷ 2, absmax 196 608 ÷ 64, four nested absmax of 256 (12 or 20 bytes, rounded). Then tables
+      // 1280 (272 f32, rounded); embeddings 4·81 920, vectors 4·6912 and adapters 4·16 384 stay f32.
+      weights: 831_744, // L·(98 304 + 3072 + 1024) + 1280 + 327 680 + 27 648 + 65 536
+    },
+  });
+});
+
+Deno.test("price of a base in int8: a byte a weight, 4 a row", () => {
+  const quantize = { format: "int8", quantBlockSize: 64, doubleQuantization: true } as const;
+  assert.deepEqual(priceOf({ lora: LORA, quantize }), {
+    nodes: [101],
+    bytes: {
+      ...priceOf({ lora: LORA }).bytes,
+      // A layer: codes 196 608; absmax 4·(3C + C + F + C); four unused nested absmax of 256. The rest as with NF4.
+      weights: 1_231_104, // L·(196 608 + 4608 + 1024) + 1280 + 327 680 + 27 648 + 65 536
+    },
+  });
+});
+
+Deno.test("price of whole logits, over 50 257 words: all rows of them instead of 160", () => {
+  const changes = { model: modelOf({ ...PRESETS["gpt2-nano"], vocabularySize: 50_257 }) };
+  const [chunked, whole] = [priceOf({}, changes), priceOf({ wholeLogits: true }, changes)];
+  assert.deepEqual(chunked.nodes, [115]);
+  assert.deepEqual(whole.nodes, [115]);
+  // 4·160·50 260 + NC + 4096 + 256 + 262 144 + 512; rows of logits are a whole number of four
+  assert.equal(chunked.bytes.workspace, 32_957_696);
+  assert.equal(whole.bytes.workspace, 206_656_256); // with 4·1024·50 260
+  assert.deepEqual({ ...whole.bytes, workspace: 0 }, { ...chunked.bytes, workspace: 0 });
+});
+
+Deno.test("price of the optimizer in the backward pass, where weights and not activations decide", () => {
+  // One sequence of 16 tokens: NC is 8192 bytes, and the probabilities of a layer 4096.
+  const changes = { clip: 0, microBatchSize: 1, sequenceLength: 16 };
+  const inputs = 1536; // five inputs of 64 bytes, rounded to 256 each; the step block 256
+  assert.deepEqual(priceOf({}, changes), {
+    nodes: [115],
+    bytes: {
+      ...PLAIN.bytes,
+      gradients: 3_501_056, // 4·P: the most is alive at the end of the backward pass, when all gradients are
+      activations: 0,
+      workspace: 271_104, // dx NC + 256 + 262 144 + 512
+      inputs,
+    },
+  });
+  assert.deepEqual(priceOf({ optimizerInBackward: true }, changes), {
+    nodes: [217], // 115 − 2 + 52 tensors · 2
+    bytes: {
+      ...PLAIN.bytes,
+      // Head 4·V·C, of which the embedding's part is still to come, and the one that is being applied, 4·F·C.
+      gradients: 524_288,
+      // All layers, but GELU's output and the output of the last; the embeddings' sum.
+      activations: 512_000, // L·(16 NC + 4096 + 4·256) − 5 NC + NC
+      workspace: 566_528, // dy NC + GELU's gradient 4 NC + norm 512 + 256 + 2·262 144 + 512: more dispatches
+      inputs,
+    },
+  });
+});
+
+Deno.test("state of the optimizers, gpt2-nano", () => {
+  const adafactor = { eps1: 1e-30, eps2: 1e-3, clipThreshold: 1, decayRate: -0.8 };
+  const state = (optimizer: string, options: StepSettings["optimizerOptions"]) =>
+    priceOf({}, { optimizer, optimizerOptions: options }).bytes.optimizer;
+  assert.equal(state("adamw", PLAIN_OPTIONS), 7_002_112); // 8·P
+  assert.equal(state("sgd", { momentum: 0, weightDecay: 0 }), 0);
+  assert.equal(state("sgd", { momentum: 0.9, weightDecay: 0 }), 3_501_056); // 4·P
+  // 2·M + 8·M ÷ 256; the vectors, smaller than 4096, 8·6912
+  assert.equal(state("adamw8bit", PLAIN_OPTIONS), 1_819_136);
+  // 4·(rows + columns) of 18 matrices: 4·(640 + 256 + L·(512 + 256 + 640 + 640)); vectors 4·6912
+  assert.equal(state("adafactor", adafactor), 64_000);
+  assert.equal(state("adafactor", { ...adafactor, beta1: 0.9 }), 3_565_056); // and 4·P
+});
+const PLAIN_OPTIONS = settings({}).optimizerOptions;
+
+Deno.test("planned bytes are the sum of their roles, and P is what the literals assume", () => {
+  const { graphs, plan } = planStep(settings({}), DEFAULT_TARGET);
+  const count = (least: number) =>
+    graphs.parameters.filter(({ value }) => value.shape.length >= least)
+      .reduce((sum, { value }) => sum + elementCount(value), 0);
+  assert.equal(count(1), 875_264);
+  assert.equal(count(2), 868_352);
+  assert.equal(plan.peakBytes, ROLES.reduce((sum, role) => sum + PLAIN.bytes[role], 0));
+});
