@@ -56,6 +56,9 @@ function overview(): string {
 }
 
 if (import.meta.main) {
+  // Tasks run in the project's folder; paths on the command line are meant from where it was typed.
+  const typedIn = Deno.env.get("INIT_CWD");
+  if (typedIn !== undefined) Deno.chdir(typedIn);
   const [{ engine }, { standardError }] = await Promise.all([import("./engine.ts"), import("./progress.ts")]);
   const services: Services = {
     engine,

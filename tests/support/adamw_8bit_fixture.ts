@@ -22,7 +22,7 @@ export interface AdamW8bitFixture {
 const STATES = ["state1", "state2", "absmax1", "absmax2"];
 
 export async function readAdamW8bitFixture(): Promise<AdamW8bitFixture> {
-  const folder = new URL("../fixtures/adamw_8bit/", import.meta.url).pathname;
+  const folder = `${import.meta.dirname}/../fixtures/adamw_8bit/`;
   const settings = JSON.parse(await Deno.readTextFile(`${folder}settings.json`));
   using file = await openSafetensors(`${folder}steps.safetensors`);
   const data = new Map<string, Float32Array | Uint8Array>();

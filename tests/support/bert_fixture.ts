@@ -14,7 +14,7 @@ export interface BertFixture extends ModelFixture {
 export async function bertFixture(task: BertTask): Promise<BertFixture> {
   const fixture = await modelFixture(`bert_tiny/${task}`);
   using file = await openSafetensors(
-    new URL("../fixtures/bert_tiny/data.safetensors", import.meta.url).pathname,
+    `${import.meta.dirname}/../fixtures/bert_tiny/data.safetensors`,
   );
   const read = async (name: string) => {
     const numbers = new Int32Array((await file.readBytes(name)).buffer);

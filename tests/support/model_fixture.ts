@@ -31,7 +31,7 @@ export interface LanguageModelFixture extends ModelFixture {
 
 /** @param name Folder in tests/fixtures. */
 export async function modelFixture(name: string): Promise<ModelFixture> {
-  const folder = new URL(`../fixtures/${name}/`, import.meta.url).pathname;
+  const folder = `${import.meta.dirname}/../fixtures/${name}/`;
   const expected = JSON.parse(await Deno.readTextFile(`${folder}expected.json`));
   const read = async (file: string, tensor: string) => {
     using source = await openSafetensors(`${folder}${file}`);

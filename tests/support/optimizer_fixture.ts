@@ -17,7 +17,7 @@ export interface OptimizerFixture<Settings> {
 
 /** Reads `tests/fixtures/<name>`. */
 export async function readOptimizerFixture<Settings>(name: string): Promise<OptimizerFixture<Settings>> {
-  const folder = new URL(`../fixtures/${name}/`, import.meta.url).pathname;
+  const folder = `${import.meta.dirname}/../fixtures/${name}/`;
   const runs = JSON.parse(await Deno.readTextFile(`${folder}settings.json`));
   using file = await openSafetensors(`${folder}steps.safetensors`);
   const data = new Map<string, Float32Array<ArrayBuffer>>();

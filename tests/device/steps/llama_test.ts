@@ -40,7 +40,7 @@ Deno.test(
   "Llama 3's stretched rotations, a tied head and heads of their own width give transformers' logits",
   deviceTest,
   async () => {
-    const folder = new URL("../../fixtures/llama3_rope/", import.meta.url).pathname;
+    const folder = `${import.meta.dirname}/../../fixtures/llama3_rope/`;
     using expected = await openSafetensors(`${folder}expected.safetensors`);
     const tokens = new Int32Array((await expected.readBytes("input_ids")).buffer);
     const [microBatchSize, sequenceLength] = expected.info("input_ids").shape;
@@ -67,7 +67,7 @@ Deno.test(
   "LoRA on query and value alone follows peft, and its trained adapter evaluates to peft's loss",
   deviceTest,
   async () => {
-    const folder = new URL("../../fixtures/peft_llama/", import.meta.url).pathname;
+    const folder = `${import.meta.dirname}/../../fixtures/peft_llama/`;
     const expected = JSON.parse(await Deno.readTextFile(`${folder}expected.json`));
     const losses = await lossesOf(
       fixtureOptions(fixtures[0], {

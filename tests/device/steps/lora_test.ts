@@ -7,7 +7,7 @@ import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
 import { assertClose } from "../../support/numerics.ts";
 import { deviceTest } from "../../support/with_device.ts";
 
-const FOLDER = new URL("../../fixtures/peft_gpt2/", import.meta.url).pathname;
+const FOLDER = `${import.meta.dirname}/../../fixtures/peft_gpt2/`;
 const expected = JSON.parse(await Deno.readTextFile(`${FOLDER}expected.json`));
 
 const options: TrainOptions = fixtureOptions(await gpt2Fixture(), {

@@ -35,5 +35,5 @@ export async function assertInputError(action: () => unknown, ...parts: string[]
 
 /** Path of a file that a reference library wrote. */
 export function fixture(name: string): string {
-  return new URL(`../../fixtures/formats/${name}`, import.meta.url).pathname;
+  return `${import.meta.dirname}/../../fixtures/formats/${name}`;
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { openSafetensors } from "../../../engine/formats/safetensors.ts";
 import { dynamicMap, middlesOf, nearestCode } from "../../../kernels/dynamic_map.ts";
 
-const FIXTURE = new URL("../../fixtures/nf4/blockwise.safetensors", import.meta.url).pathname;
+const FIXTURE = `${import.meta.dirname}/../../fixtures/nf4/blockwise.safetensors`;
 
 Deno.test("dynamicMap() gives the maps of bitsandbytes, bit for bit", async () => {
   using file = await openSafetensors(FIXTURE);

@@ -4,7 +4,7 @@ import { readJsonInput } from "../../../engine/formats/input_file.ts";
 import { type ModelConfig, modelConfigJson, parseModelConfig } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 
-const FIXTURES = new URL("../../fixtures/", import.meta.url).pathname;
+const FIXTURES = `${import.meta.dirname}/../../fixtures/`;
 const LLAMA = await readJsonInput(`${FIXTURES}llama_tiny/config_v4.json`);
 const QWEN2 = await readJsonInput(`${FIXTURES}qwen2_tiny/config_v4.json`);
 const BERT = await readJsonInput(`${FIXTURES}bert_tiny/classification/model/config.json`);

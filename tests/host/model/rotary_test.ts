@@ -5,7 +5,7 @@ import { rotaryFrequencies, rotaryTable } from "../../../engine/model/rotary.ts"
 import { assertClose } from "../../support/numerics.ts";
 
 Deno.test("rotaryFrequencies() stretches slow rotations as transformers does for Llama 3", async () => {
-  const folder = new URL("../../fixtures/llama3_rope/", import.meta.url).pathname;
+  const folder = `${import.meta.dirname}/../../fixtures/llama3_rope/`;
   const config = await readModelConfig(`${folder}model`);
   assert.ok(config.family === "llama" && config.rotaryScaling);
   const settings = { headSize: config.headSize, base: config.rotaryBase, scaling: config.rotaryScaling };

@@ -6,7 +6,7 @@ import { parameterCount } from "../../../engine/model/parameters.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import { matchWeights } from "../../../engine/train/weights.ts";
 
-const FIXTURES = new URL("../../fixtures/", import.meta.url).pathname;
+const FIXTURES = `${import.meta.dirname}/../../fixtures/`;
 
 /** Names and shapes of a checkpoint under other names; its data is never read. */
 function renamed(source: TensorSource, rename: (name: string) => string | null): TensorSource {

@@ -13,7 +13,10 @@ const runs: Record<string, ScalerRun> = JSON.parse(
 for (const name of ["main", "ceiling"]) {
   Deno.test(`LossScaler follows torch.amp.GradScaler, run ${name}`, () => {
     const { settings, steps } = runs[name];
-    const scaler = new LossScaler({ initialScale: settings.init_scale, growthInterval: settings.growth_interval });
+    const scaler = new LossScaler({
+      initialScale: settings.init_scale,
+      growthInterval: settings.growth_interval,
+    });
     for (const [i, step] of steps.entries()) {
       assert.equal(scaler.scale, step.scaleBefore, `scale before step ${i}`);
       scaler.update(step.skipped);
