@@ -1,6 +1,7 @@
 import { type Command, type Dispatch, foldGrid, type Target } from "../engine/graph/op.ts";
 import { type MatmulForm, type MatmulParams, paramWords, widthOf } from "./matmul_code.ts";
 import { elementOffset, type Part, spansOf, split, startsTerms, windowsOf } from "./matmul_parts.ts";
+import { quantizedParams } from "./matmul_quantized.ts";
 import { type CheckedSpec, type MatmulSpec, normalise } from "./matmul_spec.ts";
 import { subgroupMatmulCode } from "./matmul_subgroup.ts";
 import { chooseTile, type ChosenTile, formOf } from "./matmul_tiles.ts";
@@ -34,7 +35,7 @@ function dispatchPart(spec: CheckedSpec, part: Part, target: Target): Dispatch {
   const windows = windowsOf(spec, spansOf(spec, part));
   const accumulate = spec.accumulate || !startsTerms(part);
   const tile = chooseTile(spec, part, target);
-  const form = formOf(spec, part, windows, accumulate, tile, target);
+  const { form, bindings } = formOf(spec, part, windows, accumulate, tile, target);
   const tilesM = Math.ceil(part.m.count / tile.rows);
   const tilesN = Math.ceil(part.n.count / tile.columns);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
@@ -56,6 +57,7 @@ function dispatchPart(spec: CheckedSpec, part: Part, target: Target): Dispatch {
     batch2: part.batchCount[2],
     biasOffset: 0,
     residualOffset: 0,
+    ...quantizedParams(spec, part, windows, form),
   };
   for (const { spans, binding } of windows) {
     for (const span of spans) {
@@ -70,8 +72,8 @@ function dispatchPart(spec: CheckedSpec, part: Part, target: Target): Dispatch {
   }
   return {
     kernel: { name: spec.name, code: codeFor(form, tile), entryPoint: "matmul" },
-    bindings: windows.map(({ binding }) => binding),
-    params: paramWords(params),
+    bindings,
+    params: paramWords(form, params),
     workgroups: grid,
     flops: 2 * part.m.count * part.n.count * part.k.count * batches,
   };

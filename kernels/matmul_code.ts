@@ -1,4 +1,11 @@
 import type { ParamWord } from "../engine/graph/op.ts";
+import {
+  loadEightQuantized,
+  loadQuantized,
+  QUANTIZED_FIELDS,
+  quantizedDeclarations,
+  type QuantizedForm,
+} from "./matmul_quantized.ts";
 
 /** Element types a product reads and writes; sums are f32 always. */
 export type MatmulDtype = "f32" | "f16";
@@ -25,10 +32,12 @@ export interface MatmulForm {
    * per component, so half the components cost half the time.
    */
   words: Readonly<Record<"a" | "b", boolean>>;
-  /** Element type by role; a role that is absent is not used. */
+  /** Element type by role; a role that is absent is not used, or is a B of codes. */
   types: Partial<Record<MatmulRole, MatmulDtype>>;
   /** Group-0 binding of each role in use. Roles that read one range share a binding: bound ranges may not overlap. */
   slots: Partial<Record<MatmulRole, number>>;
+  /** Where B holds codes: how they are decoded. */
+  quantized?: QuantizedForm;
   /** Whether C is read and added. */
   accumulate: boolean;
   /** Whether k leaves a remainder after the steps of the main loop. */
@@ -56,12 +65,16 @@ const PARAM_FIELDS = [
   "residualOffset",
 ] as const;
 
+function paramFields(form: MatmulForm): readonly string[] {
+  return form.quantized ? [...PARAM_FIELDS, ...QUANTIZED_FIELDS] : PARAM_FIELDS;
+}
+
 /** The uniform block by field name; see `PARAM_FIELDS`. */
 export type MatmulParams = Record<string, number>;
 
 /** The block in the order of its WGSL struct. @throws {TypeError} if a field is missing. */
-export function paramWords(params: MatmulParams): ParamWord[] {
-  return PARAM_FIELDS.map((field) => {
+export function paramWords(form: MatmulForm, params: MatmulParams): ParamWord[] {
+  return paramFields(form).map((field) => {
     if (params[field] === undefined) throw new TypeError(`Cannot write matmul params: ${field} is missing`);
     return { kind: field === "alpha" ? "f32" : "u32", value: params[field] };
   });
@@ -81,6 +94,7 @@ export function widthOf({ widths }: Pick<MatmulForm, "widths">, role: MatmulRole
 
 /** WGSL type of a role's binding elements. */
 function elementType(form: MatmulForm, role: MatmulRole): string {
+  if (role === "b" && form.quantized) return "u32";
   const type = form.types[role]!;
   const width = widthOf(form, role);
   if (width === 1) return type;
@@ -117,14 +131,19 @@ export function declarations(form: MatmulForm): string {
   const unpacked = (["a", "b"] as const).filter((role) => form.words[role]).map((role) => form.types[role]!);
   return `${bySlot.join("\n")}
 ${[...new Set(unpacked)].map((type) => UNPACK_WGSL[type]).join("")}struct Params {
-${PARAM_FIELDS.map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
+${paramFields(form).map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
-`;
+${form.quantized ? quantizedDeclarations(form) : ""}`;
 }
 
-/** The element, or the four elements, of `role` at `index`, as f32. For widths 1 and 4. */
-export function load(form: MatmulForm, role: MatmulRole, index: string): string {
+/**
+ * The element, or the four elements, of `role` at `index`, as f32. For widths 1 and 4.
+ *
+ * @param row The stored row of the operand, which codes of B need to find their scale.
+ */
+export function load(form: MatmulForm, role: MatmulRole, index: string, row = ""): string {
+  if (role === "b" && form.quantized) return loadQuantized(form, index, row);
   const text = `storage${form.slots[role]}[${index}]`;
   const type = form.types[role];
   if ((role === "a" || role === "b") && form.words[role]) {
@@ -135,7 +154,14 @@ export function load(form: MatmulForm, role: MatmulRole, index: string): string 
 }
 
 /** Declares the eight elements of `role` at `index` as two vec4s, `names` in order. */
-export function loadEight(form: MatmulForm, role: "a" | "b", index: string, names: [string, string]): string {
+export function loadEight(
+  form: MatmulForm,
+  role: "a" | "b",
+  index: string,
+  names: [string, string],
+  row = "",
+): string {
+  if (role === "b" && form.quantized) return loadEightQuantized(form, index, row, names);
   const [unpack, parts] = form.types[role] === "f32"
     ? ["unpackFloats", ["xy", "zw"]]
     : ["unpackHalves", ["x", "y"]];

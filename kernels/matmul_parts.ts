@@ -20,6 +20,8 @@ export interface Extent {
 export interface Span {
   role: MatmulRole;
   value: Located;
+  /** Bytes of an element; a half for codes of NF4. */
+  bytes: number;
   /** First element touched and one past the last. */
   first: number;
   end: number;
@@ -47,7 +49,7 @@ export function spansOf(spec: CheckedSpec, part: Part): Span[] {
     return { first, end: first + last + 1 };
   };
   const c = matrix(spec.c, part.m, part.n);
-  const spans: Span[] = [
+  const spans: Omit<Span, "bytes">[] = [
     { role: "a", value: spec.a.value, ...matrix(spec.a, part.m, part.k) },
     { role: "b", value: spec.b.value, ...matrix(spec.b, part.k, part.n) },
     { role: "c", value: spec.c.value, ...c },
@@ -57,19 +59,23 @@ export function spansOf(spec: CheckedSpec, part: Part): Span[] {
     if (spec.bias) spans.push({ role: "bias", value: spec.bias, first, end: first + count });
     if (spec.residual) spans.push({ role: "residual", value: spec.residual, ...c });
   }
-  for (const { role, value, end } of spans) {
-    const length = value.byteLength / DTYPE_BYTES[value.dtype];
+  const packed = spec.b.quantized?.format === "nf4";
+  const sized = spans.map((span): Span => ({
+    ...span,
+    bytes: packed && span.role === "b" ? 1 / 2 : DTYPE_BYTES[span.value.dtype],
+  }));
+  for (const { role, value, bytes, end } of sized) {
+    const length = value.byteLength / bytes;
     if (end > length) {
       throw new RangeError(
         `Cannot read ${role} of ${spec.name} to element ${end}: "${value.name}" has ${length}`,
       );
     }
   }
-  return spans;
+  return sized;
 }
 
-function windowOf(value: Located, first: number, end: number): Binding {
-  const bytes = DTYPE_BYTES[value.dtype];
+function windowOf({ value, bytes, first, end }: Span): Binding {
   const start = Math.floor((first * bytes) / BINDING_ALIGNMENT) * BINDING_ALIGNMENT;
   const stop = Math.min(Math.ceil((end * bytes) / 16) * 16, value.byteLength);
   return { buffer: value.buffer, byteOffset: value.byteOffset + start, byteLength: stop - start };
@@ -79,7 +85,7 @@ function windowOf(value: Located, first: number, end: number): Binding {
 export function windowsOf(spec: CheckedSpec, spans: Span[]): Window[] {
   const windows: Window[] = [];
   for (const span of spans) {
-    let merged: Window = { spans: [span], binding: windowOf(span.value, span.first, span.end) };
+    let merged: Window = { spans: [span], binding: windowOf(span) };
     for (let i = windows.length - 1; i >= 0; i--) {
       const other = windows[i];
       if (!overlap(merged.binding, other.binding)) continue;
@@ -165,5 +171,5 @@ function halves({ first, count }: Extent, unit: number): [Extent, Extent] | unde
 
 /** Elements from the start of a binding to the first of a span. */
 export function elementOffset(span: Span, binding: Binding): number {
-  return span.first - (binding.byteOffset - span.value.byteOffset) / DTYPE_BYTES[span.value.dtype];
+  return span.first - (binding.byteOffset - span.value.byteOffset) / span.bytes;
 }

@@ -62,7 +62,12 @@ export function normalise(spec: MatmulSpec): CheckedSpec {
   if (batch.length > 3) {
     throw new RangeError(`Cannot batch ${name} over ${batch.length} dimensions: at most 3`);
   }
+  if (spec.a.quantized || spec.c.quantized) {
+    throw new TypeError(`Cannot multiply ${name} with codes in A or C: only B can be quantized`);
+  }
+  if (spec.b.quantized) requireCodes(spec, spec.b.quantized);
   for (const [role, value] of valuesOf(spec)) {
+    if (role === "b" && spec.b.quantized) continue;
     if (value.dtype !== "f32" && value.dtype !== "f16") {
       throw new TypeError(
         `Cannot multiply ${role} of ${name} with dtype ${value.dtype}: expected f32 or f16`,
@@ -93,6 +98,28 @@ export function normalise(spec: MatmulSpec): CheckedSpec {
     residual: inPlace ? undefined : spec.residual,
     accumulate: spec.accumulate || inPlace,
   };
+}
+
+function requireCodes({ name, b }: MatmulSpec, quantized: QuantizedOperand): void {
+  const { absmax, nested, tables, doubleQuantization, quantBlockSize } = quantized;
+  const expected = [["u8", b.value], [doubleQuantization ? "u8" : "f32", absmax], ["f32", nested], [
+    "f32",
+    tables,
+  ]] as const;
+  for (const [dtype, value] of expected) {
+    if (value.dtype === dtype) continue;
+    throw new TypeError(
+      `Cannot decode B of ${name}: "${value.name}" has dtype ${value.dtype}, expected ${dtype}`,
+    );
+  }
+  if (!(Number.isInteger(quantBlockSize) && quantBlockSize >= 1)) {
+    throw new RangeError(`Cannot decode B of ${name} in blocks of ${quantBlockSize}`);
+  }
+  if (b.strides?.some((stride) => stride !== 0)) {
+    throw new TypeError(
+      `Cannot batch ${name} over codes with strides [${b.strides}]: every batch reads the same B`,
+    );
+  }
 }
 
 function valuesOf(spec: MatmulSpec): [MatmulRole, Located][] {

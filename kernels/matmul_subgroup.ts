@@ -10,6 +10,7 @@ import {
   TILE_WGSL,
   type Width,
 } from "./matmul_code.ts";
+import { decodeFour, quantizedPrologue } from "./matmul_quantized.ts";
 
 /** Lanes of a subgroup, rows of its tile, and how many vec4s of columns each lane owns. */
 export interface SubgroupTile {
@@ -29,7 +30,8 @@ export function rowsPerGroup(aTransposed: boolean, width: Width, lanes: number):
  *   C[m, n] = alpha · Σ_k A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C[m, n])
  *
  * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
- * Dtypes    each operand f32 or f16; products and sums f32, k in ascending order, so the bits do not depend on the tile.
+ * Dtypes    each operand f32 or f16, or B codes (matmul_quantized.ts); products and sums f32, k in ascending order, so the
+ *           bits do not depend on the tile.
  * Mapping   one workgroup = one subgroup = one tile; a lane owns 4 or 8 neighbouring columns per group. Rows are loaded
  *           one (or four, or eight) per lane and handed round by `subgroupShuffle` from a constant lane.
  * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
@@ -66,6 +68,10 @@ export function subgroupMatmulCode(form: MatmulForm, { lanes, rows, columnVector
       return `    { ${values} ${updates.join(" ")} }`;
     });
 
+  const singly = form.quantized !== undefined && form.widths.b === 1;
+  const step = (loadsOfB: string) =>
+    `${repeat(rowGroups, (i) => aLoads(form, i))}\n${loadsOfB}\n${multiplyAdd(4)}`;
+
   return `${declarations(form)}
 @compute @workgroup_size(${lanes})
 fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -81,11 +87,15 @@ ${
     repeat(rows, (row) =>
       `  ${range(columnVectors).map((j) => `var ${sum(row, j)} = vec4<f32>();`).join(" ")}`)
   }
-  let steps = params.k / 4u;
-  for (var step4 = 0u; step4 < steps; step4++) {
-${repeat(rowGroups, (i) => aLoads(form, i))}
-${repeat(columnVectors, (j) => bLoads(form, j))}
-${multiplyAdd(4)}
+${quantizedPrologue(form)}  let steps = ${singly ? "0u" : "params.k / 4u"};
+${
+    singly
+      ? ""
+      : form.quantized && form.bTransposed
+      ? codesLoop(form, columnVectors, step)
+      : `  for (var step4 = 0u; step4 < steps; step4++) {
+${step(repeat(columnVectors, (j) => bLoads(form, j)))}
+  }`
   }
 ${
     form.tail
@@ -103,6 +113,38 @@ ${
   }
 }
 `;
+}
+
+/**
+ * The main loop where codes of B lie along k: scales are loaded once for `scaleRun` loads, a word of NF4 once for two steps.
+ *
+ * @param step Text of one step of four k, `step4`, around its loads of B.
+ */
+function codesLoop(form: MatmulForm, columnVectors: number, step: (loadsOfB: string) => string): string {
+  const { b: width } = form.widths;
+  const each = (text: (place: string) => string) =>
+    repeat(columnVectors, (j) => repeat(4, (x) => text(`${j}_${x}`)));
+  const decoded = (codes: (place: string) => string) =>
+    `${each((at) => `    let t${at} = ${decodeFour(form, codes(at), `scale${at}`)};`)}\n${
+      repeat(columnVectors, turnB)
+    }`;
+  return `  let loads = params.k / ${width}u;
+  for (var first = 0u; first < loads; first += params.scaleRun) {
+${each((at) => `    let scale${at} = blockScale(bLine${at}, ${width}u * (bBase${at} + first));`)}
+    let end = min(first + params.scaleRun, loads);
+    for (var index = first; index < end; index++) {
+${
+    width === 8
+      ? `${each((at) => `    let codes${at} = storage${form.slots.b}[bBase${at} + index];`)}
+      for (var half = 0u; half < 2u; half++) {
+        let step4 = 2u * index + half;
+${step(decoded((at) => `codes${at} >> (16u * half)`))}
+      }`
+      : `      let step4 = index;
+${step(decoded((at) => `codesOf(bBase${at} + index)`))}`
+  }
+    }
+  }`;
 }
 
 /** Offset of the j-th vec4 of columns of a lane, as WGSL text. */
@@ -152,7 +194,12 @@ function aTailLoad(form: MatmulForm, i: number): string {
 function bBases(form: MatmulForm, j: number, first: string): string {
   const width = form.widths.b;
   if (form.bTransposed) {
-    return repeat(4, (x) => `  let bBase${j}_${x} = bStart + min(${first} + ${x}u, params.n - 1u) * bRow;`);
+    return repeat(
+      4,
+      (x) =>
+        `  let bLine${j}_${x} = min(${first} + ${x}u, params.n - 1u);
+  let bBase${j}_${x} = bStart + bLine${j}_${x} * bRow;`,
+    );
   }
   if (width === 8 && j % 2 === 1) return "";
   if (width > 1) return `  let bBase${j} = bStart + min((${first}) / ${width}u, params.n / ${width}u - 1u);`;
@@ -160,7 +207,7 @@ function bBases(form: MatmulForm, j: number, first: string): string {
 }
 
 function bLoads(form: MatmulForm, j: number): string {
-  if (!form.bTransposed) return repeat(4, (q) => bRowAt(form, j, q, `(4u * step4 + ${q}u) * bRow`));
+  if (!form.bTransposed) return repeat(4, (q) => bRowAt(form, j, q, `(4u * step4 + ${q}u)`));
   // Each lane loads four k of each of its four columns and turns the 4 × 4 block in registers.
   const loads = repeat(
     4,
@@ -168,31 +215,39 @@ function bLoads(form: MatmulForm, j: number): string {
       form.widths.b === 4
         ? `    let t${j}_${x} = ${load(form, "b", `bBase${j}_${x} + step4`)};`
         : `    let t${j}_${x} = vec4<f32>(${
-          range(4).map((q) => load(form, "b", `bBase${j}_${x} + 4u * step4 + ${q}u`)).join(", ")
+          range(4).map((q) => load(form, "b", `bBase${j}_${x} + 4u * step4 + ${q}u`, `bLine${j}_${x}`)).join(
+            ", ",
+          )
         });`,
   );
-  const turned = repeat(
+  return `${loads}\n${turnB(j)}`;
+}
+
+/** Declares four columns at four k each from the four k of each column. */
+function turnB(j: number): string {
+  return repeat(
     4,
     (q) => `    let b${j}_${q} = vec4<f32>(${range(4).map((x) => `t${j}_${x}[${q}]`).join(", ")});`,
   );
-  return `${loads}\n${turned}`;
 }
 
 /** Declares four columns of B, stored [k, n], at one k; of a pair loaded together the first declares both. */
-function bRowAt(form: MatmulForm, j: number, q: number, at: string): string {
+function bRowAt(form: MatmulForm, j: number, q: number, k: string): string {
+  const at = `${k} * bRow`;
   if (form.widths.b === 8) {
-    return j % 2 === 1 ? "" : loadEight(form, "b", `bBase${j} + ${at}`, [`b${j}_${q}`, `b${j + 1}_${q}`]);
+    const names: [string, string] = [`b${j}_${q}`, `b${j + 1}_${q}`];
+    return j % 2 === 1 ? "" : loadEight(form, "b", `bBase${j} + ${at}`, names, k);
   }
   const value = form.widths.b === 4
-    ? load(form, "b", `bBase${j} + ${at}`)
-    : `vec4<f32>(${range(4).map((x) => load(form, "b", `bBase${j}_${x} + ${at}`)).join(", ")})`;
+    ? load(form, "b", `bBase${j} + ${at}`, k)
+    : `vec4<f32>(${range(4).map((x) => load(form, "b", `bBase${j}_${x} + ${at}`, k)).join(", ")})`;
   return `    let b${j}_${q} = ${value};`;
 }
 
 function bTailLoad(form: MatmulForm, j: number): string {
-  if (!form.bTransposed) return bRowAt(form, j, 0, "k * bRow");
+  if (!form.bTransposed) return bRowAt(form, j, 0, "k");
   if (form.widths.b > 1) throw new TypeError("Cannot step singly through columns of B bound as vectors");
   return `    let b${j}_0 = vec4<f32>(${
-    range(4).map((x) => load(form, "b", `bBase${j}_${x} + k`)).join(", ")
+    range(4).map((x) => load(form, "b", `bBase${j}_${x} + k`, `bLine${j}_${x}`)).join(", ")
   });`;
 }

@@ -1,6 +1,7 @@
-import type { Target } from "../engine/graph/op.ts";
+import type { Binding, Target } from "../engine/graph/op.ts";
 import type { MatmulDtype, MatmulForm, MatmulRole, Width } from "./matmul_code.ts";
 import { elementOffset, type Part, type Window } from "./matmul_parts.ts";
+import { quantizedForm, widestCodes } from "./matmul_quantized.ts";
 import type { CheckedSpec } from "./matmul_spec.ts";
 import { rowsPerGroup, type SubgroupTile } from "./matmul_subgroup.ts";
 import { invocations, workgroupBytes, type WorkgroupTile } from "./matmul_workgroup.ts";
@@ -88,7 +89,7 @@ function chooseWorkgroupTile({ m, n, batchCount }: Part, target: Target, tileRow
   };
 }
 
-/** The kernel's form for a part, its windows and its tile. */
+/** The kernel's form for a part, its windows and its tile, and its bindings: the windows and what decodes B. */
 export function formOf(
   spec: CheckedSpec,
   part: Part,
@@ -96,24 +97,27 @@ export function formOf(
   accumulate: boolean,
   tile: ChosenTile,
   target: Target,
-): MatmulForm {
+): { form: MatmulForm; bindings: Binding[] } {
   const slots: MatmulForm["slots"] = {};
   const types: MatmulForm["types"] = {};
   const widths: Record<"a" | "b" | "c", Width> = { a: 1, b: 1, c: 8 };
   const words = { a: false, b: false };
   windows.forEach(({ spans, binding }, slot) => {
     // Roles that share a binding share its element type.
-    const operandsOnly = spans.every(({ role }) => role === "a" || role === "b");
+    const codes = spec.b.quantized && spans.some(({ role }) => role === "b");
+    const operandsOnly = !codes && spans.every(({ role }) => role === "a" || role === "b");
     const asWords = operandsOnly && tile.subgroup !== undefined && target.shaderInt64 === true;
     const width = Math.min(...spans.map((span) => {
       const { role } = span;
       const offset = elementOffset(span, binding);
-      const limit = asWords && (role === "a" || role === "b") ? widestLoad(spec, role, tile.subgroup!) : 4;
+      const widest = (asWords || codes) && tile.subgroup && (role === "a" || role === "b");
+      const most = widest ? widestLoad(spec, role, tile.subgroup!) : 4;
+      const limit = codes ? widestCodes(spec, most) : most;
       return widestAligned(spec, part, role, offset, limit);
     })) as Width;
     for (const { role, value } of spans) {
       slots[role] = slot;
-      types[role] = value.dtype as MatmulDtype;
+      if (!(role === "b" && codes)) types[role] = value.dtype as MatmulDtype;
       if (role === "a" || role === "b") {
         widths[role] = width;
         words[role] = asWords && width > 1;
@@ -127,22 +131,30 @@ export function formOf(
       if (role === "a" || role === "b") widths[role] = Math.min(widths[role], widths.c) as Width;
     }
   }
-  return {
+  // Single codes take many instructions each: their loop steps by one k, which compiles in a fourth of the time.
+  const single = spec.b.quantized !== undefined && tile.subgroup !== undefined && widths.b === 1;
+  if (single && !spec.a.transposed) [widths.a, words.a] = [1, false];
+  const quantized = quantizedForm(spec, windows, tile.subgroup?.lanes ?? 0);
+  const form: MatmulForm = {
     aTransposed: spec.a.transposed ?? false,
     bTransposed: spec.b.transposed ?? false,
     widths,
     words,
     types,
     slots,
+    quantized: quantized?.form,
     accumulate,
-    tail: part.k.count % tile.step !== 0,
+    tail: single || part.k.count % tile.step !== 0,
   };
+  return { form, bindings: [...windows.map(({ binding }) => binding), ...quantized?.bindings ?? []] };
 }
 
 /** Elements one load may take where a tile leaves eight rows of A, or eight columns of B, to each lane. */
 function widestLoad(spec: CheckedSpec, role: "a" | "b", { lanes, rows, columnVectors }: SubgroupTile): Width {
   if (role === "a") return spec.a.transposed && rows % (8 * lanes) === 0 ? 8 : 4;
-  return !spec.b.transposed && columnVectors % 2 === 0 ? 8 : 4;
+  // Along rows of codes k runs, and a word of them feeds two steps.
+  if (spec.b.transposed) return spec.b.quantized ? 8 : 4;
+  return columnVectors % 2 === 0 ? 8 : 4;
 }
 
 /** The largest width up to `limit` at which all rows and batches of an operand, and what follows them, begin. */

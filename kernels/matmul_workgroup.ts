@@ -34,7 +34,7 @@ export function workgroupBytes({ rows, columns, depth }: WorkgroupTile): number 
  *   C[m, n] = alpha · Σ_k A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C[m, n])
  *
  * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
- * Dtypes    each operand f32 or f16; slices in workgroup memory, products and sums f32, k in ascending order.
+ * Dtypes    each operand f32 or f16, or B codes (matmul_quantized.ts); slices in workgroup memory, products and sums f32, k in ascending order.
  * Mapping   one workgroup per tile. Slices of `depth` k are staged k-major; each invocation fetches 4 × 4 blocks of them,
  *           turning those whose operand is stored the other way, and holds the next ones in registers while it
  *           multiplies. An invocation owns `block`² outputs in groups of 4 rows and 4 columns half a tile apart, so that
@@ -173,7 +173,8 @@ function blockBases(
     return repeat(
       4,
       (x) =>
-        `  let ${side}Base${x} = ${side}Start + min(${first} + 4u * ${side}Vector + ${x}u, ${extent} - 1u) * ${side}Row;`,
+        `  let ${side}Line${x} = min(${first} + 4u * ${side}Vector + ${x}u, ${extent} - 1u);
+  let ${side}Base${x} = ${side}Start + ${side}Line${x} * ${side}Row;`,
     );
   }
   if (vector) {
@@ -198,9 +199,9 @@ function fetchBlock(form: MatmulForm, { side, kMajor }: BlockSide, p: string): s
   if (kMajor) {
     for (const q of range(4)) {
       const value = vector
-        ? load(form, side, `${side}Base + ${at(q)} * ${side}Row`)
+        ? load(form, side, `${side}Base + ${at(q)} * ${side}Row`, at(q))
         : `vec4<f32>(${
-          range(4).map((x) => load(form, side, `${side}Base${x} + ${at(q)} * ${side}Row`)).join(", ")
+          range(4).map((x) => load(form, side, `${side}Base${x} + ${at(q)} * ${side}Row`, at(q))).join(", ")
         })`;
       lines.push(`      ${p}${q} = ${inside(q, value)};`);
     }
@@ -208,8 +209,15 @@ function fetchBlock(form: MatmulForm, { side, kMajor }: BlockSide, p: string): s
   }
   for (const x of range(4)) {
     const value = vector
-      ? load(form, side, `${side}Base${x} + ${form.tail ? `min(${k}, params.k - 4u)` : k} / 4u`)
-      : `vec4<f32>(${range(4).map((q) => load(form, side, `${side}Base${x} + ${at(q)}`)).join(", ")})`;
+      ? load(
+        form,
+        side,
+        `${side}Base${x} + ${form.tail ? `min(${k}, params.k - 4u)` : k} / 4u`,
+        `${side}Line${x}`,
+      )
+      : `vec4<f32>(${
+        range(4).map((q) => load(form, side, `${side}Base${x} + ${at(q)}`, `${side}Line${x}`)).join(", ")
+      })`;
     lines.push(`      let ${side}t${x} = ${value};`);
   }
   for (const q of range(4)) {

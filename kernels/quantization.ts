@@ -113,11 +113,11 @@ export function quantizeInt8(weights: Float32Array, rows: number): Int8Weight {
   return { codes, absmax };
 }
 
-/** The weights that int8 codes stand for: code · (absmax ÷ 127) in f32. */
+/** The weights that int8 codes stand for: (code · absmax) · (1 ÷ 127) in f32, each factor rounded as bitsandbytes does. */
 export function dequantizeInt8({ codes, absmax }: Int8Weight): Float32Array<ArrayBuffer> {
   const columns = codes.length / absmax.length;
-  const scales = absmax.map((x) => Math.fround(x / 127));
-  return Float32Array.from(codes, (code, i) => code * scales[Math.floor(i / columns)]);
+  const unit = Math.fround(1 / 127);
+  return Float32Array.from(codes, (code, i) => Math.fround(code * absmax[Math.floor(i / columns)]) * unit);
 }
 
 function blockAbsmax(values: Float32Array, blockSize: number): Float32Array<ArrayBuffer> {

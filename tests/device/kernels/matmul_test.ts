@@ -320,6 +320,22 @@ Deno.test("matmulCommands() refuses what it cannot bind or would overwrite", () 
   assert.throws(() => matmulCommands({ ...spec, c: operand(1) }, target), /over an operand/);
   assert.throws(() => matmulCommands({ ...spec, b: operand(1, "u32") }, target), TypeError);
   assert.throws(() => matmulCommands({ ...spec, m: 5 }, target), /Cannot read a/);
+  const quantized = {
+    format: "nf4" as const,
+    absmax: located(3),
+    nested: located(4),
+    tables: located(5),
+    quantBlockSize: 64,
+    doubleQuantization: false,
+  };
+  const codes = { ...operand(1, "u8"), quantized };
+  // 64 bytes are 128 codes of NF4.
+  assert.equal(matmulCommands({ ...spec, b: { ...codes, ld: 40 } }, target).length, 1);
+  assert.throws(() => matmulCommands({ ...spec, b: { ...codes, ld: 42 } }, target), /Cannot read b/);
+  assert.throws(() => matmulCommands({ ...spec, a: codes }, target), /only B can be quantized/);
+  assert.throws(() => matmulCommands({ ...spec, b: { ...codes, value: located(1) } }, target), /expected u8/);
+  const blockless = { ...codes, quantized: { ...quantized, quantBlockSize: 0 } };
+  assert.throws(() => matmulCommands({ ...spec, b: blockless }, target), /blocks of 0/);
   assert.throws(() => matmulCommands({ ...spec, k: 0 }, target), RangeError);
   assert.throws(() => matmulCommands({ ...spec, batch: [1, 1, 1, 1] }, target), /at most 3/);
   assert.throws(

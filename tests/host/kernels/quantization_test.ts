@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { openSafetensors } from "../../../engine/formats/safetensors.ts";
 import {
+  dequantizeInt8,
   dequantizeNf4,
   doubleQuantize,
   quantizeInt8,
@@ -8,7 +9,7 @@ import {
   restoreAbsmax,
 } from "../../../kernels/quantization.ts";
 
-const FOLDER = new URL("../../fixtures/nf4/", import.meta.url).pathname;
+const FOLDER = `${import.meta.dirname}/../../fixtures/nf4/`;
 
 for (const name of ["a", "b", "c", "d"]) {
   Deno.test(`NF4 and double quantization of weight ${name} are bit for bit those of bitsandbytes`, async () => {
@@ -35,9 +36,10 @@ for (const name of ["a", "b", "c", "d"]) {
   });
 }
 
-Deno.test("int8 by rows has bitsandbytes' codes and scales", async () => {
+Deno.test("int8 by rows has bitsandbytes' codes, scales and values", async () => {
   using source = await openSafetensors(`${FOLDER}blockwise.safetensors`);
   const { codes, absmax } = quantizeInt8(await source.read("int8.input"), 7);
   assert.deepEqual(new Uint8Array(codes.buffer), await source.readBytes("int8.codes"));
   assert.deepEqual(absmax, await source.read("int8.absmax"));
+  assert.deepEqual(dequantizeInt8({ codes, absmax }), await source.read("int8.dequantized"));
 });
