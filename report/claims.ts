@@ -126,7 +126,7 @@ const CLAIMS: readonly Claim[] = [
     paper: "3.08× less memory at 1.02× the throughput; loss not looked at",
     rule:
       "Booked peak at least 3× smaller, the throughput ratio's 95 % interval reaching 1, and held-out losses equivalent " +
-      "by two one-sided tests. Partly: the memory without one of the other two.",
+      "by two one-sided tests. Partly: the memory, without one of the other two or both.",
     untested: "needs the ladder of suites/paper.yaml",
     judge(evidence) {
       const baseline = evidence.baseline;
