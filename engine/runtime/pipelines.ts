@@ -73,7 +73,8 @@ export class PipelineCache {
   }
 }
 
-/** A kernel's text with what the runtime adds: feature lines and the step block. */
+/** A kernel's text with what the runtime adds: feature lines, where the code (not a comment) uses them, and the step block. */
 export function completeWgsl(code: string): string {
-  return `${/\bf16\b/.test(code) ? "enable f16;\n" : ""}${STEP_BLOCK_WGSL}${code}`;
+  const usesF16 = /\bf16\b/.test(code.replace(/\/\/.*$/gm, ""));
+  return `${usesF16 ? "enable f16;\n" : ""}${STEP_BLOCK_WGSL}${code}`;
 }
