@@ -50,6 +50,13 @@ export async function train(
   extras: TrainExtras = {},
 ): Promise<TrainResult> {
   requireImplemented(options);
+  if (extras.adapter !== undefined && !options.methods.some((method) => method.includes("lora"))) {
+    throw new InputError(
+      `Cannot start from adapter ${extras.adapter}: methods are ${
+        options.methods.join(", ") || "none"
+      }, expected a LoRA one`,
+    );
+  }
   if (extras.save !== undefined) await requireWritableFolder(extras.save, "--save");
   listener.onPhase?.(`reading ${options.data}`);
   const prepared = await prepare(options);

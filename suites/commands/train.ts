@@ -21,7 +21,11 @@ export const train: Command = {
     flags: {
       ...trainingFlags(),
       save: { value: "DIR", what: "folder to write the trained model to" },
-      continue: { what: "go on with the run that the model's folder was saved from" },
+      adapter: { value: "DIR", what: "PEFT folder to start the adapter from; needs a LoRA method" },
+      merge: { what: "save the base model with the adapter merged in" },
+      fresh: {
+        what: "start a new run from a saved folder's weights instead of going on with the one it came from",
+      },
       profile: { what: "time every kernel over one more step" },
       json: { what: "one JSON object per line on standard output" },
       quiet: { what: "no progress on standard error" },
@@ -31,6 +35,7 @@ export const train: Command = {
       "deno task train --model ./gpt2 --data notes.txt --lr 1e-4 --save out",
       "deno task train --model gpt2-nano --data moby-dick --batch-size 8 \\",
       "    --micro-batch-size 2 --methods checkpoint,fp16 --json",
+      "deno task train --model out --data notes.txt --steps 100   (goes on)",
     ],
   },
   run: runTrain,
@@ -55,7 +60,8 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
   try {
     const result = await services.engine.train(config, {
       onDevice: (adapter) => watch.begin(adapter),
-      onPhase: (text) => show && services.note(text),
+      // Going on with a saved run changes what the steps mean: said even where only JSON is asked for.
+      onPhase: (text) => (show || text.startsWith("continuing")) && services.note(text),
       onHeldOut: ({ step, loss }) => show && services.note(`step ${step}: held-out loss ${loss.toFixed(4)}`),
       onStep: (report) => {
         steps.push(report);
@@ -63,7 +69,13 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
         else if (show) services.note(stepText(report, config.steps));
       },
       shouldStop: () => stopped,
-    }, { save: values.save, continueSaved: switches.has("continue"), profile: switches.has("profile") });
+    }, {
+      save: values.save,
+      adapter: values.adapter,
+      merge: switches.has("merge"),
+      continueSaved: !switches.has("fresh"),
+      profile: switches.has("profile"),
+    });
     const summary = summaryOf(result, steps, await watch.end());
     if (json) services.print(JSON.stringify(summary));
     else services.print(summaryText(summary, divergence(steps.map(({ loss }) => loss), 1.5)));
