@@ -9,6 +9,9 @@ import {
   IMPLEMENTED_OPTIMIZERS,
   planTraining,
   PRESETS,
+  type Printout,
+  PRINTOUTS,
+  printTraining,
   requestAdapter,
   type StepReport,
   touchDevice,
@@ -20,6 +23,7 @@ import {
   type TrainResult,
 } from "../mod.ts";
 
+export { type Printout, PRINTOUTS };
 export type {
   AdapterDescription,
   EvaluateOptions,
@@ -46,6 +50,8 @@ export interface Engine {
   train(options: TrainOptions, listener: TrainListener, extras?: TrainExtras): Promise<TrainResult>;
   /** Plans a training step without a GPU. */
   planTraining(options: TrainOptions): Promise<TrainingPlan>;
+  /** A training step as text. */
+  printTraining?(options: TrainOptions, what: Printout): Promise<string>;
   /** Loss of a model over a whole text. */
   evaluate(options: EvaluateOptions): Promise<Evaluation>;
   /** Says what the adapter is, without opening a device. */
@@ -62,6 +68,7 @@ export const engine: Engine = {
   corpora: CORPUS_NAMES,
   train,
   planTraining,
+  printTraining,
   evaluate: (options) => evaluate(options),
   describeAdapter: async () => describeAdapter(await requestAdapter()),
   touchDevice,

@@ -5,6 +5,7 @@ import type { PipelineCache } from "../runtime/pipelines.ts";
 import { InputError } from "../input_error.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./options.ts";
+import { printPlan } from "../plan/print.ts";
 import { parameterCount } from "../model/parameters.ts";
 import { prepare, type Prepared, prepareModel } from "./prepare.ts";
 import { planStep, stepSettings, Trainer } from "./trainer.ts";
@@ -217,6 +218,34 @@ function requireFeatures({ methods }: TrainOptions, { target, adapter }: Gpu): v
   }
 }
 
+/** What `printTraining` shows: the graphs after every pass, the plan node by node, or the text of every kernel. */
+export const PRINTOUTS = ["graph", "plan", "wgsl"] as const;
+export type Printout = typeof PRINTOUTS[number];
+
+/** A training step as text, without a GPU: one decision a line. @throws {InputError} */
+export async function printTraining(options: TrainOptions, what: Printout): Promise<string> {
+  requireImplemented(options);
+  const model = await prepareModel(options);
+  const graphs: string[] = [];
+  const trace = (pass: string, text: string) => graphs.push(`# after ${pass}\n${text}`);
+  const { plan } = planStep({ ...stepSettings(model, options), trace }, DEFAULT_TARGET);
+  switch (what) {
+    case "graph":
+      return graphs.join("\n");
+    case "plan":
+      return printPlan(plan);
+    case "wgsl": {
+      const kernels = plan.programs.flatMap(({ commands }) => commands)
+        .flatMap((command) => ("clear" in command ? [] : [command.kernel]));
+      const byCode = new Map(kernels.map((kernel) => [kernel.code, kernel]));
+      return [...byCode.values()].map(({ name, code }) => `// ==== ${name}\n${code}`).join("\n");
+    }
+    default:
+      throw new TypeError(`Unknown printout ${what satisfies never}`);
+  }
+}
+
+/** @throws {InputError} for methods or an optimizer that do not train, or not with these settings. */
 function requireImplemented(options: TrainOptions): void {
   const { methods, optimizer } = options;
   checkMethodSettings(options);

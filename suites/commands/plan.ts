@@ -1,4 +1,6 @@
+import { InputError } from "../../mod.ts";
 import { type Command, EXIT } from "../command.ts";
+import { PRINTOUTS } from "../engine.ts";
 import { cheapestFits, type Fit, largestMicroBatch } from "../fit.ts";
 import { methodsLabel } from "../methods.ts";
 import { effectiveBatchSize } from "../run_config.ts";
@@ -15,16 +17,26 @@ export const plan: Command = {
     flags: {
       ...trainingFlags(),
       memory: { value: "BYTES", what: "budget, as 24GiB" },
+      print: { value: "WHAT", what: `the step as text instead: ${PRINTOUTS.join(", ")}` },
       json: { what: "one JSON document on standard output" },
     },
     examples: [
       "deno task plan --model gpt2 --seq-len 1024 --batch-size 8",
+      "deno task plan --model gpt2-nano --methods checkpoint --print plan",
       "deno task plan --model gpt2-xl --seq-len 1024 --batch-size 8 --memory 24GiB",
     ],
   },
   async run(args, { engine, print }) {
     const budgetBytes = args.values.memory === undefined ? null : parseBytes(args.values.memory);
     const config = configFromFlags(args, engine, { data: engine.corpora[0] });
+    if (args.values.print !== undefined) {
+      const what = PRINTOUTS.find((one) => one === args.values.print);
+      if (!what || !engine.printTraining) {
+        throw new InputError(`Cannot print ${args.values.print}: expected ${PRINTOUTS.join(", ")}`);
+      }
+      print(await engine.printTraining(config, what));
+      return EXIT.done;
+    }
     const { plannedPeakBytes: peakBytes, plannedByRole: bytesByRole, ...rest } = await engine.planTraining(
       config,
     );
