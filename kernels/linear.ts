@@ -13,8 +13,11 @@ export interface LinearAttrs {
   residual: boolean;
 }
 
-/** Attributes of the gradients of `linear`. */
+/** Attributes of the gradient of `linear` by its input. */
 export type LinearGradAttrs = Pick<LinearAttrs, "transposedWeight">;
+
+/** Attributes of the gradient of `linear` by its weight, and by its bias where it has one that is trained too. */
+export type LinearWeightGradAttrs = Pick<LinearAttrs, "transposedWeight" | "bias">;
 
 /** `[Cin, Cout]` of a weight. */
 function widths(w: TensorType, transposedWeight: boolean): [number, number] {
@@ -93,19 +96,22 @@ export const linear = defineOp<LinearAttrs>({
     if (!dy) return gradients;
     const { transposedWeight } = attrs;
     const place = places(attrs);
-    const prior = (i: number) => {
-      const value = takePrior(i);
-      return value ? [value] : [];
-    };
+    const priors = (...places: number[]) => places.map(takePrior).filter((value) => value !== undefined);
+    const needsBias = attrs.bias && needs(place.bias);
     // All readers of dy stand here, so that whatever takes dy over in place comes later.
+    const weightPrior = needs(1) ? priors(1) : [];
+    const biasPrior = needsBias ? priors(place.bias) : [];
+    // One kernel makes both and reads dy once, unless only one of them is added to something.
+    const bias = needs(1) && needsBias && weightPrior.length === biasPrior.length;
     if (needs(1)) {
-      [gradients[1]] = builder.call(linearWeightGrad, [inputs[0], dy, ...prior(1)], { transposedWeight });
+      const operands = [inputs[0], dy, ...weightPrior, ...bias ? biasPrior : []];
+      const [dw, db] = builder.call(linearWeightGrad, operands, { transposedWeight, bias });
+      gradients[1] = dw;
+      if (bias) gradients[place.bias] = db;
     }
-    if (attrs.bias && needs(place.bias)) {
-      [gradients[place.bias]] = builder.call(columnSum, [dy, ...prior(place.bias)], {});
-    }
+    if (needsBias && !bias) [gradients[place.bias]] = builder.call(columnSum, [dy, ...biasPrior], {});
     if (needs(0)) {
-      [gradients[0]] = builder.call(linearInputGrad, [dy, inputs[1], ...prior(0)], { transposedWeight });
+      [gradients[0]] = builder.call(linearInputGrad, [dy, inputs[1], ...priors(0)], { transposedWeight });
     }
     if (attrs.residual && needs(place.residual)) gradients[place.residual] = dy;
     return gradients;
@@ -174,12 +180,19 @@ export const linearInputGrad = defineOp<LinearGradAttrs>({
 });
 
 /**
- * Gradient of `linear` by its weight: `(x [N, Cin], dy [N, Cout], prior?) → dw`, f32 whatever the inputs, in the layout of
- * the weight: xᵀ · dy, or dyᵀ · x where the weight is transposed; added in place to `prior` where it is given.
+ * Gradient of `linear` by its weight: `(x [N, Cin], dy [N, Cout], prior?, biasPrior?) → (dw, db?)`, f32 whatever the
+ * inputs. dw has the layout of the weight: xᵀ · dy, or dyᵀ · x where the weight is transposed. db = Σ_n dy[n], with `bias`.
+ * Both are added in place to their priors where these are given, to both or to none.
  */
-export const linearWeightGrad = defineOp<LinearGradAttrs>({
+export const linearWeightGrad = defineOp<LinearWeightGradAttrs>({
   name: "linear_weight_grad",
-  inferTypes: ([x, dy, prior], { transposedWeight }) => {
+  inferTypes: (inputs, { transposedWeight, bias }) => {
+    const [x, dy, prior, biasPrior] = inputs;
+    if (inputs.length !== 2 && inputs.length !== 3 + Number(bias)) {
+      throw new ShapeError(
+        `Cannot apply linear_weight_grad to ${inputs.length} inputs: expected 2 or ${3 + Number(bias)}`,
+      );
+    }
     requireMatrices("linear_weight_grad", x, dy);
     if (x.shape[0] !== dy.shape[0]) {
       throw new ShapeError(
@@ -187,9 +200,12 @@ export const linearWeightGrad = defineOp<LinearGradAttrs>({
       );
     }
     const shape = transposedWeight ? [dy.shape[1], x.shape[1]] : [x.shape[1], dy.shape[1]];
-    return [accumulated({ shape, dtype: "f32", role: "gradients", name: "dw" }, prior, 2)];
+    const dw = accumulated({ shape, dtype: "f32", role: "gradients", name: "dw" }, prior, 2);
+    if (!bias) return [dw];
+    const db: OutputType = { shape: [dy.shape[1]], dtype: "f32", role: "gradients", name: "db" };
+    return [dw, accumulated(db, biasPrior, 3)];
   },
-  lower: ({ inputs: [x, dy, prior], outputs: [dw], attrs: { transposedWeight }, target }) => {
+  lower: ({ inputs: [x, dy, prior], outputs: [dw, db], attrs: { transposedWeight, bias }, target }) => {
     const [left, right] = transposedWeight ? [dy, x] : [x, dy];
     return matmulCommands({
       name: "linear_weight_grad",
@@ -200,11 +216,14 @@ export const linearWeightGrad = defineOp<LinearGradAttrs>({
       b: { value: right, ld: right.shape[1] },
       c: { value: dw, ld: right.shape[1] },
       accumulate: prior !== undefined,
+      sums: bias
+        ? { of: transposedWeight ? "a" : "b", value: db, accumulate: prior !== undefined }
+        : undefined,
     }, target);
   },
   reference: (
-    [x, dy, prior],
-    { transposedWeight },
+    [x, dy, prior, biasPrior],
+    { transposedWeight, bias },
     { inputs: [{ shape: [rows, cIn] }, { shape: [, cOut] }] },
   ) => {
     const dw = new Float64Array(cIn * cOut);
@@ -215,7 +234,13 @@ export const linearWeightGrad = defineOp<LinearGradAttrs>({
         for (let n = 0; n < rows; n++) dw[at] += x[n * cIn + i] * dy[n * cOut + o];
       }
     }
-    return [dw];
+    if (!bias) return [dw];
+    const db = new Float64Array(cOut);
+    for (let o = 0; o < cOut; o++) {
+      db[o] = biasPrior?.[o] ?? 0;
+      for (let n = 0; n < rows; n++) db[o] += dy[n * cOut + o];
+    }
+    return [dw, db];
   },
 });
 

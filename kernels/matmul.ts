@@ -57,6 +57,7 @@ function dispatchPart(spec: CheckedSpec, part: Part, target: Target): Dispatch {
     batch2: part.batchCount[2],
     biasOffset: 0,
     residualOffset: 0,
+    sumsOffset: 0,
     ...quantizedParams(spec, part, windows, form),
   };
   for (const { spans, binding } of windows) {

@@ -11,7 +11,7 @@ import {
 export type MatmulDtype = "f32" | "f16";
 
 /** The storage a kernel touches, in the order of its uniform block. */
-export const MATMUL_ROLES = ["a", "b", "c", "bias", "residual"] as const;
+export const MATMUL_ROLES = ["a", "b", "c", "bias", "residual", "sums"] as const;
 export type MatmulRole = typeof MATMUL_ROLES[number];
 
 /** Elements that one load takes. */
@@ -25,7 +25,7 @@ export interface MatmulForm {
   /** A stored as [k, m], B stored as [n, k]. */
   aTransposed: boolean;
   bTransposed: boolean;
-  /** Elements per binding element; bias and residual follow C. Eight only as words. */
+  /** Elements per binding element; bias and residual follow C, sums are single. Eight only as words. */
   widths: Readonly<Record<"a" | "b" | "c", Width>>;
   /**
    * Operands bound as 64-bit words and taken apart in registers: software adapters run a load as one loop over the lanes
@@ -40,6 +40,8 @@ export interface MatmulForm {
   quantized?: QuantizedForm;
   /** Whether C is read and added. */
   accumulate: boolean;
+  /** The operand that is summed over k beside the product, and whether the sums are added to what is there. */
+  sums?: { of: "a" | "b"; accumulate: boolean };
   /** Whether k leaves a remainder after the steps of the main loop. */
   tail: boolean;
 }
@@ -63,6 +65,7 @@ const PARAM_FIELDS = [
   ),
   "biasOffset",
   "residualOffset",
+  "sumsOffset",
 ] as const;
 
 function paramFields(form: MatmulForm): readonly string[] {
@@ -89,6 +92,7 @@ export const repeat = (count: number, body: (i: number) => string): string =>
 
 /** Elements per binding element of a role. */
 export function widthOf({ widths }: Pick<MatmulForm, "widths">, role: MatmulRole): Width {
+  if (role === "sums") return 1;
   return role === "a" || role === "b" ? widths[role] : widths.c;
 }
 
@@ -214,6 +218,29 @@ export function columnPrologue(form: MatmulForm, name: string, column: string): 
     }
   }
   return lines.join("\n");
+}
+
+/**
+ * Stores `sums` (vec4s) over k of A's rows or B's columns. Every tile across (down) has the same: the first one stores.
+ *
+ * @param firsts The first of each vec4's four rows or columns, as WGSL text.
+ * @param also Another condition, as WGSL text.
+ */
+export function storeSums(form: MatmulForm, sums: string[], firsts: string[], also = ""): string {
+  const { of, accumulate } = form.sums!;
+  const [tile, extent] = of === "a" ? ["tileN", "params.m"] : ["tileM", "params.n"];
+  const stores = sums.flatMap((sum, i) =>
+    range(4).map((x) => {
+      const target = `storage${form.slots.sums}[params.sumsOffset + at${i} + ${x}u]`;
+      return `    if (at${i} + ${x}u < ${extent}) { ${target} = ${
+        accumulate ? `${target} + ` : ""
+      }${sum}[${x}]; }`;
+    })
+  );
+  return `  if (${tile} == 0u && rowEnd > 0u${also}) {
+${firsts.map((first, i) => `    let at${i} = ${first};`).join("\n")}
+${stores.join("\n")}
+  }`;
 }
 
 /** Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this order. */

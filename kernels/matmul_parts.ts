@@ -36,6 +36,11 @@ export interface Window {
 /** Whether a part is the first over the terms, the one that applies bias and residual. */
 export const startsTerms = (part: Part) => part.k.first === 0;
 
+/** Whether a part sums its operand: of those that read the same elements of it, the first. */
+function makesSums(part: Part, of: "a" | "b"): boolean {
+  return (of === "a" ? part.n : part.m).first === 0;
+}
+
 export function spansOf(spec: CheckedSpec, part: Part): Span[] {
   const matrix = (operand: MatmulOperand, rows: Extent, columns: Extent) => {
     const [down, across] = operand.transposed ? [columns, rows] : [rows, columns];
@@ -59,6 +64,10 @@ export function spansOf(spec: CheckedSpec, part: Part): Span[] {
     if (spec.bias) spans.push({ role: "bias", value: spec.bias, first, end: first + count });
     if (spec.residual) spans.push({ role: "residual", value: spec.residual, ...c });
   }
+  if (spec.sums && makesSums(part, spec.sums.of)) {
+    const { first, count } = spec.sums.of === "a" ? part.m : part.n;
+    spans.push({ role: "sums", value: spec.sums.value, first, end: first + count });
+  }
   const packed = spec.b.quantized?.format === "nf4";
   const sized = spans.map((span): Span => ({
     ...span,
@@ -81,7 +90,7 @@ function windowOf({ value, bytes, first, end }: Span): Binding {
   return { buffer: value.buffer, byteOffset: value.byteOffset + start, byteLength: stop - start };
 }
 
-/** One window per span, those that overlap merged. @throws {TypeError} if one of them is C. */
+/** One window per span, those that overlap merged. @throws {TypeError} if one of them is written. */
 export function windowsOf(spec: CheckedSpec, spans: Span[]): Window[] {
   const windows: Window[] = [];
   for (const span of spans) {
@@ -97,8 +106,8 @@ export function windowsOf(spec: CheckedSpec, spans: Span[]): Window[] {
   for (const { spans } of windows) {
     if (spans.length === 1) continue;
     const names = spans.map(({ role, value }) => `${role} ("${value.name}")`).join(" and ");
-    if (spans.some(({ role }) => role === "c")) {
-      throw new TypeError(`Cannot write C of ${spec.name} over an operand: ${names} share storage`);
+    if (spans.some(({ role }) => role === "c" || role === "sums")) {
+      throw new TypeError(`Cannot write ${spec.name} over an operand: ${names} share storage`);
     }
     if (new Set(spans.map(({ value }) => value.dtype)).size > 1) {
       throw new TypeError(`Cannot bind ${names} of ${spec.name} together: their dtypes differ`);

@@ -29,6 +29,15 @@ export interface QuantizedOperand {
   doubleQuantization: boolean;
 }
 
+/** Σ_k A[m, k], of an A stored transposed, or Σ_k B[k, n]; f32. */
+export interface OperandSums {
+  of: "a" | "b";
+  /** [m] or [n]. */
+  value: Located;
+  /** Whether the sums are added to what the value holds. */
+  accumulate: boolean;
+}
+
 /** C[m, n] = alpha · A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C where `accumulate`), for every batch. */
 export interface MatmulSpec {
   /** Name for profiles. */
@@ -46,6 +55,8 @@ export interface MatmulSpec {
   /** Same layout as C; may be C itself, which is then added to in place. */
   residual?: Located;
   accumulate?: boolean;
+  /** Sums of an operand over the terms, made on the way. Not batched. */
+  sums?: OperandSums;
   /** Rows of the output tile, for tests and tuning; default by the product's size. */
   tileRows?: number;
 }
@@ -74,6 +85,7 @@ export function normalise(spec: MatmulSpec): CheckedSpec {
       );
     }
   }
+  if (spec.sums) requireSums(spec, spec.sums);
   const padding = 3 - batch.length;
   const pad = (operand: MatmulOperand): MatmulOperand => {
     const strides = operand.strides ?? batch.map(() => 0);
@@ -98,6 +110,16 @@ export function normalise(spec: MatmulSpec): CheckedSpec {
     residual: inPlace ? undefined : spec.residual,
     accumulate: spec.accumulate || inPlace,
   };
+}
+
+function requireSums({ name, a, batch = [] }: MatmulSpec, { of, value }: OperandSums): void {
+  if (value.dtype !== "f32") {
+    throw new TypeError(`Cannot sum ${of} of ${name} in ${value.dtype}: expected f32`);
+  }
+  if (of === "a" && !a.transposed) {
+    throw new TypeError(`Cannot sum A of ${name} over k: expected A stored as [k, m]`);
+  }
+  if (batch.some((extent) => extent !== 1)) throw new TypeError(`Cannot sum ${of} of ${name} over batches`);
 }
 
 function requireCodes({ name, b }: MatmulSpec, quantized: QuantizedOperand): void {

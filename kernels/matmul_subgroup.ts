@@ -7,6 +7,7 @@ import {
   range,
   repeat,
   storeRow,
+  storeSums,
   TILE_WGSL,
   type Width,
 } from "./matmul_code.ts";
@@ -28,6 +29,7 @@ export function rowsPerGroup(aTransposed: boolean, width: Width, lanes: number):
  * WGSL of a product for software adapters.
  *
  *   C[m, n] = alpha · Σ_k A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C[m, n])
+ *   sums[m] = Σ_k A[m, k] or sums[n] = Σ_k B[k, n] (+ sums), where they are asked for
  *
  * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
  * Dtypes    each operand f32 or f16, or B codes (matmul_quantized.ts); products and sums f32, k in ascending order, so the
@@ -66,7 +68,28 @@ export function subgroupMatmulCode(form: MatmulForm, { lanes, rows, columnVector
         `${sum(row, j)} = ${sum(row, j)}${qs.map((q) => ` + x${q} * b${j}_${q}`).join("")};`
       );
       return `    { ${values} ${updates.join(" ")} }`;
-    });
+    }) + operandSums(depth ?? 1);
+
+  // Sums of B in vec4s of columns, of A in those of rows, as the lanes hold them.
+  const summed = form.sums?.of === "b"
+    ? range(columnVectors).map((j) => ({
+      first: `firstColumn + ${columnAt(j)}`,
+      term: (q: number) => `b${j}_${q}`,
+    }))
+    : form.sums
+    ? range(rowGroups * perLane / 4).map((v) => {
+      const [i, part] = [Math.floor(4 * v / perLane), v % (perLane / 4)];
+      return {
+        first: `firstRow + ${i * perGroup + 4 * part}u + ${perLane}u * lane`,
+        term: (q: number) => `a${i}_${q}_${part}`,
+      };
+    })
+    : [];
+  const operandSums = (depth: number) =>
+    summed.map(({ term }, v) =>
+      `\n    sum${v} = sum${v}${range(depth).map((q) => ` + ${term(q)}`).join("")};`
+    )
+      .join("");
 
   const singly = form.quantized !== undefined && form.widths.b === 1;
   const step = (loadsOfB: string) =>
@@ -87,6 +110,7 @@ ${
     repeat(rows, (row) =>
       `  ${range(columnVectors).map((j) => `var ${sum(row, j)} = vec4<f32>();`).join(" ")}`)
   }
+${repeat(summed.length, (v) => `  var sum${v} = vec4<f32>();`)}
 ${quantizedPrologue(form)}  let steps = ${singly ? "0u" : "params.k / 4u"};
 ${
     singly
@@ -111,6 +135,7 @@ ${
     repeat(rows, (row) =>
       repeat(columnVectors, (j) => storeRow(form, `firstRow + ${row}u`, `column${j}`, sum(row, j))))
   }
+${form.sums ? storeSums(form, summed.map((_, v) => `sum${v}`), summed.map(({ first }) => first)) : ""}
 }
 `;
 }

@@ -1,6 +1,6 @@
 import type { Binding, Target } from "../engine/graph/op.ts";
 import type { MatmulDtype, MatmulForm, MatmulRole, Width } from "./matmul_code.ts";
-import { elementOffset, type Part, type Window } from "./matmul_parts.ts";
+import { elementOffset, type Part, startsTerms, type Window } from "./matmul_parts.ts";
 import { quantizedForm, widestCodes } from "./matmul_quantized.ts";
 import type { CheckedSpec } from "./matmul_spec.ts";
 import { rowsPerGroup, type SubgroupTile } from "./matmul_subgroup.ts";
@@ -109,6 +109,7 @@ export function formOf(
     const asWords = operandsOnly && tile.subgroup !== undefined && target.shaderInt64 === true;
     const width = Math.min(...spans.map((span) => {
       const { role } = span;
+      if (role === "sums") return 1;
       const offset = elementOffset(span, binding);
       const widest = (asWords || codes) && tile.subgroup && (role === "a" || role === "b");
       const most = widest ? widestLoad(spec, role, tile.subgroup!) : 4;
@@ -121,7 +122,7 @@ export function formOf(
       if (role === "a" || role === "b") {
         widths[role] = width;
         words[role] = asWords && width > 1;
-      } else widths.c = Math.min(widths.c, width) as Width;
+      } else if (role !== "sums") widths.c = Math.min(widths.c, width) as Width;
     }
   });
   // Bias and residual follow C, and with them A or B where they share a binding.
@@ -144,6 +145,10 @@ export function formOf(
     slots,
     quantized: quantized?.form,
     accumulate,
+    sums: slots.sums === undefined ? undefined : {
+      of: spec.sums!.of,
+      accumulate: spec.sums!.accumulate || !startsTerms(part),
+    },
     tail: single || part.k.count % tile.step !== 0,
   };
   return { form, bindings: [...windows.map(({ binding }) => binding), ...quantized?.bindings ?? []] };
@@ -158,7 +163,13 @@ function widestLoad(spec: CheckedSpec, role: "a" | "b", { lanes, rows, columnVec
 }
 
 /** The largest width up to `limit` at which all rows and batches of an operand, and what follows them, begin. */
-function widestAligned(spec: CheckedSpec, part: Part, role: MatmulRole, offset: number, limit: Width): Width {
+function widestAligned(
+  spec: CheckedSpec,
+  part: Part,
+  role: Exclude<MatmulRole, "sums">,
+  offset: number,
+  limit: Width,
+): Width {
   const fits = (...counts: number[]) =>
     ([8, 4, 1] as const).find((width) => width <= limit && counts.every((count) => count % width === 0))!;
   if (role === "bias") return fits(offset, part.n.count);

@@ -6,6 +6,7 @@ import {
   range,
   repeat,
   storeRow,
+  storeSums,
   TILE_WGSL,
 } from "./matmul_code.ts";
 
@@ -32,6 +33,7 @@ export function workgroupBytes({ rows, columns, depth }: WorkgroupTile): number 
  * WGSL of a product for GPUs.
  *
  *   C[m, n] = alpha · Σ_k A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C[m, n])
+ *   sums[m] = Σ_k A[m, k] or sums[n] = Σ_k B[k, n] (+ sums), where they are asked for
  *
  * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
  * Dtypes    each operand f32 or f16, or B codes (matmul_quantized.ts); slices in workgroup memory, products and sums f32, k in ascending order.
@@ -62,6 +64,7 @@ export function workgroupMatmulCode(form: MatmulForm, tile: WorkgroupTile): stri
     range(4).map((x) => `var ${name}${x} = vec4<f32>();`)
   );
   const sum = (row: number, j: number) => `s${row}_${j}`;
+  const sums = sliceSums(form, tile);
 
   return `${declarations(form)}
 var<workgroup> aSlice: array<vec4<f32>, ${depth * rows / 4}>;
@@ -82,6 +85,7 @@ ${blockBases(form, "b", b.kMajor, "firstColumn", "params.n")}
   let across = lane % ${columns / block}u;
 ${repeat(block, (row) => `  ${range(parts).map((j) => `var ${sum(row, j)} = vec4<f32>();`).join(" ")}`)}
   ${held.join(" ")}
+${sums ? sums.declare : ""}
   let slices = (params.k + ${depth - 1}u) / ${depth}u;
   {
     let k0 = 0u;
@@ -116,6 +120,7 @@ ${
           }`)
       } }`)
   }
+${sums ? sums.update : ""}
     workgroupBarrier();
   }
 ${
@@ -132,8 +137,47 @@ ${
           sum(row, j),
         )))
   }
+${sums ? sums.store : ""}
 }
 `;
+}
+
+/**
+ * Sums of an operand over k: those invocations that first hold a vec4 of its rows (columns), in the first tile across
+ * (down), add it up once more from the slice. The rest of the workgroups do not pay for it.
+ */
+function sliceSums(
+  form: MatmulForm,
+  { rows, columns, depth, block }: WorkgroupTile,
+): { declare: string; update: string; store: string } | undefined {
+  if (!form.sums) return undefined;
+  const { of } = form.sums;
+  const [extent, tile, first, place, other] = of === "a"
+    ? [rows, "tileN", "firstRow", "down", "across"]
+    : [columns, "tileM", "firstColumn", "across", "down"];
+  const parts = range(block / 4);
+  return {
+    declare: parts.map((i) => `  var sum${i} = vec4<f32>();`).join("\n"),
+    update: `    if (${tile} == 0u && ${other} == 0u) {
+      for (var q = 0u; q < ${depth}u; q++) {
+${
+      repeat(
+        parts.length,
+        (i) =>
+          `        sum${i} = sum${i} + ${of}Slice[q * ${extent / 4}u + ${
+            i * extent / 4 / parts.length
+          }u + ${place}];`,
+      )
+    }
+      }
+    }`,
+    store: storeSums(
+      form,
+      parts.map((i) => `sum${i}`),
+      parts.map((i) => `${first} + ${i * extent / parts.length}u + 4u * ${place}`),
+      ` && ${other} == 0u`,
+    ),
+  };
 }
 
 interface BlockSide {

@@ -39,10 +39,14 @@ for (const [family, target] of FAMILIES) {
           const x = { shape: [rows, cIn] };
           const dy = { shape: [rows, cOut] };
           const w = { shape: transposedWeight ? [cOut, cIn] : [cIn, cOut] };
+          const attrs = { transposedWeight, bias: false };
+          const withBias = { transposedWeight, bias: true };
+          const bias = { shape: [cOut] };
           for (const prior of [false, true]) {
-            const attrs = { transposedWeight };
             await checkKernel(linearInputGrad, prior ? [dy, w, x] : [dy, w], attrs, { target, terms: cOut });
-            await checkKernel(linearWeightGrad, prior ? [x, dy, w] : [x, dy], attrs, { target, terms: rows });
+            const check = { target, terms: rows };
+            await checkKernel(linearWeightGrad, prior ? [x, dy, w] : [x, dy], attrs, check);
+            await checkKernel(linearWeightGrad, prior ? [x, dy, w, bias] : [x, dy], withBias, check);
           }
         }
       }
@@ -65,9 +69,38 @@ for (const [family, target] of FAMILIES) {
       });
       await checkKernel(linear, [x, w, { shape: [cOut] }, dy], attrs, { target });
       await checkKernel(linearInputGrad, [dy, { ...w, dtype: f16 }, x], { transposedWeight }, { target });
-      await checkKernel(linearWeightGrad, [x, dy, w], { transposedWeight }, { target, terms: rows });
+      const check = { target, terms: rows };
+      await checkKernel(linearWeightGrad, [x, dy, w], { transposedWeight, bias: false }, check);
+      await checkKernel(
+        linearWeightGrad,
+        [x, dy, w, { shape: [cOut] }],
+        { transposedWeight, bias: true },
+        check,
+      );
     }
   });
+
+  Deno.test(
+    `${family} gradient of the bias is summed once however the product beside it is split, folded or tiled`,
+    deviceTest,
+    async () => {
+      // Rows, columns and terms past the binding limit; more workgroups than a grid's row has, some to spare; tall tiles.
+      const cases = [
+        [[60, 40, 52], { maxStorageBufferBindingSize: 4096 }],
+        [[37, 41, 43], { maxStorageBufferBindingSize: 4096 }],
+        [[9, 150, 150], { maxComputeWorkgroupsPerDimension: 6 }],
+        [[300, 513, 520], {}],
+      ] as const;
+      for (const [[rows, cIn, cOut], limits] of cases) {
+        for (const transposedWeight of [false, true]) {
+          const w = { shape: transposedWeight ? [cOut, cIn] : [cIn, cOut] };
+          const inputs = [{ shape: [rows, cIn] }, { shape: [rows, cOut] }, w, { shape: [cOut] }];
+          const check = { target: { ...target, ...limits }, terms: rows };
+          await checkKernel(linearWeightGrad, inputs, { transposedWeight, bias: true }, check);
+        }
+      }
+    },
+  );
 
   Deno.test(
     `${family} column_sum equals its reference, split over the binding limit too`,

@@ -25,7 +25,7 @@ Deno.test("linear's VJP agrees with central differences in both layouts of the w
 
 Deno.test("linear makes gradient nodes for what needs them only", () => {
   const attrs = { transposedWeight: false, bias: true, residual: true };
-  const backward = (trained: readonly string[]) => {
+  const backward = (trained: readonly string[], accumulated: readonly string[] = []) => {
     const builder = new GraphBuilder();
     const declare = (name: string, shape: number[]) =>
       builder.persistents.declare(name, { shape, dtype: "f32" }, "weights");
@@ -38,7 +38,13 @@ Deno.test("linear makes gradient nodes for what needs them only", () => {
     const [loss] = builder.call(linear, values, attrs);
     const seed = declare("seed", [3, 5]);
     const trainable = values.filter((value) => trained.includes(value.name));
-    const gradients = appendBackward(builder, { loss, trainable, accumulators: new Map([[loss, seed]]) });
+    const accumulators = new Map([[loss, seed]]);
+    for (const value of values) {
+      if (accumulated.includes(value.name)) {
+        accumulators.set(value, declare(`${value.name}.grad`, [...value.shape]));
+      }
+    }
+    const gradients = appendBackward(builder, { loss, trainable, accumulators });
     assert.equal(gradients.size, trained.length);
     return builder.nodes.filter((node) => node.phase === "backward").map((node) => node.op.name);
   };
@@ -47,11 +53,13 @@ Deno.test("linear makes gradient nodes for what needs them only", () => {
   assert.deepEqual(backward(["bias"]), ["column_sum"]);
   assert.deepEqual(backward(["residual"]), []);
   // The input gradient comes last: it may take over memory that the others still read.
-  assert.deepEqual(backward(["x", "w", "bias", "residual"]), [
-    "linear_weight_grad",
-    "column_sum",
-    "linear_input_grad",
-  ]);
+  assert.deepEqual(backward(["x", "w", "bias", "residual"]), ["linear_weight_grad", "linear_input_grad"]);
+  assert.deepEqual(backward(["w", "bias"]), ["linear_weight_grad"]);
+  assert.deepEqual(backward(["x", "bias"]), ["column_sum", "linear_input_grad"]);
+  assert.deepEqual(backward(["w", "bias"], ["w", "bias"]), ["linear_weight_grad"]);
+  // One of them is added to something, the other is not: two kernels, and none of the sums is lost.
+  assert.deepEqual(backward(["w", "bias"], ["w"]), ["linear_weight_grad", "column_sum"]);
+  assert.deepEqual(backward(["w", "bias"], ["bias"]), ["linear_weight_grad", "column_sum"]);
 });
 
 Deno.test("linear and column_sum refuse shapes that do not fit", () => {

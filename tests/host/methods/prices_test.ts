@@ -53,9 +53,9 @@ const LORA: LoraSettings = {
 };
 
 const PLAIN: Price = {
-  // 36 forward: 1 reset of the loss, 2 embeddings, 8 a layer, 1 final norm. 77 backward: 1 head and loss, 2 of the final norm,
-  // 18 a layer, 2 embeddings. 2 of the update: norm and AdamW.
-  nodes: [115],
+  // 36 forward: 1 reset of the loss, 2 embeddings, 8 a layer, 1 final norm. 61 backward: 1 head and loss, 2 of the final norm,
+  // 14 a layer, 2 embeddings. 2 of the update: norm and AdamW.
+  nodes: [99],
   bytes: {
     weights: 3_501_056, // 4·P
     masterWeights: 0,
@@ -77,7 +77,7 @@ Deno.test("price of plain training", () => {
 
 Deno.test("price of accumulation: a gradient of every parameter, activations of one sequence", () => {
   assert.deepEqual(priceOf({}, { microBatchSize: 1, gradientAccumulationSteps: 8 }), {
-    nodes: [113, 3], // the update is a graph of its own: norm, AdamW, zeroing
+    nodes: [97, 3], // the update is a graph of its own: norm, AdamW, zeroing
     bytes: {
       ...PLAIN.bytes,
       gradients: 3_501_056, // 4·P
@@ -90,41 +90,42 @@ Deno.test("price of accumulation: a gradient of every parameter, activations of 
 
 Deno.test("price of checkpointing: layers run twice but for their last product; one layer's inside at a time", () => {
   assert.deepEqual(priceOf({ checkpoint: { every: 1, selective: false } }), {
-    nodes: [143], // 115 + 7·L
+    nodes: [127], // 99 + 7·L
     bytes: {
       ...PLAIN.bytes,
-      // The most is alive in the backward pass of the first layer's feed-forward, when all later gradients exist:
+      // The most is alive in the backward pass of the first layer's feed-forward, at its second product, when all later
+      // gradients exist:
       // 3 layers of 4·198 272, the final norm's 1024, the head's 4·V·C, the second product's 4·(F·C + C).
       gradients: 2_905_088,
-      // The layer's input, and all of the layer but GELU's output, which nothing needs any more: 12 NC and the probabilities.
-      activations: 8_404_992, // 12 NC + 2 097 152 + 16 384
-      workspace: 3_146_496, // GELU's gradient 4 NC + dy NC + 256 + 2·262 144 + 512: recomputation has dispatches too
+      // The layer's input, and all of the layer: 16 NC and the probabilities.
+      activations: 10_502_144, // 16 NC + 2 097 152 + 16 384
+      workspace: 1_051_392, // dy NC + 256 + 262 144 + 512, and 264 192 between values of the arena
     },
   });
 });
 
 Deno.test("price of checkpointing every second layer: half the kept inputs, two layers' insides", () => {
   assert.deepEqual(priceOf({ checkpoint: { every: 2, selective: false } }), {
-    nodes: [145], // 115 + (8 + 7)·2
+    nodes: [129], // 99 + (8 + 7)·2
     bytes: {
       ...PLAIN.bytes,
       gradients: 2_112_000, // as above with 2 layers of 4·198 272
-      activations: 18_907_136, // 12 NC + 16 NC and twice 2 097 152 + 16 384
-      workspace: 3_146_496,
+      activations: 21_004_288, // 16 NC + 16 NC and twice 2 097 152 + 16 384
+      workspace: 1_051_392,
     },
   });
 });
 
 Deno.test("price of selective checkpointing: attention alone runs twice, and no probabilities are kept", () => {
   assert.deepEqual(priceOf({ checkpoint: { every: 1, selective: true } }), {
-    nodes: [119], // 115 + L
+    nodes: [103], // 99 + L
     bytes: { ...PLAIN.bytes, activations: 34_676_736 }, // 43 065 344 − L·4·B·H·T²
   });
 });
 
 Deno.test("price of mixed precision: half the activations, two bytes more a matrix element", () => {
   assert.deepEqual(priceOf({ fp16: true }), {
-    nodes: [133], // 115 + 18 working copies
+    nodes: [117], // 99 + 18 working copies
     bytes: {
       ...PLAIN.bytes,
       weights: 1_764_352, // 2·M + 4·6912
@@ -137,7 +138,7 @@ Deno.test("price of mixed precision: half the activations, two bytes more a matr
 
 Deno.test("price of flash attention: a logsumexp a row instead of probabilities", () => {
   assert.deepEqual(priceOf({ flash: true }), {
-    nodes: [115],
+    nodes: [99],
     bytes: { ...PLAIN.bytes, activations: 34_742_272 }, // 43 065 344 − L·(4·B·H·T² − 4·B·H·T)
   });
 });
@@ -202,8 +203,8 @@ Deno.test("price of a base in int8: a byte a weight, 4 a row", () => {
 Deno.test("price of whole logits, over 50 257 words: all rows of them instead of 160", () => {
   const changes = { model: modelOf({ ...PRESETS["gpt2-nano"], vocabularySize: 50_257 }) };
   const [chunked, whole] = [priceOf({}, changes), priceOf({ wholeLogits: true }, changes)];
-  assert.deepEqual(chunked.nodes, [115]);
-  assert.deepEqual(whole.nodes, [115]);
+  assert.deepEqual(chunked.nodes, [99]);
+  assert.deepEqual(whole.nodes, [99]);
   // 4·160·50 260 + NC + 4096 + 256 + 262 144 + 512; rows of logits are a whole number of four
   assert.equal(chunked.bytes.workspace, 32_957_696);
   assert.equal(whole.bytes.workspace, 206_656_256); // with 4·1024·50 260
@@ -215,7 +216,7 @@ Deno.test("price of the optimizer in the backward pass, where weights and not ac
   const changes = { clip: 0, microBatchSize: 1, sequenceLength: 16 };
   const inputs = 1536; // five inputs of 64 bytes, rounded to 256 each; the step block 256
   assert.deepEqual(priceOf({}, changes), {
-    nodes: [115],
+    nodes: [99],
     bytes: {
       ...PLAIN.bytes,
       gradients: 3_501_056, // 4·P: the most is alive at the end of the backward pass, when all gradients are
@@ -225,14 +226,14 @@ Deno.test("price of the optimizer in the backward pass, where weights and not ac
     },
   });
   assert.deepEqual(priceOf({ optimizerInBackward: true }, changes), {
-    nodes: [217], // 115 − 2 + 52 tensors · 2
+    nodes: [201], // 99 − 2 + 52 tensors · 2
     bytes: {
       ...PLAIN.bytes,
-      // Head 4·V·C, of which the embedding's part is still to come, and the one that is being applied, 4·F·C.
-      gradients: 524_288,
-      // All layers, but GELU's output and the output of the last; the embeddings' sum.
-      activations: 512_000, // L·(16 NC + 4096 + 4·256) − 5 NC + NC
-      workspace: 566_528, // dy NC + GELU's gradient 4 NC + norm 512 + 256 + 2·262 144 + 512: more dispatches
+      // Head 4·V·C, of which the embedding's part is still to come, and those of the last product, 4·(F·C + C).
+      gradients: 524_800,
+      // All layers, but the output of the last; the embeddings' sum.
+      activations: 544_768, // L·(16 NC + 4096 + 4·256) − NC + NC
+      workspace: 533_248, // dy NC + 256 + 2·262 144 + 512: more dispatches
       inputs,
     },
   });
