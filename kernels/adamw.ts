@@ -18,6 +18,8 @@ export interface AdamWAttrs {
   eps: number;
   /** One for each tensor. */
   weightDecay: readonly number[];
+  /** What the learning rate of these tensors is multiplied by; default 1. */
+  rateFactor?: number;
   /** Whether each tensor has a fifth value: an f16 copy of the weights, written anew after the update. */
   workingCopies?: boolean;
 }
@@ -58,6 +60,7 @@ ${source}`,
         ["beta2", f32(attrs.beta2)],
         ["one_minus_beta2", f32(1 - attrs.beta2)],
         ["eps", f32(attrs.eps)],
+        ["rate_factor", f32(attrs.rateFactor ?? 1)],
       ],
     }, target);
   },
@@ -71,10 +74,11 @@ ${source}`,
 export function adamwReference(
   inputs: readonly Float64Array[],
   attrs: AdamWAttrs,
-  { learningRate, biasCorrection1, sqrtBiasCorrection2 }: StepBlock,
+  { learningRate: stepRate, biasCorrection1, sqrtBiasCorrection2 }: StepBlock,
 ): void {
   const [, factor, found] = inputs[0];
   if (found !== 0) return;
+  const learningRate = stepRate * (attrs.rateFactor ?? 1);
   perTensor(inputs, dtypesOf(attrs).length).forEach(([w, g, m, v, copy], tensor) => {
     for (let i = 0; i < w.length; i++) {
       const gradient = factor * g[i];

@@ -1,6 +1,6 @@
 // adamw — Adam with decoupled weight decay, over many tensors in one dispatch.
 //
-//   g = factor · g           w -= learningRate · decay · w
+//   g = factor · g           w -= learningRate · decay · w           learningRate: the step's, times rate_factor
 //   m += (1 − beta1)·(g − m)         v = beta2·v + (1 − beta2)·g²
 //   w -= (learningRate / biasCorrection1) · m / (sqrt(v) / sqrtBiasCorrection2 + eps)
 //
@@ -23,8 +23,9 @@ fn adamw(
   let clip = load_clip(0u);
   if (clip.z != 0.0) { return; }
   let block = block_at(number);
-  let keep = 1.0 - step.learningRate * bitcast<f32>(block.word);
-  let rate = step.learningRate / step.biasCorrection1;
+  let learning_rate = step.learningRate * params.rate_factor;
+  let keep = 1.0 - learning_rate * bitcast<f32>(block.word);
+  let rate = learning_rate / step.biasCorrection1;
   for (var i = block.first + local; i < block.end; i += WG) {
     let g = clip.y * load_g(block.g + i);
     let m0 = load_m(block.m + i);

@@ -53,6 +53,7 @@ const LORA_SETTINGS: Readonly<Record<string, Setting>> = {
   rank: { default: 8, minimum: 1, integer: true, what: "rank R of the adapters" },
   alpha: { default: 16, minimum: 0, above: true, what: "adapters are scaled by alpha / rank" },
   dropout: { default: 0, minimum: 0, maximum: 0.99, what: "dropout on the adapters' input" },
+  plusRatio: { default: 1, minimum: 1, what: "LoRA+: how much faster B learns than A; needs adamw" },
   targets: {
     default: "query-value",
     choices: ["query-value", "attention", "all-linear"],

@@ -13,6 +13,8 @@ export interface ParameterSpec {
   init: Initialization;
   /** Whether AdamW decays it: matrices of linear layers yes; norms, biases and embeddings no, by convention. */
   decay: boolean;
+  /** What the learning rate is multiplied by for this parameter; default 1. */
+  rateFactor?: number;
   /** Layout, where it is the weight of a linear layer: GPT-2 stores `[in, out]`, torch's Linear `[out, in]`. */
   linear?: "in_out" | "out_in";
   /** Other names that checkpoints have it under. */

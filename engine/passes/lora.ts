@@ -16,6 +16,8 @@ export interface LoraSettings {
   targetModules: readonly string[];
   /** Scale by alpha ÷ √rank instead of alpha ÷ rank (rsLoRA, Kalajdzievski 2023, arXiv:2312.03732). */
   rankStabilized: boolean;
+  /** How much faster B learns than A (LoRA+, Hayou et al. 2024, arXiv:2402.12354); 1 is plain LoRA. AdamW alone has it. */
+  plusRatio?: number;
 }
 
 /** What the product of B and A is multiplied by. */
@@ -61,7 +63,7 @@ export function loraParameterNames(module: string): { a: string; b: string } {
 
 function declareAdapters(
   { persistents, parameters }: SharedDraft,
-  { rank, targetModules }: LoraSettings,
+  { rank, targetModules, plusRatio = 1 }: LoraSettings,
 ): void {
   const isTarget = ({ spec }: Parameter) =>
     spec.linear !== undefined && targetModules.some((target) => `.${moduleOf(spec)}`.endsWith(`.${target}`));
@@ -79,14 +81,14 @@ function declareAdapters(
   for (const { spec } of targets) {
     const [cIn, cOut] = spec.linear === "in_out" ? spec.shape : spec.shape.toReversed();
     const names = loraParameterNames(moduleOf(spec));
-    const add = (name: string, shape: number[], init: ParameterSpec["init"]) => {
+    const add = (name: string, shape: number[], init: ParameterSpec["init"], rateFactor = 1) => {
       const value = persistents.declare(name, { shape, dtype: "f32" }, "weights");
-      const added: ParameterSpec = { name, shape, init, decay: true, linear: "out_in" };
+      const added: ParameterSpec = { name, shape, init, decay: true, linear: "out_in", rateFactor };
       parameters.push({ spec: added, value, master: value, trainable: true, added: true });
     };
     // Kaiming's uniform initialisation with a = √5, as peft: bound 1 ÷ √in.
     add(names.a, [rank, cIn], { kind: "uniform", bound: 1 / Math.sqrt(cIn) });
-    add(names.b, [cOut, rank], { kind: "constant", value: 0 });
+    add(names.b, [cOut, rank], { kind: "constant", value: 0 }, plusRatio);
   }
 }
 

@@ -50,6 +50,7 @@ export function stepMethods(
         dropout: Number(lora.dropout ?? 0),
         targetModules: loraTargets(lora.targets ?? "query-value", model),
         rankStabilized: lora.rankStabilized === true,
+        plusRatio: Number(lora.plusRatio ?? 1),
       },
     },
   };
@@ -85,11 +86,19 @@ export function lossScaleSettings(
  * @throws {InputError} with the reason.
  */
 export function checkMethodSettings(
-  { methods, clip, gradientAccumulationSteps }: Pick<
+  { methods, methodOptions, optimizer, clip, gradientAccumulationSteps }: Pick<
     TrainOptions,
-    "methods" | "clip" | "gradientAccumulationSteps"
+    "methods" | "methodOptions" | "optimizer" | "clip" | "gradientAccumulationSteps"
   >,
 ): void {
+  const plus = Object.values(methodOptions).find(({ plusRatio }) =>
+    plusRatio !== undefined && plusRatio !== 1
+  );
+  if (plus && optimizer !== "adamw") {
+    throw new InputError(
+      `Cannot combine plusRatio ${plus.plusRatio} (LoRA+) with ${optimizer}: only adamw has a rate for each parameter`,
+    );
+  }
   if (!methods.includes("optimizer-in-backward")) return;
   const refuse = (what: string, why: string) =>
     new InputError(`Cannot combine optimizer-in-backward with ${what}: ${why}`);

@@ -5,6 +5,7 @@ import type { PipelineCache } from "../runtime/pipelines.ts";
 import { InputError } from "../input_error.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./options.ts";
+import { f16OverflowsToInfinity } from "../runtime/f16_probe.ts";
 import { printPlan } from "../plan/print.ts";
 import { parameterCount } from "../model/parameters.ts";
 import { prepare, type Prepared, prepareModel } from "./prepare.ts";
@@ -63,7 +64,7 @@ export async function train(
   const prepared = await prepare(options);
   const source = prepared.folder === null ? null : await openWeights(prepared.folder);
   const gpu = extras.device?.gpu ?? await openGpu();
-  requireFeatures(options, gpu);
+  await requireFeatures(options, gpu);
   let trainer: Trainer | undefined;
   try {
     await listener.onDevice?.(gpu.adapter);
@@ -212,9 +213,16 @@ export async function planTraining(options: TrainOptions): Promise<TrainingPlan>
 }
 
 /** @throws {InputError} naming the feature that the adapter lacks. */
-function requireFeatures({ methods }: TrainOptions, { target, adapter }: Gpu): void {
-  if (methods.includes("fp16") && !target.shaderF16) {
+async function requireFeatures({ methods }: TrainOptions, gpu: Gpu): Promise<void> {
+  if (!methods.includes("fp16")) return;
+  const { target, adapter } = gpu;
+  if (!target.shaderF16) {
     throw new InputError(`Cannot train with fp16 on ${adapter.name}: it lacks the feature shader-f16`);
+  }
+  if (!await f16OverflowsToInfinity(gpu)) {
+    throw new InputError(
+      `Cannot train with fp16 on ${adapter.name}: it stores 70000 as a finite f16, so overflows would go unseen`,
+    );
   }
 }
 

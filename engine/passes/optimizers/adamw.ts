@@ -1,8 +1,24 @@
 import { adamw } from "../../../kernels/adamw.ts";
-import type { AppendOptimizer } from "../optimizer.ts";
+import type { GraphBuilder } from "../../graph/builder.ts";
+import type { Value } from "../../graph/types.ts";
+import type { AppendOptimizer, OptimizerOptions, Update } from "../optimizer.ts";
 
 /** AdamW in f32 (Loshchilov & Hutter 2019, as torch.optim.AdamW): 8 bytes of state per parameter. */
 export const appendAdamw: AppendOptimizer = (builder, updates, clip, options) => {
+  const factors = new Set(updates.map(({ parameter }) => parameter.spec.rateFactor ?? 1));
+  for (const rateFactor of factors) {
+    const group = updates.filter(({ parameter }) => (parameter.spec.rateFactor ?? 1) === rateFactor);
+    appendGroup(builder, group, clip, options, rateFactor);
+  }
+};
+
+function appendGroup(
+  builder: GraphBuilder,
+  updates: readonly Update[],
+  clip: Value,
+  options: OptimizerOptions,
+  rateFactor: number,
+): void {
   const tensors = updates.flatMap(({ parameter: { master }, gradient }) => {
     const state = (suffix: string) =>
       builder.persistents.declare(
@@ -18,5 +34,6 @@ export const appendAdamw: AppendOptimizer = (builder, updates, clip, options) =>
     beta2: Number(options.beta2),
     eps: Number(options.eps),
     weightDecay: updates.map(({ parameter }) => (parameter.spec.decay ? weightDecay : 0)),
+    ...rateFactor !== 1 && { rateFactor },
   });
-};
+}

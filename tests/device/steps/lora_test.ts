@@ -1,11 +1,20 @@
 import assert from "node:assert/strict";
-import { openSafetensors } from "../../../engine/formats/safetensors.ts";
+import { openSafetensors, openWeights } from "../../../engine/formats/safetensors.ts";
+import { buildEvaluation } from "../../../engine/passes/pipeline.ts";
+import { planGraphs } from "../../../engine/plan/plan.ts";
+import { Session } from "../../../engine/runtime/session.ts";
+import { loadAdapter } from "../../../engine/train/adapters.ts";
+import { DataFeed } from "../../../engine/train/data_feed.ts";
+import { stepMethods } from "../../../engine/train/methods.ts";
+import { prepare } from "../../../engine/train/prepare.ts";
+import { trainingBatches } from "../../../engine/train/tokens.ts";
+import { loadWeights } from "../../../engine/train/weights.ts";
 import { evaluate } from "../../../engine/train/evaluate.ts";
 import { train, type TrainExtras } from "../../../engine/train/train.ts";
 import type { TrainOptions } from "../../../engine/train/options.ts";
 import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
 import { assertClose } from "../../support/numerics.ts";
-import { deviceTest } from "../../support/with_device.ts";
+import { deviceTest, sharedDevice } from "../../support/with_device.ts";
 
 const FOLDER = `${import.meta.dirname}/../../fixtures/peft_gpt2/`;
 const expected = JSON.parse(await Deno.readTextFile(`${FOLDER}expected.json`));
@@ -90,6 +99,72 @@ Deno.test(
       );
     } finally {
       await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
+
+Deno.test(
+  "LoRA+ moves B faster than A by its ratio, and is refused where no rate is a parameter's own",
+  deviceTest,
+  async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const adapterAfter = async (plusRatio: number) => {
+        const save = `${folder}/${plusRatio}`;
+        const methodOptions = { lora: { ...options.methodOptions.lora, plusRatio } };
+        await lossesOf({ adapter: `${FOLDER}adapter_initial`, save }, { methodOptions, steps: 1 });
+        return await openSafetensors(`${save}/adapter_model.safetensors`);
+      };
+      using plain = await adapterAfter(1);
+      using plus = await adapterAfter(4);
+      for (const name of plain.names()) {
+        // B starts at zero, so one step of four times the rate is four times the step.
+        const expected = (await plain.read(name)).map((x) => (name.includes("lora_B") ? 4 * x : x));
+        assertClose(await plus.read(name), expected, 1e-6, name);
+      }
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+    const methodOptions = { lora: { ...options.methodOptions.lora, plusRatio: 4 } };
+    await assert.rejects(lossesOf({}, { methodOptions, optimizer: "sgd" }), /LoRA\+.*sgd.*adamw/);
+  },
+);
+
+Deno.test(
+  "adapters are switched over one base in one session, and give each its own loss",
+  deviceTest,
+  async () => {
+    const { gpu, pipelines } = await sharedDevice();
+    const prepared = await prepare({ ...options, data: `${FOLDER}held_out.u16` });
+    const { lora } = stepMethods(options, prepared.model);
+    const { graph, persistents, parameters, inputs } = buildEvaluation({
+      model: prepared.model,
+      microBatchSize: 4,
+      sequenceLength: options.sequenceLength,
+      methods: { lora },
+    });
+    const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target), { pipelines });
+    try {
+      using base = (await openWeights(`${FOLDER}base`))!;
+      await loadWeights(session, parameters, base);
+      const feed = new DataFeed(session, inputs, {
+        batch: 4,
+        sequence: options.sequenceLength,
+        vocabularySize: prepared.model.config.vocabularySize,
+      });
+      trainingBatches(prepared.split.training, options).next(4, feed.tokens, feed.targets);
+      feed.upload();
+      const lossWith = async (adapter: string) => {
+        await loadAdapter(session, parameters, `${FOLDER}${adapter}`);
+        await session.run();
+        return new Float32Array(await session.read(inputs.loss))[0] / feed.targets.length;
+      };
+      const initial = await lossWith("adapter_initial");
+      assertClose([initial], [expected.baseEvaluationLoss], 1e-5, "B = 0");
+      assertClose([await lossWith("adapter")], [expected.runs.lora.evaluationLossAfter], 1e-5, "trained");
+      assert.equal(await lossWith("adapter_initial"), initial, "and back");
+    } finally {
+      session.close();
     }
   },
 );
