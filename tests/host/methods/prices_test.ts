@@ -93,13 +93,13 @@ Deno.test("price of checkpointing: layers run twice but for their last product; 
     nodes: [127], // 99 + 7·L
     bytes: {
       ...PLAIN.bytes,
-      // The most is alive in the backward pass of the first layer's feed-forward, at its second product, when all later
-      // gradients exist:
+      // The most is alive in the backward pass of the first layer's feed-forward, when all later gradients exist:
       // 3 layers of 4·198 272, the final norm's 1024, the head's 4·V·C, the second product's 4·(F·C + C).
       gradients: 2_905_088,
-      // The layer's input, and all of the layer: 16 NC and the probabilities.
+      // The layer's input and all of its inside: 16 NC and the probabilities.
       activations: 10_502_144, // 16 NC + 2 097 152 + 16 384
-      workspace: 1_051_392, // dy NC + 256 + 262 144 + 512, and 264 192 between values of the arena
+      // dy NC + 256 + 2·262 144 + 512: recomputation has dispatches too. 2048 of the arena lie between values.
+      workspace: 1_051_392,
     },
   });
 });
@@ -110,7 +110,7 @@ Deno.test("price of checkpointing every second layer: half the kept inputs, two 
     bytes: {
       ...PLAIN.bytes,
       gradients: 2_112_000, // as above with 2 layers of 4·198 272
-      activations: 21_004_288, // 16 NC + 16 NC and twice 2 097 152 + 16 384
+      activations: 21_004_288, // 2·(16 NC + 2 097 152 + 16 384)
       workspace: 1_051_392,
     },
   });
@@ -229,9 +229,9 @@ Deno.test("price of the optimizer in the backward pass, where weights and not ac
     nodes: [201], // 99 − 2 + 52 tensors · 2
     bytes: {
       ...PLAIN.bytes,
-      // Head 4·V·C, of which the embedding's part is still to come, and those of the last product, 4·(F·C + C).
+      // Head 4·V·C, of which the embedding's part is still to come, and the one that is being applied, 4·(F·C + C).
       gradients: 524_800,
-      // All layers, but the output of the last; the embeddings' sum.
+      // All layers but the output of the last; the embeddings' sum.
       activations: 544_768, // L·(16 NC + 4096 + 4·256) − NC + NC
       workspace: 533_248, // dy NC + 256 + 2·262 144 + 512: more dispatches
       inputs,
