@@ -228,6 +228,7 @@ async function requireFeatures({ methods }: TrainOptions, gpu: Gpu): Promise<voi
 
 /** What `printTraining` shows: the graphs after every pass, the plan node by node, or the text of every kernel. */
 export const PRINTOUTS = ["graph", "plan", "wgsl"] as const;
+/** One of `PRINTOUTS`. */
 export type Printout = typeof PRINTOUTS[number];
 
 /** A training step as text, without a GPU: one decision a line. @throws {InputError} */

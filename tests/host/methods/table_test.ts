@@ -34,6 +34,9 @@ function refusal(body: () => void): string | null {
   }
 }
 
+/** A run that every method can work in. */
+const RUN = { clip: 0, gradientAccumulationSteps: 1, optimizer: "adamw", methodOptions: {} };
+
 type Options = Record<string, unknown>;
 const defaults = (settings: Readonly<Record<string, Setting>>): Options =>
   Object.fromEntries(Object.entries(settings).map(([key, setting]) => [key, setting.default]));
@@ -79,8 +82,8 @@ Deno.test("the table refuses every pair and setting that the engine refuses, and
   for (const methods of sets) {
     for (const clip of [0, 1]) {
       for (const gradientAccumulationSteps of [1, 4]) {
-        const run = { methods, clip, gradientAccumulationSteps };
-        const engine = refusal(() => checkInEngine(run));
+        const run = { ...RUN, methods, clip, gradientAccumulationSteps };
+        const engine = refusal(() => checkInEngine({ ...run, methodOptions: {}, optimizer: "adamw" }));
         const table = refusal(() => {
           checkMethods(methods, "adamw");
           checkMethodSettings(methods, run);
@@ -98,14 +101,28 @@ Deno.test("the table refuses every pair and setting that the engine refuses, and
   assert.ok(refused > 0);
 });
 
+Deno.test("settings that work with one optimizer alone are refused with others, by table and engine", () => {
+  for (const id of METHOD_IDS) {
+    for (const [key, setting] of Object.entries(methodById(id).settings)) {
+      for (const optimizer of OPTIMIZER_IDS) {
+        const methodOptions = { [id]: { [key]: anotherValue(setting) } };
+        const run = { ...RUN, methods: [id], optimizer, methodOptions };
+        const engine = refusal(() => checkInEngine(run));
+        const table = refusal(() => checkMethodSettings([id], run));
+        assert.equal(table !== null, engine !== null, `${id}, ${key}, ${optimizer}: ${table}, ${engine}`);
+        assert.equal(table !== null, setting.optimizer !== undefined && setting.optimizer.id !== optimizer);
+      }
+    }
+  }
+});
+
 Deno.test("a refusal says which settings, why, and what would do", () => {
-  const run = { clip: 1, gradientAccumulationSteps: 1 };
   assert.equal(
-    refusal(() => checkMethodSettings(["optimizer-in-backward"], run)),
+    refusal(() => checkMethodSettings(["optimizer-in-backward"], { ...RUN, clip: 1 })),
     "Cannot combine optimizer-in-backward with clip 1: the norm of all gradients is not known when the first update is due; use clip 0",
   );
   assert.match(
-    refusal(() => checkMethodSettings(["optimizer-in-backward"], { clip: 0, gradientAccumulationSteps: 4 }))!,
+    refusal(() => checkMethodSettings(["optimizer-in-backward"], { ...RUN, gradientAccumulationSteps: 4 }))!,
     /^Cannot combine optimizer-in-backward with 4 micro-steps: gradients of the first micro-step are gone/,
   );
 });
