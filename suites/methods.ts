@@ -12,6 +12,8 @@ export interface Setting {
   above?: boolean;
   integer?: boolean;
   choices?: readonly string[];
+  /** The one optimizer with which a value other than the default works, and the sentence that says why. */
+  optimizer?: { id: string; why: string };
 }
 
 /** One memory method: a pass over the step, switched on by `--methods`. */
@@ -53,7 +55,12 @@ const LORA_SETTINGS: Readonly<Record<string, Setting>> = {
   rank: { default: 8, minimum: 1, integer: true, what: "rank R of the adapters" },
   alpha: { default: 16, minimum: 0, above: true, what: "adapters are scaled by alpha / rank" },
   dropout: { default: 0, minimum: 0, maximum: 0.99, what: "dropout on the adapters' input" },
-  plusRatio: { default: 1, minimum: 1, what: "LoRA+: how much faster B learns than A; needs adamw" },
+  plusRatio: {
+    default: 1,
+    minimum: 1,
+    what: "LoRA+: how much faster B learns than A; needs adamw",
+    optimizer: { id: "adamw", why: "only adamw has a rate for each parameter" },
+  },
   targets: {
     default: "query-value",
     choices: ["query-value", "attention", "all-linear"],
@@ -292,24 +299,36 @@ export function checkMethods(methods: readonly string[], optimizer: string): voi
 /**
  * Checks methods against the settings of the run they are to work in.
  *
- * @param settings With more than one gradient accumulation step, accumulation is one of the methods.
+ * @param run With more than one gradient accumulation step, accumulation is one of the methods.
  * @throws {InputError} for a setting that a method cannot work with, saying why and which value it needs.
  */
 export function checkMethodSettings(
   methods: readonly string[],
-  settings: RequirableSettings & { gradientAccumulationSteps: number },
+  run: RequirableSettings & {
+    gradientAccumulationSteps: number;
+    optimizer: string;
+    methodOptions: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  },
 ): void {
   for (const id of methods) {
-    const { excludes, requires } = methodById(id);
-    if (settings.gradientAccumulationSteps > 1 && excludes.accumulation) {
+    const { excludes, requires, settings } = methodById(id);
+    if (run.gradientAccumulationSteps > 1 && excludes.accumulation) {
       throw new InputError(
-        `Cannot combine ${id} with ${settings.gradientAccumulationSteps} micro-steps: ${excludes.accumulation}`,
+        `Cannot combine ${id} with ${run.gradientAccumulationSteps} micro-steps: ${excludes.accumulation}`,
       );
     }
     for (const [name, { value, why }] of Object.entries(requires ?? {})) {
-      const given = settings[name as keyof RequirableSettings];
+      const given = run[name as keyof RequirableSettings];
       if (given !== value) {
         throw new InputError(`Cannot combine ${id} with ${name} ${given}: ${why}; use ${name} ${value}`);
+      }
+    }
+    for (const [name, { default: usual, optimizer }] of Object.entries(settings)) {
+      const given = run.methodOptions[id]?.[name] ?? usual;
+      if (optimizer && given !== usual && run.optimizer !== optimizer.id) {
+        throw new InputError(
+          `Cannot combine ${name} ${given} of ${id} with ${run.optimizer}: ${optimizer.why}`,
+        );
       }
     }
   }

@@ -278,7 +278,9 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
   checkMethods(methods, optimizer);
   const batch = resolveBatch(settings, name);
   const clip = settings.clip ?? defaultOf("clip");
-  checkMethodSettings(methods, { clip, gradientAccumulationSteps: batch.gradientAccumulationSteps });
+  const methodOptions = resolveMethodOptions(methods, settings.methodOptions ?? {});
+  const { gradientAccumulationSteps } = batch;
+  checkMethodSettings(methods, { clip, gradientAccumulationSteps, optimizer, methodOptions });
   const sequenceLength = settings.sequenceLength ?? defaultOf("sequenceLength");
   const model = required(settings.model, "model", name);
   return {
@@ -290,7 +292,7 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
     microBatchSize: batch.microBatchSize,
     gradientAccumulationSteps: batch.gradientAccumulationSteps,
     methods,
-    methodOptions: resolveMethodOptions(methods, settings.methodOptions ?? {}),
+    methodOptions,
     optimizer,
     optimizerOptions: resolveOptions(
       `optimizer ${optimizer}`,

@@ -19,10 +19,8 @@ function valid(methods: readonly string[]): boolean {
   try {
     const named = methods.filter((id) => id !== ACCUMULATION);
     checkMethods(named, "adamw");
-    checkMethodSettings(named, {
-      clip: 0,
-      gradientAccumulationSteps: methods.includes(ACCUMULATION) ? 2 : 1,
-    });
+    const gradientAccumulationSteps = methods.includes(ACCUMULATION) ? 2 : 1;
+    checkMethodSettings(named, { clip: 0, gradientAccumulationSteps, optimizer: "adamw", methodOptions: {} });
     return true;
   } catch (error) {
     if (error instanceof InputError) return false;
