@@ -382,14 +382,15 @@ const CLAIMS: readonly Claim[] = [
       "The training loop: accumulation with the loss divided by the number of steps, several devices where there are several",
     paper: "described, not measured",
     rule:
-      "Held-out loss with accumulation equivalent to the large batch's, and data parallel training. Partly: one device.",
+      "Held-out loss with accumulation equivalent to the large batch's, and data parallel training. Partly: one device, " +
+      "and a loss not shown to be worse.",
     untested: "needs a cell with accumulation beside the baseline",
     judge(evidence) {
       const pair = oneMethod(evidence, { methods: [], accumulates: true });
       if (!pair) return null;
       const loss = evidence.loss(pair.changed, pair.baseline);
       return {
-        outcome: loss?.outcome === "equal" ? "partly" : "not reproduced",
+        outcome: loss?.outcome === "worse" ? "not reproduced" : "partly",
         ours: `held-out loss with accumulation ${
           loss ? `${loss.difference >= 0 ? "+" : ""}${formatNumber(loss.difference, 4)}` : "–"
         }; one device`,

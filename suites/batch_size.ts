@@ -54,20 +54,33 @@ export function decideBatchSize(
     }])),
     chosen: winner.label,
     value: winner.size,
-    reason: reasonFor(phase, winner, best, good.length, spread),
+    reason: reasonFor(winner, best, { good: good.length, spread, among: amongText(phase, smallestChoice) }),
   };
 }
 
-function reasonFor(phase: string, winner: Candidate, best: Candidate, good: number, spread: number): string {
+/** Which batch sizes the rule could pick from, in words. */
+function amongText(phase: string, smallestChoice: number): string {
+  return smallestChoice > 1
+    ? `those of at least ${smallestChoice} sequences in the phase ${phase}`
+    : `the phase ${phase}`;
+}
+
+function reasonFor(
+  winner: Candidate,
+  best: Candidate,
+  { good, spread, among }: { good: number; spread: number; among: string },
+): string {
   const rate = `${winner.tokensPerSecond!.toFixed(0)} tokens/s`;
   const loss = winner.heldOutLoss!.toFixed(4);
   if (winner === best && good === 1) {
-    return `${winner.label} has the lowest held-out loss of the phase ${phase}, ${loss}, and no other batch size comes ` +
+    return `${winner.label} has the lowest held-out loss of ${among}, ${loss}, and no other of them comes ` +
       `within the seed spread of ${spread.toFixed(4)}; it trains at ${rate}`;
   }
   const compared = winner === best
-    ? `its held-out loss of ${loss} is the lowest`
-    : `its held-out loss of ${loss} is within the seed spread of ${spread.toFixed(4)} of the lowest, ` +
+    ? `its held-out loss of ${loss} is the lowest of ${among}`
+    : `its held-out loss of ${loss} is within the seed spread of ${
+      spread.toFixed(4)
+    } of the lowest of ${among}, ` +
       `${best.heldOutLoss!.toFixed(4)} at ${best.label}`;
   return `${winner.label} is the fastest of the ${good} that learn equally well, ${rate}; ${compared}`;
 }

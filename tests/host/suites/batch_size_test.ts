@@ -59,7 +59,7 @@ Deno.test("a faster batch size that learns worse than the spread is passed over"
     record(8, 2, 2.1, 900),
   ])!;
   assert.equal(decision.value, 1);
-  assert.match(decision.reason, /lowest held-out loss .* no other batch size comes within the seed spread/);
+  assert.match(decision.reason, /lowest held-out loss .* no other of them comes within the seed spread/);
 });
 
 Deno.test("batch sizes with a run that did not end well are no candidates, but stand in the figures", () => {
@@ -110,5 +110,6 @@ Deno.test("a sweep with a smallest choice measures smaller batch sizes but does 
   const decision = decideBatchSize("p", cells, 4)!;
   assert.equal(decision.value, 4);
   assert.match(decision.rule, /^Of those of at least 4 sequences/);
+  assert.match(decision.reason, /of those of at least 4 sequences/);
   assert.deepEqual(Object.keys(decision.figures), ["batch 1", "batch 4"]);
 });
