@@ -1,3 +1,4 @@
+import process from "node:process";
 import { InputError } from "../engine/input_error.ts";
 import { type Command, EXIT, type Services } from "./command.ts";
 import { bench } from "./commands/bench.ts";
@@ -55,6 +56,13 @@ function overview(): string {
     .join("\n");
 }
 
+/** Loaded when asked for: drawing charts takes a document model that training does without. */
+async function loadReport(): Promise<typeof import("../report/main.ts")> {
+  // The document model's own use of Node's deprecated punycode is no news to the reader of a report.
+  Object.assign(process, { noDeprecation: true });
+  return await import("../report/main.ts");
+}
+
 if (import.meta.main) {
   // Tasks run in the project's folder; paths on the command line are meant from where it was typed.
   const typedIn = Deno.env.get("INIT_CWD");
@@ -63,10 +71,8 @@ if (import.meta.main) {
   const services: Services = {
     engine,
     measureScript: new URL("./measure.ts", import.meta.url),
-    // Loaded when asked for: drawing charts takes a document model that training does without.
-    writeReport: async (runs, out) => await (await import("../report/main.ts")).writeReport(runs, out),
-    compareRuns: async (runs, out, options) =>
-      await (await import("../report/main.ts")).compareRuns(runs, out, options),
+    writeReport: async (runs, out) => await (await loadReport()).writeReport(runs, out),
+    compareRuns: async (runs, out, options) => await (await loadReport()).compareRuns(runs, out, options),
     progress: standardError(),
     print: (text) => console.log(text),
     note: (text) => console.error(text),
