@@ -119,7 +119,7 @@ function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): Conf
   const source = ok.find((cell) => cell.memory) ?? cells.find((cell) => cell.memory);
   const memory = source?.memory;
   if (!source || !memory) return null;
-  const booked = ok.flatMap((cell) => cell.memory ? [cell.memory.bookedPeakBytes] : []);
+  const booked = ok.flatMap((cell) => cell.memory?.bookedPeakBytes ?? []);
   const observedByCell = ok.flatMap((cell) =>
     cell.memory?.observedPeakBytes == null
       ? []
@@ -130,7 +130,7 @@ function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): Conf
     id: source.id,
     plannedBytes: memory.plannedPeakBytes,
     bookedBytes: booked.length > 0 ? Math.max(...booked) : null,
-    byRole: booked.length > 0 ? memory.bookedByRole : memory.plannedByRole,
+    byRole: memory.bookedByRole ?? memory.plannedByRole,
     timeline: memory.timeline,
     observed: observed.length > 0
       ? { low: Math.min(...observed), estimate: median(observed), high: Math.max(...observed) }

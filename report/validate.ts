@@ -1,9 +1,12 @@
 /** Checks records field by field, so that a report never draws from a file it misunderstands. */
 import {
   type BytesByRole,
+  CELL_KINDS,
   type CellRecord,
   type Environment,
+  PHASE_KINDS,
   RECORD_VERSION,
+  type Roofline,
   type RunRecord,
   STATUSES,
 } from "../results/record.ts";
@@ -104,6 +107,7 @@ const environment = fields<Environment>({
 
 const config = fields<CellRecord["config"]>({
   model: text,
+  startFrom: orNull(cellId),
   data: text,
   tokenizer: text,
   heldOutFraction: amount,
@@ -122,6 +126,7 @@ const config = fields<CellRecord["config"]>({
   steps: amount,
   evaluateEvery: amount,
   heldOutWindows: amount,
+  alsoEvaluate: list(text),
   seed: number,
   shuffle: flag,
 });
@@ -129,8 +134,8 @@ const config = fields<CellRecord["config"]>({
 const memory = fields<NonNullable<CellRecord["memory"]>>({
   plannedPeakBytes: amount,
   plannedByRole: bytesByRole,
-  bookedPeakBytes: amount,
-  bookedByRole: bytesByRole,
+  bookedPeakBytes: orNull(amount),
+  bookedByRole: orNull(bytesByRole),
   observedPeakBytes: orNull(amount),
   observedBaselineBytes: orNull(amount),
   observedHow: text,
@@ -147,9 +152,14 @@ const samples = fields<NonNullable<CellRecord["samples"]>>({
   skipped: orAbsent(list(amount)),
 });
 
+const heldOut = list(
+  fields<CellRecord["heldOut"][number]>({ step: amount, tokens: amount, loss: number }),
+);
+
 const cell = fields<CellRecord>({
   recordVersion: anything, // checked before the rest
   id: cellId,
+  kind: oneOf(...CELL_KINDS),
   phase: text,
   label: text,
   repeat: amount,
@@ -165,7 +175,12 @@ const cell = fields<CellRecord>({
   modelFlopsPerStep: orNull(amount),
   warmupSteps: amount,
   samples: orNull(samples),
-  heldOut: list(fields<CellRecord["heldOut"][number]>({ step: amount, tokens: amount, loss: number })),
+  heldOut,
+  heldOutElsewhere: list(
+    fields<CellRecord["heldOutElsewhere"][number]>({ data: text, points: heldOut }),
+  ),
+  adapterBytes: orNull(amount),
+  sameRunAs: orNull(cellId),
   memory: orNull(memory),
   profile: orNull(
     list(
@@ -174,6 +189,7 @@ const cell = fields<CellRecord>({
         dispatches: amount,
         ms: amount,
         flops: amount,
+        bytes: amount,
       }),
     ),
   ),
@@ -192,6 +208,9 @@ const run = fields<RunRecord>({
   command: text,
   startedAt: text,
   finishedAt: orNull(text),
+  phases: list(
+    fields<RunRecord["phases"][number]>({ name: text, kind: oneOf(...PHASE_KINDS), description: text }),
+  ),
   cells: list(fields<RunRecord["cells"][number]>({ id: cellId, phase: text, label: text })),
   decisions: list(fields<RunRecord["decisions"][number]>({
     name: text,
@@ -203,6 +222,11 @@ const run = fields<RunRecord>({
       if (typeof value !== "string") number(value, path, fail);
     },
     reason: text,
+  })),
+  roofline: orNull(fields<Roofline>({
+    matmulFlopsPerSecond: fields<Roofline["matmulFlopsPerSecond"]>({ f32: amount, f16: orNull(amount) }),
+    copyBytesPerSecond: amount,
+    how: text,
   })),
   environment,
 });

@@ -25,6 +25,8 @@ export type Status = typeof STATUSES[number];
 export interface RunConfig {
   /** A preset, or a folder. */
   model: string;
+  /** Id of the cell of the same run whose saved weights this one starts from; null: `model` as it is. */
+  startFrom: string | null;
   /** Named corpus or file. */
   data: string;
   /** `bytes`, `gpt2`, `bpe512` …, or `model` (the folder's own). */
@@ -52,6 +54,8 @@ export interface RunConfig {
   evaluateEvery: number;
   /** Held-out windows used for each evaluation; 0 is all. */
   heldOutWindows: number;
+  /** Other data whose held-out loss is taken at the same points as that of `data`, to see what is forgotten. */
+  alsoEvaluate: string[];
   seed: number;
   shuffle: boolean;
 }
@@ -68,9 +72,9 @@ export interface MemoryRecord {
   /** What the planner predicts, before anything runs. */
   plannedPeakBytes: number;
   plannedByRole: BytesByRole;
-  /** What the ledger booked; equal to the plan to the byte, or the run is an error. */
-  bookedPeakBytes: number;
-  bookedByRole: BytesByRole;
+  /** What the ledger booked; equal to the plan to the byte, or the run is an error. Null where nothing ran to its end. */
+  bookedPeakBytes: number | null;
+  bookedByRole: BytesByRole | null;
   /** What the driver or the operating system saw, less the empty-device baseline; null where it cannot be had. */
   observedPeakBytes: number | null;
   /** The baseline that was subtracted, where there is one. */
@@ -87,6 +91,8 @@ export interface KernelProfile {
   dispatches: number;
   ms: number;
   flops: number;
+  /** Bytes of what its dispatches bind, each binding counted once a dispatch: what it reads and writes, without re-reads. */
+  bytes: number;
 }
 
 /** One training step's raw samples; arrays are indexed by step. */
@@ -124,11 +130,17 @@ export interface Environment {
   commit: string | null;
 }
 
+/** What a cell is: a training run, or a configuration that only the planner looked at. */
+export const CELL_KINDS = ["trained", "planned"] as const;
+export type CellKind = typeof CELL_KINDS[number];
+
 /** One cell of a matrix. */
 export interface CellRecord {
   recordVersion: number;
   /** Hash of suite phase, repeat and configuration: twelve hex digits. */
   id: string;
+  /** Planned cells have no samples and no held-out loss; their memory is planned, nothing is booked. */
+  kind: CellKind;
   /** The phase of the suite it belongs to (`batch-size`, `single`, `ladder`, `factorial`, …). */
   phase: string;
   /** What the cell is called in charts (`batch 4`, `+ checkpointing`). */
@@ -152,6 +164,15 @@ export interface CellRecord {
   warmupSteps: number;
   samples: StepSamples | null;
   heldOut: HeldOutPoint[];
+  /** One entry for each of `alsoEvaluate`. */
+  heldOutElsewhere: { data: string; points: HeldOutPoint[] }[];
+  /** Size on disk of the `adapter_model.safetensors` that the cell saved; null where it saved none. */
+  adapterBytes: number | null;
+  /**
+   * Id of the cell of an earlier phase with the same configuration. That cell's run is this one's too: what was measured is
+   * repeated here so that every phase is complete, and counts once. Null where this cell ran itself.
+   */
+  sameRunAs: string | null;
   memory: MemoryRecord | null;
   profile: KernelProfile[] | null;
   environment: Environment;
@@ -172,6 +193,20 @@ export interface Decision {
   reason: string;
 }
 
+/** What a phase of a suite is for: see docs/suites.md. */
+export const PHASE_KINDS = ["batch-sweep", "matrix", "rate-sweep", "plan"] as const;
+export type PhaseKind = typeof PHASE_KINDS[number];
+
+/** What the device can do at best, measured: the roof over every kernel. */
+export interface Roofline {
+  /** Of matrix products; f16 is null where the device has no such products. */
+  matmulFlopsPerSecond: { f32: number; f16: number | null };
+  /** Bytes read and written by a copy. */
+  copyBytesPerSecond: number;
+  /** How it was measured, in words. */
+  how: string;
+}
+
 /** `run.json`: what was run and what was decided. The cells lie beside it in `cells/<id>.json`. */
 export interface RunRecord {
   recordVersion: number;
@@ -186,8 +221,13 @@ export interface RunRecord {
   startedAt: string;
   /** Null while the run goes on, or when it was interrupted. */
   finishedAt: string | null;
+  /** The phases of the suite on this tier, in order. */
+  phases: { name: string; kind: PhaseKind; description: string }[];
   /** Every cell of the run, in order; some may have no record yet. */
   cells: { id: string; phase: string; label: string }[];
+  /** `effectiveBatchSize` of a batch sweep, `learningRate/<optimizer>` of a rate sweep. */
   decisions: Decision[];
+  /** Null where it was not measured. */
+  roofline: Roofline | null;
   environment: Environment;
 }

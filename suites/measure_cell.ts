@@ -231,12 +231,11 @@ function thin(timeline: TrainResult["timeline"], count: number): TrainResult["ti
 
 /** Memory of a cell that has only been planned: nothing was booked. */
 export function plannedMemory(plan: TrainingPlan, how: string): MemoryRecord {
-  const none = Object.fromEntries(Object.keys(plan.plannedByRole).map((role) => [role, 0]));
   return {
     plannedPeakBytes: plan.plannedPeakBytes,
     plannedByRole: plan.plannedByRole,
-    bookedPeakBytes: 0,
-    bookedByRole: none as MemoryRecord["bookedByRole"],
+    bookedPeakBytes: null,
+    bookedByRole: null,
     observedPeakBytes: null,
     observedBaselineBytes: null,
     observedHow: how,
@@ -270,6 +269,7 @@ function emptyRecord(
   return {
     recordVersion: RECORD_VERSION,
     id: cell.id,
+    kind: "trained",
     phase: cell.phase,
     label: cell.label,
     repeat: cell.repeat,
@@ -286,6 +286,9 @@ function emptyRecord(
     warmupSteps: cell.warmupSteps,
     samples: null,
     heldOut: [],
+    heldOutElsewhere: [],
+    adapterBytes: null,
+    sameRunAs: null,
     memory: null,
     profile: null,
     environment,

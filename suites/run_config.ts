@@ -16,7 +16,9 @@ import {
  * Every field of a training run in one table: flag, default, range, meaning. Suites, flags, `--help` and the suite schema's
  * test all read it. Fields of `RunConfig` come first; the last four stand for fields they are resolved into.
  */
-export interface Settings extends Partial<RunConfig> {
+export interface Settings extends Partial<Omit<RunConfig, "startFrom">> {
+  /** The cell of an earlier phase to start from; the matrix resolves it to that cell's id. */
+  startFrom?: CellReference | string | null;
   /** Sequences in one optimizer step; `chosen` is the value that the preceding batch-size sweep decides. */
   effectiveBatchSize?: number | "chosen";
   /** Tokens to train on in all; gives `steps`. */
@@ -27,12 +29,18 @@ export interface Settings extends Partial<RunConfig> {
   learningRateBatchSize?: number;
 }
 
+/** A cell of an earlier phase, as a suite names it: the one with the same seed is meant. */
+export interface CellReference {
+  phase: string;
+  label: string;
+}
+
 export const LEARNING_RATE_RULES = ["constant", "square-root", "linear"] as const;
 
 /** A field with the flag that sets it. Fields without a `flag` are set otherwise. */
 export interface Field {
   flag?: string;
-  kind: "text" | "number" | "flag" | "list" | "options";
+  kind: "text" | "number" | "flag" | "list" | "options" | "reference";
   what: string;
   /** What stands for the value in `--help`. */
   placeholder?: string;
@@ -47,6 +55,7 @@ export interface Field {
 
 export const FIELDS: Readonly<Record<keyof Settings, Field>> = {
   model: { flag: "model", kind: "text", placeholder: "M", what: "preset, or a folder with config.json" },
+  startFrom: { kind: "reference", what: "cell of an earlier phase whose trained weights to start from" },
   data: {
     flag: "data",
     kind: "text",
@@ -163,6 +172,12 @@ export const FIELDS: Readonly<Record<keyof Settings, Field>> = {
     minimum: 0,
     default: 0,
     what: "held-out windows in an evaluation; 0 is all",
+  },
+  alsoEvaluate: {
+    flag: "also-evaluate",
+    kind: "list",
+    placeholder: "D,D",
+    what: "other data to take held-out losses on, at the same points",
   },
   seed: {
     flag: "seed",
@@ -285,6 +300,7 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
   const model = required(settings.model, "model", name);
   return {
     model,
+    startFrom: resolvedStart(settings.startFrom),
     data: required(settings.data, "data", name),
     tokenizer: settings.tokenizer ?? defaultTokenizer(model),
     heldOutFraction: settings.heldOutFraction ?? defaultOf("heldOutFraction"),
@@ -308,6 +324,7 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
     steps: resolveSteps(settings, batch.effectiveBatchSize * sequenceLength, name),
     evaluateEvery: settings.evaluateEvery ?? defaultOf("evaluateEvery"),
     heldOutWindows: settings.heldOutWindows ?? defaultOf("heldOutWindows"),
+    alsoEvaluate: settings.alsoEvaluate ?? [],
     seed: settings.seed ?? defaultOf("seed"),
     shuffle: settings.shuffle ?? true,
   };
@@ -326,6 +343,12 @@ export function tokensPerStep(config: RunConfig): number {
 /** Whether a value of `model` or `data` is a path rather than a name. */
 export function looksLikePath(value: string): boolean {
   return /[/\\.]/.test(value);
+}
+
+/** @throws {TypeError} where the cell is still a name: the matrix knows its id. */
+function resolvedStart(start: Settings["startFrom"]): string | null {
+  if (start === undefined || typeof start === "string" || start === null) return start ?? null;
+  throw new TypeError(`Cannot resolve startFrom ${start.phase}/${start.label}: expected a cell's id`);
 }
 
 function defaultOf(field: keyof Settings): number {

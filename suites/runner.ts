@@ -332,7 +332,7 @@ export class PlanCache {
   }
 }
 
-function newRun({ suite, choice, quick, command, environment, previous }: RunOptions): RunRecord {
+function newRun({ suite, tiered, choice, quick, command, environment, previous }: RunOptions): RunRecord {
   return {
     recordVersion: RECORD_VERSION,
     suite: suite.name,
@@ -344,8 +344,10 @@ function newRun({ suite, choice, quick, command, environment, previous }: RunOpt
     command,
     startedAt: previous?.startedAt ?? new Date().toISOString(),
     finishedAt: null,
+    phases: tiered.phases.map(({ name, kind, description = "" }) => ({ name, kind, description })),
     cells: [],
     decisions: [],
+    roofline: null,
     environment,
   };
 }

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { Ajv2020, type ErrorObject } from "ajv/dist/2020.js";
 import { InputError } from "../engine/input_error.ts";
+import type { PhaseKind } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { expected, mergeSettings, type Settings } from "./run_config.ts";
 import schema from "./schema.json" with { type: "json" };
@@ -10,8 +11,6 @@ import { type Issue, type KeyPath, SuiteSource } from "./suite_source.ts";
 /** Sizes of adapter a suite can be cut to. */
 export const TIERS = ["software", "gpu-small", "gpu-large"] as const;
 export type Tier = typeof TIERS[number];
-
-export const PHASE_KINDS = ["batch-sweep", "matrix"] as const;
 
 /** What phases and their overrides share. */
 export interface PhaseBody {
@@ -34,7 +33,7 @@ export interface PhaseBody {
 
 export interface Phase extends PhaseBody {
   name: string;
-  kind: typeof PHASE_KINDS[number];
+  kind: PhaseKind;
 }
 
 export interface Override {

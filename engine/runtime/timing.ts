@@ -8,6 +8,8 @@ export interface KernelTime {
   dispatches: number;
   ms: number;
   flops: number;
+  /** Bytes of what its dispatches bind, each binding counted once a dispatch. */
+  bytes: number;
 }
 
 /** Timestamps of one query set; WebGPU allows 4096. */
@@ -56,11 +58,12 @@ export async function profileStep(session: Session, programs: readonly number[])
       const stamps = new BigUint64Array(await readBuffer(session.gpu, resolved, 0, 16 * batch.length));
       batch.forEach((command, i) => {
         if ("clear" in command) return;
-        const { kernel, flops = 0 } = command.dispatch;
-        const time = times.get(kernel.name) ?? { kernel: kernel.name, dispatches: 0, ms: 0, flops: 0 };
+        const { kernel, bindings, flops = 0 } = command.dispatch;
+        const time = times.get(kernel.name) ?? { kernel: kernel.name, dispatches: 0, ms: 0, flops: 0, bytes: 0 };
         time.dispatches++;
         time.ms += Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6;
         time.flops += flops;
+        time.bytes += bindings.reduce((sum, { byteLength }) => sum + byteLength, 0);
         times.set(kernel.name, time);
       });
     }

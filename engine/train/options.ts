@@ -59,7 +59,7 @@ export interface TrainResult {
   modelFlopsPerStep: number;
   heldOut: { step: number; tokens: number; loss: number }[];
   dataHash: string;
-  profile: { kernel: string; dispatches: number; ms: number; flops: number }[] | null;
+  profile: { kernel: string; dispatches: number; ms: number; flops: number; bytes: number }[] | null;
 }
 
 /** What a run tells while it goes on. Losses are read back late, so `onStep` may come after the next step began. */

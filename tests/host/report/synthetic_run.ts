@@ -95,6 +95,7 @@ function configOf(
 ): RunConfig {
   return {
     model: "gpt2-tiny" + hostile,
+    startFrom: null,
     data: "moby-dick" + hostile,
     tokenizer: "bpe512",
     heldOutFraction: 0.1,
@@ -113,6 +114,7 @@ function configOf(
     steps: Math.max(6, Math.round(tokens / (batch * SEQUENCE))),
     evaluateEvery: 8,
     heldOutWindows: 16,
+    alsoEvaluate: [],
     seed,
     shuffle: true,
   };
@@ -219,7 +221,9 @@ function cellOf(
   options: SyntheticOptions,
 ): CellRecord {
   const { hostile = "" } = options;
-  const identity = `${phase} ${label} ${JSON.stringify(config)}`;
+  // What chains add to a configuration is left out, so that figures do not hang on it.
+  const { startFrom: _, alsoEvaluate: __, ...identifying } = config;
+  const identity = `${phase} ${label} ${JSON.stringify(identifying)}`;
   const id = syntheticId(identity);
   const random = seededRandom(parseInt(id.slice(0, 8), 16) ^ (options.slowness === undefined ? 0 : 99));
   const ran = trained(config, random, options);
@@ -241,6 +245,7 @@ function cellOf(
   return {
     recordVersion: RECORD_VERSION,
     id,
+    kind: "trained",
     phase,
     label: label + hostile,
     repeat: 0,
@@ -257,6 +262,9 @@ function cellOf(
     warmupSteps: 2,
     samples: status === "ok" || diverged ? ran.samples : null,
     heldOut: status === "ok" ? ran.heldOut : [],
+    heldOutElsewhere: [],
+    adapterBytes: null,
+    sameRunAs: null,
     memory: status === "not-run" ? null : memory,
     profile: null,
     environment: environmentOf(options),
@@ -308,6 +316,10 @@ export function syntheticRun(options: SyntheticOptions = {}): SyntheticRun {
     command: "deno task bench --quick" + hostile,
     startedAt: "2025-03-01T10:00:00.000Z",
     finishedAt: "2025-03-01T10:04:40.000Z",
+    phases: [
+      { name: "batch-size", kind: "batch-sweep", description: "The batch size for what follows." + hostile },
+      ...options.ladder ? [{ name: "ladder", kind: "matrix" as const, description: "Rungs." + hostile }] : [],
+    ],
     cells: cells.map(({ id, phase, label }) => ({ id, phase, label })),
     decisions: chosen === undefined ? [] : [{
       name: "batch size" + hostile,
@@ -320,6 +332,7 @@ export function syntheticRun(options: SyntheticOptions = {}): SyntheticRun {
       value: chosen,
       reason: `batch ${chosen} is fastest, and its loss is within the margin${hostile}`,
     }],
+    roofline: null,
     environment: environmentOf(options),
   };
   return { run, cells };
