@@ -58,6 +58,8 @@ export interface TrainResult {
   dispatchesPerStep: number;
   modelFlopsPerStep: number;
   heldOut: { step: number; tokens: number; loss: number }[];
+  /** One entry for each other data that was evaluated on. */
+  heldOutElsewhere: { data: string; points: { step: number; tokens: number; loss: number }[] }[];
   dataHash: string;
   profile: { kernel: string; dispatches: number; ms: number; flops: number; bytes: number }[] | null;
 }
@@ -66,6 +68,7 @@ export interface TrainResult {
 export interface TrainListener {
   onStep?(report: StepReport): void;
   onHeldOut?(point: { step: number; tokens: number; loss: number }): void;
+  onHeldOutElsewhere?(data: string, point: { step: number; tokens: number; loss: number }): void;
   /** Called once the device is open and still empty; awaited. */
   onDevice?(adapter: AdapterDescription): void | Promise<void>;
   /** One line on what is going on now, for progress displays: "compiling 42 pipelines". */

@@ -83,6 +83,29 @@ export async function prepare(
   return { model, folder, tokenizer, split, dataHash: data.sha256 };
 }
 
+/**
+ * The held-out part of other data, in the tokens that a prepared model was trained on.
+ *
+ * @throws {InputError} where nothing is held out, or where the data has other tokens.
+ */
+export async function prepareElsewhere(
+  spec: string,
+  { tokenizer, model }: Pick<Prepared, "tokenizer" | "model">,
+  options: Pick<TrainOptions, "sequenceLength" | "heldOutFraction">,
+): Promise<Uint32Array> {
+  const data = await loadData(spec);
+  if (data.kind === "text" && tokenizer === null) {
+    throw new InputError(`Cannot also evaluate on ${spec}: it is text, and the data to train on is tokens`);
+  }
+  const tokens = tokensOf(data, tokenizer);
+  requireTokensBelow(model.config.vocabularySize, tokens, spec);
+  const { heldOut } = splitTokens(tokens, options);
+  if (heldOut === null) {
+    throw new InputError(`Cannot also evaluate on ${spec}: no share of the data is held out, expected one`);
+  }
+  return heldOut;
+}
+
 /** @throws {InputError} where the model predicts something that a stream of tokens does not hold. */
 function requireNextTokens(
   config: ModelConfig,

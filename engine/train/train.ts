@@ -8,8 +8,8 @@ import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./opt
 import { f16OverflowsToInfinity } from "../runtime/f16_probe.ts";
 import { printPlan } from "../plan/print.ts";
 import { parameterCount } from "../model/parameters.ts";
-import { prepare, type Prepared, prepareModel } from "./prepare.ts";
-import { planStep, stepSettings, Trainer } from "./trainer.ts";
+import { prepare, type Prepared, prepareElsewhere, prepareModel } from "./prepare.ts";
+import { planStep, stepSettings, stepTimeline, Trainer } from "./trainer.ts";
 import { loadAdapter } from "./adapters.ts";
 import { checkMethodSettings, IMPLEMENTED_METHODS } from "./methods.ts";
 import { continueFrom, requireWritableFolder, saveModelFolder } from "./model_folder.ts";
@@ -27,6 +27,8 @@ export interface TrainExtras {
   continueSaved?: boolean;
   /** Time every kernel over one step after the last. */
   profile?: boolean;
+  /** Other data whose held-out loss is taken at the same points. */
+  alsoEvaluate?: readonly string[];
   /** Trains on this device, which stays open, with pipelines that earlier runs have compiled. */
   device?: { gpu: Gpu; pipelines: PipelineCache };
 }
@@ -62,6 +64,10 @@ export async function train(
   if (extras.save !== undefined) await requireWritableFolder(extras.save, "--save");
   listener.onPhase?.(`reading ${options.data}`);
   const prepared = await prepare(options);
+  const elsewhere: Elsewhere[] = [];
+  for (const data of extras.alsoEvaluate ?? []) {
+    elsewhere.push({ data, heldOut: await prepareElsewhere(data, prepared, options), points: [] });
+  }
   const source = prepared.folder === null ? null : await openWeights(prepared.folder);
   const gpu = extras.device?.gpu ?? await openGpu();
   await requireFeatures(options, gpu);
@@ -77,13 +83,14 @@ export async function train(
     if (source && extras.continueSaved && await continueFrom(prepared.folder!, trainer, prepared, options)) {
       listener.onPhase?.(`continuing at step ${trainer.step}`);
     }
-    const heldOut = await trainSteps(trainer, options, listener);
+    const heldOut = await trainSteps(trainer, options, listener, elsewhere);
     const profile = extras.profile ? await trainer.profile() : null;
     if (extras.save !== undefined) {
       listener.onPhase?.(`saving to ${extras.save}`);
       await saveModelFolder(extras.save, trainer, prepared, options, extras.merge ?? false);
     }
-    return describe(trainer, prepared, options, heldOut, profile);
+    const heldOutElsewhere = elsewhere.map(({ data, points }) => ({ data, points }));
+    return { ...describe(trainer, prepared, options, profile), heldOut, heldOutElsewhere };
   } finally {
     source?.close();
     trainer?.close();
@@ -103,10 +110,18 @@ async function startWeights(
   if (adapter !== undefined) await loadAdapter(session, parameters, adapter);
 }
 
+/** Other data that a run is evaluated on, with the losses so far. */
+interface Elsewhere {
+  data: string;
+  heldOut: Uint32Array;
+  points: TrainResult["heldOut"];
+}
+
 async function trainSteps(
   trainer: Trainer,
   options: TrainOptions,
   listener: TrainListener,
+  elsewhere: readonly Elsewhere[],
 ): Promise<TrainResult["heldOut"]> {
   const points: TrainResult["heldOut"] = [];
   const evaluate = async () => {
@@ -114,6 +129,11 @@ async function trainSteps(
     const point = { step: trainer.step, tokens: trainer.tokens, loss: await trainer.evaluate() };
     points.push(point);
     listener.onHeldOut?.(point);
+    for (const { data, heldOut, points } of elsewhere) {
+      const there = { ...point, loss: await trainer.evaluate(heldOut) };
+      points.push(there);
+      listener.onHeldOutElsewhere?.(data, there);
+    }
   };
   const every = options.evaluateEvery;
   const last = trainer.step + options.steps;
@@ -144,9 +164,8 @@ function describe(
   trainer: Trainer,
   prepared: Prepared,
   options: TrainOptions,
-  heldOut: TrainResult["heldOut"],
   profile: TrainResult["profile"],
-): TrainResult {
+): Omit<TrainResult, "heldOut" | "heldOutElsewhere"> {
   const { plan, session } = trainer;
   return {
     ...countParameters(trainer.graphs.parameters),
@@ -157,7 +176,6 @@ function describe(
     timeline: trainer.timeline(),
     dispatchesPerStep: trainer.dispatchesPerStep,
     modelFlopsPerStep: modelFlops(prepared.model, options),
-    heldOut,
     dataHash: prepared.dataHash,
     profile,
   };
@@ -190,6 +208,8 @@ export interface TrainingPlan {
   plannedByRole: BytesByRole;
   /** Bytes held between steps. */
   steadyBytes: number;
+  /** Live bytes by role over the step's dispatches. */
+  timeline: TrainResult["timeline"];
   dispatchesPerStep: number;
   modelFlopsPerStep: number;
 }
@@ -206,6 +226,7 @@ export async function planTraining(options: TrainOptions): Promise<TrainingPlan>
     plannedPeakBytes: plan.peakBytes,
     plannedByRole: plan.bytesByRole,
     steadyBytes: plan.steadyBytes,
+    timeline: stepTimeline(plan, graphs.programs),
     dispatchesPerStep: options.gradientAccumulationSteps * dispatches(micro) +
       (update === null ? 0 : dispatches(update)),
     modelFlopsPerStep: modelFlops(model, options),

@@ -12,7 +12,7 @@ import type { KernelTime } from "../runtime/timing.ts";
 import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
 import type { StepBlock } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
-import type { StepReport, TrainOptions } from "./options.ts";
+import type { StepReport, TrainOptions, TrainResult } from "./options.ts";
 import { adafactorSchedule } from "../passes/optimizers/adafactor.ts";
 import { LossScaler, type LossScaleState } from "./loss_scale.ts";
 import { lossScaleSettings, stepMethods } from "./methods.ts";
@@ -40,6 +40,28 @@ export function stepSettings(model: Model, options: Omit<TrainOptions, "data" | 
 export function planStep(settings: StepSettings, target: Target): { graphs: StepGraphs; plan: Plan } {
   const graphs = buildStep(settings);
   return { graphs, plan: planGraphs(graphs.graphs, graphs.persistents, target) };
+}
+
+/** Live bytes by role over the dispatches of a planned step's micro-step and update, persistent ones included. */
+export function stepTimeline(
+  plan: Plan,
+  { micro, update }: StepGraphs["programs"],
+  points = 256,
+): TrainResult["timeline"] {
+  const held = plan.buffers.filter(({ kind }) => kind !== "arena");
+  const all = [micro, ...(update === null ? [] : [update])].flatMap((index) => {
+    const { nodeOf, live } = plan.programs[index];
+    return nodeOf.map((node) => live[node]);
+  });
+  const stride = Math.max(1, Math.ceil(all.length / points));
+  return all.flatMap((live, dispatch) => {
+    if (dispatch % stride !== 0 && dispatch !== all.length - 1) return [];
+    const bytes = { ...live };
+    for (const { bytesByRole } of held) {
+      for (const role of Object.keys(bytes) as (keyof BytesByRole)[]) bytes[role] += bytesByRole[role];
+    }
+    return [{ dispatch, bytes }];
+  });
 }
 
 /** A model on the device that can be trained step by step and evaluated. */
@@ -194,9 +216,13 @@ export class Trainer {
     this.#block.stepIndex = this.#step;
   }
 
-  /** Mean loss over the held-out windows. @throws {RangeError} when nothing is held out. */
-  async evaluate(): Promise<number> {
-    const { heldOut } = this.#prepared.split;
+  /**
+   * Mean loss over held-out windows.
+   *
+   * @param heldOut Tokens of other data; without it, those held out of the data trained on.
+   * @throws {RangeError} when nothing is held out.
+   */
+  async evaluate(heldOut: Uint32Array | null = this.#prepared.split.heldOut): Promise<number> {
     const program = this.graphs.programs.evaluate;
     if (!heldOut || program === null) {
       throw new RangeError("Cannot evaluate: no part of the data is held out");
@@ -231,22 +257,8 @@ export class Trainer {
   }
 
   /** Live bytes by role over the dispatches of the micro-step and update, persistent ones included. */
-  timeline(points = 256): { dispatch: number; bytes: BytesByRole }[] {
-    const { micro, update } = this.graphs.programs;
-    const held = this.plan.buffers.filter(({ kind }) => kind !== "arena");
-    const all = [micro, ...(update === null ? [] : [update])].flatMap((index) => {
-      const { nodeOf, live } = this.plan.programs[index];
-      return nodeOf.map((node) => live[node]);
-    });
-    const stride = Math.max(1, Math.ceil(all.length / points));
-    return all.flatMap((live, dispatch) => {
-      if (dispatch % stride !== 0 && dispatch !== all.length - 1) return [];
-      const bytes = { ...live };
-      for (const { bytesByRole } of held) {
-        for (const role of Object.keys(bytes) as (keyof BytesByRole)[]) bytes[role] += bytesByRole[role];
-      }
-      return [{ dispatch, bytes }];
-    });
+  timeline(): TrainResult["timeline"] {
+    return stepTimeline(this.plan, this.graphs.programs);
   }
 
   /** Frees the device memory. */

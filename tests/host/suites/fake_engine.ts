@@ -64,6 +64,7 @@ export const fakeEngine: Engine = {
       plannedPeakBytes: bytes,
       plannedByRole: { ...zeroBytesByRole(), activations: bytes },
       steadyBytes: MEBIBYTE,
+      timeline: [{ dispatch: 0, bytes: { ...zeroBytesByRole(), activations: bytes } }],
       dispatchesPerStep: 10,
       modelFlopsPerStep: 1e6 * options.microBatchSize * options.gradientAccumulationSteps,
     });
@@ -118,6 +119,7 @@ async function train(options: TrainOptions, listener: TrainListener): Promise<Tr
     dispatchesPerStep: 10,
     modelFlopsPerStep: 1e6 * microBatchSize * gradientAccumulationSteps,
     heldOut: options.heldOutFraction > 0 ? [point] : [],
+    heldOutElsewhere: [],
     dataHash: "0".repeat(64),
     profile: null,
   };
