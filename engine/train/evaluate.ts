@@ -10,7 +10,7 @@ import { InputError } from "../input_error.ts";
 import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
 import { prepare } from "./prepare.ts";
-import { heldOutBatches } from "./tokens.ts";
+import { heldOutBatches } from "./sequences.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
 
 /** What to evaluate on what. */
@@ -20,7 +20,10 @@ export interface EvaluateOptions {
   tokenizer: string;
   sequenceLength: number;
   microBatchSize: number;
-  /** Windows to evaluate; 0 is all. */
+  /** Fields of examples, where they are not called `text` and `label`. */
+  textField?: string;
+  labelField?: string;
+  /** Sequences to evaluate; 0 is all. */
   heldOutWindows: number;
   /** Start of a model folder without weights, and of presets. */
   seed: number;
@@ -33,15 +36,17 @@ export interface Evaluation {
   /** Mean over targets, in nats. */
   loss: number;
   /** Unmasked targets evaluated. */
+  targets: number;
+  /** Tokens evaluated, padding not counted. */
   tokens: number;
   /** Bytes the ledger booked at the peak. */
   bookedPeakBytes: number;
 }
 
-/** Mean loss of a model over a whole text, window by window. @throws {InputError} */
+/** Mean loss of a model over whole data, sequence by sequence. @throws {InputError} */
 export async function evaluate(
   options: EvaluateOptions,
-  onProgress?: (windows: number, of: number) => void,
+  onProgress?: (sequences: number, of: number) => void,
 ): Promise<Evaluation> {
   const { sequenceLength, microBatchSize } = options;
   const prepared = await prepare({ ...options, heldOutFraction: 0 });
@@ -70,25 +75,22 @@ export async function evaluate(
       sequence: sequenceLength,
       vocabularySize,
     });
-    const tokens = prepared.split.training;
-    const windows = Math.min(
-      Math.floor((tokens.length - 1) / sequenceLength),
-      options.heldOutWindows || Infinity,
-    );
-    let targets = 0;
-    let lossSum = 0;
-    for (const batch of heldOutBatches(tokens, { sequenceLength, microBatchSize, maxSequences: windows })) {
-      feed.tokens.set(batch.inputs);
-      feed.targets.set(batch.targets);
+    const sequences = prepared.split.training;
+    const maxSequences = options.heldOutWindows || Infinity;
+    const of = Math.min(sequences.count, maxSequences);
+    let [targets, tokens, done, lossSum] = [0, 0, 0, 0];
+    for (const counts of heldOutBatches(sequences, feed, { microBatchSize, maxSequences })) {
       feed.upload();
       session.writeStep(NEUTRAL_STEP);
       session.submit(session.encode([0], [{ value: inputs.loss, byteLength: 4 }]));
       // Summed in f64 over batches: a whole corpus has more terms than f32 sums well.
       lossSum += new Float32Array(await session.readback.read(4))[0];
-      targets += batch.unmaskedTargets;
-      onProgress?.(targets / sequenceLength, windows);
+      targets += counts.targets;
+      tokens += counts.tokens;
+      done = Math.min(of, done + microBatchSize);
+      onProgress?.(done, of);
     }
-    return { loss: lossSum / targets, tokens: targets, bookedPeakBytes: session.ledger.peakBytes };
+    return { loss: lossSum / targets, targets, tokens, bookedPeakBytes: session.ledger.peakBytes };
   } finally {
     source?.close();
     session.close();

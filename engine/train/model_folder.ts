@@ -142,7 +142,7 @@ function stateTensor(session: Session, value: Value): TensorToWrite {
   return { name, dtype: "U8", shape, data };
 }
 
-function fingerprint({ dataHash }: Prepared, options: TrainOptions): Record<string, unknown> {
+function fingerprint({ dataHash, model }: Prepared, options: TrainOptions): Record<string, unknown> {
   const {
     heldOutFraction,
     sequenceLength,
@@ -160,7 +160,8 @@ function fingerprint({ dataHash }: Prepared, options: TrainOptions): Record<stri
     sequenceLength,
     batch,
     shuffle,
-    seed: shuffle ? seed : null,
+    // Hidden tokens depend on it too.
+    seed: shuffle || model.objective === "masked-token" ? seed : null,
     optimizer,
     methods: [...methods],
   };

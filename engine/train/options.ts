@@ -5,8 +5,11 @@ import type { AdapterDescription } from "../runtime/device.ts";
 export interface TrainOptions {
   /** A preset, or a folder with config.json. */
   model: string;
-  /** Named corpus, text file or token file. */
+  /** Named corpus, text file, token file or file of examples. */
   data: string;
+  /** Fields of examples that hold the text and the label, where they are not called `text` and `label`. */
+  textField?: string;
+  labelField?: string;
   /** `bytes`, `gpt2`, `bpe<size>`, or `model` for the tokenizer in the model's folder. Unused for token files. */
   tokenizer: string;
   heldOutFraction: number;
@@ -35,8 +38,10 @@ export interface StepReport {
   step: number;
   /** Mean over the step's unmasked targets, before the update. */
   loss: number;
-  /** Unmasked targets of the step. */
+  /** Tokens of the step, padding not counted. */
   tokens: number;
+  /** Unmasked targets of the step. */
+  targets: number;
   ms: number;
   gradientNorm: number;
   learningRate: number;

@@ -5,18 +5,21 @@ import { isTokenFile } from "../formats/token_file.ts";
 import { InputError } from "../input_error.ts";
 import { type Model, type ModelConfig, modelOf, readModelConfig } from "../model/config.ts";
 import { PRESETS } from "../model/presets.ts";
-import { type Data, loadData, tokenize } from "./corpus.ts";
+import { isRecordFile } from "../formats/records.ts";
+import { buildSplit, labelFieldOf, textOf } from "./build_split.ts";
+import { loadData } from "./corpus.ts";
+import { readLabels } from "./labels.ts";
 import type { TrainOptions } from "./options.ts";
-import { requireTokensBelow, splitTokens, type TokenSplit } from "./tokens.ts";
+import type { Sequences, Split } from "./sequences.ts";
 
 /** What to train, and on what, once names have become things. */
 export interface Prepared {
   model: Model;
   /** The model's folder, or null for a preset. */
   folder: string | null;
-  /** Null for token files: their tokenizer is not known. */
+  /** Null for token files, whose tokenizer is not known, and for the corpus `random`. */
   tokenizer: Tokenizer | null;
-  split: TokenSplit;
+  split: Split;
   dataHash: string;
 }
 
@@ -47,40 +50,59 @@ export async function resolveModel(model: string): Promise<{ config: ModelConfig
   );
 }
 
-/** The model of `options` without its data: what planning needs. Reads a token file only where a preset has no vocabulary. */
+/** What preparing a run depends on. */
+export type PrepareOptions = Pick<
+  TrainOptions,
+  "model" | "data" | "tokenizer" | "sequenceLength" | "heldOutFraction" | "seed" | "labelField" | "textField"
+>;
+
+/**
+ * The model of `options` without its data: what planning needs. Reads data only where a preset takes something from it: its
+ * vocabulary from a token file, its labels from a file of examples.
+ */
 export async function prepareModel(
-  options: Pick<TrainOptions, "model" | "data" | "tokenizer" | "sequenceLength">,
+  options: Omit<PrepareOptions, "heldOutFraction" | "seed">,
 ): Promise<Model> {
   const { config, folder } = await resolveModel(options.model);
   let { vocabularySize } = config;
   if (vocabularySize === 0) {
-    if (isTokenFile(options.data)) {
-      vocabularySize = vocabularyOf(tokensOf(await loadData(options.data), null));
-    } else vocabularySize = await tokenizerSize(options.tokenizer, folder);
+    const data = isTokenFile(options.data) ? await loadData(options.data) : null;
+    vocabularySize = data?.kind === "tokens"
+      ? vocabularyOf(data.tokens)
+      : await tokenizerSize(options.tokenizer, folder);
+  }
+  const { objective } = modelOf(config);
+  if (folder === null && objective === "sequence-label" && isRecordFile(options.data)) {
+    const data = await loadData(options.data);
+    if (data.kind === "records") {
+      const { names } = readLabels(data.records, labelFieldOf(options), null);
+      return checkedModel(withLabels({ ...config, vocabularySize }, names), options);
+    }
   }
   return checkedModel({ ...config, vocabularySize }, options);
 }
 
 /** Loads, tokenises and splits the data and fits the model to it. @throws {InputError} */
-export async function prepare(
-  options: Pick<TrainOptions, "model" | "data" | "tokenizer" | "sequenceLength" | "heldOutFraction">,
-): Promise<Prepared> {
+export async function prepare(options: PrepareOptions): Promise<Prepared> {
   const { config, folder } = await resolveModel(options.model);
-  requireNextTokens(config, options);
   const data = await loadData(options.data);
-  const tokenizer = data.kind === "tokens" ? null : await openTokenizer(options.tokenizer, folder, data.text);
-  const tokens = tokensOf(data, tokenizer);
-  const vocabularySize = config.vocabularySize || tokenizer?.vocabularySize || vocabularyOf(tokens);
+  const { objective } = modelOf(config);
+  const labels = data.kind === "records" && objective === "sequence-label"
+    ? readLabels(data.records, labelFieldOf(options), folder === null ? null : labelsOf(config))
+    : null;
+  const tokenizer = data.kind === "text" || data.kind === "records"
+    ? await openTokenizer(options.tokenizer, folder, textOf(data, options))
+    : null;
+  const vocabularySize = config.vocabularySize || tokenizer?.vocabularySize ||
+    (data.kind === "tokens" ? vocabularyOf(data.tokens) : await tokenizerSize(options.tokenizer, folder));
   if (tokenizer && tokenizer.vocabularySize > vocabularySize) {
     throw new InputError(
       `Cannot use tokenizer ${options.tokenizer} with ${options.model}: it has ${tokenizer.vocabularySize} tokens, ` +
         `the model's vocabulary ${vocabularySize}`,
     );
   }
-  requireTokensBelow(vocabularySize, tokens, options.data);
-  const model = checkedModel({ ...config, vocabularySize }, options);
-  const split = splitTokens(tokens, options);
-  return { model, folder, tokenizer, split, dataHash: data.sha256 };
+  const model = checkedModel(withLabels({ ...config, vocabularySize }, labels?.names ?? null), options);
+  return { model, folder, tokenizer, ...buildSplit({ data, tokenizer, model, labels, options }) };
 }
 
 /**
@@ -91,40 +113,30 @@ export async function prepare(
 export async function prepareElsewhere(
   spec: string,
   { tokenizer, model }: Pick<Prepared, "tokenizer" | "model">,
-  options: Pick<TrainOptions, "sequenceLength" | "heldOutFraction">,
-): Promise<Uint32Array> {
+  options: PrepareOptions,
+): Promise<Sequences> {
   const data = await loadData(spec);
-  if (data.kind === "text" && tokenizer === null) {
+  if ((data.kind === "text" || data.kind === "records") && tokenizer === null) {
     throw new InputError(`Cannot also evaluate on ${spec}: it is text, and the data to train on is tokens`);
   }
-  const tokens = tokensOf(data, tokenizer);
-  requireTokensBelow(model.config.vocabularySize, tokens, spec);
-  const { heldOut } = splitTokens(tokens, options);
+  const labels = data.kind === "records" && model.objective === "sequence-label"
+    ? readLabels(data.records, labelFieldOf(options), labelsOf(model.config))
+    : null;
+  const own = { ...options, data: spec };
+  const { heldOut } = buildSplit({ data, tokenizer, model, labels, options: own }).split;
   if (heldOut === null) {
     throw new InputError(`Cannot also evaluate on ${spec}: no share of the data is held out, expected one`);
   }
   return heldOut;
 }
 
-/** @throws {InputError} where the model predicts something that a stream of tokens does not hold. */
-function requireNextTokens(
-  config: ModelConfig,
-  { model, data }: Pick<TrainOptions, "model" | "data">,
-): void {
-  const { objective } = modelOf(config);
-  if (objective === "next-token") return;
-  const predicted = objective === "masked-token" ? "hidden tokens" : "a label for each sequence";
-  throw new InputError(
-    `Cannot use ${model} on ${data}: it predicts ${predicted}, and text holds only next tokens; it can be planned`,
-  );
+function labelsOf(config: ModelConfig): readonly string[] {
+  return config.family === "bert" ? config.labels : [];
 }
 
-function tokensOf(data: Data, tokenizer: Tokenizer | null): Uint32Array {
-  if (data.kind === "tokens") return data.tokens;
-  if (data.text.trim() === "") {
-    throw new InputError(`${data.name}: the text is empty, expected text to train on`);
-  }
-  return tokenize(data, tokenizer!);
+/** A preset takes the labels of its data. */
+function withLabels(config: ModelConfig, labels: readonly string[] | null): ModelConfig {
+  return labels && config.family === "bert" ? { ...config, labels } : config;
 }
 
 function vocabularyOf(tokens: Uint32Array): number {

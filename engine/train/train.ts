@@ -9,6 +9,7 @@ import { f16OverflowsToInfinity } from "../runtime/f16_probe.ts";
 import { printPlan } from "../plan/print.ts";
 import { parameterCount } from "../model/parameters.ts";
 import { prepare, type Prepared, prepareElsewhere, prepareModel } from "./prepare.ts";
+import type { Sequences } from "./sequences.ts";
 import { planStep, stepSettings, stepTimeline, Trainer } from "./trainer.ts";
 import { loadAdapter } from "./adapters.ts";
 import { checkMethodSettings, IMPLEMENTED_METHODS } from "./methods.ts";
@@ -113,7 +114,7 @@ async function startWeights(
 /** Other data that a run is evaluated on, with the losses so far. */
 interface Elsewhere {
   data: string;
-  heldOut: Uint32Array;
+  heldOut: Sequences;
   points: TrainResult["heldOut"];
 }
 

@@ -17,7 +17,7 @@ import { adafactorSchedule } from "../passes/optimizers/adafactor.ts";
 import { LossScaler, type LossScaleState } from "./loss_scale.ts";
 import { lossScaleSettings, stepMethods } from "./methods.ts";
 import { learningRateAt } from "./schedule.ts";
-import { type BatchSource, heldOutBatches, trainingBatches } from "./tokens.ts";
+import { type BatchSource, heldOutBatches, type Sequences, trainingBatches } from "./sequences.ts";
 import type { Prepared } from "./prepare.ts";
 
 /** The settings of a step that `options` ask for. */
@@ -120,7 +120,7 @@ export class Trainer {
     return this.#updates;
   }
 
-  /** Unmasked targets trained on so far. */
+  /** Tokens trained on so far, padding not counted. */
   get tokens(): number {
     return this.#tokens;
   }
@@ -157,10 +157,11 @@ export class Trainer {
     const { gradientAccumulationSteps: K, microBatchSize } = this.#options;
     const started = performance.now();
     const learningRate = learningRateAt(this.#updates, this.#options);
-    const targets = K * microBatchSize * this.#options.sequenceLength;
+    // Of the whole step before its first micro-step: each counts by the targets that it has.
+    const { targets, tokens } = this.batches.counts(K * microBatchSize);
     this.#setBlock(learningRate, targets);
     for (let k = 0; k < K; k++) {
-      this.batches.next(microBatchSize, this.#feed.tokens, this.#feed.targets);
+      this.batches.next(microBatchSize, this.#feed);
       this.#feed.upload();
       this.#block.microStepIndex = k;
       this.session.writeStep(this.#block);
@@ -175,7 +176,8 @@ export class Trainer {
     const report: StepReport = {
       step: this.#step,
       loss: lossSum / targets,
-      tokens: targets,
+      tokens,
+      targets,
       ms: performance.now() - started,
       gradientNorm,
       learningRate,
@@ -186,7 +188,7 @@ export class Trainer {
     this.#lossScaler?.update(skipped);
     this.#step++;
     if (!skipped) this.#updates++;
-    this.#tokens += targets;
+    this.#tokens += tokens;
     return report;
   }
 
@@ -222,22 +224,20 @@ export class Trainer {
    * @param heldOut Tokens of other data; without it, those held out of the data trained on.
    * @throws {RangeError} when nothing is held out.
    */
-  async evaluate(heldOut: Uint32Array | null = this.#prepared.split.heldOut): Promise<number> {
+  async evaluate(heldOut: Sequences | null = this.#prepared.split.heldOut): Promise<number> {
     const program = this.graphs.programs.evaluate;
     if (!heldOut || program === null) {
       throw new RangeError("Cannot evaluate: no part of the data is held out");
     }
     let targets = 0;
     let index = 0;
-    const { microBatchSize, sequenceLength, heldOutWindows } = this.#options;
+    const { microBatchSize, heldOutWindows } = this.#options;
     const maxSequences = heldOutWindows === 0 ? Infinity : heldOutWindows;
-    for (const batch of heldOutBatches(heldOut, { sequenceLength, microBatchSize, maxSequences })) {
-      this.#feed.tokens.set(batch.inputs);
-      this.#feed.targets.set(batch.targets);
+    for (const counts of heldOutBatches(heldOut, this.#feed, { microBatchSize, maxSequences })) {
       this.#feed.upload();
       this.session.writeStep({ ...this.#block, microStepIndex: index++ });
       this.session.submit(this.session.encode([program]));
-      targets += batch.unmaskedTargets;
+      targets += counts.targets;
     }
     const [lossSum] = new Float32Array(await this.session.read(this.graphs.inputs.loss));
     return lossSum / targets;

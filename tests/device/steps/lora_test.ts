@@ -7,7 +7,7 @@ import { loadAdapter } from "../../../engine/train/adapters.ts";
 import { DataFeed } from "../../../engine/train/data_feed.ts";
 import { stepMethods } from "../../../engine/train/methods.ts";
 import { prepare } from "../../../engine/train/prepare.ts";
-import { trainingBatches } from "../../../engine/train/tokens.ts";
+import { trainingBatches } from "../../../engine/train/sequences.ts";
 import { loadWeights } from "../../../engine/train/weights.ts";
 import { evaluate } from "../../../engine/train/evaluate.ts";
 import { train, type TrainExtras } from "../../../engine/train/train.ts";
@@ -152,7 +152,7 @@ Deno.test(
         sequence: options.sequenceLength,
         vocabularySize: prepared.model.config.vocabularySize,
       });
-      trainingBatches(prepared.split.training, options).next(4, feed.tokens, feed.targets);
+      trainingBatches(prepared.split.training, options).next(4, feed);
       feed.upload();
       const lossWith = async (adapter: string) => {
         await loadAdapter(session, parameters, `${FOLDER}${adapter}`);

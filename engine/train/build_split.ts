@@ -1,0 +1,185 @@
+import { type DataRecord, textField } from "../formats/records.ts";
+import type { Tokenizer } from "../formats/tokenizer.ts";
+import { InputError } from "../input_error.ts";
+import type { Model } from "../model/config.ts";
+import type { Data } from "./corpus.ts";
+import { type Document, documentLayout, oneDocumentEach } from "./documents.ts";
+import type { Labels } from "./labels.ts";
+import { hiddenTokenSequences, labelledSequences, type Layout } from "./layout.ts";
+import type { TrainOptions } from "./options.ts";
+import { randomData } from "./random_data.ts";
+import { type Sequences, type Split, splitSequences } from "./sequences.ts";
+import { type SpecialTokens, specialTokens, withSpareTokens } from "./special_tokens.ts";
+import { requireTokensBelow } from "./tokens.ts";
+import { splitWindows, windowLayout } from "./windows.ts";
+
+/** What decides the sequences of a run. */
+interface Ingredients {
+  data: Data;
+  /** Null where the data are tokens already. */
+  tokenizer: Tokenizer | null;
+  model: Model;
+  /** Of records, for a model that predicts labels. */
+  labels: Labels | null;
+  options: Pick<
+    TrainOptions,
+    "model" | "data" | "sequenceLength" | "heldOutFraction" | "seed" | "textField"
+  >;
+}
+
+/** The sequences to train and evaluate on, with the hash of what they were made from. @throws {InputError} */
+export function buildSplit(ingredients: Ingredients): { split: Split; dataHash: string } {
+  const { data } = ingredients;
+  switch (data.kind) {
+    case "random":
+      return randomSplit(ingredients);
+    case "records":
+      return { split: recordSplit(ingredients, data.records), dataHash: data.sha256 };
+    case "text":
+    case "tokens":
+      return { split: streamSplit(ingredients, tokensOf(ingredients)), dataHash: data.sha256 };
+    default:
+      throw new TypeError(`Unknown data ${data satisfies never}`);
+  }
+}
+
+/** The field of examples that has the label. */
+export function labelFieldOf({ labelField = "label" }: Pick<TrainOptions, "labelField">): string {
+  return labelField;
+}
+
+/** All text of data: what a tokenizer is trained on. */
+export function textOf(data: Data, options: Pick<TrainOptions, "textField">): string {
+  if (data.kind === "text") return data.text;
+  if (data.kind !== "records") return "";
+  return data.records.map((record) => textField(record, textFieldOf(options))).join("\n");
+}
+
+function textFieldOf({ textField = "text" }: Pick<TrainOptions, "textField">): string {
+  return textField;
+}
+
+function tokensOf({ data, tokenizer, model, options }: Ingredients): Uint32Array {
+  if (data.kind === "text" && data.text.trim() === "") {
+    throw new InputError(`${data.name}: the text is empty, expected text to train on`);
+  }
+  const tokens = data.kind === "text"
+    ? tokenizer!.encode(data.text)
+    : (data as { tokens: Uint32Array }).tokens;
+  requireTokensBelow(model.config.vocabularySize, tokens, options.data);
+  return tokens;
+}
+
+/** A stream of tokens: windows with next tokens, or with some hidden. */
+function streamSplit(ingredients: Ingredients, tokens: Uint32Array): Split {
+  const { model, options } = ingredients;
+  const { sequenceLength, heldOutFraction, data: what } = options;
+  switch (model.objective) {
+    case "next-token":
+      return splitWindows(tokens, { sequenceLength, heldOutFraction });
+    case "masked-token": {
+      const special = specialTokensOf(ingredients);
+      // Tokens of a file are taken as they are: whoever made it has put in what marks texts.
+      const around = ingredients.tokenizer ? aroundText(special) : { start: [], end: [] };
+      const layout = windowLayout(tokens, { sequenceLength, ...around, what });
+      return splitSequences(hidden(ingredients, layout, special), { heldOutFraction, what });
+    }
+    case "sequence-label":
+      throw new InputError(
+        `Cannot use ${options.model} on ${what}: it predicts a label for each sequence, and a plain text has none; ` +
+          "expected a .jsonl file with a text and a label in each line, or the corpus random",
+      );
+    default:
+      throw new TypeError(`Unknown objective ${model.objective satisfies never}`);
+  }
+}
+
+function randomSplit({ model, options, ...rest }: Ingredients): { split: Split; dataHash: string } {
+  const { sequenceLength, heldOutFraction, seed, data: what } = options;
+  const { config, objective } = model;
+  const { tokens, labels, sha256 } = randomData({
+    seed,
+    sequenceLength,
+    vocabularySize: config.vocabularySize,
+    labelCount: config.family === "bert" ? config.labels.length : 0,
+  });
+  const ingredients = { model, options, ...rest };
+  if (objective === "next-token") {
+    return { split: splitWindows(tokens, { sequenceLength, heldOutFraction }), dataHash: sha256 };
+  }
+  const layout = windowLayout(tokens.subarray(0, -1), { sequenceLength, start: [], end: [], what });
+  const sequences = objective === "sequence-label"
+    ? labelledSequences(layout, labels)
+    : hidden(ingredients, layout, specialTokensOf(ingredients));
+  return { split: splitSequences(sequences, { heldOutFraction, what }), dataHash: sha256 };
+}
+
+function recordSplit(ingredients: Ingredients, records: readonly DataRecord[]): Split {
+  const { model, labels, options } = ingredients;
+  const { sequenceLength, heldOutFraction, data: what } = options;
+  if (model.objective === "next-token") {
+    throw new InputError(`Cannot use ${options.model} on ${what}: it predicts next tokens`);
+  }
+  const special = specialTokensOf(ingredients);
+  const documents = records.map((record) => markedDocument(record, special, ingredients));
+  const layout = documentLayout(oneDocumentEach(documents), sequenceLength);
+  const sequences: Sequences = labels
+    ? labelledSequences(layout, labels.numbers)
+    : hidden(ingredients, layout, special);
+  return splitSequences(sequences, { heldOutFraction, what });
+}
+
+/** `[CLS] text [SEP]`, where the model has those tokens. */
+function markedDocument(
+  record: DataRecord,
+  special: SpecialTokens,
+  { tokenizer, options, model }: Ingredients,
+): Document {
+  const { start, end } = aroundText(special);
+  const own = tokenizer!.encode(textField(record, textFieldOf(options)));
+  requireTokensBelow(model.config.vocabularySize, own, record.place);
+  const length = start.length + own.length + end.length;
+  if (length > options.sequenceLength) {
+    throw new InputError(
+      `${record.place}: the text has ${length} tokens, the sequence length is ${options.sequenceLength}`,
+    );
+  }
+  return { tokens: Uint32Array.from([...start, ...own, ...end]), trained: null, place: record.place };
+}
+
+function aroundText({ classify, separate }: SpecialTokens): { start: number[]; end: number[] } {
+  return { start: classify === null ? [] : [classify], end: separate === null ? [] : [separate] };
+}
+
+const NO_SPECIAL_TOKENS: SpecialTokens = { classify: null, separate: null, mask: null, end: null };
+
+function specialTokensOf({ tokenizer, model }: Ingredients): SpecialTokens {
+  const { vocabularySize } = model.config;
+  if (tokenizer) {
+    const own = specialTokens(tokenizer);
+    return withSpareTokens(own, { tokenCount: tokenizer.vocabularySize, vocabularySize });
+  }
+  // Of tokens without a tokenizer only this can be said: something must stand for hidden ones.
+  return { ...NO_SPECIAL_TOKENS, mask: vocabularySize - 1 };
+}
+
+function hidden(
+  { model, options, tokenizer }: Ingredients,
+  layout: Layout,
+  special: SpecialTokens,
+): Sequences {
+  const { vocabularySize } = model.config;
+  if (special.mask === null) {
+    throw new InputError(
+      `Cannot hide tokens of ${options.data}: the tokenizer ${tokenizer?.name} has no [MASK], and the model's vocabulary of ` +
+        `${vocabularySize} has no room for one`,
+    );
+  }
+  const marks = [special.classify, special.separate].filter((token) => token !== null);
+  return hiddenTokenSequences(layout, {
+    seed: options.seed,
+    maskToken: special.mask,
+    specialTokens: new Set(marks),
+    vocabularySize,
+  });
+}

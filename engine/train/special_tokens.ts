@@ -1,0 +1,58 @@
+import type { Tokenizer } from "../formats/tokenizer.ts";
+
+/** Ids that mark places in a text rather than stand for a part of it; null where there is none. */
+export interface SpecialTokens {
+  /** `[CLS]` and `[SEP]`: stand before and after a text. */
+  readonly classify: number | null;
+  readonly separate: number | null;
+  /** `[MASK]`: stands for a hidden token. */
+  readonly mask: number | null;
+  /** Stands after a text, as `<|endoftext|>` and `</s>`. */
+  readonly end: number | null;
+}
+
+/** A tokenizer's special tokens, by what its configuration calls them, else by the names that BERT's have. */
+export function specialTokens(tokenizer: Tokenizer): SpecialTokens {
+  const { config } = tokenizer.files();
+  const find = (field: string, usual: string | null): number | null => {
+    const text = contentOf(config[field]) ?? usual;
+    if (text === null) return null;
+    const ids = tokenizer.encode(text);
+    // Several ids, or one that stands for something else, such as an unknown word: the tokenizer has no such token.
+    return ids.length === 1 && tokenizer.decode(ids) === text ? ids[0] : null;
+  };
+  return {
+    classify: find("cls_token", "[CLS]"),
+    separate: find("sep_token", "[SEP]"),
+    mask: find("mask_token", "[MASK]"),
+    end: find("eos_token", null),
+  };
+}
+
+/** Configurations hold a token as its text, or as an object with it. */
+function contentOf(token: unknown): string | null {
+  if (typeof token === "string") return token;
+  const content = (token as { content?: unknown } | null | undefined)?.content;
+  return typeof content === "string" ? content : null;
+}
+
+/**
+ * BERT's special tokens where the tokenizer has none of them, as byte and `bpe<size>` tokenizers: the last three ids of the
+ * model's vocabulary, if no token of the tokenizer has them.
+ */
+export function withSpareTokens(
+  special: SpecialTokens,
+  { tokenCount, vocabularySize }: { tokenCount: number; vocabularySize: number },
+): SpecialTokens {
+  const has = special.classify !== null || special.separate !== null || special.mask !== null;
+  if (has || vocabularySize - tokenCount < SPARE_TOKENS) return special;
+  return {
+    ...special,
+    classify: vocabularySize - 3,
+    separate: vocabularySize - 2,
+    mask: vocabularySize - 1,
+  };
+}
+
+/** How many ids `withSpareTokens` needs. */
+export const SPARE_TOKENS = 3;
