@@ -28,6 +28,6 @@ export {
   DeviceLostError,
   NoAdapterError,
   OutOfMemoryError,
-  requestAdapter,
 } from "./engine/runtime/device.ts";
+export { GPU_PROVIDERS, type GpuProviderId, providerNamed } from "./engine/runtime/provider.ts";
 export { touchDevice } from "./engine/runtime/touch.ts";

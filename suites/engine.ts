@@ -12,7 +12,6 @@ import {
   type Printout,
   PRINTOUTS,
   printTraining,
-  requestAdapter,
   type StepReport,
   touchDevice,
   train,
@@ -70,6 +69,6 @@ export const engine: Engine = {
   planTraining,
   printTraining,
   evaluate: (options) => evaluate(options),
-  describeAdapter: async () => describeAdapter(await requestAdapter()),
+  describeAdapter: () => describeAdapter(),
   touchDevice,
 };

@@ -1,9 +1,11 @@
 import type { Target } from "../graph/op.ts";
 import { InputError } from "../input_error.ts";
+import { type GpuProvider, type GpuProviderId, openProvider } from "./provider.ts";
 
 /** A WebGPU device with what lowering and records need to know of it. */
 export interface Gpu {
   device: GPUDevice;
+  provider: GpuProvider;
   target: Target;
   adapter: AdapterDescription;
   /** The first error the device reported outside an error scope, or its loss; fatal at the next readback. */
@@ -16,6 +18,9 @@ export interface AdapterDescription {
   vendor: string;
   architecture: string;
   driver: string | null;
+  /** The implementation of WebGPU that speaks to it, and its version. */
+  provider: GpuProviderId;
+  providerVersion: string;
   /** Runs on the CPU. */
   software: boolean;
   features: string[];
@@ -39,12 +44,6 @@ export class NoAdapterError extends InputError {
   override name = "NoAdapterError";
 }
 
-const WANTED_FEATURES = [
-  "subgroups",
-  "shader-f16",
-  "timestamp-query",
-  "wgpu-shader-int64",
-] as GPUFeatureName[];
 const RECORDED_LIMITS = [
   "maxBufferSize",
   "maxStorageBufferBindingSize",
@@ -71,21 +70,33 @@ export const DEFAULT_TARGET: Target = {
   shaderF16: true,
 };
 
-/** The adapter WebGPU prefers for heavy work. @throws {NoAdapterError} */
-export async function requestAdapter(): Promise<GPUAdapter> {
-  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+/** The adapter that an implementation prefers for heavy work. @throws {NoAdapterError} */
+async function requestAdapter({ gpu, version }: GpuProvider): Promise<GPUAdapter> {
+  const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (adapter) return adapter;
   throw new NoAdapterError(
-    "No WebGPU adapter found: install a Vulkan driver for your GPU, or a software adapter with " +
+    `No WebGPU adapter found by ${version}: ` +
+      "install a Vulkan driver for your GPU, or a software adapter with " +
       "`apt-get install mesa-vulkan-drivers`, then run `deno task doctor`",
   );
 }
 
-/** What an adapter says of itself. Features are asked for one by one: not every one it grants is listed. */
-export async function describeAdapter(adapter: GPUAdapter): Promise<AdapterDescription> {
+/**
+ * What the adapter says of itself, without opening a device.
+ *
+ * @param id The implementation of WebGPU to ask; default: `THREEFOLD_GPU`, or wgpu.
+ * @throws {NoAdapterError} without an adapter.
+ * @throws {InputError} where the implementation cannot be loaded.
+ */
+export async function describeAdapter(id?: GpuProviderId): Promise<AdapterDescription> {
+  const provider = await openProvider(id);
+  return await describe(await requestAdapter(provider), provider);
+}
+
+async function describe(adapter: GPUAdapter, provider: GpuProvider): Promise<AdapterDescription> {
   const { info } = adapter;
-  const listed = await offeredFeatures(adapter);
-  const name = info.description || info.device || "unknown adapter";
+  const listed = await offeredFeatures(adapter, provider);
+  const { name, driver } = provider.identify(info);
   const software = info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|software/i.test(name);
   const limits: Record<string, number> = {};
   for (const limit of RECORDED_LIMITS) limits[limit] = Number(adapter.limits[limit]);
@@ -97,7 +108,9 @@ export async function describeAdapter(adapter: GPUAdapter): Promise<AdapterDescr
     name,
     vendor: info.vendor,
     architecture: info.architecture,
-    driver: await driverVersion(name),
+    driver: await nvidiaDriver(name) ?? driver,
+    provider: provider.id,
+    providerVersion: provider.version,
     software,
     features: listed.sort(),
     limits,
@@ -106,14 +119,16 @@ export async function describeAdapter(adapter: GPUAdapter): Promise<AdapterDescr
 }
 
 /** What the adapter offers: Deno grants some features, `subgroups` among them, that `adapter.features` does not list. */
-async function offeredFeatures(adapter: GPUAdapter): Promise<string[]> {
+async function offeredFeatures(adapter: GPUAdapter, provider: GpuProvider): Promise<string[]> {
   const offered = [...adapter.features].map(String);
-  for (const feature of WANTED_FEATURES) {
+  if (provider.listsFeatures) return offered;
+  for (const feature of provider.wantedFeatures) {
     if (offered.includes(feature)) continue;
     try {
       // An adapter gives one device, so each question needs one of its own.
-      const device = await (await requestAdapter()).requestDevice({ requiredFeatures: [feature] });
-      if (device.features.has(feature)) offered.push(feature);
+      const requiredFeatures = [feature as GPUFeatureName];
+      const device = await (await requestAdapter(provider)).requestDevice({ requiredFeatures });
+      if (device.features.has(requiredFeatures[0])) offered.push(feature);
       device.destroy();
     } catch (error) {
       // Refusing is how an adapter says no; any other failure shows when the real device is asked for.
@@ -123,27 +138,28 @@ async function offeredFeatures(adapter: GPUAdapter): Promise<string[]> {
   return offered;
 }
 
-/** The NVIDIA driver's version from the kernel, where there is one; Mesa's stands in the adapter's name. */
-async function driverVersion(name: string): Promise<string | null> {
-  if (/nvidia/i.test(name)) {
-    try {
-      return (await Deno.readTextFile("/proc/driver/nvidia/version")).match(/Module\s+(\S+)/)?.[1] ?? null;
-    } catch {
-      return null;
-    }
+/** The NVIDIA driver's version from the kernel, where there is one: no implementation of WebGPU tells it exactly. */
+async function nvidiaDriver(name: string): Promise<string | null> {
+  if (!/nvidia/i.test(name)) return null;
+  try {
+    return (await Deno.readTextFile("/proc/driver/nvidia/version")).match(/Module\s+(\S+)/)?.[1] ?? null;
+  } catch {
+    return null;
   }
-  return name.match(/\(([^)]*)\)/)?.[1] ?? null;
 }
 
 /**
  * Opens a device with every feature the engine can use and the adapter's own limits.
  *
+ * @param id The implementation of WebGPU; default: `THREEFOLD_GPU`, or wgpu.
  * @throws {NoAdapterError} without an adapter.
+ * @throws {InputError} where the implementation cannot be loaded.
  */
-export async function openGpu(): Promise<Gpu> {
-  const adapter = await requestAdapter();
-  const description = await describeAdapter(adapter);
-  const requiredFeatures = WANTED_FEATURES.filter((feature) =>
+export async function openGpu(id?: GpuProviderId): Promise<Gpu> {
+  const provider = await openProvider(id);
+  const adapter = await requestAdapter(provider);
+  const description = await describe(adapter, provider);
+  const requiredFeatures = provider.wantedFeatures.filter((feature) =>
     description.features.includes(feature)
   ) as GPUFeatureName[];
   const requiredLimits: Record<string, number> = {};
@@ -164,6 +180,7 @@ export async function openGpu(): Promise<Gpu> {
   });
   return {
     device,
+    provider,
     failure,
     adapter: description,
     target: {
@@ -179,6 +196,7 @@ export async function openGpu(): Promise<Gpu> {
   };
 }
 
+/** By name: each implementation of WebGPU has error classes of its own. */
 export function isOutOfMemory(error: unknown): boolean {
-  return typeof GPUOutOfMemoryError !== "undefined" && error instanceof GPUOutOfMemoryError;
+  return error instanceof Object && error.constructor.name === "GPUOutOfMemoryError";
 }

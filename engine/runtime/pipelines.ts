@@ -2,10 +2,17 @@ import type { Kernel } from "../graph/op.ts";
 import { STEP_BLOCK_WGSL } from "../../kernels/step_block.ts";
 import type { Gpu } from "./device.ts";
 
+/** A kernel and how many storage buffers it binds: what a pipeline is made for. */
+export interface PipelineRequest {
+  kernel: Kernel;
+  bindingCount: number;
+}
+
 /** Compute pipelines by kernel; two kernels with the same code, entry point and constants share one. */
 export class PipelineCache {
   readonly #gpu: Gpu;
-  readonly #pipelines = new Map<string, GPUComputePipeline>();
+  /** Promises, so that a kernel asked for twice at once is compiled once. */
+  readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
   readonly #layouts = new Map<number, { bindings: GPUBindGroupLayout }>();
   readonly uniformLayout: GPUBindGroupLayout;
 
@@ -43,29 +50,75 @@ export class PipelineCache {
   }
 
   /** @throws {Error} with the compiler's message when the kernel is not valid WGSL. */
-  async get(kernel: Kernel, bindingCount: number): Promise<GPUComputePipeline> {
-    const key = `${bindingCount}\n${kernel.entryPoint}\n${
-      JSON.stringify(kernel.constants ?? {})
-    }\n${kernel.code}`;
+  get(kernel: Kernel, bindingCount: number): Promise<GPUComputePipeline> {
+    const key = keyOf(kernel, bindingCount);
     let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
-      const { device } = this.#gpu;
-      device.pushErrorScope("validation");
-      const module = device.createShaderModule({ label: kernel.name, code: completeWgsl(kernel.code) });
-      pipeline = device.createComputePipeline({
-        label: kernel.name,
-        // One layout object for each pipeline: between pipelines that share one, wgpu 29 goes on checking the sizes of
-        // bindings against what the first of them expected, and refuses smaller ones that are right.
-        layout: device.createPipelineLayout({
-          bindGroupLayouts: [this.layout(bindingCount).bindings, this.uniformLayout],
-        }),
-        compute: { module, entryPoint: kernel.entryPoint, constants: kernel.constants ?? {} },
-      });
-      const error = await device.popErrorScope();
-      if (error) throw new Error(`Cannot compile kernel ${kernel.name}: ${error.message}`);
+      pipeline = this.#compile(kernel, bindingCount);
+      // Whoever asked for it hears of a failure; a failed one is no member of the cache.
+      pipeline.catch(() => this.#pipelines.delete(key));
       this.#pipelines.set(key, pipeline);
     }
     return pipeline;
+  }
+
+  /**
+   * Compiles what is not compiled yet, ahead of its use: all at once where the provider compiles on threads of its own.
+   *
+   * @param onProgress Called before each pipeline of those to be compiled, with the number started before it.
+   * @throws {Error} as `get`, for the first kernel that is not valid.
+   */
+  async compile(
+    requests: readonly PipelineRequest[],
+    onProgress?: (done: number, of: number) => void,
+  ): Promise<void> {
+    const missing = new Map<string, PipelineRequest>();
+    for (const request of requests) {
+      const key = keyOf(request.kernel, request.bindingCount);
+      if (!this.#pipelines.has(key)) missing.set(key, request);
+    }
+    const started: Promise<GPUComputePipeline>[] = [];
+    for (const { kernel, bindingCount } of missing.values()) {
+      onProgress?.(started.length, missing.size);
+      const pipeline = this.get(kernel, bindingCount);
+      if (!this.#gpu.provider.compilesInParallel) await pipeline;
+      started.push(pipeline);
+    }
+    const failed = (await Promise.allSettled(started)).find((result) => result.status === "rejected");
+    if (failed) throw failed.reason;
+  }
+
+  async #compile(kernel: Kernel, bindingCount: number): Promise<GPUComputePipeline> {
+    const { device, provider } = this.#gpu;
+    const code = completeWgsl(kernel.code, provider.subgroupsDirective);
+    device.pushErrorScope("validation");
+    const descriptor = {
+      label: kernel.name,
+      // One layout object for each pipeline: between pipelines that share one, wgpu 29 goes on checking the sizes of
+      // bindings against what the first of them expected, and refuses smaller ones that are right.
+      layout: device.createPipelineLayout({
+        bindGroupLayouts: [this.layout(bindingCount).bindings, this.uniformLayout],
+      }),
+      compute: {
+        module: device.createShaderModule({ label: kernel.name, code }),
+        entryPoint: kernel.entryPoint,
+        constants: kernel.constants ?? {},
+      },
+    };
+    // Scopes are a stack of the device: this one is closed before anything awaits, and other kernels open theirs.
+    const pipeline = provider.compilesInParallel
+      ? device.createComputePipelineAsync(descriptor)
+      : device.createComputePipeline(descriptor);
+    const scope = device.popErrorScope();
+    try {
+      const [compiled, error] = await Promise.all([pipeline, scope]);
+      if (error) throw error;
+      return compiled;
+    } catch (failure) {
+      // The scope holds the compiler's own message; the pipeline says no more than that its module is invalid.
+      const { message } = await scope ?? failure as Error;
+      throw new Error(`Cannot compile kernel ${kernel.name}: ${message}`);
+    }
   }
 
   get size(): number {
@@ -73,8 +126,19 @@ export class PipelineCache {
   }
 }
 
-/** A kernel's text with what the runtime adds: feature lines, where the code (not a comment) uses them, and the step block. */
-export function completeWgsl(code: string): string {
-  const usesF16 = /\bf16\b/.test(code.replace(/\/\/.*$/gm, ""));
-  return `${usesF16 ? "enable f16;\n" : ""}${STEP_BLOCK_WGSL}${code}`;
+function keyOf(kernel: Kernel, bindingCount: number): string {
+  return `${bindingCount}\n${kernel.entryPoint}\n${JSON.stringify(kernel.constants ?? {})}\n${kernel.code}`;
+}
+
+/**
+ * A kernel's text with what the runtime adds: feature lines, where the code (not a comment) uses them, and the step block.
+ *
+ * @param subgroupsDirective What the provider wants to read in front of kernels that use subgroups.
+ */
+export function completeWgsl(code: string, subgroupsDirective = ""): string {
+  const uncommented = code.replace(/\/\/.*$/gm, "");
+  const usesF16 = /\bf16\b/.test(uncommented);
+  const usesSubgroups = /\bsubgroup(?:[A-Z]|_size\b|_invocation_id\b)/.test(uncommented);
+  return (usesF16 ? "enable f16;\n" : "") + (usesSubgroups ? subgroupsDirective : "") + STEP_BLOCK_WGSL +
+    code;
 }

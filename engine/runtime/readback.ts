@@ -38,7 +38,6 @@ export async function readBuffer(
 export class FastReadback {
   readonly #gpu: Gpu;
   readonly #staging: GPUBuffer;
-  readonly #synchronous = "Deno" in globalThis;
   #primed = false;
 
   /** @param staging A buffer with `MAP_READ` and `COPY_DST`, from the plan. */
@@ -66,7 +65,7 @@ export class FastReadback {
   async read(byteLength: number): Promise<ArrayBuffer> {
     if (!this.#primed) throw new Error("FastReadback.read() before prime()");
     const mapped = this.#staging.mapAsync(GPUMapMode.READ);
-    if (this.#synchronous) mapped.catch(() => {});
+    if (this.#gpu.provider.callsWaitForQueue) mapped.catch(() => {});
     else await mapped;
     if (this.#gpu.failure.error) throw this.#gpu.failure.error;
     const bytes = this.#staging.getMappedRange(0, byteLength).slice(0);

@@ -25,7 +25,7 @@ export interface Recording {
 /**
  * Records all programs of a plan: compiles pipelines, creates bind groups, uploads every `params` block once.
  *
- * @param onProgress Called before each pipeline that must be compiled, with the number of commands done.
+ * @param onProgress Called before each pipeline that must be compiled, with the number of those before it.
  */
 export async function recordPrograms(
   gpu: Gpu,
@@ -35,11 +35,15 @@ export async function recordPrograms(
   onProgress?: (done: number, of: number) => void,
 ): Promise<Recording[]> {
   const { device } = gpu;
-  const commands = plan.programs.reduce((sum, program) => sum + program.commands.length, 0);
+  await pipelines.compile(
+    plan.programs.flatMap(({ commands }) => commands).flatMap((command) =>
+      "clear" in command ? [] : [{ kernel: command.kernel, bindingCount: command.bindings.length }]
+    ),
+    onProgress,
+  );
   const params = new DataView(new ArrayBuffer(plan.buffers[plan.paramsBuffer].bytes));
   const uniforms = new Map<number, GPUBindGroup>();
   let offset = 0;
-  let done = 0;
 
   const uniformGroup = (bytes: number): GPUBindGroup => {
     let group = uniforms.get(bytes);
@@ -56,7 +60,6 @@ export async function recordPrograms(
     return group;
   };
   const record = async (command: Command): Promise<Recorded> => {
-    if (++done % 32 === 1) onProgress?.(done, commands);
     if ("clear" in command) return command;
     const { kernel, bindings } = command;
     const paramsOffset = offset;

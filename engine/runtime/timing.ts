@@ -59,7 +59,8 @@ export async function profileStep(session: Session, programs: readonly number[])
       batch.forEach((command, i) => {
         if ("clear" in command) return;
         const { kernel, bindings, flops = 0 } = command.dispatch;
-        const time = times.get(kernel.name) ?? { kernel: kernel.name, dispatches: 0, ms: 0, flops: 0, bytes: 0 };
+        const time = times.get(kernel.name) ??
+          { kernel: kernel.name, dispatches: 0, ms: 0, flops: 0, bytes: 0 };
         time.dispatches++;
         time.ms += Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6;
         time.flops += flops;

@@ -1,0 +1,62 @@
+import { InputError } from "../input_error.ts";
+import { openDawn } from "./provider_dawn.ts";
+import { openWgpu } from "./provider_wgpu.ts";
+
+/** Implementations of WebGPU that the engine runs on: wgpu, which is Deno's own, and Dawn, which is Chromium's. */
+export const GPU_PROVIDERS = ["wgpu", "dawn"] as const;
+/** One of `GPU_PROVIDERS`. */
+export type GpuProviderId = typeof GPU_PROVIDERS[number];
+
+/** Where WebGPU comes from, and all in which one implementation differs from the other for the engine. */
+export interface GpuProvider {
+  readonly id: GpuProviderId;
+  /** The implementation and its version: `"wgpu of Deno 2.9.6"`. */
+  readonly version: string;
+  /** The entry point; undefined where the runtime has none. */
+  readonly gpu: Pick<GPU, "requestAdapter"> | undefined;
+  /** Name of the adapter and version of its driver: each implementation tells them in a way of its own. */
+  identify(info: GPUAdapterInfo): { name: string; driver: string | null };
+  /** Features the engine can use here. All are asked for by name and used where they are granted. */
+  readonly wantedFeatures: readonly string[];
+  /** Whether `adapter.features` lists every feature it grants; otherwise each has to be tried on a device. */
+  readonly listsFeatures: boolean;
+  /** WGSL in front of kernels that use subgroups: one compiler demands it, the other refuses it. */
+  readonly subgroupsDirective: string;
+  /**
+   * Whether the calls of `mapAsync` and `onSubmittedWorkDone` return only when the queue is idle, so that a buffer that has
+   * been mapped before can be read without awaiting the promise.
+   */
+  readonly callsWaitForQueue: boolean;
+  /** Whether `createComputePipelineAsync` compiles on other threads. */
+  readonly compilesInParallel: boolean;
+}
+
+/**
+ * The implementation of WebGPU with this name.
+ *
+ * @param id Default: `THREEFOLD_GPU`, or wgpu.
+ * @throws {InputError} for an unknown name, or where the implementation cannot be loaded: with what to install.
+ */
+export async function openProvider(id: GpuProviderId = defaultProvider()): Promise<GpuProvider> {
+  switch (id) {
+    case "wgpu":
+      return openWgpu();
+    case "dawn":
+      return await openDawn();
+    default:
+      throw new TypeError(`Unknown provider ${id satisfies never}`);
+  }
+}
+
+/** The implementation that the environment variable `THREEFOLD_GPU` names; wgpu without it. @throws {InputError} */
+export function defaultProvider(): GpuProviderId {
+  const name = Deno.env.get("THREEFOLD_GPU");
+  return name === undefined || name === "" ? "wgpu" : providerNamed(name, "THREEFOLD_GPU");
+}
+
+/** @param what How messages call the setting: `"--gpu"`. @throws {InputError} for anything but a provider's name. */
+export function providerNamed(name: string, what: string): GpuProviderId {
+  const id = GPU_PROVIDERS.find((id) => id === name);
+  if (id) return id;
+  throw new InputError(`Cannot use ${what} ${name}: expected ${GPU_PROVIDERS.join(" or ")}`);
+}

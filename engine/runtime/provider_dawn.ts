@@ -1,0 +1,53 @@
+import { InputError } from "../input_error.ts";
+import { DAWN_VERSION, installDawn, loadDawn } from "./dawn_package.ts";
+import type { GpuProvider } from "./provider.ts";
+
+/**
+ * What is switched on in Dawn, besides its defaults.
+ *
+ * - `allow_unsafe_apis`: features that browsers do not offer, and timestamps to the nanosecond.
+ * - `vulkan_enable_f16_on_nvidia`: Dawn hides `shader-f16` on NVIDIA for a few failures of f16 in conformance tests
+ *   (crbug.com/42251215); sums here are f32, and the kernels have tests of their own.
+ * - `use_vulkan_memory_model`: what Vulkan asks of a device for subgroup matrices.
+ */
+const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "use_vulkan_memory_model"];
+
+/** One instance for the process: it loads the Vulkan driver. */
+let instance: Promise<Pick<GPU, "requestAdapter">> | undefined;
+
+/**
+ * Dawn, Chromium's implementation of WebGPU, from the npm package `webgpu` through Node-API.
+ *
+ * @throws {InputError} where the package cannot be got or does not load on this system: with what to do.
+ */
+export async function openDawn(): Promise<GpuProvider> {
+  instance ??= createInstance();
+  return {
+    id: "dawn",
+    version: `Dawn of webgpu ${DAWN_VERSION}`,
+    gpu: await instance,
+    // The device's name comes with dashes for all but letters and digits; the description names the driver.
+    identify: ({ device, architecture, description }) => ({
+      name: device.replace(/-+$/, "") || architecture || "unknown adapter",
+      driver: description || null,
+    }),
+    wantedFeatures: ["subgroups", "shader-f16", "timestamp-query"],
+    listsFeatures: true,
+    subgroupsDirective: "enable subgroups;\n",
+    callsWaitForQueue: false,
+    compilesInParallel: true,
+  };
+}
+
+async function createInstance(): Promise<Pick<GPU, "requestAdapter">> {
+  const folder = await installDawn();
+  try {
+    return loadDawn(folder).create([`enable-dawn-features=${TOGGLES.join(",")}`]);
+  } catch (error) {
+    throw new InputError(
+      `Cannot load Dawn from ${folder}: ${
+        (error as Error).message
+      }; remove the folder to get it anew, or use --gpu wgpu`,
+    );
+  }
+}

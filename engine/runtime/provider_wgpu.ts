@@ -1,0 +1,25 @@
+import type { GpuProvider } from "./provider.ts";
+
+/**
+ * Deno's own WebGPU, which is wgpu.
+ *
+ * Source of what it says of itself: measured; Deno 2.9 `ext/webgpu`. Its compiler, naga 29, knows the subgroup functions
+ * but not the directive that turns them on.
+ */
+export function openWgpu(): GpuProvider {
+  return {
+    id: "wgpu",
+    version: `wgpu of Deno ${Deno.version.deno}`,
+    gpu: navigator.gpu,
+    identify: ({ description, device }) => {
+      const name = description || device || "unknown adapter";
+      // Mesa's drivers put their version into the adapter's name.
+      return { name, driver: name.match(/\(([^)]*)\)/)?.[1] ?? null };
+    },
+    wantedFeatures: ["subgroups", "shader-f16", "timestamp-query", "wgpu-shader-int64"],
+    listsFeatures: false,
+    subgroupsDirective: "",
+    callsWaitForQueue: true,
+    compilesInParallel: false,
+  };
+}
