@@ -213,7 +213,6 @@ function block(context: LayerContext, config: BertConfig, name: string, x: Value
       kvHeads: config.headCount,
       headSize: config.hiddenSize / config.headCount,
       causal: false,
-      segments: context.input("segments"),
     });
     const sum = context.linearOntoResidual(mixed, `${name}.attention.output.dense`, x);
     return context.layerNorm(sum, `${name}.attention.output.LayerNorm`, config.normEpsilon);

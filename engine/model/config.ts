@@ -27,7 +27,7 @@ export interface Model {
   objective: Objective;
   parameters: ParameterSpec[];
   /** Which inputs its graphs have. */
-  inputs(size: { batch: number; sequence: number }): InputShape;
+  inputs(size: { batch: number; sequence: number; packed?: boolean }): InputShape;
   /** Builds the forward graph up to the summed loss. */
   loss(context: LayerContext): Value;
   /** Builds the forward graph up to the logits `[N, V]`, or `[B, V]` where a sequence has one target. */
@@ -46,10 +46,10 @@ export function modelOf(config: ModelConfig): Model {
     config,
     objective,
     parameters: family.parameters(config),
-    inputs: ({ batch, sequence }) => ({
+    inputs: ({ batch, sequence, packed = false }) => ({
       batch,
       sequence,
-      extra: family.inputs,
+      extra: packed ? [...family.inputs, "segments"] : family.inputs,
       targetPerSequence: objective === "sequence-label",
       constants: family.constants?.(config, sequence) ?? [],
     }),

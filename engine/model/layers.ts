@@ -125,11 +125,9 @@ export class LayerContext {
     return this.builder.call(rope, inputs, { ...heads, inverse: false })[0];
   }
 
-  /** Softmax attention `[N, H·D]`; with `segments`, tokens see only their own and padding is seen by none. */
-  attention(
-    qkv: Value,
-    { causal, segments, ...heads }: AttentionHeads & { causal: boolean; segments?: Value },
-  ): Value {
+  /** Softmax attention `[N, H·D]`; where a batch has segments, tokens see only their own and padding is seen by none. */
+  attention(qkv: Value, { causal, ...heads }: AttentionHeads & { causal: boolean }): Value {
+    const { segments } = this.inputs;
     return this.builder.call(attention, segments ? [qkv, segments] : [qkv], {
       batch: this.batch,
       sequence: this.sequence,

@@ -49,6 +49,8 @@ export interface StepSettings {
   /** Largest global gradient norm; 0 is off. */
   clip: number;
   dropout: number;
+  /** Whether documents share sequences: attention then needs to know which tokens belong together. */
+  packed?: boolean;
   /** Whether held-out loss will be evaluated: that is one more program over the same memory. */
   evaluate: boolean;
   trace?: PassTrace;
@@ -133,17 +135,17 @@ export function buildEvaluation(
 
 type ForwardSettings = Pick<
   StepSettings,
-  "model" | "microBatchSize" | "sequenceLength" | "methods" | "trace"
+  "model" | "microBatchSize" | "sequenceLength" | "methods" | "packed" | "trace"
 >;
 
 function declareShared(
-  { model, microBatchSize, sequenceLength }: ForwardSettings,
+  { model, microBatchSize, sequenceLength, packed }: ForwardSettings,
   passes: readonly Pass[],
 ): SharedDraft {
   const persistents = new PersistentValues();
   const inputs = declareInputs(
     persistents,
-    model.inputs({ batch: microBatchSize, sequence: sequenceLength }),
+    model.inputs({ batch: microBatchSize, sequence: sequenceLength, packed }),
   );
   const parameters = model.parameters.map((spec): Parameter => {
     const value = persistents.declare(spec.name, { shape: spec.shape, dtype: "f32" }, "weights");

@@ -23,6 +23,8 @@ export interface EvaluateOptions {
   /** Fields of examples, where they are not called `text` and `label`. */
   textField?: string;
   labelField?: string;
+  /** Whether short documents share a sequence. */
+  packing?: boolean;
   /** Sequences to evaluate; 0 is all. */
   heldOutWindows: number;
   /** Start of a model folder without weights, and of presets. */
@@ -62,6 +64,7 @@ export async function evaluate(
     model: prepared.model,
     microBatchSize,
     sequenceLength,
+    packed: options.packing ?? false,
     methods: lora ? { lora } : {},
   });
   const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target));

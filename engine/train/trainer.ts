@@ -32,6 +32,7 @@ export function stepSettings(model: Model, options: Omit<TrainOptions, "data" | 
     optimizerOptions: options.optimizerOptions,
     clip: options.clip,
     dropout: options.dropout,
+    packed: options.packing ?? false,
     evaluate: options.heldOutFraction > 0,
   };
 }

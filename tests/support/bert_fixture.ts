@@ -8,7 +8,7 @@ export type BertTask = "classification" | "masked_lm";
 
 export interface BertFixture extends ModelFixture {
   /** Batches of the steps, in order; every sequence of a batch is padded on the right. */
-  batches: Required<FixtureBatch>[];
+  batches: Required<Omit<FixtureBatch, "positions">>[];
 }
 
 export async function bertFixture(task: BertTask): Promise<BertFixture> {

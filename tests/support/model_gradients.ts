@@ -20,6 +20,8 @@ export interface FixtureBatch {
   targets: ArrayLike<number>;
   tokenTypes?: ArrayLike<number>;
   segments?: ArrayLike<number>;
+  /** Those of whole sequences unless given. */
+  positions?: ArrayLike<number>;
 }
 
 /** Forward and backward graph of a model, without optimizer or memory methods. */
@@ -30,9 +32,9 @@ interface GradientGraph {
   parameters: { spec: ParameterSpec; value: Value; gradient: Value }[];
 }
 
-function buildGradients(model: Model, batch: number, sequence: number): GradientGraph {
+function buildGradients(model: Model, batch: number, sequence: number, packed = false): GradientGraph {
   const builder = new GraphBuilder();
-  const inputs = declareInputs(builder.persistents, model.inputs({ batch, sequence }));
+  const inputs = declareInputs(builder.persistents, model.inputs({ batch, sequence, packed }));
   const parameters = model.parameters.map((spec) => ({
     spec,
     value: builder.persistents.declare(spec.name, { shape: spec.shape, dtype: "f32" }, "weights"),
@@ -61,7 +63,7 @@ function batchContents(inputs: BatchInputs, sequence: number, batch: FixtureBatc
   };
   const zeros = new Float64Array(batch.tokens.length);
   putIds(inputs.tokens, inputs.tokenOrder, batch.tokens);
-  putIds(inputs.positions, inputs.positionOrder, zeros.map((_, i) => i % sequence));
+  putIds(inputs.positions, inputs.positionOrder, batch.positions ?? zeros.map((_, i) => i % sequence));
   putIds(inputs.tokenTypes, inputs.tokenTypeOrder, batch.tokenTypes ?? zeros);
   put(inputs.segments, batch.segments ?? zeros);
   put(inputs.targets, batch.targets);
@@ -74,9 +76,16 @@ function batchContents(inputs: BatchInputs, sequence: number, batch: FixtureBatc
  * Builds forward and backward graph of a fixture's model, runs them by the f64 references, and compares the loss and the
  * gradient of every parameter with PyTorch's.
  */
-export async function checkModelGradients(fixture: ModelFixture, batch: FixtureBatch): Promise<void> {
+export async function checkModelGradients(
+  fixture: Pick<ModelFixture, "batchSize" | "sequenceLength" | "model" | "weight" | "gradient"> & {
+    expected: { firstLoss: number };
+  },
+  batch: FixtureBatch,
+): Promise<void> {
   const { batchSize, sequenceLength, model } = fixture;
-  const { graph, inputs, parameters } = buildGradients(model, batchSize, sequenceLength);
+  // Documents share sequences where positions are not those of whole ones.
+  const packed = batch.positions !== undefined;
+  const { graph, inputs, parameters } = buildGradients(model, batchSize, sequenceLength, packed);
   const memory: Memory = new Map();
   for (const [value, numbers] of batchContents(inputs, sequenceLength, batch)) memory.set(value.id, numbers);
   for (const { value, spec } of parameters) {

@@ -12,7 +12,7 @@ import { sharedDevice } from "./with_device.ts";
 
 /** Losses of one AdamW step per batch at torch's defaults, for models whose batches are not windows of a token file. */
 export async function lossesOnBatches(
-  fixture: ModelFixture,
+  fixture: Pick<ModelFixture, "batchSize" | "sequenceLength" | "model" | "modelFolder">,
   batches: readonly FixtureBatch[],
   methods: StepMethods = {},
 ): Promise<number[]> {
@@ -29,6 +29,7 @@ export async function lossesOnBatches(
     optimizerOptions: { beta1, beta2, eps: 1e-8, weightDecay: 0.01 },
     clip: 0,
     dropout: 0,
+    packed: batches[0].positions !== undefined,
     evaluate: false,
   });
   const plan = planGraphs(graphs.graphs, graphs.persistents, gpu.target);
@@ -45,6 +46,7 @@ export async function lossesOnBatches(
       feed.targets.set(batch.targets);
       if (batch.tokenTypes) feed.tokenTypes.set(batch.tokenTypes);
       if (batch.segments) feed.segments.set(batch.segments);
+      if (batch.positions) feed.positions.set(batch.positions);
       feed.upload();
       const targets = Array.from(batch.targets).filter((target) => target !== IGNORED_TARGET).length;
       session.writeStep({

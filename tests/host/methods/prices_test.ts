@@ -75,6 +75,13 @@ Deno.test("price of plain training", () => {
   assert.deepEqual(priceOf({}), PLAIN);
 });
 
+Deno.test("price of packing: a segment for every token, and nothing else", () => {
+  assert.deepEqual(priceOf({}, { packed: true }), {
+    ...PLAIN,
+    bytes: { ...PLAIN.bytes, inputs: 24_832 }, // 20 736 + 4N
+  });
+});
+
 Deno.test("price of accumulation: a gradient of every parameter, activations of one sequence", () => {
   assert.deepEqual(priceOf({}, { microBatchSize: 1, gradientAccumulationSteps: 8 }), {
     nodes: [97, 3], // the update is a graph of its own: norm, AdamW, zeroing

@@ -1,6 +1,7 @@
 import { bertFixture } from "../../support/bert_fixture.ts";
 import { languageModelFixture } from "../../support/model_fixture.ts";
 import { checkModelGradients } from "../../support/model_gradients.ts";
+import { packedFixture } from "../../support/packed_fixture.ts";
 
 for (const name of ["gpt2_tiny", "llama_tiny", "qwen2_tiny"]) {
   Deno.test(
@@ -21,6 +22,16 @@ for (const task of ["classification", "masked_lm"] as const) {
     `autodiff of BERT for ${task}, run by the f64 references, gives PyTorch's loss and every one of its gradients`,
     async () => {
       const fixture = await bertFixture(task);
+      await checkModelGradients(fixture, fixture.batches[0]);
+    },
+  );
+}
+
+for (const name of ["gpt2", "llama"] as const) {
+  Deno.test(
+    `documents packed into shared sequences give ${name} the loss and gradients of each document alone in PyTorch`,
+    async () => {
+      const fixture = await packedFixture(name);
       await checkModelGradients(fixture, fixture.batches[0]);
     },
   );
