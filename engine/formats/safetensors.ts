@@ -129,8 +129,11 @@ export async function openWeights(folder: string): Promise<TensorSource | null> 
   );
 }
 
-const INDEX_NAME = "model.safetensors.index.json";
-const FOREIGN_WEIGHTS =
+/** Says which shard holds which tensor. */
+export const INDEX_NAME = "model.safetensors.index.json";
+
+/** Weights in formats other than safetensors. */
+export const FOREIGN_WEIGHTS =
   /^pytorch_model.*\.bin|^consolidated.*\.pth$|\.gguf$|^tf_model\.h5$|^flax_model\.msgpack$/;
 
 /** Opens one safetensors file and checks its header; throws InputError when the file is broken. */
@@ -179,6 +182,11 @@ async function openShard(indexPath: string, shardName: string, tensorName: strin
   throw new InputError(
     `Cannot read ${indexPath}: shard ${shardName}, which holds tensor "${tensorName}", does not exist`,
   );
+}
+
+/** The files that the object of an index names. @throws {InputError} for one that is no plain file name. */
+export function shardNames(index: Readonly<Record<string, unknown>>, indexPath: string): string[] {
+  return [...new Set(parseWeightMap(index.weight_map, indexPath).values())];
 }
 
 function parseWeightMap(weightMap: unknown, indexPath: string): Map<string, string> {
