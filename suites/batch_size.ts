@@ -1,5 +1,6 @@
 import type { CellRecord, Decision } from "../results/record.ts";
-import { mean, median, standardDeviation } from "../results/stats.ts";
+import { median } from "../results/stats.ts";
+import { heldOutLosses, typicalSpread } from "./candidates.ts";
 import { effectiveBatchSize } from "./run_config.ts";
 
 const RULE =
@@ -86,34 +87,17 @@ function reasonFor(
 }
 
 function candidateOf(size: number, cells: readonly CellRecord[]): Candidate {
-  const complete = cells.every(({ status, heldOut }) => status === "ok" && heldOut.length > 0);
-  const seeds = [...new Set(cells.map(({ config }) => config.seed))];
-  // Repeats of a seed are the same run again: their mean is one sample of what seeds do.
-  const losses = seeds.map((seed) => mean(cells.filter(({ config }) => config.seed === seed).map(finalLoss)));
+  const held = heldOutLosses(cells);
   return {
     size,
     label: `batch ${size}`,
-    tokensPerSecond: complete ? median(cells.flatMap(tokensPerSecond)) : null,
-    heldOutLoss: complete ? mean(losses) : null,
-    losses: complete ? losses : [],
+    tokensPerSecond: held.heldOutLoss === null ? null : median(cells.flatMap(tokensPerSecond)),
+    ...held,
   };
-}
-
-function finalLoss({ heldOut }: CellRecord): number {
-  return heldOut.at(-1)?.loss ?? NaN;
 }
 
 /** Tokens per second of every timed step. */
 function tokensPerSecond({ samples, warmupSteps }: CellRecord): number[] {
   if (!samples) return [];
   return samples.ms.map((ms, i) => (samples.tokens[i] / ms) * 1000).slice(warmupSteps);
-}
-
-/**
- * Median over groups of the standard deviation within them; 0 without two seeds. The median, not the pooled deviation: one
- * batch size that one seed does not train well would widen the spread until everything counts as equal.
- */
-function typicalSpread(groups: readonly number[][]): number {
-  const several = groups.filter((group) => group.length > 1);
-  return several.length === 0 ? 0 : median(several.map((group) => standardDeviation(group)));
 }

@@ -5,7 +5,7 @@ import type { Tier } from "./suite.ts";
 /** What time a cell takes is guessed from, until cells of the run have finished. */
 export const ASSUMED: Readonly<Record<Tier, { flopsPerSecond: number; stepMs: number; startMs: number }>> = {
   // A step has a floor: encoding and submitting its dispatches. Starting a process compiles every pipeline.
-  "software": { flopsPerSecond: 10e9, stepMs: 40, startMs: 3000 },
+  "software": { flopsPerSecond: 6e9, stepMs: 40, startMs: 2000 },
   "gpu-small": { flopsPerSecond: 2e12, stepMs: 10, startMs: 5000 },
   "gpu-large": { flopsPerSecond: 10e12, stepMs: 10, startMs: 5000 },
 };
@@ -16,30 +16,52 @@ export interface Work {
   modelFlopsPerStep: number;
 }
 
+/** What finished cells say of the time that others will take. */
+export interface Calibration {
+  tier: Tier;
+  /** All but the steps: starting the process, compiling, evaluating. */
+  startMs: number;
+  /** How much longer steps take than assumed. */
+  slowness: number;
+  /** Cells it rests on. */
+  cells: number;
+}
+
 /**
- * Expected wall time of a cell: the assumed time, scaled by how far finished cells were from theirs. The median of the
- * ratios, so that one cell that stalled does not spoil it.
- *
- * @param finished Records of cells that ended `ok`.
+ * Learns from finished cells: steps and all else are timed apart, because cells differ in how much they have of both.
+ * Medians, so that one cell that stalled does not spoil them.
  */
-export function estimateMs(work: Work, finished: readonly CellRecord[], tier: Tier): number {
-  const ratios = finished
-    .filter(({ status, modelFlopsPerStep }) => status === "ok" && modelFlopsPerStep)
-    .map((cell) =>
-      cell.wallMs / assumedMs({ steps: cell.config.steps, modelFlopsPerStep: cell.modelFlopsPerStep! }, tier)
-    );
-  return assumedMs(work, tier) * (ratios.length === 0 ? 1 : median(ratios));
+export function calibrate(finished: readonly CellRecord[], tier: Tier): Calibration {
+  const measured = finished.filter(({ status, sameRunAs, samples, modelFlopsPerStep }) =>
+    status === "ok" && sameRunAs === null && samples && modelFlopsPerStep
+  ).map(({ config: { steps }, wallMs, samples, modelFlopsPerStep }) => {
+    const ms = samples!.ms.reduce((a, b) => a + b, 0);
+    return {
+      startMs: wallMs - ms,
+      slowness: ms / assumedMs({ steps, modelFlopsPerStep: modelFlopsPerStep! }, tier),
+    };
+  });
+  return {
+    tier,
+    startMs: measured.length === 0 ? ASSUMED[tier].startMs : median(measured.map(({ startMs }) => startMs)),
+    slowness: measured.length === 0 ? 1 : median(measured.map(({ slowness }) => slowness)),
+    cells: measured.length,
+  };
+}
+
+/** Expected wall time of a cell. */
+export function estimateMs(work: Work, { tier, startMs, slowness }: Calibration): number {
+  return startMs + slowness * assumedMs(work, tier);
 }
 
 function assumedMs({ steps, modelFlopsPerStep }: Work, tier: Tier): number {
-  const { flopsPerSecond, stepMs, startMs } = ASSUMED[tier];
-  return startMs + steps * Math.max(stepMs, (modelFlopsPerStep / flopsPerSecond) * 1000);
+  const { flopsPerSecond, stepMs } = ASSUMED[tier];
+  return steps * Math.max(stepMs, (modelFlopsPerStep / flopsPerSecond) * 1000);
 }
 
-/** What the estimate rests on, in words. */
-export function estimateBasis(finished: readonly CellRecord[], tier: Tier): string {
-  const count = finished.filter(({ status }) => status === "ok").length;
-  if (count > 0) return `from ${count} finished ${count === 1 ? "cell" : "cells"}`;
+/** What an estimate rests on, in words. */
+export function estimateBasis({ tier, cells }: Calibration): string {
+  if (cells > 0) return `from ${cells} finished ${cells === 1 ? "cell" : "cells"}`;
   const { flopsPerSecond, startMs } = ASSUMED[tier];
   return `assuming ${flopsPerSecond / 1e9} GFLOP/s and ${startMs / 1000} s to start a cell`;
 }

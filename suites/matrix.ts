@@ -1,19 +1,30 @@
 import { createHash } from "node:crypto";
 import { InputError } from "../engine/input_error.ts";
-import type { RunConfig } from "../results/record.ts";
+import type { CellKind, RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
-import { methodsLabel, OPTIMIZERS } from "./methods.ts";
-import { effectiveBatchSize, FIELDS, mergeSettings, resolveSettings, type Settings } from "./run_config.ts";
+import type { TunedRate } from "./learning_rates.ts";
+import { methodsLabel, OPTIMIZERS, trainsAdapters } from "./methods.ts";
+import {
+  type CellReference,
+  effectiveBatchSize,
+  FIELDS,
+  mergeSettings,
+  resolveSettings,
+  type Settings,
+} from "./run_config.ts";
 import type { TieredPhase } from "./suite.ts";
 import type { KeyPath } from "./suite_source.ts";
 
 /** One cell of a matrix: a configuration to run, with what its phase says of running it. */
 export interface Cell {
   id: string;
+  kind: CellKind;
   phase: string;
   label: string;
   repeat: number;
   config: RunConfig;
+  /** Why a rule keeps the cell from running; null where none does. */
+  prunedBecause: string | null;
   /** Steps at the start that timing leaves out. */
   warmupSteps: number;
   timeoutSeconds: number;
@@ -24,30 +35,53 @@ export interface Cell {
 export interface Configuration {
   label: string;
   settings: Settings;
+  prunedBecause: string | null;
   /** Where it comes from, in the suite. */
   path: KeyPath;
 }
 
+/** What the phases before have brought about. */
+export interface Known {
+  /** Effective batch size that a sweep decided, or null. */
+  batchSize: number | null;
+  /** Learning rates that sweeps decided, by optimizer. */
+  rates: ReadonlyMap<string, TunedRate>;
+  /** Cells of the phases before. */
+  cells: readonly Cell[];
+}
+
+/** Before the first phase. */
+export const NOTHING_KNOWN: Known = { batchSize: null, rates: new Map(), cells: [] };
+
 /** The configurations of a phase in the order written: cells, then axes, the first axis varying slowest. */
 export function configurations(phase: TieredPhase): Configuration[] {
-  let list: Configuration[] = phase.cells?.map(({ label, ...settings }, i) => ({
+  let list: Omit<Configuration, "prunedBecause">[] = phase.cells?.map(({ label, ...settings }, i) => ({
     label,
     settings: mergeSettings(phase.defaults, settings),
-    path: [...phase.path, "cells", i],
+    path: within(phase, "cells", i),
   })) ?? [{ label: "", settings: phase.defaults, path: phase.path }];
   for (const [field, values] of Object.entries(phase.axes ?? {})) {
     list = list.flatMap(({ label, settings }) =>
       values!.map((value, i) => ({
         label: [label, axisLabel(field, value)].filter((part) => part).join(", "),
         settings: mergeSettings(settings, { [field]: value }),
-        path: [...phase.path, "axes", field, i],
+        path: within(phase, "axes", field, i),
       }))
     );
   }
   return list
     .filter(({ settings }) => !phase.include || phase.include.some((partial) => matches(settings, partial)))
     .filter(({ settings }) => !phase.exclude?.some((partial) => matches(settings, partial)))
-    .map((one) => ({ ...one, label: one.label || phase.name }));
+    .map((one) => ({
+      ...one,
+      label: one.label || phase.name,
+      prunedBecause: phase.prune?.find(({ where }) => matches(one.settings, where))?.because ?? null,
+    }));
+}
+
+/** Where something of a phase stands; a phase of another suite stands where it is named. */
+export function within({ path }: Pick<TieredPhase, "path">, ...keys: (string | number)[]): KeyPath {
+  return path[0] === "phases" ? [...path, ...keys] : path;
 }
 
 /** Whether settings have every value a partial names; fields left out have their defaults. */
@@ -84,25 +118,37 @@ function axisLabel(field: string, value: unknown): string {
   }
 }
 
-/** Whether the phase takes its batch size from the sweep before it. */
-export function usesDecision(phase: TieredPhase): boolean {
-  return configurations(phase).some(({ settings }) => settings.effectiveBatchSize === "chosen");
+/** Whether a decision is still missing that the phase takes from a sweep before it, and which. */
+export function missingDecision(phase: TieredPhase, { batchSize, rates }: Known): string | null {
+  for (const { settings } of configurations(phase)) {
+    if (settings.effectiveBatchSize === "chosen" && batchSize === null) {
+      return "the batch size that the sweep before it decides";
+    }
+    const optimizer = settings.optimizer ?? "adamw";
+    if (settings.learningRate === "tuned" && !rates.has(optimizer)) {
+      return `the learning rate of ${optimizer} that the sweep before it decides`;
+    }
+  }
+  return null;
 }
 
 /**
  * The cells of a phase in the order in which they run: repeat by repeat and seed by seed, every configuration once in
- * each round (A B A B, not A A B B), so that a machine that slows down slows all of them.
+ * each round (A B A B, not A A B B), so that a machine that slows down slows all of them. Cells that a rule prunes are there
+ * once.
  *
- * @param chosen The batch size decided by the sweep before, for phases that use it.
  * @throws {InputError} for a configuration that cannot be.
  */
-export function expandPhase(phase: TieredPhase, chosen: number | null): Cell[] {
+export function expandPhase(phase: TieredPhase, known: Known = NOTHING_KNOWN): Cell[] {
   const list = configurations(phase);
   const cells = new Map<string, Cell>();
+  const seeds = phase.seeds ?? [undefined];
   for (let repeat = 0; repeat < phase.repeats; repeat++) {
-    for (const seed of phase.seeds ?? [undefined]) {
-      for (const { label, settings } of list) {
-        const cell = cellOf(phase, label, repeat, resolve(settings, seed, chosen));
+    for (const seed of seeds) {
+      const first = repeat === 0 && seed === seeds[0];
+      for (const { label, settings, prunedBecause } of list) {
+        if (prunedBecause !== null && !first) continue;
+        const cell = cellOf(phase, { label, prunedBecause, repeat, config: resolve(settings, seed, known) });
         // Rungs of a ladder can fall together at some chosen batch sizes: the first label stands.
         if (!cells.has(cell.id)) cells.set(cell.id, cell);
       }
@@ -111,31 +157,88 @@ export function expandPhase(phase: TieredPhase, chosen: number | null): Cell[] {
   return [...cells.values()];
 }
 
-/** Settings of a configuration with seed and decision applied. @throws {InputError} */
-export function resolve(settings: Settings, seed: number | undefined, chosen: number | null): RunConfig {
-  const withSeed = seed === undefined ? settings : { ...settings, seed };
-  if (settings.effectiveBatchSize !== "chosen") return resolveSettings(withSeed);
-  if (chosen === null) {
-    throw new InputError("effectiveBatchSize is chosen, but no batch sweep has decided it");
+/** Settings of a configuration with seed, decisions and the cell to start from applied. @throws {InputError} */
+export function resolve(settings: Settings, seed: number | undefined, known: Known): RunConfig {
+  const resolved: Settings = seed === undefined ? { ...settings } : { ...settings, seed };
+  if (settings.effectiveBatchSize === "chosen") {
+    if (known.batchSize === null) {
+      throw new InputError("effectiveBatchSize is chosen, but no batch sweep has decided it");
+    }
+    resolved.effectiveBatchSize = known.batchSize;
   }
-  return resolveSettings({ ...withSeed, effectiveBatchSize: chosen });
+  if (settings.learningRate === "tuned") {
+    const tuned = known.rates.get(settings.optimizer ?? "adamw");
+    if (!tuned) throw new InputError("learningRate is tuned, but no rate sweep has decided it");
+    resolved.learningRate = tuned.rate;
+    resolved.learningRateBatchSize = tuned.effectiveBatchSize; // the rule scales from where the rate was found
+  }
+  if (typeof settings.startFrom === "object" && settings.startFrom !== null) {
+    resolved.startFrom = sourceOf(settings.startFrom, resolved, known.cells).id;
+  }
+  return resolveSettings(resolved);
 }
 
-function cellOf(phase: TieredPhase, label: string, repeat: number, config: RunConfig): Cell {
+/** The cell that a reference means: of the same seed, and its first repeat. @throws {InputError} */
+function sourceOf({ phase, label }: CellReference, settings: Settings, cells: readonly Cell[]): Cell {
+  const named = cells.filter((cell) => cell.phase === phase && cell.label === label);
+  const seed = settings.seed ?? FIELDS.seed.default;
+  const source = named.find(({ config, repeat }) => config.seed === seed && repeat === 0);
+  const refuse = (why: string) => new InputError(`Cannot start from cell ${label} of phase ${phase}: ${why}`);
+  if (!source) {
+    if (named.length > 0) throw refuse(`it has no seed ${seed}`);
+    const labels = [...new Set(cells.filter((cell) => cell.phase === phase).map((cell) => cell.label))];
+    const known = labels.length > 0 ? labels : [...new Set(cells.map((cell) => cell.phase))];
+    throw refuse(
+      labels.length > 0
+        ? `there is none, expected ${known.join(", ")}${didYouMean(label, known)}`
+        : `there is no such phase before this one, expected ${known.join(", ") || "one"}${
+          didYouMean(phase, known)
+        }`,
+    );
+  }
+  if (source.kind === "planned") throw refuse("it is planned, not trained");
+  if (source.prunedBecause !== null) throw refuse("a rule prunes it");
+  if (trainsAdapters(source.config.methods)) {
+    throw refuse("it trains adapters, expected one that trains the model");
+  }
+  if (source.config.model !== settings.model) {
+    throw refuse(`it trains ${source.config.model}, this cell ${settings.model}: expected the same model`);
+  }
+  return source;
+}
+
+function cellOf(
+  phase: TieredPhase,
+  { label, prunedBecause, repeat, config }: Pick<Cell, "label" | "prunedBecause" | "repeat" | "config">,
+): Cell {
   return {
     id: cellId(phase.name, repeat, config),
+    kind: phase.kind === "plan" ? "planned" : "trained",
     phase: phase.name,
     label,
     repeat,
     config,
+    prunedBecause,
     warmupSteps: Math.min(phase.timing.warmupSteps, config.steps - 1),
     timeoutSeconds: phase.timeoutSeconds,
     divergenceFactor: phase.divergenceFactor,
   };
 }
 
-/** Twelve hex digits of the sha256 of phase, repeat and configuration: the same on every machine. */
-export function cellId(phase: string, repeat: number, config: RunConfig): string {
+/**
+ * Twelve hex digits of the sha256 of phase, repeat and configuration: the same on every machine. Fields of chains count
+ * where they are used, so that ids of cells without them are what they were before there were chains.
+ */
+export function cellId(
+  phase: string,
+  repeat: number,
+  { startFrom, alsoEvaluate, ...rest }: RunConfig,
+): string {
+  const config = {
+    ...rest,
+    ...startFrom !== null && { startFrom },
+    ...alsoEvaluate.length > 0 && { alsoEvaluate },
+  };
   return createHash("sha256").update(canonicalJson({ phase, repeat, config })).digest("hex").slice(0, 12);
 }
 
@@ -162,7 +265,11 @@ export function parseShard(text: string): Shard {
   throw new InputError(`Cannot use --shard ${text}: expected I/N with I from 1 to N, as 2/4`);
 }
 
-/** Whether a cell belongs to a shard. By id, so that it depends on neither order nor number of the other cells. */
+/**
+ * Whether a cell belongs to a shard. By id, so that it depends on neither order nor number of the other cells.
+ *
+ * @param id Of the cell; of the first cell of its chain, so that a chain stays together.
+ */
 export function inShard(id: string, { index, count }: Shard): boolean {
   return parseInt(id.slice(0, 8), 16) % count === index - 1;
 }
@@ -192,7 +299,7 @@ export function parseFilter(text: string): Filter {
     }
     const known = [
       ...Object.keys(FILTER_FIELDS),
-      ...Object.keys(FIELDS).filter((name) => !/^tokens$|Rule|RateBatch/.test(name)),
+      ...Object.keys(FIELDS).filter((name) => !/okens$|Rule|RateBatch/.test(name)),
     ];
     if (!known.includes(field)) {
       throw new InputError(

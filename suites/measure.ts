@@ -34,7 +34,7 @@ export async function measure(
 
 async function trainCell(
   engine: Engine,
-  { config, divergenceFactor, profile }: Extract<Request, { kind: "train" }>,
+  { config, start, save, divergenceFactor, profile }: Extract<Request, { kind: "train" }>,
   send: (message: Message) => void,
   ready: () => Promise<void>,
 ): Promise<void> {
@@ -47,6 +47,8 @@ async function trainCell(
     },
     onPhase: (text: string) => send({ type: "phase", text }),
     onHeldOut: (point: Extract<Message, { type: "heldOut" }>["point"]) => send({ type: "heldOut", point }),
+    onHeldOutElsewhere: (data: string, point: Extract<Message, { type: "heldOut" }>["point"]) =>
+      send({ type: "heldOutElsewhere", data, point }),
     onStep: (report: Extract<Message, { type: "step" }>["report"]) => {
       send({ type: "step", report });
       // A skipped step is the loss scaler at work: its loss may overflow without harm.
@@ -55,7 +57,11 @@ async function trainCell(
     },
     shouldStop: () => diverged !== null,
   };
-  const result = await engine.train(config, listener, { profile });
+  const result = await engine.train({ ...config, model: start ?? config.model }, listener, {
+    profile,
+    save: save ?? undefined,
+    alsoEvaluate: config.alsoEvaluate,
+  });
   send({ type: "result", result, diverged, peakResidentBytes: peakResidentBytes() });
 }
 

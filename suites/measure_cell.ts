@@ -25,6 +25,11 @@ export interface CellContext {
   signal: AbortSignal;
   /** Profiles one step after the last of every cell. */
   profile: boolean;
+  /** Folder of the weights that the cell starts from, and that for those it ends with; null for none. */
+  start: string | null;
+  save: string | null;
+  /** What repeats the cell, where it takes more than one training run. */
+  command: string | null;
   onMessage(message: Message): void;
 }
 
@@ -32,6 +37,7 @@ export interface CellContext {
 interface Heard {
   steps: StepReport[];
   heldOut: HeldOutPoint[];
+  heldOutElsewhere: CellRecord["heldOutElsewhere"];
   /** Resident size of the process when its device was open and empty. */
   emptyBytes: number | null;
   result: Extract<Message, { type: "result" }> | null;
@@ -45,13 +51,22 @@ export async function measureCell(
   context: CellContext,
 ): Promise<CellRecord | null> {
   const started = new Date();
-  const heard: Heard = { steps: [], heldOut: [], emptyBytes: null, result: null, failure: null };
+  const heard: Heard = {
+    steps: [],
+    heldOut: [],
+    heldOutElsewhere: cell.config.alsoEvaluate.map((data) => ({ data, points: [] })),
+    emptyBytes: null,
+    result: null,
+    failure: null,
+  };
   let poller: MemoryPoller | null = null;
   const end = await runChild({
     script: context.script,
     request: {
       kind: "train",
       config: cell.config,
+      start: context.start,
+      save: context.save,
       divergenceFactor: cell.divergenceFactor,
       profile: context.profile,
     },
@@ -82,9 +97,11 @@ export async function measureCell(
     status,
     reason,
     wallMs,
+    ...context.command !== null && { command: context.command },
     dispatchesPerStep: heard.result?.result.dispatchesPerStep ?? plan.dispatchesPerStep,
     samples: heard.steps.length > 0 ? samplesOf(heard.steps, cell.config.methods.includes("fp16")) : null,
     heldOut: heard.heldOut,
+    heldOutElsewhere: heard.heldOutElsewhere,
     memory: heard.result
       ? memoryOf(heard.result.result, observed)
       : plannedMemory(plan, `not measured: ${reason}`),
@@ -120,7 +137,9 @@ function hear(heard: Heard, message: Message): void {
   if (message.type === "device") heard.emptyBytes = message.residentBytes;
   else if (message.type === "step") heard.steps.push(message.report);
   else if (message.type === "heldOut") heard.heldOut.push(message.point);
-  else if (message.type === "result") heard.result = message;
+  else if (message.type === "heldOutElsewhere") {
+    heard.heldOutElsewhere.find(({ data }) => data === message.data)?.points.push(message.point);
+  } else if (message.type === "result") heard.result = message;
   else if (message.type === "failure") heard.failure = message;
 }
 
@@ -253,6 +272,18 @@ export function unmeasured(
 ): CellRecord {
   const record = emptyRecord(cell, plan, environment, new Date());
   return { ...record, status, reason, memory: plan && plannedMemory(plan, "not run") };
+}
+
+/** The record of a cell of a plan: what the planner knows of it. */
+export function plannedCell(cell: Cell, plan: TrainingPlan, environment: Environment): CellRecord {
+  const memory = { ...plannedMemory(plan, "planned, not run"), timeline: thin(plan.timeline, 256) };
+  const command = ["deno task plan", ...trainFlags(cell.config)].join(" ");
+  return { ...emptyRecord(cell, plan, environment, new Date()), kind: "planned", command, memory };
+}
+
+/** The record of a cell whose configuration another one has run, in an earlier phase. */
+export function reusedCell({ id, phase, label, repeat }: Cell, record: CellRecord): CellRecord {
+  return { ...record, id, phase, label, repeat, sameRunAs: record.id };
 }
 
 /** `plan needs 1.50 GiB, budget 1.00 GiB` */

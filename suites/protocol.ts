@@ -8,7 +8,16 @@ import type { AdapterDescription, StepReport, TrainResult } from "./engine.ts";
 export type Request =
   /** Opens the device, touches it and says what that cost. */
   | { kind: "baseline" }
-  | { kind: "train"; config: RunConfig; divergenceFactor: number; profile: boolean };
+  | {
+    kind: "train";
+    config: RunConfig;
+    /** Folder of the weights to start from, where the configuration names a cell. */
+    start: string | null;
+    /** Folder to save the trained weights or adapter to. */
+    save: string | null;
+    divergenceFactor: number;
+    profile: boolean;
+  };
 
 export type Message =
   /** The device is open and empty; a training process waits for `go` before it goes on. */
@@ -16,6 +25,7 @@ export type Message =
   | { type: "phase"; text: string }
   | { type: "step"; report: StepReport }
   | { type: "heldOut"; point: HeldOutPoint }
+  | { type: "heldOutElsewhere"; data: string; point: HeldOutPoint }
   | { type: "baseline"; peakResidentBytes: number | null }
   | { type: "result"; result: TrainResult; diverged: string | null; peakResidentBytes: number | null }
   /** `correctable`: the message alone helps, a stack does not. */

@@ -16,13 +16,17 @@ import {
  * Every field of a training run in one table: flag, default, range, meaning. Suites, flags, `--help` and the suite schema's
  * test all read it. Fields of `RunConfig` come first; the last four stand for fields they are resolved into.
  */
-export interface Settings extends Partial<Omit<RunConfig, "startFrom">> {
+export interface Settings extends Partial<Omit<RunConfig, "startFrom" | "learningRate">> {
+  /** `tuned` is the rate that a preceding rate sweep decides for the optimizer. */
+  learningRate?: number | "tuned";
   /** The cell of an earlier phase to start from; the matrix resolves it to that cell's id. */
   startFrom?: CellReference | string | null;
   /** Sequences in one optimizer step; `chosen` is the value that the preceding batch-size sweep decides. */
   effectiveBatchSize?: number | "chosen";
   /** Tokens to train on in all; gives `steps`. */
   tokens?: number;
+  /** Tokens in which the rate rises from 0; gives `warmupSteps`, so that batch sizes share a schedule in tokens. */
+  warmupTokens?: number;
   /** How the learning rate follows the effective batch size, from `learningRateBatchSize` on. */
   learningRateRule?: typeof LEARNING_RATE_RULES[number];
   /** Effective batch size at which `learningRate` holds as given. */
@@ -200,6 +204,12 @@ export const FIELDS: Readonly<Record<keyof Settings, Field>> = {
     what: "sequences in an optimizer step",
   },
   tokens: { kind: "number", integer: true, minimum: 1, what: "tokens to train on; gives the steps" },
+  warmupTokens: {
+    kind: "number",
+    integer: true,
+    minimum: 0,
+    what: "tokens in which the rate rises from 0; gives the warm-up steps",
+  },
   learningRateRule: {
     kind: "text",
     choices: LEARNING_RATE_RULES,
@@ -260,7 +270,7 @@ export function parseNumber(
 
 /**
  * Merges settings from general to particular. Options are merged key by key, everything else is replaced; `steps` and
- * `tokens` say the same thing, so the more particular one takes the place of the other.
+ * `tokens` say the same thing, so the more particular one takes the place of the other; so do their warm-ups.
  */
 export function mergeSettings(...levels: (Settings | undefined)[]): Settings {
   const merged: Settings = {};
@@ -268,6 +278,8 @@ export function mergeSettings(...levels: (Settings | undefined)[]): Settings {
     const { methodOptions, optimizerOptions, ...rest } = level ?? {};
     if (rest.steps !== undefined) delete merged.tokens;
     if (rest.tokens !== undefined) delete merged.steps;
+    if (rest.warmupSteps !== undefined) delete merged.warmupTokens;
+    if (rest.warmupTokens !== undefined) delete merged.warmupSteps;
     Object.assign(merged, rest);
     if (optimizerOptions) merged.optimizerOptions = { ...merged.optimizerOptions, ...optimizerOptions };
     for (const [method, options] of Object.entries(methodOptions ?? {})) {
@@ -318,7 +330,7 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
     ) as RunConfig["optimizerOptions"],
     learningRate: resolveLearningRate(settings, batch.effectiveBatchSize, name),
     schedule: settings.schedule ?? "constant",
-    warmupSteps: settings.warmupSteps ?? defaultOf("warmupSteps"),
+    warmupSteps: resolveWarmup(settings, batch.effectiveBatchSize * sequenceLength, name),
     clip,
     dropout: settings.dropout ?? defaultOf("dropout"),
     steps: resolveSteps(settings, batch.effectiveBatchSize * sequenceLength, name),
@@ -424,8 +436,22 @@ function resolveSteps({ tokens, steps }: Settings, perStep: number, name: Naming
   );
 }
 
+function resolveWarmup({ warmupSteps, warmupTokens }: Settings, perStep: number, name: Naming): number {
+  if (warmupTokens === undefined) return warmupSteps ?? defaultOf("warmupSteps");
+  if (warmupSteps !== undefined) {
+    throw new InputError(
+      `Cannot use both ${name("warmupTokens")} ${warmupTokens} and ${name("warmupSteps")} ${warmupSteps}: ` +
+        "one gives the other",
+    );
+  }
+  return Math.round(warmupTokens / perStep);
+}
+
 function resolveLearningRate(settings: Settings, batch: number, name: Naming): number {
   const rate = settings.learningRate ?? defaultOf("learningRate");
+  if (rate === "tuned") {
+    throw new TypeError("Cannot resolve the tuned learning rate: expected a decision to be applied");
+  }
   const rule = settings.learningRateRule ?? "constant";
   if (rule === "constant") return rate;
   const at = settings.learningRateBatchSize;

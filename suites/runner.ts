@@ -9,20 +9,25 @@ import { readCells, writeCell, writeRun } from "../results/files.ts";
 import { InputError } from "../engine/input_error.ts";
 import { decideBatchSize } from "./batch_size.ts";
 import type { Engine, TrainingPlan } from "./engine.ts";
-import { estimateMs } from "./estimate.ts";
+import { calibrate, estimateMs } from "./estimate.ts";
+import { type ForecastCell, forecastCells, memoryKey, reuseKey, rootOf } from "./forecast.ts";
+import { decideLearningRates } from "./learning_rates.ts";
 import {
   canonicalJson,
   type Cell,
   expandPhase,
   type Filter,
   inShard,
+  type Known,
+  missingDecision,
+  NOTHING_KNOWN,
   type Shard,
-  usesDecision,
 } from "./matrix.ts";
-import { measureCell, overBudgetReason, unmeasured } from "./measure_cell.ts";
-import { checkImplemented } from "./methods.ts";
+import { measureCell, overBudgetReason, plannedCell, reusedCell, unmeasured } from "./measure_cell.ts";
+import { checkImplemented, trainsAdapters } from "./methods.ts";
 import type { MemorySource } from "./observed_memory.ts";
 import type { Message } from "./protocol.ts";
+import { SavedModels } from "./saved_models.ts";
 import type { SuiteFile, TieredPhase, TieredSuite } from "./suite.ts";
 import type { TierChoice } from "./tiers.ts";
 
@@ -46,6 +51,10 @@ export interface RunOptions {
   shard: Shard | null;
   filter: Filter | null;
   command: string;
+  /** What repeats a cell that starts from another one, the cell's id put behind it. */
+  cellCommand: string;
+  /** Leaves the weights that cells saved where they are. */
+  keepModels: boolean;
   environment: Environment;
   memory: MemorySource | "process" | { reason: string };
   baselineBytes: number | null;
@@ -81,13 +90,15 @@ class Runner {
   readonly #options: RunOptions;
   readonly #plans: PlanCache;
   readonly #run: RunRecord;
+  readonly #models: SavedModels;
   #records = new Map<string, CellRecord>();
-  #chosen: number | null = null;
-  #forecasted: { chosen: number | null; cells: Cell[] } | null = null;
+  #known: Known = NOTHING_KNOWN;
+  #forecasted: { known: Known; all: ForecastCell[]; cells: ForecastCell[] } | null = null;
 
   constructor(options: RunOptions) {
     this.#options = options;
     this.#plans = new PlanCache(options.engine);
+    this.#models = new SavedModels(options.out);
     this.#run = newRun(options);
   }
 
@@ -100,31 +111,37 @@ class Runner {
   }
 
   async run(): Promise<RunOutcome> {
-    const { tiered, listener } = this.#options;
+    const { tiered, listener, keepModels } = this.#options;
     await this.#checkAll();
     for (const phase of tiered.phases) {
-      if (usesDecision(phase) && this.#chosen === null) return await this.#blocked(phase);
-      const all = expandPhase(phase, this.#chosen);
-      const cells = all.filter((cell) => this.#options.filter?.(cell) ?? true);
+      const missing = missingDecision(phase, this.#known);
+      if (missing !== null) return await this.#blocked(phase, missing);
+      const all = expandPhase(phase, this.#known);
+      const cells = all.filter((cell) => this.#isWanted(cell));
       this.#announce(all.filter((cell) => cells.includes(cell) || this.#records.has(cell.id)));
       await writeRun(this.#options.out, this.#run);
-      if (!await this.#runCells(cells.filter(({ id }) => this.#isMine(id)))) {
+      if (!await this.#runCells(cells.filter((cell) => this.#isMine(cell)))) {
         return this.#outcome("interrupted");
       }
-      if (phase.kind === "batch-sweep") this.#decide(phase, cells);
+      this.#decide(phase, cells);
+      this.#known = { ...this.#known, cells: [...this.#known.cells, ...all] };
     }
+    // Before the run is called finished: a run that is killed here is resumed, and finds nothing to start from them.
+    if (!keepModels) await this.#models.removeAll();
     if (this.#run.cells.every(({ id }) => this.#records.has(id))) {
       this.#run.finishedAt = new Date().toISOString();
-    } else {listener.onNote(
+    } else {
+      listener.onNote(
         "some cells belong to other shards: merge the cells/ folders and resume to finish the run",
-      );}
+      );
+    }
     await writeRun(this.#options.out, this.#run);
     return this.#outcome("complete");
   }
 
   /** Every cell must be one that the engine trains and that the planner accepts, before the first one runs. */
   async #checkAll(): Promise<void> {
-    for (const cell of this.#forecast()) {
+    for (const { cell } of this.#forecast().cells) {
       try {
         checkImplemented(cell.config.methods, cell.config.optimizer, this.#options.engine);
         const plan = await this.#plans.get(cell);
@@ -138,19 +155,39 @@ class Runner {
     }
   }
 
-  /** The cells to come; where a batch size is still to be chosen, at the largest candidate. */
-  #forecast(): Cell[] {
-    if (this.#forecasted?.chosen !== this.#chosen) {
-      const { tiered, filter } = this.#options;
-      const cells = forecastCells(tiered, this.#chosen).map(({ cell }) => cell)
-        .filter((cell) => (filter?.(cell) ?? true) && this.#isMine(cell.id));
-      this.#forecasted = { chosen: this.#chosen, cells };
+  /** The cells to come, those of them that this run is to do among them; what is not decided yet is guessed. */
+  #forecast(): { all: ForecastCell[]; cells: ForecastCell[] } {
+    if (
+      this.#forecasted?.known.batchSize !== this.#known.batchSize ||
+      this.#forecasted.known.rates !== this.#known.rates
+    ) {
+      const { tiered, filter, shard } = this.#options;
+      const all = forecastCells(tiered, this.#known);
+      const cells = wantedCells(all, filter).filter(({ cell }) =>
+        shard === null || inShard(rootOf(cell, all), shard)
+      );
+      this.#forecasted = { known: this.#known, all, cells };
     }
-    return this.#forecasted!.cells;
+    return this.#forecasted;
   }
 
-  #isMine(id: string): boolean {
-    return this.#options.shard === null || inShard(id, this.#options.shard);
+  /** Whether the filter lets a cell through, or one that starts from it. */
+  #isWanted(cell: Cell): boolean {
+    const { filter } = this.#options;
+    return filter === null ||
+      wantedCells(this.#forecast().all, filter).some((one) => one.cell.id === cell.id);
+  }
+
+  #isMine(cell: Cell): boolean {
+    const { shard } = this.#options;
+    return shard === null || inShard(rootOf(cell, this.#forecast().all), shard);
+  }
+
+  /** Whether a cell is done with; one that was skipped for the sake of another is not, once that one has ended well. */
+  #isDone(cell: Cell): boolean {
+    const record = this.#records.get(cell.id);
+    const source = cell.config.startFrom === null ? undefined : this.#records.get(cell.config.startFrom);
+    return isFinished(record) && !(record!.status === "not-run" && source?.status === "ok");
   }
 
   #announce(cells: readonly Cell[]): void {
@@ -160,15 +197,15 @@ class Runner {
 
   /** @returns False where the run was interrupted. */
   async #runCells(cells: readonly Cell[]): Promise<boolean> {
-    const { listener, signal } = this.#options;
+    const { listener, signal, environment } = this.#options;
     for (const cell of cells) {
       if (signal.aborted) return false;
-      if (isFinished(this.#records.get(cell.id))) continue;
+      if (this.#isDone(cell)) continue;
       const plan = await this.#plans.get(cell);
       const remaining = await this.#remainingMs(cell);
       listener.onCell(cell, { ...this.#position(), ...remaining });
       const record = plan instanceof Error
-        ? unmeasured(cell, null, this.#options.environment, "error", `cannot plan: ${plan.stack ?? plan}`)
+        ? unmeasured(cell, null, environment, "error", `cannot plan: ${plan.stack ?? plan}`)
         : this.#withoutRunning(cell, plan) ?? await this.#measure(cell, plan);
       if (record === null) return false;
       await writeCell(this.#options.out, record);
@@ -178,23 +215,76 @@ class Runner {
     return true;
   }
 
+  /** Trains a cell, from the weights of the cell it starts from. @returns Null where the run was interrupted. */
   async #measure(cell: Cell, plan: TrainingPlan): Promise<CellRecord | null> {
     const { measureScript: script, environment, memory, baselineBytes, signal, profile, listener } =
       this.#options;
-    const onMessage = (message: Message) => listener.onMessage(message);
-    return await measureCell(cell, plan, {
+    const { startFrom } = cell.config;
+    if (startFrom !== null) {
+      const problem = await this.#ensureModel(startFrom);
+      if (signal.aborted) return null;
+      if (problem !== null) return unmeasured(cell, plan, environment, "not-run", problem);
+    }
+    const saves = this.#saves(cell);
+    const record = await measureCell(cell, plan, {
       script,
       environment,
       memory,
       baselineBytes,
       signal,
       profile,
-      onMessage,
+      start: startFrom === null ? null : this.#models.path(startFrom),
+      save: saves ? await this.#models.begin(cell.id) : null,
+      command: startFrom === null ? null : `${this.#options.cellCommand} --filter id=${cell.id}`,
+      onMessage: (message) => listener.onMessage(message),
     });
+    if (!saves || record?.status !== "ok") {
+      await this.#models.discard(cell.id);
+      return record;
+    }
+    return { ...record, adapterBytes: await this.#models.commit(cell.id) };
+  }
+
+  /** Cells save what later ones start from, and their adapters. */
+  #saves(cell: Cell): boolean {
+    return trainsAdapters(cell.config.methods) ||
+      this.#forecast().all.some(({ cell: { config } }) => config.startFrom === cell.id);
+  }
+
+  /**
+   * Sees to it that the weights of a cell are there; where they are gone, the cell is trained again and its record stays.
+   *
+   * @returns Why they cannot be had, or null.
+   */
+  async #ensureModel(id: string): Promise<string | null> {
+    const record = this.#records.get(id);
+    const source = this.#forecast().all.find(({ cell }) => cell.id === id)!.cell;
+    if (record?.status !== "ok") {
+      return `cell ${id}, ${source.label}, which it starts from, ${
+        record ? `ended as ${record.status}` : "has not run"
+      }`;
+    }
+    if (await this.#models.has(id)) return null;
+    this.#options.listener.onNote(
+      `The weights of ${source.label} are gone: it is trained again, its record stays`,
+    );
+    const plan = await this.#plans.get(source);
+    if (plan instanceof Error) throw plan;
+    const again = await this.#measure(source, plan);
+    if (again === null) return "the run was interrupted";
+    return again.status === "ok"
+      ? null
+      : `cell ${id}, ${source.label}, trained again, ended as ${again.status}`;
   }
 
   #withoutRunning(cell: Cell, plan: TrainingPlan): CellRecord | null {
     const { environment, choice: { memoryBudgetBytes: budget } } = this.#options;
+    if (cell.kind === "planned") return plannedCell(cell, plan, environment);
+    if (cell.prunedBecause !== null) {
+      return unmeasured(cell, plan, environment, "not-run", `pruned: ${cell.prunedBecause}`);
+    }
+    const twin = this.#twinOf(cell);
+    if (twin) return reusedCell(cell, twin);
     const smaller = smallerOutOfMemory(cell, this.#records.values());
     if (smaller) {
       const reason =
@@ -206,27 +296,54 @@ class Runner {
     return unmeasured(cell, plan, environment, "oom", overBudgetReason(plan, budget));
   }
 
+  /** The record of an earlier phase's cell with the same configuration, where the phase takes those. */
+  #twinOf(cell: Cell): CellRecord | null {
+    if (!this.#options.tiered.phases.find(({ name }) => name === cell.phase)?.reuse || this.#saves(cell)) {
+      return null;
+    }
+    const twin = this.#known.cells.find((earlier) => reuseKey(earlier) === reuseKey(cell));
+    const record = twin && this.#records.get(twin.id);
+    if (!record || record.status === "not-run" || !isFinished(record)) return null;
+    return record.sameRunAs === null ? record : this.#records.get(record.sameRunAs) ?? null;
+  }
+
   #decide(phase: TieredPhase, cells: readonly Cell[]): void {
+    if (phase.kind !== "batch-sweep" && phase.kind !== "rate-sweep") return;
     const records = cells.map(({ id }) => this.#records.get(id)).filter((record) => record !== undefined);
-    this.#chosen = null;
-    if (records.length < cells.length || records.length === 0) return;
-    const decision = decideBatchSize(phase.name, records, phase.smallestChoice);
-    if (decision === null) return;
-    this.#chosen = decision.value as number;
+    const complete = records.length === cells.length && records.length > 0;
+    if (phase.kind === "batch-sweep") {
+      const decision = complete ? decideBatchSize(phase.name, records, phase.smallestChoice) : null;
+      this.#known = { ...this.#known, batchSize: decision === null ? null : decision.value as number };
+      if (decision !== null) this.#announceDecision(decision);
+      return;
+    }
+    if (!complete) return;
+    const decided = decideLearningRates(records);
+    this.#known = {
+      ...this.#known,
+      rates: new Map([
+        ...this.#known.rates,
+        ...decided.map(({ optimizer, tuned }) => [optimizer, tuned] as const),
+      ]),
+    };
+    for (const { decision } of decided) this.#announceDecision(decision);
+  }
+
+  #announceDecision(decision: Decision): void {
     this.#run.decisions.push(decision);
     this.#options.listener.onDecision(decision);
   }
 
-  async #blocked(phase: TieredPhase): Promise<RunOutcome> {
+  async #blocked(phase: TieredPhase, missing: string): Promise<RunOutcome> {
     const { shard, filter } = this.#options;
     const why = shard
       ? "cells of other shards are missing: merge the cells/ folders of all shards, then run again with --resume"
       : filter
       ? "the filter leaves out cells that it rests on"
+      : missing.includes("rate")
+      ? "no rate ran to its end"
       : "no batch size ran to its end";
-    this.#options.listener.onNote(
-      `Phase ${phase.name} needs the batch size that the sweep before it decides: ${why}`,
-    );
+    this.#options.listener.onNote(`Phase ${phase.name} needs ${missing}: ${why}`);
     await writeRun(this.#options.out, this.#run);
     return this.#outcome("blocked");
   }
@@ -239,42 +356,39 @@ class Runner {
   }
 
   #position(): { done: number; total: number } {
-    const cells = this.#forecast();
-    return { done: cells.filter(({ id }) => isFinished(this.#records.get(id))).length, total: cells.length };
+    const { cells } = this.#forecast();
+    return { done: cells.filter(({ cell }) => this.#isDone(cell)).length, total: cells.length };
   }
 
   async #remainingMs(current: Cell): Promise<{ remainingMs: number; cellMs: number }> {
-    const finished = [...this.#records.values()];
-    const estimate = async (cell: Cell) => {
+    const calibration = calibrate([...this.#records.values()], this.#options.choice.tier);
+    let [remainingMs, cellMs] = [0, 0];
+    for (const { cell, runs } of this.#forecast().cells) {
+      if (!runs || this.#isDone(cell)) continue;
       const plan = await this.#plans.get(cell);
-      if (plan instanceof Error) return 0;
-      const work = { steps: cell.config.steps, modelFlopsPerStep: plan.modelFlopsPerStep };
-      return estimateMs(work, finished, this.#options.choice.tier);
-    };
-    let remainingMs = 0;
-    for (const cell of this.#forecast()) {
-      if (!isFinished(this.#records.get(cell.id))) remainingMs += await estimate(cell);
+      if (plan instanceof Error) continue;
+      const ms = estimateMs(
+        { steps: cell.config.steps, modelFlopsPerStep: plan.modelFlopsPerStep },
+        calibration,
+      );
+      remainingMs += ms;
+      if (cell.id === current.id) cellMs = ms;
     }
-    return { remainingMs, cellMs: await estimate(current) };
+    return { remainingMs, cellMs };
   }
 }
 
-/** The cells of all phases; `guessed` where the batch size is still to be chosen and the largest candidate stands in. */
-export function forecastCells(
-  tiered: TieredSuite,
-  chosen: number | null,
-): { cell: Cell; guessed: boolean }[] {
-  let candidate: number | null = null;
-  return tiered.phases.flatMap((phase) => {
-    const guessed = chosen === null && usesDecision(phase);
-    const cells = expandPhase(phase, chosen ?? candidate);
-    if (phase.kind === "batch-sweep") {
-      candidate = Math.max(
-        ...cells.map(({ config }) => config.microBatchSize * config.gradientAccumulationSteps),
-      );
-    }
-    return cells.map((cell) => ({ cell, guessed }));
-  });
+/** The cells that a filter lets through, and those that they start from. */
+export function wantedCells(all: readonly ForecastCell[], filter: Filter | null): ForecastCell[] {
+  if (filter === null) return [...all];
+  const ids = new Set<string>();
+  // From the end: what a cell starts from comes before it.
+  for (const { cell } of all.toReversed()) {
+    if (!filter(cell) && !ids.has(cell.id)) continue;
+    ids.add(cell.id);
+    if (cell.config.startFrom !== null) ids.add(cell.config.startFrom);
+  }
+  return all.filter(({ cell }) => ids.has(cell.id));
 }
 
 /** A record that ran out of memory with fewer sequences at a time, all else that takes memory being equal. */
@@ -286,32 +400,19 @@ export function smallerOutOfMemory(cell: Cell, records: Iterable<CellRecord>): C
   return null;
 }
 
-/** What the memory of a step depends on, besides the micro-batch size. */
-function memoryKey(config: Cell["config"]): string {
-  const {
-    model,
-    tokenizer,
-    sequenceLength,
-    gradientAccumulationSteps,
-    methods,
-    methodOptions,
-    optimizer,
-    optimizerOptions,
-  } = config;
-  return canonicalJson({
-    model,
-    tokenizer,
-    sequenceLength,
-    accumulates: gradientAccumulationSteps > 1, // gradients outlive a micro-step
-    methods,
-    methodOptions,
-    optimizer,
-    optimizerOptions,
-    clips: config.clip > 0,
-    drops: config.dropout > 0,
-    evaluates: config.heldOutFraction > 0,
-  });
-}
+/** Fields that change nothing in a plan, at one value each. */
+const WITHOUT_MEMORY: Partial<Cell["config"]> = {
+  startFrom: null,
+  learningRate: 0,
+  schedule: "constant",
+  warmupSteps: 0,
+  steps: 0,
+  evaluateEvery: 0,
+  heldOutWindows: 0,
+  alsoEvaluate: [],
+  seed: 0,
+  shuffle: true,
+};
 
 /** Plans by what they depend on: seeds, repeats and rates share one. */
 export class PlanCache {
@@ -324,8 +425,7 @@ export class PlanCache {
 
   /** The plan, or the error that planning ended with. */
   get({ config }: Pick<Cell, "config">): Promise<TrainingPlan | Error> {
-    const { seed: _, steps: __, learningRate: ___, ...rest } = config;
-    const key = canonicalJson(rest);
+    const key = canonicalJson({ ...config, ...WITHOUT_MEMORY });
     const plan = this.#plans.get(key) ?? this.#engine.planTraining(config).catch((error) => error as Error);
     this.#plans.set(key, plan);
     return plan;

@@ -21,12 +21,16 @@ export interface PhaseBody {
   cells?: (Settings & { label: string })[];
   include?: Settings[];
   exclude?: Settings[];
+  /** Cells that are planned but not run, with the rule that says why. */
+  prune?: { where: Settings; because: string }[];
   seeds?: number[];
   repeats?: number;
+  /** Takes the record of a cell of an earlier phase where the configuration is the same. */
+  reuse?: boolean;
   timing?: { warmupSteps?: number };
   timeoutSeconds?: number;
   divergenceFactor?: number;
-  rule?: "fastest-within-seed-spread";
+  rule?: "fastest-within-seed-spread" | "lowest-loss-lower-rate";
   /** Smallest batch size that the rule may pick: with too few sequences there is nothing to accumulate. */
   smallestChoice?: number;
 }
@@ -47,9 +51,11 @@ export interface Suite {
   title: string;
   description?: string;
   defaults?: Settings;
-  tiers?: Partial<Record<Tier, Override & { quick?: Override }>>;
+  tiers?: Partial<Record<Tier, Override & { quick?: Override; quickByDefault?: boolean }>>;
   quick?: Override;
   phases: Phase[];
+  /** Phases of other suites, run after these. */
+  phasesFrom?: { suite: string; phases?: string[] }[];
 }
 
 /** A suite with the file it came from. */
@@ -57,15 +63,19 @@ export interface SuiteFile {
   path: string;
   /** File name without its ending. */
   name: string;
-  /** sha256 of the file. */
+  /** sha256 of the file, and of those it takes phases from. */
   hash: string;
   suite: Suite;
+  /** The suites of `phasesFrom`, in order. */
+  imports: SuiteFile[];
   source: SuiteSource;
 }
 
 /** A suite cut to one tier: every phase with its own complete settings. */
 export interface TieredSuite {
   memoryBudgetBytes: number | null;
+  /** Whether the tier runs as with --quick unless asked for the whole. */
+  quickByDefault: boolean;
   phases: TieredPhase[];
 }
 
@@ -97,6 +107,7 @@ export function parseSuite(text: string, path: string): { file: SuiteFile; issue
     name: basename(path).replace(/\.ya?ml$/, ""),
     hash: createHash("sha256").update(text).digest("hex"),
     suite: json as Suite,
+    imports: [],
     source,
   };
   return { file, issues };
@@ -134,7 +145,19 @@ function schemaIssues(errors: readonly ErrorObject[]): Issue[] {
   });
 }
 
+/** The numbers that a schema takes, in words. */
+function numberOf(schema: NonNullable<ErrorObject["parentSchema"]>): string {
+  return expected({
+    integer: [schema.type].flat().includes("integer"),
+    minimum: schema.minimum ?? schema.exclusiveMinimum,
+    maximum: schema.maximum,
+    above: schema.exclusiveMinimum !== undefined,
+  });
+}
+
 function expectedBy({ keyword, params, data, parentSchema = {} }: ErrorObject): string {
+  // Fields that take a number or one word: chosen, tuned.
+  const word = String(parentSchema.pattern ?? "").match(/^\^(chosen|tuned)\$$/)?.[1];
   if (keyword === "enum") {
     const allowed: string[] = params.allowedValues;
     return allowed.join(" or ") + (typeof data === "string" ? didYouMean(data, allowed) : "");
@@ -142,21 +165,13 @@ function expectedBy({ keyword, params, data, parentSchema = {} }: ErrorObject): 
   if (keyword === "minItems") return "a list of at least one value";
   if (keyword === "minProperties") return "at least one key";
   if (keyword === "uniqueItems") return `values that differ: items ${params.j} and ${params.i} are the same`;
-  if (keyword === "pattern" && parentSchema.pattern === "^chosen$") {
-    return "a whole number of at least 1, or chosen";
-  }
+  if (keyword === "pattern" && word !== undefined) return `${numberOf(parentSchema)}, or ${word}`;
   if (keyword === "pattern" || keyword === "minLength") {
     return String(parentSchema.description ?? "text that is not empty").replace(/\.$/, "");
   }
   const types: string[] = [parentSchema.type].flat();
   if (types.includes("integer") || types.includes("number")) {
-    const range = expected({
-      integer: types.includes("integer"),
-      minimum: parentSchema.minimum ?? parentSchema.exclusiveMinimum,
-      maximum: parentSchema.maximum,
-      above: parentSchema.exclusiveMinimum !== undefined,
-    });
-    return types.includes("string") ? `${range}, or chosen` : range;
+    return word === undefined ? numberOf(parentSchema) : `${numberOf(parentSchema)}, or ${word}`;
   }
   const words: Record<string, string> = {
     string: "text",
@@ -173,20 +188,37 @@ function show(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
-/** Cuts a suite to a tier. Overrides go from general to particular: tier, quick, the tier's quick. */
-export function tieredSuite({ suite }: Pick<SuiteFile, "suite">, tier: Tier, quick: boolean): TieredSuite {
+/**
+ * Cuts a suite to a tier. Overrides go from general to particular: tier, quick, the tier's quick. Phases of other suites
+ * come with the settings and overrides of their own file, then with those that this one has for them by name.
+ */
+export function tieredSuite(
+  { suite, imports }: Pick<SuiteFile, "suite" | "imports">,
+  tier: Tier,
+  quick: boolean,
+): TieredSuite {
   const ofTier = suite.tiers?.[tier];
   const overrides = [ofTier, quick ? suite.quick : undefined, quick ? ofTier?.quick : undefined].filter((
     one,
   ) => !!one);
   const defaults = mergeSettings(suite.defaults, ...overrides.map((override) => override.defaults));
   const budget = overrides.findLast((override) => override.memoryBudget)?.memoryBudget;
-  const phases = suite.phases.flatMap((phase, i) => {
+  const changed = (phase: Phase, settings: Settings, path: KeyPath): TieredPhase[] => {
     const changes = overrides.map((override) => override.phases?.[phase.name]).filter((change) => !!change);
     if (changes.findLast((change) => change.skip !== undefined)?.skip) return [];
-    return [tieredPhase(phase, defaults, changes, ["phases", i])];
+    return [tieredPhase(phase, settings, changes, path)];
+  };
+  const imported = imports.flatMap((file, i) => {
+    const wanted = suite.phasesFrom![i].phases;
+    return tieredSuite({ suite: { ...file.suite, phasesFrom: [] }, imports: [] }, tier, quick).phases
+      .filter(({ name }) => wanted?.includes(name) ?? true)
+      .flatMap((phase) => changed(phase, {}, ["phasesFrom", i]));
   });
-  return { memoryBudgetBytes: budget ? parseBytes(budget) : null, phases };
+  return {
+    memoryBudgetBytes: budget ? parseBytes(budget) : null,
+    quickByDefault: ofTier?.quickByDefault ?? false,
+    phases: [...suite.phases.flatMap((phase, i) => changed(phase, defaults, ["phases", i])), ...imported],
+  };
 }
 
 function tieredPhase(

@@ -1,11 +1,26 @@
+import { createHash } from "node:crypto";
+import { dirname, join, resolve as absolutePath } from "node:path";
 import { InputError } from "../engine/input_error.ts";
+import type { PhaseKind } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
-import { cellId, type Configuration, configurations, resolve } from "./matrix.ts";
+import type { TunedRate } from "./learning_rates.ts";
+import {
+  type Cell,
+  cellId,
+  type Configuration,
+  configurations,
+  expandPhase,
+  type Known,
+  NOTHING_KNOWN,
+  resolve,
+  within,
+} from "./matrix.ts";
 import { checkMethods, methodById, optimizerById } from "./methods.ts";
 import { looksLikePath, tokensPerStep } from "./run_config.ts";
 import {
   type Override,
   parseSuite,
+  type PhaseBody,
   suiteError,
   type SuiteFile,
   type Tier,
@@ -26,7 +41,11 @@ export interface KnownNames {
  *
  * @throws {InputError} listing every problem with file, line, column, key, value given and value expected.
  */
-export async function loadSuite(path: string, known: KnownNames): Promise<SuiteFile> {
+export async function loadSuite(
+  path: string,
+  known: KnownNames,
+  importedBy: readonly string[] = [],
+): Promise<SuiteFile> {
   let text: string;
   try {
     text = await Deno.readTextFile(path);
@@ -34,25 +53,93 @@ export async function loadSuite(path: string, known: KnownNames): Promise<SuiteF
     const why = error instanceof Deno.errors.NotFound ? "no such file" : (error as Error).message;
     throw new InputError(`Cannot read the suite ${path}: ${why}`);
   }
-  return checkSuite(text, path, known);
+  return checkSuite(text, path, known, importedBy);
 }
 
-/** As `loadSuite`, of a text. @param path Where the text came from, for messages. @throws {InputError} */
-export async function checkSuite(text: string, path: string, known: KnownNames): Promise<SuiteFile> {
+/**
+ * As `loadSuite`, of a text.
+ *
+ * @param path Where the text came from, for messages and for the suites it takes phases from.
+ * @param importedBy Absolute paths of the suites that this one is read for.
+ * @throws {InputError}
+ */
+export async function checkSuite(
+  text: string,
+  path: string,
+  known: KnownNames,
+  importedBy: readonly string[] = [],
+): Promise<SuiteFile> {
   const { file, issues } = parseSuite(text, path);
   const shaped = issues.length === 0;
   issues.push(
     ...(await Promise.all(namedValues(file.suite, []).map((value) => nameIssues(value, known)))).flat(),
   );
-  if (shaped) issues.push(...phaseNameIssues(file));
+  if (shaped) {
+    issues.push(...await importIssues(file, known, importedBy));
+    issues.push(...phaseNameIssues(file));
+  }
   // Expanding needs shapes and names that are right: what they break would be reported a second time.
   if (issues.length === 0) issues.push(...expansionIssues(file));
   if (issues.length > 0) throw suiteError(file.source, issues);
   return file;
 }
 
-function phaseNameIssues({ suite }: SuiteFile): Issue[] {
-  const names = suite.phases.map(({ name }) => name);
+/** Reads the suites that phases are taken from into `file`. @throws {InputError} for problems inside those. */
+async function importIssues(
+  file: SuiteFile,
+  known: KnownNames,
+  importedBy: readonly string[],
+): Promise<Issue[]> {
+  const issues: Issue[] = [];
+  const here = absolutePath(file.path);
+  for (const [i, { suite: name, phases }] of (file.suite.phasesFrom ?? []).entries()) {
+    const path = join(dirname(file.path), name);
+    const at: KeyPath = ["phasesFrom", i];
+    if ([here, ...importedBy].includes(absolutePath(path))) {
+      issues.push({
+        path: [...at, "suite"],
+        message: `${name} takes phases from itself, expected another suite`,
+      });
+      continue;
+    }
+    if (!await Deno.stat(path).then(({ isFile }) => isFile, () => false)) {
+      issues.push({
+        path: [...at, "suite"],
+        message: `there is no ${path}, expected a suite beside this one`,
+      });
+      continue;
+    }
+    const imported = await loadSuite(path, known, [...importedBy, here]);
+    file.imports.push(imported);
+    const names = imported.suite.phases.map((phase) => phase.name);
+    for (const [k, wanted] of (phases ?? []).entries()) {
+      if (names.includes(wanted)) continue;
+      const message = `${name} has no phase ${wanted}, expected ${names.join(", ")}${
+        didYouMean(wanted, names)
+      }`;
+      issues.push({ path: [...at, "phases", k], message });
+    }
+  }
+  if (file.imports.length > 0) {
+    const hashes = [file.hash, ...file.imports.map(({ hash }) => hash)];
+    file.hash = createHash("sha256").update(hashes.join()).digest("hex");
+  }
+  return issues;
+}
+
+const RULES: Partial<Record<PhaseKind, PhaseBody["rule"]>> = {
+  "batch-sweep": "fastest-within-seed-spread",
+  "rate-sweep": "lowest-loss-lower-rate",
+};
+
+function phaseNameIssues({ suite, imports }: SuiteFile): Issue[] {
+  const imported = imports.flatMap((file, i) => {
+    const wanted = suite.phasesFrom![i].phases;
+    return file.suite.phases.map(({ name }) => ({ name, i })).filter(({ name }) =>
+      wanted?.includes(name) ?? true
+    );
+  });
+  const names = [...suite.phases, ...imported].map(({ name }) => name);
   const issues: Issue[] = suite.phases.flatMap(({ name, kind, rule }, i) => {
     const path: KeyPath = ["phases", i];
     const found: Issue[] = [];
@@ -62,15 +149,25 @@ function phaseNameIssues({ suite }: SuiteFile): Issue[] {
         message: `got ${name} a second time, expected a name of its own`,
       });
     }
-    if (rule && kind !== "batch-sweep") {
+    if (rule && rule !== RULES[kind]) {
       found.push({
         path: [...path, "rule"],
         atKey: true,
-        message: `a ${kind} decides nothing: only a batch-sweep has a rule`,
+        message: RULES[kind]
+          ? `got ${rule}, expected ${RULES[kind]}: the rule of a ${kind}`
+          : `a ${kind} decides nothing: only a batch-sweep or a rate-sweep has a rule`,
       });
     }
     return found;
   });
+  for (const { name, i } of imported) {
+    if (names.indexOf(name) === names.lastIndexOf(name)) continue;
+    issues.push({
+      path: ["phasesFrom", i],
+      message:
+        `phase ${name} is there a second time, expected names of their own; name the phases to take in phases`,
+    });
+  }
   for (const { path, override } of overrides({ suite })) {
     for (const name of Object.keys(override.phases ?? {})) {
       if (names.includes(name)) continue;
@@ -94,7 +191,7 @@ function overrides({ suite }: Pick<SuiteFile, "suite">): { path: KeyPath; overri
 /** A value that names something outside the file. */
 interface NamedValue {
   path: KeyPath;
-  field: "model" | "data" | "methods" | "optimizer";
+  field: "model" | "data" | "alsoEvaluate" | "methods" | "optimizer";
   value: string;
 }
 
@@ -104,7 +201,9 @@ function namedValues(json: unknown, path: KeyPath): NamedValue[] {
   return Object.entries(json).flatMap(([key, value]) => {
     const at = [...path, Array.isArray(json) ? Number(key) : key];
     if (key === "methodOptions" || key === "optimizerOptions") return [];
-    if (key === "model" || key === "data" || key === "methods" || key === "optimizer") {
+    if (
+      key === "model" || key === "data" || key === "alsoEvaluate" || key === "methods" || key === "optimizer"
+    ) {
       return texts(key, value, at);
     }
     return namedValues(value, at);
@@ -122,6 +221,7 @@ async function nameIssues({ path, field, value }: NamedValue, known: KnownNames)
     case "model":
       return await placeIssues(path, value, "preset", known.presets, "config.json");
     case "data":
+    case "alsoEvaluate":
       return await placeIssues(path, value, "corpus", known.corpora, "");
     case "methods":
       return caught(path, () => methodById(value));
@@ -176,27 +276,138 @@ function expansionIssues(file: SuiteFile): Issue[] {
 
 function tierIssues(phases: readonly TieredPhase[]): Issue[] {
   const issues: Issue[] = [];
-  let candidates: number[] | null = null;
+  const checker = new PhaseChecker();
   for (const phase of phases) {
+    const found = checker.check(phase);
+    issues.push(
+      ...phase.path[0] === "phases"
+        ? found
+        : found.map((issue) => ({ ...issue, message: `phase ${phase.name}: ${issue.message}` })),
+    );
+  }
+  return issues;
+}
+
+/** Checks phase after phase, at every batch size that a sweep could have chosen by then. */
+class PhaseChecker {
+  #candidates: number[] | null = null;
+  #rates = new Map<string, TunedRate>();
+  #cells: Cell[] = [];
+
+  check(phase: TieredPhase): Issue[] {
     const list = configurations(phase);
+    const issues: Issue[] = [];
     if (list.length === 0) {
       issues.push({ path: phase.path, message: "no cell is left: include and exclude drop all of them" });
     }
     if (phase.seeds && phase.axes?.seed) {
-      issues.push({
-        path: [...phase.path, "seeds"],
-        atKey: true,
-        message: "seeds and axes.seed exclude each other",
-      });
-      continue; // every cell would be reported a second time, as there twice
+      const message = "seeds and axes.seed exclude each other";
+      return [{ path: within(phase, "seeds"), atKey: true, message }]; // every cell would be reported too, as there twice
     }
-    issues.push(...cellIssues(phase, list, candidates));
+    issues.push(...this.#cellIssues(phase, list));
     if (phase.kind === "batch-sweep") {
+      if (this.#candidates) {
+        issues.push({ path: phase.path, message: "a second batch-sweep, expected one in a suite" });
+      }
       issues.push(...sweepIssues(phase, list));
-      candidates = sweptSizes(list);
+      this.#candidates = sweptSizes(list);
     }
+    if (issues.length > 0) return issues;
+    const cells = expandPhase(phase, this.#known(this.#candidates?.at(-1) ?? null));
+    if (phase.kind === "rate-sweep") issues.push(...this.#rateIssues(phase, cells));
+    this.#cells.push(...cells);
+    return issues;
   }
-  return issues;
+
+  #known(batchSize: number | null): Known {
+    return { batchSize, rates: this.#rates, cells: this.#cells };
+  }
+
+  /** Resolves every configuration, at every batch size that a sweep could choose. */
+  #cellIssues(phase: TieredPhase, list: readonly Configuration[]): Issue[] {
+    const issues: Issue[] = [];
+    const seen = new Map<string, Configuration>();
+    for (const configuration of list) {
+      const { settings, path, label } = configuration;
+      const chosen = settings.effectiveBatchSize === "chosen";
+      const optimizer = settings.optimizer ?? "adamw";
+      if (chosen && this.#candidates === null) {
+        const message = "effectiveBatchSize is chosen, expected a batch-sweep before this phase to choose it";
+        issues.push({ path, message });
+        continue;
+      }
+      if (settings.learningRate === "tuned" && !this.#rates.has(optimizer)) {
+        const message = `learningRate is tuned, expected a rate-sweep of ${optimizer} before this phase`;
+        issues.push({ path, message });
+        continue;
+      }
+      const sizes = chosen ? this.#candidates! : [null];
+      const ids: string[] = [];
+      for (const size of sizes) {
+        const found = caught(path, () => {
+          const configs = (phase.seeds ?? [undefined]).map((seed) =>
+            resolve(settings, seed, this.#known(size))
+          );
+          checkMethods(configs[0].methods, configs[0].optimizer);
+          ids.push(cellId(phase.name, 0, configs[0]));
+        });
+        issues.push(
+          ...found.map((issue) =>
+            size === null ? issue : { ...issue, message: `${issue.message}, if the sweep chooses ${size}` }
+          ),
+        );
+      }
+      const key = ids.join();
+      const twin = seen.get(key);
+      if (twin && ids.length === sizes.length) {
+        issues.push({
+          path,
+          message: `${label} is the same cell as ${twin.label}: expected each of them once`,
+        });
+      }
+      seen.set(key, twin ?? configuration);
+    }
+    return issues;
+  }
+
+  /** What the rule of a rate sweep needs: several rates an optimizer that differ in nothing else, and a held-out loss. */
+  #rateIssues(phase: TieredPhase, cells: readonly Cell[]): Issue[] {
+    const issues: Issue[] = [];
+    const seed = cells[0].config.seed;
+    const [first] = cells.filter(({ config, repeat }) => config.seed === seed && repeat === 0);
+    for (const optimizer of new Set(cells.map(({ config }) => config.optimizer))) {
+      const swept = cells.map(({ config }) => config).filter((config) =>
+        config.optimizer === optimizer && config.seed === seed
+      );
+      const rates = new Set(swept.map(({ learningRate }) => learningRate));
+      const others = new Set(swept.map((config) => cellId("", 0, { ...config, learningRate: 0 })));
+      const refuse = (message: string) => issues.push({ path: phase.path, message });
+      if (this.#rates.has(optimizer)) refuse(`a second rate-sweep of ${optimizer}, expected one in a suite`);
+      if (rates.size < 2) {
+        refuse(`a rate-sweep compares learning rates: expected two or more of ${optimizer}`);
+      }
+      if (others.size > 1) {
+        refuse(`cells of ${optimizer} differ in more than the learning rate: expected equal conditions`);
+      }
+      const { config } = first;
+      this.#rates.set(optimizer, {
+        rate: Math.max(...rates),
+        effectiveBatchSize: config.microBatchSize * config.gradientAccumulationSteps,
+      });
+    }
+    if (new Set(cells.map(({ config }) => config.steps * tokensPerStep(config))).size > 1) {
+      issues.push({
+        path: phase.path,
+        message: "learning rates train on different tokens: expected equal tokens",
+      });
+    }
+    if (cells.some(({ config }) => config.heldOutFraction === 0)) {
+      const message =
+        "heldOutFraction is 0, expected a share to evaluate on: the rule compares held-out losses";
+      issues.push({ path: phase.path, message });
+    }
+    return issues;
+  }
 }
 
 function sweptSizes(list: readonly Configuration[]): number[] {
@@ -204,49 +415,6 @@ function sweptSizes(list: readonly Configuration[]): number[] {
     typeof size === "number"
   );
   return [...new Set(sizes)];
-}
-
-/** Resolves every configuration, at every batch size that a sweep could choose. */
-function cellIssues(
-  phase: TieredPhase,
-  list: readonly Configuration[],
-  candidates: readonly number[] | null,
-): Issue[] {
-  const issues: Issue[] = [];
-  const seen = new Map<string, Configuration>();
-  for (const configuration of list) {
-    const { settings, path, label } = configuration;
-    const chosen = settings.effectiveBatchSize === "chosen";
-    if (chosen && candidates === null) {
-      const message = "effectiveBatchSize is chosen, expected a batch-sweep before this phase to choose it";
-      issues.push({ path, message });
-      continue;
-    }
-    const sizes = chosen ? candidates! : [null];
-    const ids: string[] = [];
-    for (const size of sizes) {
-      const found = caught(path, () => {
-        const config = resolve(settings, phase.seeds?.[0], size);
-        checkMethods(config.methods, config.optimizer);
-        ids.push(cellId(phase.name, 0, config));
-      });
-      issues.push(
-        ...found.map((issue) =>
-          size === null ? issue : { ...issue, message: `${issue.message}, if the sweep chooses ${size}` }
-        ),
-      );
-    }
-    const key = ids.join();
-    const twin = seen.get(key);
-    if (twin && ids.length === sizes.length) {
-      issues.push({
-        path,
-        message: `${label} is the same cell as ${twin.label}: expected each of them once`,
-      });
-    }
-    seen.set(key, twin ?? configuration);
-  }
-  return issues;
 }
 
 /** What the rule of a sweep needs: several batch sizes, equal tokens, a held-out loss. */
@@ -261,7 +429,7 @@ function sweepIssues(phase: TieredPhase, list: readonly Configuration[]): Issue[
   const totals = new Set<number>();
   for (const { settings, path } of list) {
     try {
-      const config = resolve(settings, phase.seeds?.[0], null);
+      const config = resolve(settings, phase.seeds?.[0], NOTHING_KNOWN);
       totals.add(config.steps * tokensPerStep(config));
       if (config.heldOutFraction === 0) {
         issues.push({

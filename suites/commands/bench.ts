@@ -6,22 +6,18 @@ import { type Command, EXIT, type Services } from "../command.ts";
 import { didYouMean } from "../did_you_mean.ts";
 import type { AdapterDescription } from "../engine.ts";
 import { environmentOf, PROJECT } from "../environment.ts";
-import { durationText, estimateBasis, estimateMs } from "../estimate.ts";
+import { calibrate, durationText, estimateBasis, estimateMs } from "../estimate.ts";
 import type { Arguments } from "../flags.ts";
-import { inShard, parseFilter, parseShard } from "../matrix.ts";
+import { forecastCells, rootOf } from "../forecast.ts";
+import type { TunedRate } from "../learning_rates.ts";
+import { type Cell, inShard, type Known, parseFilter, parseShard } from "../matrix.ts";
 import { measureBaseline, overBudgetReason } from "../measure_cell.ts";
 import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
 import { Progress } from "../progress.ts";
-import {
-  forecastCells,
-  isFinished,
-  PlanCache,
-  type RunOptions,
-  type RunOutcome,
-  runSuite,
-} from "../runner.ts";
+import { isFinished, PlanCache, type RunOptions, type RunOutcome, runSuite, wantedCells } from "../runner.ts";
 import { bytesText, type SuiteFile, type Tier, tieredSuite, TIERS } from "../suite.ts";
 import { loadSuite } from "../suite_checks.ts";
+import { effectiveBatchSize } from "../run_config.ts";
 import { chooseTier, softwareTier, type TierChoice } from "../tiers.ts";
 
 /** `deno task bench`: runs a suite and reports on it. */
@@ -33,8 +29,10 @@ export const bench: Command = {
     positionals: { name: "[SUITE]", what: "a suite file (default: the paper's protocol)", least: 0, most: 1 },
     flags: {
       "out": { value: "DIR", what: "run folder", default: "a new one in bench/" },
-      "quick": { what: "a smaller but complete run" },
+      "quick": { what: "a smaller but complete run; what some tiers do unless asked for the whole" },
+      "full": { what: "the whole run, also on a tier that is quick by default" },
       "resume": { what: "go on with a run that was stopped; without --out, the latest of the suite" },
+      "keep-models": { what: "leave the weights that cells start from in models/ of the run folder" },
       "shard": { value: "I/N", what: "run only part I of N, by cell id" },
       "filter": {
         value: "EXPR",
@@ -48,6 +46,7 @@ export const bench: Command = {
       "deno task bench --quick",
       "deno task bench suites/paper.yaml --out bench/mine",
       "deno task bench suites/paper.yaml --out bench/mine --resume",
+      "deno task bench suites/finetune.yaml --full --keep-models",
       "deno task bench --filter 'effectiveBatchSize=4,seed=1' --dry-run",
     ],
   },
@@ -62,18 +61,24 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
   const filter = values.filter === undefined ? null : parseFilter(values.filter);
   const forced = values.tier === undefined ? null : requireTier(values.tier);
   const suite = await loadSuite(args.positionals[0] ?? displayPath(DEFAULT_SUITE), services.engine);
-  const quick = switches.has("quick");
+  const asked = askedSize(switches);
   const dryRun = switches.has("dry-run");
   const resume = switches.has("resume");
-  const out = values.out ?? await defaultFolder(suite, quick, resume);
-  const previous = await previousRun(out, resume, dryRun);
-  if (previous) requireSameRun(out, previous, suite, quick);
-  if (!dryRun) await requireWritable(out);
+  // Looked at first: opening the adapter takes longer than finding out that there is nothing to resume.
+  const resumed = resume ? values.out ?? await latestFolder(suite, asked) : null;
+  const early = resumed ?? values.out ?? null;
+  const previous = early === null ? null : await previousRun(early, resume, dryRun);
+  if (previous) requireSameRun(early!, previous, suite, asked);
+  if (early !== null && !dryRun) await requireWritable(early);
   const interruption = onInterrupt();
   try {
     const probe = await probeMachine(services, interruption.signal, dryRun);
     if (interruption.signal.aborted) return EXIT.interrupted;
     const choice = pickTier(forced, probe);
+    const size = sizeOf(asked, previous, suite, choice.tier);
+    const { quick } = size;
+    const out = early ?? newFolder(suite, quick);
+    if (!dryRun) await requireWritable(out);
     if (previous && previous.tier !== choice.tier) {
       throw new InputError(
         `Cannot resume ${out}: it holds a run of tier ${previous.tier}, this is ${choice.tier}`,
@@ -82,24 +87,74 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
     const tiered = tieredSuite(suite, choice.tier, quick);
     if (tiered.memoryBudgetBytes !== null) choice.memoryBudgetBytes = tiered.memoryBudgetBytes;
     const options = { suite, tiered, choice, quick, out, shard, filter, previous, engine: services.engine };
+    if (size.note !== null) services.note(size.note);
     if (dryRun) return await listCells(options, services);
-    if (probe.adapter === null) throw new InputError(probe.failure);
+    const planned = tiered.phases.every(({ kind }) => kind === "plan");
+    if (probe.adapter === null && !planned) throw new InputError(probe.failure);
+    const adapter = probe.adapter ?? NO_ADAPTER;
     const progress = new Progress(services.progress);
     const outcome = await runSuite({
       ...options,
       command: ["deno task bench", ...commandWords(args)].join(" "),
-      environment: await environmentOf(probe.adapter),
-      memory: await memorySource(probe.adapter),
-      baselineBytes: probe.peakResidentBytes,
+      cellCommand: [
+        "deno task bench",
+        displayPath(suite.path),
+        quick ? "--quick" : "--full",
+        "--tier",
+        choice.tier,
+      ]
+        .join(" "),
+      keepModels: switches.has("keep-models"),
+      environment: await environmentOf(adapter),
+      memory: await memorySource(adapter),
+      baselineBytes: probe.adapter === null ? null : probe.peakResidentBytes,
       measureScript: services.measureScript,
       profile: switches.has("profile"),
       signal: interruption.signal,
       listener: progress,
     }).finally(() => progress.stop());
-    return await conclude(outcome, { out, suite, args }, services);
+    return await conclude(outcome, { out, suite, args, quick }, services);
   } finally {
     interruption.end();
   }
+}
+
+/** Stands in for the adapter where a suite only plans and there is none. */
+const NO_ADAPTER = {
+  name: "none: planned only",
+  provider: "wgpu",
+  providerVersion: "",
+  vendor: "",
+  architecture: "",
+  driver: null,
+  software: false,
+  features: [],
+  limits: {},
+  subgroupSize: 0,
+} as AdapterDescription;
+
+/** What was asked for; null leaves it to the run that is resumed, then to the tier. @throws {InputError} */
+function askedSize(switches: ReadonlySet<string>): "quick" | "full" | null {
+  if (switches.has("quick") && switches.has("full")) {
+    throw new InputError("Cannot use both --quick and --full: expected one of them");
+  }
+  return switches.has("quick") ? "quick" : switches.has("full") ? "full" : null;
+}
+
+/** Whether the run is a quick one, and what to say where nobody asked for it. */
+function sizeOf(
+  asked: "quick" | "full" | null,
+  previous: RunRecord | null,
+  suite: SuiteFile,
+  tier: Tier,
+): { quick: boolean; note: string | null } {
+  if (asked !== null) return { quick: asked === "quick", note: null };
+  if (previous) return { quick: previous.quick, note: null };
+  if (!tieredSuite(suite, tier, true).quickByDefault) return { quick: false, note: null };
+  const note =
+    `Quick protocol, as the tier ${tier} runs ${suite.name} unless asked for more: fewer seeds, tokens and ` +
+    "repeats, every claim; --full runs the whole";
+  return { quick: true, note };
 }
 
 /** Aborts at the first ctrl-C; a second one ends the program at once. */
@@ -173,7 +228,12 @@ async function previousRun(out: string, resume: boolean, dryRun: boolean): Promi
   return resume ? run : null;
 }
 
-function requireSameRun(out: string, run: RunRecord, suite: SuiteFile, quick: boolean): void {
+function requireSameRun(
+  out: string,
+  run: RunRecord,
+  suite: SuiteFile,
+  asked: "quick" | "full" | null,
+): void {
   if (run.suiteHash !== suite.hash) {
     throw new InputError(
       `Cannot resume ${out}: it holds a run of ${run.suite} with hash ${
@@ -182,10 +242,9 @@ function requireSameRun(out: string, run: RunRecord, suite: SuiteFile, quick: bo
         `has ${suite.hash.slice(0, 12)}; choose another --out, or restore the suite`,
     );
   }
-  if (run.quick !== quick) {
+  if (asked !== null && run.quick !== (asked === "quick")) {
     throw new InputError(
-      `Cannot resume ${out}: it holds a run ${run.quick ? "with" : "without"} --quick, this is one ` +
-        `${quick ? "with" : "without"} it`,
+      `Cannot resume ${out}: it holds a ${run.quick ? "quick" : "full"} run, this is one with --${asked}`,
     );
   }
 }
@@ -199,19 +258,20 @@ async function requireWritable(folder: string): Promise<void> {
   }
 }
 
-/** A new folder in `bench/`, or the latest one of the same suite where a run is resumed. */
-async function defaultFolder(suite: SuiteFile, quick: boolean, resume: boolean): Promise<string> {
-  const stem = `${suite.name}${quick ? "-quick" : ""}`;
-  if (!resume) {
-    const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
-    return join("bench", `${stem}-${stamp}`);
-  }
+/** A new folder in `bench/`. */
+function newFolder(suite: SuiteFile, quick: boolean): string {
+  const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
+  return join("bench", `${suite.name}${quick ? "-quick" : ""}-${stamp}`);
+}
+
+/** The latest run of the same suite in `bench/`. @throws {InputError} where there is none. */
+async function latestFolder(suite: SuiteFile, asked: "quick" | "full" | null): Promise<string> {
   const found: { folder: string; startedAt: string }[] = [];
   try {
     for await (const { name } of Deno.readDir("bench")) {
       const folder = join("bench", name);
       const run = await readRun(folder).catch(() => null);
-      if (run?.suiteHash === suite.hash && run.quick === quick) {
+      if (run?.suiteHash === suite.hash && (asked === null || run.quick === (asked === "quick"))) {
         found.push({ folder, startedAt: run.startedAt });
       }
     }
@@ -221,7 +281,10 @@ async function defaultFolder(suite: SuiteFile, quick: boolean, resume: boolean):
   const latest = found.sort((a, b) => a.startedAt < b.startedAt ? 1 : -1)[0];
   if (latest) return latest.folder;
   throw new InputError(
-    `Nothing to resume: bench/ holds no run of ${stem} with this suite; name it with --out`,
+    `Nothing to resume: bench/ holds no ${
+      asked === null ? "" : `${asked} `
+    }run of ${suite.name} with this suite; ` +
+      "name it with --out",
   );
 }
 
@@ -231,22 +294,27 @@ async function listCells(
 ): Promise<number> {
   const { tiered, choice, shard, filter, out, engine, previous } = options;
   const records = previous ? (await readCells(out)).cells : new Map<string, CellRecord>();
-  const chosen = previous?.decisions.at(-1)?.value;
   const plans = new PlanCache(engine);
-  const wanted = forecastCells(tiered, typeof chosen === "number" ? chosen : null)
-    .filter(({ cell }) => (filter?.(cell) ?? true) && (shard === null || inShard(cell.id, shard)));
+  const all = forecastCells(tiered, previous ? decidedBefore(previous, records) : undefined);
+  const wanted = wantedCells(all, filter).filter(({ cell }) =>
+    shard === null || inShard(rootOf(cell, all), shard)
+  );
+  const calibration = calibrate([...records.values()], choice.tier);
   let [totalMs, left] = [0, 0];
-  for (const { cell, guessed } of wanted) {
+  for (const { cell, guessed, runs } of wanted) {
     const plan = await plans.get(cell);
     if (plan instanceof Error) throw plan;
     const done = isFinished(records.get(cell.id));
-    const over = choice.memoryBudgetBytes !== null && plan.plannedPeakBytes > choice.memoryBudgetBytes;
+    const over = runs && choice.memoryBudgetBytes !== null &&
+      plan.plannedPeakBytes > choice.memoryBudgetBytes;
     const work = { steps: cell.config.steps, modelFlopsPerStep: plan.modelFlopsPerStep };
-    const ms = done || over ? 0 : estimateMs(work, [...records.values()], choice.tier);
+    const ms = done || over || !runs ? 0 : estimateMs(work, calibration);
     totalMs += ms;
-    if (!done) left++;
+    if (!done && runs) left++;
     const state = done
       ? records.get(cell.id)!.status
+      : !runs
+      ? idleReason(cell)
       : over
       ? overBudgetReason(plan, choice.memoryBudgetBytes!)
       : durationText(ms);
@@ -255,22 +323,44 @@ async function listCells(
     }`;
     print(
       `${cell.id}  ${name}  ${bytesText(plan.plannedPeakBytes)}  ${state}${
-        guessed ? "  (batch size not chosen yet)" : ""
+        guessed ? "  (batch size or rate not decided yet)" : ""
       }`,
     );
   }
   print(
     `${wanted.length} cells, ${left} to run, about ${durationText(totalMs)} ` +
-      `(${estimateBasis([...records.values()], choice.tier)}); tier ${choice.tier}: ${choice.reason}`,
+      `(${estimateBasis(calibration)}); tier ${choice.tier}: ${choice.reason}`,
   );
   if (wanted.length === 0) note("No cell matches --filter and --shard");
   return EXIT.done;
 }
 
+/** Why a cell takes no time. */
+function idleReason({ kind, prunedBecause }: Cell): string {
+  if (kind === "planned") return "planned only";
+  return prunedBecause === null ? "same run as an earlier cell" : `pruned: ${prunedBecause}`;
+}
+
+/** What a run that is resumed has decided. */
+function decidedBefore(run: RunRecord, records: ReadonlyMap<string, CellRecord>): Known {
+  const rates = new Map<string, TunedRate>();
+  let batchSize: number | null = null;
+  for (const { name, value, inputs } of run.decisions) {
+    if (typeof value !== "number") continue;
+    const [, optimizer] = name.match(/^learningRate\/(.+)$/) ?? [];
+    const config = records.get(inputs[0])?.config;
+    if (name === "effectiveBatchSize") batchSize = value;
+    else if (optimizer && config) {
+      rates.set(optimizer, { rate: value, effectiveBatchSize: effectiveBatchSize(config) });
+    }
+  }
+  return { batchSize, rates, cells: [] };
+}
+
 /** Says what there is and how to go on, and writes the report. */
 async function conclude(
   { run, records, ended }: RunOutcome,
-  { out, suite, args }: { out: string; suite: SuiteFile; args: Arguments },
+  { out, suite, args, quick }: { out: string; suite: SuiteFile; args: Arguments; quick: boolean },
   { writeReport, print, note }: Services,
 ): Promise<number> {
   const counts = new Map<string, number>();
@@ -286,6 +376,8 @@ async function conclude(
     );
     const path = args.positionals.length > 0 ? [] : [displayPath(suite.path)];
     note(`To go on: ${["deno task bench", ...path, ...words, "--out", out, "--resume"].join(" ")}`);
+  } else if (quick && !args.switches.has("quick")) {
+    note(`This was the quick protocol; the whole one: deno task bench ${displayPath(suite.path)} --full`);
   }
   if (records.length > 0) {
     await writeReport([out], join(out, "report"));
@@ -293,7 +385,7 @@ async function conclude(
   }
   if (ended === "interrupted") return EXIT.interrupted;
   const failed = ended === "blocked" ||
-    (records.length > 0 && !records.some(({ status }) => status !== "error"));
+    (counts.has("error") && records.every(({ status }) => status === "error" || status === "not-run"));
   return failed ? EXIT.failed : EXIT.done;
 }
 

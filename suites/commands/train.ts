@@ -62,6 +62,8 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
       onDevice: (adapter) => watch.begin(adapter),
       // Going on with a saved run changes what the steps mean: said even where only JSON is asked for.
       onPhase: (text) => (show || text.startsWith("continuing")) && services.note(text),
+      onHeldOutElsewhere: (data, { step, loss }) =>
+        show && services.note(`step ${step}: held-out loss on ${data} ${loss.toFixed(4)}`),
       onHeldOut: ({ step, loss }) => show && services.note(`step ${step}: held-out loss ${loss.toFixed(4)}`),
       onStep: (report) => {
         steps.push(report);
@@ -75,6 +77,7 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
       merge: switches.has("merge"),
       continueSaved: !switches.has("fresh"),
       profile: switches.has("profile"),
+      alsoEvaluate: config.alsoEvaluate,
     });
     const summary = summaryOf(result, steps, await watch.end());
     if (json) services.print(JSON.stringify(summary));
@@ -142,6 +145,12 @@ function summaryOf(result: TrainResult, steps: readonly StepReport[], observed: 
     dispatchesPerStep: result.dispatchesPerStep,
     tokensPerSecond: ms > 0 ? (sum(timed.map(({ tokens }) => tokens)) / ms) * 1000 : null,
     heldOutLoss: result.heldOut.at(-1)?.loss ?? null,
+    ...result.heldOutElsewhere.length > 0 && {
+      heldOutElsewhere: result.heldOutElsewhere.map(({ data, points }) => ({
+        data,
+        loss: points.at(-1)?.loss ?? null,
+      })),
+    },
     modelFlopsPerStep: result.modelFlopsPerStep,
     dataHash: result.dataHash,
     ...result.profile && { profile: result.profile },

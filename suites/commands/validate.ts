@@ -1,5 +1,5 @@
 import { type Command, EXIT } from "../command.ts";
-import { forecastCells } from "../runner.ts";
+import { forecastCells } from "../forecast.ts";
 import { type Tier, tieredSuite, TIERS } from "../suite.ts";
 import { loadSuite } from "../suite_checks.ts";
 
@@ -22,7 +22,7 @@ export const validate: Command = {
         return {
           tier,
           quick,
-          cells: forecastCells(tiered, null).length,
+          cells: forecastCells(tiered).length,
           phases: tiered.phases.map(({ name }) => name),
         };
       })

@@ -148,7 +148,7 @@ Deno.test("bench refuses a folder that holds a run, and --resume refuses a run o
     assert.match(again.err, /already holds a run: add --resume/);
     const quick = await run("bench", suite, "--out", out, "--resume", "--quick");
     assert.equal(quick.code, 2);
-    assert.match(quick.err, /holds a run without --quick/);
+    assert.match(quick.err, /holds a full run, this is one with --quick/);
     const tier = await run("bench", suite, "--out", out, "--resume", "--tier", "gpu-small");
     assert.equal(tier.code, 2);
     assert.match(tier.err, /holds a run of tier software, this is gpu-small/);
@@ -291,7 +291,7 @@ Deno.test("bench --dry-run lists cells with planned memory and time, and writes 
     assert.match(lines[2], /^[0-9a-f]{12} {2}batch-size: batch 4, seed 1 {2}4\.00 MiB {2}\d+ s$/);
     assert.match(
       lines[3],
-      /^3 cells, 3 to run, about .*assuming 10 GFLOP\/s.*tier software: fake adapter runs on the CPU/,
+      /^3 cells, 3 to run, about .*assuming 6 GFLOP\/s.*tier software: fake adapter runs on the CPU/,
     );
     await assert.rejects(() => Deno.stat(out), Deno.errors.NotFound);
   }));

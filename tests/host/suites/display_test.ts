@@ -10,7 +10,7 @@ import {
   wrap,
 } from "../../../suites/progress.ts";
 import { closest, editDistance } from "../../../suites/did_you_mean.ts";
-import { durationText, estimateMs } from "../../../suites/estimate.ts";
+import { calibrate, durationText, estimateMs } from "../../../suites/estimate.ts";
 import { run } from "./command_line.ts";
 
 const STATE: ProgressState = {
@@ -93,6 +93,7 @@ Deno.test("plain progress writes at most one line every five seconds, but every 
         step,
         loss: 2,
         tokens: 512,
+        targets: 512,
         ms: 100,
         gradientNorm: 1,
         learningRate: 1,
@@ -148,12 +149,31 @@ Deno.test("wrap() breaks at spaces and indents what follows", () => {
   assert.deepEqual(wrap("", 10), []);
 });
 
-Deno.test("estimateMs() scales the assumption by how long finished cells took", () => {
-  const work = { steps: 100, modelFlopsPerStep: 1e9 };
-  const assumed = estimateMs(work, [], "software");
-  assert.equal(assumed, 3000 + 100 * 100); // 1 GFLOP at 10 GFLOP/s is 100 ms
-  const cell = (wallMs: number, status = "ok") =>
-    ({ status, wallMs, modelFlopsPerStep: 1e9, config: { steps: 100 } }) as unknown as CellRecord;
-  assert.equal(estimateMs(work, [cell(26_000), cell(26_000), cell(1e9), cell(1, "oom")], "software"), 26_000);
+Deno.test("estimates scale the assumption by how long the steps of finished cells took, and all else of them", () => {
+  const work = { steps: 100, modelFlopsPerStep: 6e8 };
+  const assumed = estimateMs(work, calibrate([], "software"));
+  assert.equal(assumed, 2000 + 100 * 100); // 0.6 GFLOP at 6 GFLOP/s is 100 ms
+  const cell = (
+    stepMs: number,
+    startMs: number,
+    { steps = 100, status = "ok", sameRunAs = null as string | null } = {},
+  ) =>
+    ({
+      status,
+      sameRunAs,
+      wallMs: steps * stepMs + startMs,
+      samples: { ms: Array.from({ length: steps }, () => stepMs) },
+      modelFlopsPerStep: 6e8,
+      config: { steps },
+    }) as unknown as CellRecord;
+  const finished = [
+    cell(200, 1000),
+    cell(200, 1000, { steps: 10 }),
+    cell(1e6, 1e6), // one that stalled
+    cell(1, 1, { status: "oom" }),
+    cell(1, 1, { sameRunAs: "000000000000" }),
+  ];
+  assert.equal(estimateMs(work, calibrate(finished, "software")), 1000 + 100 * 200);
+  assert.equal(estimateMs({ ...work, steps: 2 }, calibrate(finished, "software")), 1000 + 2 * 200);
   assert.deepEqual([45_000, 200_000, 7_500_000].map(durationText), ["45 s", "3 min 20 s", "2 h 5 min"]);
 });

@@ -1,8 +1,10 @@
+import { join } from "node:path";
 import { InputError } from "../../../engine/input_error.ts";
 import { zeroBytesByRole } from "../../../engine/graph/types.ts";
 import type {
   AdapterDescription,
   Engine,
+  TrainExtras,
   TrainListener,
   TrainOptions,
   TrainResult,
@@ -10,7 +12,9 @@ import type {
 
 /**
  * A trainer that trains nothing: losses follow a formula, memory is 1 MiB a sequence, and the name of the model says how
- * the run ends. It stands in for the engine where the runner is tested.
+ * the run ends. It stands in for the engine where the runner is tested. A learning rate off its best by a factor of e costs
+ * 0.1 of the held-out loss, one above 1 diverges. Saved weights are the tokens trained on so far, so that a chain's losses
+ * tell what it started from.
  */
 
 const MEBIBYTE = 2 ** 20;
@@ -48,8 +52,9 @@ export const fakeEngine: Engine = {
     "fake-nan",
     "fake-rises",
     "fake-misplans",
+    "fake-slow-chain",
   ],
-  corpora: ["words"],
+  corpora: ["words", "old-words"],
   train,
   planTraining: (options) => {
     const bytes = plannedBytes(options);
@@ -69,7 +74,7 @@ export const fakeEngine: Engine = {
       modelFlopsPerStep: 1e6 * options.microBatchSize * options.gradientAccumulationSteps,
     });
   },
-  evaluate: () => Promise.resolve({ loss: 2, tokens: 100, bookedPeakBytes: MEBIBYTE }),
+  evaluate: () => Promise.resolve({ loss: 2, tokens: 100, targets: 100, bookedPeakBytes: MEBIBYTE }),
   describeAdapter: () => Promise.resolve(ADAPTER),
   touchDevice: () => Promise.resolve(),
 };
@@ -80,21 +85,39 @@ function plannedBytes({ microBatchSize, methods, optimizer }: TrainOptions): num
   return microBatchSize * MEBIBYTE * share;
 }
 
-async function train(options: TrainOptions, listener: TrainListener): Promise<TrainResult> {
-  const { model, seed, microBatchSize, gradientAccumulationSteps, sequenceLength } = options;
+/** Where the held-out loss of an optimizer is lowest. */
+const BEST_RATES: Readonly<Record<string, number>> = { adamw: 0.001, sgd: 0.1 };
+
+/** Contents of the file that the fake trainer saves. */
+interface SavedWeights {
+  model: string;
+  tokens: number;
+}
+
+async function train(
+  options: TrainOptions,
+  listener: TrainListener,
+  { save, alsoEvaluate = [] }: TrainExtras = {},
+): Promise<TrainResult> {
+  const { seed, microBatchSize, gradientAccumulationSteps, sequenceLength } = options;
+  const start = await savedWeights(options.model);
+  const { model } = start;
   await listener.onDevice?.(ADAPTER);
   listener.onPhase?.("pretending");
   const tokens = microBatchSize * gradientAccumulationSteps * sequenceLength;
   let trained = 0;
+  const lossAfter = (tokens: number) => lossAt(model, start.tokens + tokens, seed);
   for (let step = 0; step < options.steps && !listener.shouldStop?.(); step++) {
     if (step === 2) await misbehave(model, options);
-    if (model === "fake-slow") await new Promise((resolve) => setTimeout(resolve, 20));
-    const loss = model === "fake-nan" && step === 3 ? NaN : lossAt(model, trained, seed);
+    if (model.startsWith("fake-slow")) await new Promise((resolve) => setTimeout(resolve, 20));
+    const nan = (model === "fake-nan" || options.learningRate > 1) && step === 3;
+    const loss = nan ? NaN : lossAfter(trained);
     trained += tokens;
     listener.onStep?.({
       step,
       loss,
       tokens,
+      targets: tokens,
       // Larger batches are faster by a token, up to a point.
       ms: 1 + tokens / 100,
       gradientNorm: 1,
@@ -104,8 +127,15 @@ async function train(options: TrainOptions, listener: TrainListener): Promise<Tr
       bytes: MEBIBYTE,
     });
   }
-  const point = { step: options.steps, tokens: trained, loss: lossAt(model, trained, seed) };
+  const rateLoss = 0.1 * Math.abs(Math.log(options.learningRate / (BEST_RATES[options.optimizer] ?? 0.001)));
+  const point = { step: options.steps, tokens: trained, loss: lossAfter(trained) + rateLoss };
   if (options.heldOutFraction > 0) listener.onHeldOut?.(point);
+  const heldOutElsewhere = alsoEvaluate.map((data) => ({
+    data,
+    points: [{ ...point, loss: point.loss + 1 }],
+  }));
+  for (const { data, points } of heldOutElsewhere) listener.onHeldOutElsewhere?.(data, points[0]);
+  if (save !== undefined) await saveWeights(save, { model, tokens: start.tokens + trained }, options.methods);
   const bytes = plannedBytes(options);
   const byRole = { ...zeroBytesByRole(), activations: bytes };
   return {
@@ -119,10 +149,26 @@ async function train(options: TrainOptions, listener: TrainListener): Promise<Tr
     dispatchesPerStep: 10,
     modelFlopsPerStep: 1e6 * microBatchSize * gradientAccumulationSteps,
     heldOut: options.heldOutFraction > 0 ? [point] : [],
-    heldOutElsewhere: [],
+    heldOutElsewhere,
     dataHash: "0".repeat(64),
     profile: null,
   };
+}
+
+/** What a name or a saved folder starts from. */
+async function savedWeights(model: string): Promise<SavedWeights> {
+  if (fakeEngine.presets.includes(model)) return { model, tokens: 0 };
+  return JSON.parse(await Deno.readTextFile(join(model, "weights.json")));
+}
+
+/** In two files with time between them, so that a kill can come in between. */
+async function saveWeights(folder: string, weights: SavedWeights, methods: readonly string[]): Promise<void> {
+  await Deno.writeTextFile(join(folder, "config.json"), "{}");
+  if (weights.model === "fake-slow-chain") await new Promise((resolve) => setTimeout(resolve, 200));
+  await Deno.writeTextFile(join(folder, "weights.json"), JSON.stringify(weights));
+  if (methods.includes("lora")) {
+    await Deno.writeFile(join(folder, "adapter_model.safetensors"), new Uint8Array(321));
+  }
 }
 
 function lossAt(model: string, tokens: number, seed: number): number {

@@ -6,9 +6,10 @@ import {
   configurations,
   expandPhase,
   inShard,
+  missingDecision,
+  NOTHING_KNOWN,
   parseFilter,
   parseShard,
-  usesDecision,
 } from "../../../suites/matrix.ts";
 import { resolveSettings } from "../../../suites/run_config.ts";
 import type { PhaseBody, TieredPhase } from "../../../suites/suite.ts";
@@ -43,7 +44,6 @@ Deno.test("expandPhase() crosses cells and axes in the order written, interleavi
         optimizer: "sgd",
       }],
     }),
-    null,
   );
   const round = (seed: number, repeat: number) => [
     `plain, batch 2, AdamW | seed ${seed} repeat ${repeat} | 2×1 10 steps lr 0.001 - adamw`,
@@ -71,7 +71,7 @@ Deno.test("tokens give the steps, and the rule the learning rate, of every batch
     learningRateRule: "square-root",
     learningRateBatchSize: 4,
   };
-  const cells = expandPhase(phase({ axes: { effectiveBatchSize: [1, 4, 16] } }, settings), null);
+  const cells = expandPhase(phase({ axes: { effectiveBatchSize: [1, 4, 16] } }, settings));
   assert.deepEqual(cells.map(({ config }) => [config.steps, config.learningRate]), [
     [16, 0.0005],
     [4, 0.001],
@@ -79,7 +79,6 @@ Deno.test("tokens give the steps, and the rule the learning rate, of every batch
   ]);
   const linear = expandPhase(
     phase({ axes: { effectiveBatchSize: [1, 16] } }, { ...settings, learningRateRule: "linear" }),
-    null,
   );
   assert.deepEqual(linear.map(({ config }) => config.learningRate), [0.00025, 0.004]);
 });
@@ -92,14 +91,15 @@ Deno.test("a chosen batch size is applied, and rungs that fall together at it ru
       optimizer: "sgd",
     }],
   }, { effectiveBatchSize: "chosen" });
-  assert.ok(usesDecision(ladder));
-  assert.deepEqual(expandPhase(ladder, 4).map(({ label }) => label), [
+  assert.match(missingDecision(ladder, NOTHING_KNOWN)!, /the batch size/);
+  const chosen = (batchSize: number) => ({ ...NOTHING_KNOWN, batchSize });
+  assert.deepEqual(expandPhase(ladder, chosen(4)).map(({ label }) => label), [
     "baseline",
     "batch 1 × accumulation",
     "sgd",
   ]);
-  assert.deepEqual(expandPhase(ladder, 1).map(({ label }) => label), ["baseline", "sgd"]);
-  assert.throws(() => expandPhase(ladder, null), /no batch sweep has decided it/);
+  assert.deepEqual(expandPhase(ladder, chosen(1)).map(({ label }) => label), ["baseline", "sgd"]);
+  assert.throws(() => expandPhase(ladder), /no batch sweep has decided it/);
 });
 
 Deno.test("ids do not change from one version to the next, nor with the order in which settings are written", () => {
@@ -127,7 +127,6 @@ Deno.test("canonicalJson() sorts keys at every depth and drops what is undefined
 Deno.test("shards partition the cells for any count, each cell the same shard whatever else is in the matrix", () => {
   const cells = expandPhase(
     phase({ axes: { effectiveBatchSize: [1, 2, 3, 4, 5, 6, 7, 8] }, seeds: [1, 2, 3, 4, 5] }),
-    null,
   );
   for (const count of [1, 2, 3, 7]) {
     const shards = Array.from(
@@ -151,7 +150,6 @@ Deno.test("parseFilter() keeps cells for which every condition holds", () => {
       axes: { effectiveBatchSize: [1, 4], methods: [[], ["fp16"], ["checkpoint", "fp16"]] },
       seeds: [1, 2],
     }),
-    null,
   );
   const kept = (text: string) =>
     cells.filter(parseFilter(text)).map(({ label, config }) => `${label} ${config.seed}`);

@@ -46,6 +46,8 @@ Deno.test("training defaults are those of torch.optim.AdamW and a constant rate"
     steps: 100,
     evaluateEvery: 0,
     heldOutWindows: 0,
+    startFrom: null,
+    alsoEvaluate: [],
     seed: 0,
     shuffle: true,
   });

@@ -3,7 +3,8 @@ import { FIELDS } from "../../../suites/run_config.ts";
 import schema from "../../../suites/schema.json" with { type: "json" };
 import { bytesText, parseBytes, parseSuite, tieredSuite, TIERS } from "../../../suites/suite.ts";
 import { checkSuite, loadSuite } from "../../../suites/suite_checks.ts";
-import { type Cell, expandPhase } from "../../../suites/matrix.ts";
+import { forecastCells } from "../../../suites/forecast.ts";
+import type { Cell } from "../../../suites/matrix.ts";
 import { engine } from "../../../suites/engine.ts";
 
 const KNOWN = { presets: ["gpt2-nano", "gpt2"], corpora: ["moby-dick"] };
@@ -27,17 +28,12 @@ Deno.test("the paper's suite is valid and its cells can be, on every tier", asyn
   const file = await loadSuite("suites/paper.yaml", engine);
   for (const tier of TIERS) {
     for (const quick of [false, true]) {
-      const [sweep, ladder] = tieredSuite(file, tier, quick).phases;
-      for (const cells of [expandPhase(sweep, null), expandPhase(ladder, 4)]) {
+      const cells = forecastCells(tieredSuite(file, tier, quick)).map(({ cell }) => cell);
+      {
         const tokens = ({ config: c }: Cell) =>
           c.steps * c.microBatchSize * c.gradientAccumulationSteps * c.sequenceLength;
         assert.equal(new Set(cells.map(tokens)).size, 1);
       }
-      assert.equal(new Set(expandPhase(sweep, null).map(({ config }) => config.seed)).size, 2);
-      assert.equal(
-        new Set(expandPhase(ladder, 4).map(({ config }) => config.seed)).size,
-        tier === "software" ? 2 : 5,
-      );
     }
   }
 });
@@ -52,7 +48,7 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
     ["phases:\n  - { name: a, kind: matrix }\n", /^1:1: missing key title$/],
     [
       `${HEAD}  - { name: a, kind: matrx }\n`,
-      /^4:22: phases\[0\]\.kind: got "matrx", expected batch-sweep or matrix; did you mean matrix\?$/,
+      /^4:22: phases\[0\]\.kind: got "matrx", expected batch-sweep or matrix or rate-sweep or plan; did you mean matrix\?$/,
     ],
     [
       phase("defaults: { steps: 0 }"),
@@ -128,7 +124,10 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
       /effectiveBatchSize is chosen, expected a batch-sweep before this phase/,
     ],
     [phase("exclude: [{ model: gpt2-nano }]"), /no cell is left: include and exclude drop all of them$/],
-    [phase("rule: fastest-within-seed-spread"), /a matrix decides nothing: only a batch-sweep has a rule$/],
+    [
+      phase("rule: fastest-within-seed-spread"),
+      /a matrix decides nothing: only a batch-sweep or a rate-sweep has a rule$/,
+    ],
     [phase("seeds: [1], axes: { seed: [1, 2] }"), /seeds and axes\.seed exclude each other$/],
     [
       `${phase("repeats: 1")}  - { name: a, kind: matrix }\n`,

@@ -1,0 +1,97 @@
+import {
+  canonicalJson,
+  type Cell,
+  expandPhase,
+  type Known,
+  missingDecision,
+  NOTHING_KNOWN,
+} from "./matrix.ts";
+import type { TunedRate } from "./learning_rates.ts";
+import { effectiveBatchSize } from "./run_config.ts";
+import type { TieredSuite } from "./suite.ts";
+
+/** A cell that a run will come to. */
+export interface ForecastCell {
+  cell: Cell;
+  /** Its batch size or learning rate is still to be decided; a candidate stands in, so its id is not final. */
+  guessed: boolean;
+  /** Whether it takes time: not where it is only planned, pruned, or the same as an earlier cell. */
+  runs: boolean;
+}
+
+/** The cells of all phases. Where a batch size is still to be chosen the largest stands in, for a rate the highest. */
+export function forecastCells(
+  tiered: TieredSuite,
+  { batchSize, rates }: Known = NOTHING_KNOWN,
+): ForecastCell[] {
+  const decided: Known = { batchSize, rates, cells: [] };
+  let guess = decided;
+  const ran = new Set<string>();
+  return tiered.phases.flatMap((phase) => {
+    const guessed = missingDecision(phase, decided) !== null;
+    const cells = expandPhase(phase, guess);
+    guess = { ...guess, cells: [...guess.cells, ...cells] };
+    if (phase.kind === "batch-sweep" && batchSize === null) {
+      guess = { ...guess, batchSize: Math.max(...cells.map(({ config }) => effectiveBatchSize(config))) };
+    }
+    if (phase.kind === "rate-sweep") guess = { ...guess, rates: new Map([...highestRates(cells), ...rates]) };
+    const forecast = cells.map((cell) => ({
+      cell,
+      guessed,
+      runs: cell.kind === "trained" && cell.prunedBecause === null &&
+        !(phase.reuse && ran.has(reuseKey(cell))),
+    }));
+    for (const { cell, runs } of forecast) if (runs) ran.add(reuseKey(cell));
+    return forecast;
+  });
+}
+
+function highestRates(cells: readonly Cell[]): Map<string, TunedRate> {
+  const rates = new Map<string, TunedRate>();
+  for (const { config } of cells) {
+    if (config.learningRate <= (rates.get(config.optimizer)?.rate ?? 0)) continue;
+    rates.set(config.optimizer, {
+      rate: config.learningRate,
+      effectiveBatchSize: effectiveBatchSize(config),
+    });
+  }
+  return rates;
+}
+
+/** Id of the first cell of the chain that a cell ends. */
+export function rootOf(cell: Cell, all: readonly ForecastCell[]): string {
+  const source = all.find((one) => one.cell.id === cell.config.startFrom)?.cell;
+  return source ? rootOf(source, all) : cell.id;
+}
+
+/** What two cells must share for one run to be both's. */
+export function reuseKey({ kind, config, repeat, warmupSteps }: Cell): string {
+  return canonicalJson({ kind, config, repeat, warmupSteps });
+}
+
+/** What the memory of a step depends on, besides the micro-batch size. */
+export function memoryKey(config: Cell["config"]): string {
+  const {
+    model,
+    tokenizer,
+    sequenceLength,
+    gradientAccumulationSteps,
+    methods,
+    methodOptions,
+    optimizer,
+    optimizerOptions,
+  } = config;
+  return canonicalJson({
+    model,
+    tokenizer,
+    sequenceLength,
+    accumulates: gradientAccumulationSteps > 1, // gradients outlive a micro-step
+    methods,
+    methodOptions,
+    optimizer,
+    optimizerOptions,
+    clips: config.clip > 0,
+    drops: config.dropout > 0,
+    evaluates: config.heldOutFraction > 0,
+  });
+}
