@@ -30,4 +30,5 @@ export {
   OutOfMemoryError,
 } from "./engine/runtime/device.ts";
 export { GPU_PROVIDERS, type GpuProviderId, providerNamed } from "./engine/runtime/provider.ts";
+export { measureRoofline, type Roofline, type RooflineOptions } from "./engine/runtime/roofline.ts";
 export { touchDevice } from "./engine/runtime/touch.ts";

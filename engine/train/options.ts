@@ -1,5 +1,6 @@
 import type { BytesByRole } from "../graph/types.ts";
 import type { AdapterDescription } from "../runtime/device.ts";
+import type { KernelTime, StepProfile } from "../runtime/timing.ts";
 
 /** Everything a training run depends on. `results/record.ts` stores the same fields; the runner maps one to the other. */
 export interface TrainOptions {
@@ -68,7 +69,9 @@ export interface TrainResult {
   /** One entry for each other data that was evaluated on. */
   heldOutElsewhere: { data: string; points: { step: number; tokens: number; loss: number }[] }[];
   dataHash: string;
-  profile: { kernel: string; dispatches: number; ms: number; flops: number; bytes: number }[] | null;
+  profile: KernelTime[] | null;
+  /** How the profile was taken; absent without one. */
+  profiling?: Omit<StepProfile, "kernels">;
 }
 
 /** What a run tells while it goes on. Losses are read back late, so `onStep` may come after the next step began. */

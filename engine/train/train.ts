@@ -85,18 +85,28 @@ export async function train(
       listener.onPhase?.(`continuing at step ${trainer.step}`);
     }
     const heldOut = await trainSteps(trainer, options, listener, elsewhere);
-    const profile = extras.profile ? await trainer.profile() : null;
     if (extras.save !== undefined) {
       listener.onPhase?.(`saving to ${extras.save}`);
       await saveModelFolder(extras.save, trainer, prepared, options, extras.merge ?? false);
     }
     const heldOutElsewhere = elsewhere.map(({ data, points }) => ({ data, points }));
-    return { ...describe(trainer, prepared, options, profile), heldOut, heldOutElsewhere };
+    const result = { ...describe(trainer, prepared, options), heldOut, heldOutElsewhere };
+    // Last of all: it spoils the weights.
+    return extras.profile ? { ...result, ...await profileTrainer(trainer, listener) } : result;
   } finally {
     source?.close();
     trainer?.close();
     if (!extras.device) gpu.device.destroy();
   }
+}
+
+async function profileTrainer(
+  trainer: Trainer,
+  listener: TrainListener,
+): Promise<Pick<TrainResult, "profile" | "profiling">> {
+  listener.onPhase?.("profiling a step");
+  const { kernels, ...profiling } = await trainer.profile();
+  return { profile: kernels, profiling };
 }
 
 /** Base weights from the checkpoint or the seed; adapters from their folder or the seed. */
@@ -165,7 +175,6 @@ function describe(
   trainer: Trainer,
   prepared: Prepared,
   options: TrainOptions,
-  profile: TrainResult["profile"],
 ): Omit<TrainResult, "heldOut" | "heldOutElsewhere"> {
   const { plan, session } = trainer;
   return {
@@ -178,7 +187,7 @@ function describe(
     dispatchesPerStep: trainer.dispatchesPerStep,
     modelFlopsPerStep: modelFlops(prepared.model, options),
     dataHash: prepared.dataHash,
-    profile,
+    profile: null,
   };
 }
 

@@ -8,7 +8,7 @@ import type { BytesByRole } from "../graph/types.ts";
 import type { Gpu } from "../runtime/device.ts";
 import { type EncodedCommands, Session, type SessionOptions } from "../runtime/session.ts";
 import { profileStep } from "../runtime/timing.ts";
-import type { KernelTime } from "../runtime/timing.ts";
+import type { StepProfile } from "../runtime/timing.ts";
 import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
 import type { StepBlock } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
@@ -244,8 +244,8 @@ export class Trainer {
     return lossSum / targets;
   }
 
-  /** Time by kernel of one more training step, run one dispatch a pass. The step counts: weights change. */
-  profile(): Promise<KernelTime[]> {
+  /** Time by kernel of a training step. It spoils the weights: nothing may be trained or saved afterwards. */
+  profile(): Promise<StepProfile> {
     const { micro, update } = this.graphs.programs;
     return profileStep(this.session, update === null ? [micro] : [micro, update]);
   }

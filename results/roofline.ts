@@ -1,0 +1,57 @@
+import type { KernelProfile, Roofline } from "./record.ts";
+
+/** What a kernel reaches, from its time and what it does. */
+export interface KernelRates {
+  flopsPerSecond: number;
+  bytesPerSecond: number;
+  /** FLOPs for each byte moved; 0 for a kernel that only moves. */
+  intensity: number;
+  /**
+   * Share of what the device can do at this intensity: the smaller of its products' rate and of intensity × its copies'
+   * rate (Williams et al. 2009, doi:10.1145/1498765.1498785). Null without a roofline, or without a time.
+   */
+  ceilingShare: number | null;
+}
+
+/** Rates of a kernel under the roof of products in `dtype`. */
+export function kernelRates(
+  { ms, flops, bytes }: KernelProfile,
+  roofline: Roofline | null,
+  dtype: "f32" | "f16" = "f32",
+): KernelRates {
+  const seconds = ms / 1000;
+  // A differential time may come out as nothing: no rate follows from it.
+  const rate = (amount: number) => (seconds > 0 ? amount / seconds : 0);
+  return {
+    flopsPerSecond: rate(flops),
+    bytesPerSecond: rate(bytes),
+    intensity: bytes > 0 ? flops / bytes : 0,
+    ceilingShare: roofline && seconds > 0 ? fastestSeconds({ flops, bytes }, roofline, dtype) / seconds : null,
+  };
+}
+
+/** The least time a kernel can take: that of its products or that of its bytes, whichever is longer. */
+function fastestSeconds(
+  { flops, bytes }: Pick<KernelProfile, "flops" | "bytes">,
+  roofline: Roofline,
+  dtype: "f32" | "f16",
+): number {
+  return Math.max(flops / productRate(roofline, dtype), bytes / roofline.copyBytesPerSecond);
+}
+
+/** Rate of products in a dtype; that of f32 where f16 was not measured. */
+export function productRate({ matmulFlopsPerSecond }: Roofline, dtype: "f32" | "f16"): number {
+  return (dtype === "f16" ? matmulFlopsPerSecond.f16 : null) ?? matmulFlopsPerSecond.f32;
+}
+
+/**
+ * Model FLOPs utilisation: FLOPs of the model's products in one step, recomputation not counted, over what the device's
+ * products could do in the step's time. Source: Chowdhery et al. 2022, arXiv:2204.02311, appendix B.
+ */
+export function modelFlopsUtilisation(
+  { modelFlopsPerStep, stepMs }: { modelFlopsPerStep: number; stepMs: number },
+  roofline: Roofline,
+  dtype: "f32" | "f16" = "f32",
+): number {
+  return modelFlopsPerStep / (stepMs / 1000) / productRate(roofline, dtype);
+}

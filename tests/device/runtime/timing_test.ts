@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { modelOf } from "../../../engine/model/config.ts";
+import { PRESETS } from "../../../engine/model/presets.ts";
+import { Session } from "../../../engine/runtime/session.ts";
+import { profileStep, type StepProfile } from "../../../engine/runtime/timing.ts";
+import { planStep } from "../../../engine/train/trainer.ts";
+import { deviceTest, sharedDevice } from "../../support/with_device.ts";
+
+/** Profiles of one step of a small model, by every method the device has. */
+async function profiles(): Promise<StepProfile[]> {
+  const { gpu, pipelines } = await sharedDevice();
+  const { graphs, plan } = planStep({
+    model: modelOf({ ...PRESETS["gpt2-nano"], layerCount: 1, vocabularySize: 512 } as never),
+    microBatchSize: 1,
+    gradientAccumulationSteps: 1,
+    sequenceLength: 32,
+    methods: {},
+    optimizer: "adamw",
+    optimizerOptions: { weightDecay: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8 },
+    clip: 0,
+    dropout: 0,
+    evaluate: false,
+  }, gpu.target);
+  const session = await Session.open(gpu, plan, { pipelines });
+  try {
+    await session.run(graphs.programs.micro); // compiles
+    const methods = gpu.device.features.has("timestamp-query")
+      ? ["timestamps", "differential"] as const
+      : ["differential"] as const;
+    const found: StepProfile[] = [];
+    for (const method of methods) found.push(await profileStep(session, [graphs.programs.micro], { method }));
+    return found;
+  } finally {
+    session.close();
+  }
+}
+
+Deno.test(
+  "profileStep() names the same kernels, FLOPs and bytes by timestamps and by differences",
+  deviceTest,
+  async () => {
+    const all = await profiles();
+    const facts = all.map(({ kernels }) =>
+      kernels.map(({ kernel, dispatches, flops, bytes }) => ({ kernel, dispatches, flops, bytes }))
+        .sort((a, b) => a.kernel.localeCompare(b.kernel))
+    );
+    for (const fact of facts) assert.deepEqual(fact, facts[0]);
+    for (const { kernel, dispatches, bytes } of facts[0]) assert.ok(dispatches > 0 && bytes > 0, kernel);
+    assert.ok(facts[0].some(({ flops }) => flops > 0));
+    for (const { kernels, wallMs, method } of all) {
+      const sum = kernels.reduce((total, { ms }) => total + ms, 0);
+      // The machine may be busy with other things in either measurement, so no more than the order of magnitude.
+      assert.ok(sum > wallMs / 10 && sum < 10 * wallMs, `${method}: ${sum} ms of ${wallMs}`);
+      assert.deepEqual(kernels, [...kernels].sort((a, b) => b.ms - a.ms));
+    }
+  },
+);

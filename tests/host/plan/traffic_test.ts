@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import type { Kernel } from "../../../engine/graph/op.ts";
+import { bindingAccesses, dispatchBytes } from "../../../engine/plan/traffic.ts";
+import { PRESETS } from "../../../engine/model/presets.ts";
+import { modelOf } from "../../../engine/model/config.ts";
+import { planStep } from "../../../engine/train/trainer.ts";
+import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+
+const CODE = `
+@group(0) @binding(0) var<storage, read_write> source: array<f32>; // source[0] = 1.0 in a comment
+@group(0) @binding(1) var<storage, read_write> sum: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> result: array<f32>;
+@group(0) @binding(3) var<storage, read_write> unused: array<f32>;
+@group(0) @binding(2) var<storage, read_write> other_result: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+fn load(i: u32) -> f32 { if (i == arrayLength(&unused)) { return 0.0; } return source[i]; }
+@compute @workgroup_size(64) fn first(@builtin(global_invocation_id) id: vec3<u32>) {
+  sum[id.x / 4u][id.x % 4u] += load(id.x);
+  result[u32(source[id.x])] = f32(result_like == 1.0);
+}
+@compute @workgroup_size(64) fn second(@builtin(global_invocation_id) id: vec3<u32>) {
+  sum[id.x].x = other_result[0];
+}`;
+
+const kernel = (entryPoint: string): Kernel => ({ name: entryPoint, code: CODE, entryPoint });
+
+Deno.test("bindingAccesses() tells what is read, written and both, through the functions an entry point calls", () => {
+  assert.deepEqual([...bindingAccesses(kernel("first"))], [
+    [0, { reads: true, writes: false }],
+    [1, { reads: true, writes: true }],
+    [2, { reads: false, writes: true }],
+    [3, { reads: false, writes: false }],
+  ]);
+  assert.deepEqual([...bindingAccesses(kernel("second"))], [
+    [0, { reads: false, writes: false }],
+    [1, { reads: false, writes: true }],
+    [2, { reads: true, writes: false }],
+    [3, { reads: false, writes: false }],
+  ]);
+});
+
+Deno.test("dispatchBytes() counts a binding that is read and written twice, an unused one not at all", () => {
+  const bindings = [100, 20, 3, 4000].map((byteLength) => ({ buffer: 0, byteOffset: 0, byteLength }));
+  const dispatch = { kernel: kernel("first"), bindings, params: [], workgroups: [1, 1, 1] as const };
+  assert.equal(dispatchBytes(dispatch), 100 + 2 * 20 + 3);
+});
+
+Deno.test("every dispatch of a whole step reads something and writes something", () => {
+  const model = modelOf({ ...PRESETS["gpt2-nano"], vocabularySize: 512 });
+  for (const optimizer of ["adamw", "adamw8bit", "adafactor", "sgd"]) {
+    const { plan } = planStep({
+      model,
+      microBatchSize: 2,
+      gradientAccumulationSteps: 2,
+      sequenceLength: 32,
+      methods: {},
+      optimizer,
+      optimizerOptions: { weightDecay: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, momentum: 0.9 },
+      clip: 1,
+      dropout: 0.1,
+      evaluate: true,
+    }, DEFAULT_TARGET);
+    for (const command of plan.programs.flatMap(({ commands }) => commands)) {
+      if ("clear" in command) continue;
+      const { kernel, bindings } = command;
+      const accesses = bindings.map((_, slot) => bindingAccesses(kernel).get(slot));
+      assert.ok(accesses.every((access) => access), `${kernel.name}: a binding has no declaration`);
+      assert.ok(accesses.some((access) => access!.writes), `${kernel.name} writes nothing`);
+      if (!/zero|fill|reset/.test(kernel.name)) {
+        assert.ok(accesses.some((access) => access!.reads), `${kernel.name} reads nothing`);
+      }
+    }
+  }
+});

@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { kernelRates, modelFlopsUtilisation } from "../../../results/roofline.ts";
+
+const ROOFLINE = { matmulFlopsPerSecond: { f32: 1e9, f16: 4e9 }, copyBytesPerSecond: 1e8, how: "by hand" };
+const kernel = (ms: number, flops: number, bytes: number) => ({
+  kernel: "k",
+  dispatches: 1,
+  ms,
+  flops,
+  bytes,
+});
+
+Deno.test("kernelRates() measures a kernel of many FLOPs a byte against the products", () => {
+  const rates = kernelRates(kernel(4, 2e6, 1e4), ROOFLINE);
+  assert.equal(rates.flopsPerSecond, 5e8);
+  assert.equal(rates.bytesPerSecond, 2.5e6);
+  assert.equal(rates.intensity, 200);
+  assert.equal(rates.ceilingShare, 0.5);
+  assert.equal(kernelRates(kernel(4, 2e6, 1e4), ROOFLINE, "f16").ceilingShare, 0.125);
+});
+
+Deno.test("kernelRates() measures a kernel of few FLOPs a byte against the copies", () => {
+  const rates = kernelRates(kernel(100, 1e6, 5e6), ROOFLINE);
+  assert.equal(rates.intensity, 0.2);
+  assert.equal(rates.ceilingShare, 0.5);
+  assert.equal(kernelRates(kernel(100, 0, 5e6), ROOFLINE).ceilingShare, 0.5);
+});
+
+Deno.test("kernelRates() says nothing where there is nothing to say", () => {
+  assert.equal(kernelRates(kernel(4, 2e6, 1e4), null).ceilingShare, null);
+  assert.deepEqual(kernelRates(kernel(0, 2e6, 1e4), ROOFLINE), {
+    flopsPerSecond: 0,
+    bytesPerSecond: 0,
+    intensity: 200,
+    ceilingShare: null,
+  });
+  assert.equal(kernelRates(kernel(4, 0, 0), ROOFLINE).intensity, 0);
+});
+
+Deno.test("modelFlopsUtilisation() is the model's FLOPs over what the products could do in that time", () => {
+  assert.equal(modelFlopsUtilisation({ modelFlopsPerStep: 3e8, stepMs: 1000 }, ROOFLINE), 0.3);
+  assert.equal(modelFlopsUtilisation({ modelFlopsPerStep: 3e8, stepMs: 1000 }, ROOFLINE, "f16"), 0.075);
+  const without = { ...ROOFLINE, matmulFlopsPerSecond: { f32: 1e9, f16: null } };
+  assert.equal(modelFlopsUtilisation({ modelFlopsPerStep: 3e8, stepMs: 1000 }, without, "f16"), 0.3);
+});
