@@ -9,6 +9,7 @@ export { CORPUS_NAMES } from "./engine/train/corpus.ts";
 export { evaluate, type EvaluateOptions, type Evaluation } from "./engine/train/evaluate.ts";
 export type { StepReport, TrainListener, TrainOptions, TrainResult } from "./engine/train/options.ts";
 export { IMPLEMENTED_METHODS } from "./engine/train/methods.ts";
+export { type DownloadProgress, pinModel, type PinOptions } from "./engine/train/model_source.ts";
 export { defaultTokenizer } from "./engine/train/prepare.ts";
 export {
   DivergedError,

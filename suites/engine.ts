@@ -7,6 +7,8 @@ import {
   type Evaluation,
   IMPLEMENTED_METHODS,
   IMPLEMENTED_OPTIMIZERS,
+  pinModel,
+  type PinOptions,
   planTraining,
   PRESETS,
   type Printout,
@@ -49,6 +51,8 @@ export interface Engine {
   train(options: TrainOptions, listener: TrainListener, extras?: TrainExtras): Promise<TrainResult>;
   /** Plans a training step without a GPU. */
   planTraining(options: TrainOptions): Promise<TrainingPlan>;
+  /** Downloads a model of the hub and says at which commit it is; other models are called what they are called. */
+  pinModel?(model: string, options: PinOptions): Promise<string>;
   /** A training step as text. */
   printTraining?(options: TrainOptions, what: Printout): Promise<string>;
   /** Loss of a model over a whole text. */
@@ -67,6 +71,7 @@ export const engine: Engine = {
   corpora: CORPUS_NAMES,
   train,
   planTraining,
+  pinModel,
   printTraining,
   evaluate: (options) => evaluate(options),
   describeAdapter: () => describeAdapter(),

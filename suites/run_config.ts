@@ -58,7 +58,12 @@ export interface Field {
 }
 
 export const FIELDS: Readonly<Record<keyof Settings, Field>> = {
-  model: { flag: "model", kind: "text", placeholder: "M", what: "preset, or a folder with config.json" },
+  model: {
+    flag: "model",
+    kind: "text",
+    placeholder: "M",
+    what: "preset, folder with config.json, or owner/name[@revision] on the hub",
+  },
   startFrom: { kind: "reference", what: "cell of an earlier phase whose trained weights to start from" },
   data: {
     flag: "data",

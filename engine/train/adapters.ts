@@ -1,3 +1,5 @@
+import { parseHubReference } from "../formats/hub/reference.ts";
+import { inputExists } from "../formats/input_file.ts";
 import { loraTensorName, openAdapter, writeAdapter } from "../formats/peft.ts";
 import type { Adapter } from "../formats/peft.ts";
 import type { TensorToWrite } from "../formats/safetensors.ts";
@@ -76,6 +78,7 @@ export async function saveAdapter(
     return tensorOf(session, loraTensorName(module, matrix as "A" | "B"), master);
   });
   const targets = parameters.filter(({ spec }) => spec.linear && adapterOf(parameters, spec.name));
+  const reference = await inputExists(baseModel) ? null : parseHubReference(baseModel);
   await writeAdapter(folder, {
     rank: settings.rank,
     alpha: settings.alpha,
@@ -84,8 +87,8 @@ export async function saveAdapter(
     fanInFanOut: targets.some(({ spec }) => spec.linear === "in_out"),
     useRslora: settings.rankStabilized,
     initLoraWeights: true,
-    baseModel,
-    revision: null,
+    baseModel: reference?.repository ?? baseModel,
+    revision: reference?.revision ?? null,
     taskType: "CAUSAL_LM",
   }, tensors);
 }

@@ -1,14 +1,14 @@
-import { inputExists } from "../formats/input_file.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import { byteTokenizer, gpt2Tokenizer, tokenizerFromFolder, trainBpe } from "../formats/tokenizer.ts";
 import { isTokenFile } from "../formats/token_file.ts";
 import { InputError } from "../input_error.ts";
-import { type Model, type ModelConfig, modelOf, readModelConfig } from "../model/config.ts";
+import { type Model, type ModelConfig, modelOf } from "../model/config.ts";
 import { PRESETS } from "../model/presets.ts";
 import { isRecordFile } from "../formats/records.ts";
 import { buildSplit, labelFieldOf, textOf } from "./build_split.ts";
 import { loadData } from "./corpus.ts";
 import { readLabels } from "./labels.ts";
+import { resolveModel } from "./model_source.ts";
 import type { TrainOptions } from "./options.ts";
 import type { Sequences, Split } from "./sequences.ts";
 
@@ -30,26 +30,6 @@ export function defaultTokenizer(model: string): string {
   return PRESETS[model].family === "gpt2" && PRESETS[model].vocabularySize > 0 ? "gpt2" : "bpe512";
 }
 
-/**
- * Configuration of a preset or folder.
- *
- * @throws {InputError} listing the presets where `model` is neither.
- */
-export async function resolveModel(model: string): Promise<{ config: ModelConfig; folder: string | null }> {
-  if (Object.hasOwn(PRESETS, model)) return { config: PRESETS[model], folder: null };
-  if (await inputExists(`${model}/config.json`)) {
-    return { config: await readModelConfig(model), folder: model };
-  }
-  if (await inputExists(model)) {
-    throw new InputError(`${model}/config.json: not found; a model folder has a config.json`);
-  }
-  throw new InputError(
-    `Cannot find the model ${model}: expected a folder with config.json, or one of ${
-      Object.keys(PRESETS).join(", ")
-    }`,
-  );
-}
-
 /** What preparing a run depends on. */
 export type PrepareOptions = Pick<
   TrainOptions,
@@ -63,7 +43,7 @@ export type PrepareOptions = Pick<
 export async function prepareModel(
   options: Omit<PrepareOptions, "heldOutFraction" | "seed">,
 ): Promise<Model> {
-  const { config, folder } = await resolveModel(options.model);
+  const { config, folder } = await resolveModel(options.model, "config");
   let { vocabularySize } = config;
   if (vocabularySize === 0) {
     const data = isTokenFile(options.data) ? await loadData(options.data) : null;

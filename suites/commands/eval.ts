@@ -1,4 +1,5 @@
 import { type Command, EXIT } from "../command.ts";
+import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
 import { configFromFlags, trainingFlags } from "../train_flags.ts";
 
 const { model, data, tokenizer, seed, "seq-len": sequenceLength, "batch-size": batchSize } = trainingFlags();
@@ -17,6 +18,7 @@ export const evaluate: Command = {
       windows: { value: "N", what: "windows to evaluate; 0 is all", default: "0" },
       seed: { ...seed, what: "seed of a preset's random weights" },
       adapter: { value: "DIR", what: "folder of a trained adapter to apply first" },
+      offline: OFFLINE_FLAG,
       json: { what: "one JSON document on standard output" },
     },
     examples: [
@@ -24,13 +26,14 @@ export const evaluate: Command = {
       "deno task eval --model out --data notes.txt --json",
     ],
   },
-  async run(args, { engine, print }) {
+  async run(args, services) {
+    const { engine, print } = services;
     const { windows, adapter, ...values } = args.values;
     const flags = {
       ...args,
       values: windows === undefined ? values : { ...values, "held-out-windows": windows },
     };
-    const config = configFromFlags(flags, engine);
+    const config = await withPinnedModel(configFromFlags(flags, engine), args, services, "model");
     const { loss, tokens } = await engine.evaluate({ ...config, adapter: adapter ?? null });
     const perplexity = Math.exp(loss);
     if (args.switches.has("json")) print(JSON.stringify({ loss, perplexity, tokens }));

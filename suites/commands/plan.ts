@@ -2,6 +2,7 @@ import { InputError } from "../../mod.ts";
 import { type Command, EXIT } from "../command.ts";
 import { PRINTOUTS } from "../engine.ts";
 import { cheapestFits, type Fit, largestMicroBatch } from "../fit.ts";
+import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
 import { methodsLabel } from "../methods.ts";
 import { effectiveBatchSize } from "../run_config.ts";
 import { bytesText, parseBytes } from "../suite.ts";
@@ -18,17 +19,25 @@ export const plan: Command = {
       ...trainingFlags(),
       memory: { value: "BYTES", what: "budget, as 24GiB" },
       print: { value: "WHAT", what: `the step as text instead: ${PRINTOUTS.join(", ")}` },
+      offline: OFFLINE_FLAG,
       json: { what: "one JSON document on standard output" },
     },
     examples: [
       "deno task plan --model gpt2 --seq-len 1024 --batch-size 8",
       "deno task plan --model gpt2-nano --methods checkpoint --print plan",
       "deno task plan --model gpt2-xl --seq-len 1024 --batch-size 8 --memory 24GiB",
+      "deno task plan --model TinyLlama/TinyLlama_v1.1 --methods lora",
     ],
   },
-  async run(args, { engine, print }) {
+  async run(args, services) {
+    const { engine, print } = services;
     const budgetBytes = args.values.memory === undefined ? null : parseBytes(args.values.memory);
-    const config = configFromFlags(args, engine, { data: engine.corpora[0] });
+    const config = await withPinnedModel(
+      configFromFlags(args, engine, { data: engine.corpora[0] }),
+      args,
+      services,
+      "config",
+    );
     if (args.values.print !== undefined) {
       const what = PRINTOUTS.find((one) => one === args.values.print);
       if (!what || !engine.printTraining) {

@@ -1,6 +1,7 @@
 import { type Command, EXIT, type Services } from "../command.ts";
 import type { AdapterDescription, StepReport, TrainingPlan, TrainResult } from "../engine.ts";
 import type { Arguments } from "../flags.ts";
+import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
 import { divergence } from "../measure.ts";
 import {
   MemoryPoller,
@@ -27,12 +28,15 @@ export const train: Command = {
         what: "start a new run from a saved folder's weights instead of going on with the one it came from",
       },
       profile: { what: "time every kernel over one more step" },
+      offline: OFFLINE_FLAG,
       json: { what: "one JSON object per line on standard output" },
       quiet: { what: "no progress on standard error" },
     },
     examples: [
       "deno task train --model gpt2-nano --data moby-dick --steps 200",
       "deno task train --model ./gpt2 --data notes.txt --lr 1e-4 --save out",
+      "deno task train --model HuggingFaceTB/SmolLM-135M --data notes.txt \\",
+      "    --methods lora --save out",
       "deno task train --model gpt2-nano --data moby-dick --batch-size 8 \\",
       "    --micro-batch-size 2 --methods checkpoint,fp16 --json",
       "deno task train --model out --data notes.txt --steps 100   (goes on)",
@@ -46,7 +50,7 @@ const RESULT_ERRORS = ["OutOfMemoryError", "DivergedError", "DeviceLostError"];
 
 async function runTrain(args: Arguments, services: Services): Promise<number> {
   const { values, switches } = args;
-  const config = configFromFlags(args, services.engine);
+  const config = await withPinnedModel(configFromFlags(args, services.engine), args, services, "model");
   const json = switches.has("json");
   const show = !switches.has("quiet") && !json;
   const watch = new MemoryWatch();

@@ -1,0 +1,68 @@
+import { hubReferenceText, parseHubReference } from "../formats/hub/reference.ts";
+import { hubSettings } from "../formats/hub/settings.ts";
+import { type DownloadProgress, fetchModel } from "../formats/hub/snapshot.ts";
+import { inputExists } from "../formats/input_file.ts";
+import { InputError } from "../input_error.ts";
+import { type ModelConfig, readModelConfig } from "../model/config.ts";
+import { PRESETS } from "../model/presets.ts";
+
+export type { DownloadProgress };
+
+/** Of `pinModel`. */
+export interface PinOptions {
+  /** `config`: enough to plan. */
+  what: "config" | "model";
+  /** Uses what the cache has, or says what it lacks. Also where the environment says so. */
+  offline?: boolean;
+  onProgress?: (progress: DownloadProgress) => void;
+  onNote?: (text: string) => void;
+}
+
+/**
+ * The name under which a model can be found again: `owner/name@commit` for a repository of the hub, which is in the cache
+ * from then on; presets and folders are called what they are called.
+ *
+ * @throws {InputError} for a repository that does not exist or cannot be used.
+ */
+export async function pinModel(model: string, options: PinOptions): Promise<string> {
+  if (Object.hasOwn(PRESETS, model) || await inputExists(model)) return model;
+  const reference = parseHubReference(model);
+  if (reference === null) return model; // what is wrong with it is said where it is opened
+  const { offline, ...rest } = options;
+  const settings = hubSettings();
+  const fetched = await fetchModel(reference, {
+    ...rest,
+    settings: { ...settings, offline: offline || settings.offline },
+  });
+  return hubReferenceText(fetched.reference);
+}
+
+/**
+ * Configuration and folder of a preset, a folder or a repository of the hub. Without `pinModel` before it, a repository is
+ * downloaded here, as the environment says.
+ *
+ * @param what `config` where weights and tokenizer are not needed.
+ * @throws {InputError} listing the presets where `model` is none of these.
+ */
+export async function resolveModel(
+  model: string,
+  what: "config" | "model" = "model",
+): Promise<{ config: ModelConfig; folder: string | null }> {
+  if (Object.hasOwn(PRESETS, model)) return { config: PRESETS[model], folder: null };
+  if (await inputExists(`${model}/config.json`)) {
+    return { config: await readModelConfig(model), folder: model };
+  }
+  if (await inputExists(model)) {
+    throw new InputError(`${model}/config.json: not found; a model folder has a config.json`);
+  }
+  const reference = parseHubReference(model);
+  if (reference !== null) {
+    const { folder } = await fetchModel(reference, { what, settings: hubSettings() });
+    return { config: await readModelConfig(folder), folder };
+  }
+  throw new InputError(
+    `Cannot find the model ${model}: expected a folder with config.json, owner/name on the hub, or one of ${
+      Object.keys(PRESETS).join(", ")
+    }`,
+  );
+}
