@@ -33,6 +33,14 @@ export const PRESETS: Readonly<Record<string, ModelConfig>> = {
     positionCount: 128,
     vocabularySize: 0,
   }),
+  // Shallow, with many positions: for what grows with the sequence, on adapters that carry little else.
+  "gpt2-nano-long": gpt2Preset({
+    layerCount: 2,
+    hiddenSize: 128,
+    headCount: 4,
+    positionCount: 1024,
+    vocabularySize: 0,
+  }),
   "gpt2-mini": gpt2Preset({
     layerCount: 6,
     hiddenSize: 384,
