@@ -29,6 +29,14 @@ export interface RunConfig {
   startFrom: string | null;
   /** Named corpus or file. */
   data: string;
+  /** Field of a file of examples that has the text; absent: `text`, or a conversation. */
+  textField?: string;
+  /** Field that has the label; absent: `label`. */
+  labelField?: string;
+  /** Whether documents share sequences; absent: each has its own, padded. */
+  packing?: boolean;
+  /** What becomes of documents longer than a sequence; absent: they are refused. */
+  overlong?: "refuse" | "truncate" | "split";
   /** `bytes`, `gpt2`, `bpe512` …, or `model` (the folder's own). */
   tokenizer: string;
   /** Share of the corpus, at its end, held out for evaluation; 0 is none. */

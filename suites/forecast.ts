@@ -73,6 +73,7 @@ export function reuseKey({ kind, config, repeat, warmupSteps }: Cell): string {
 export function memoryKey(config: Cell["config"]): string {
   const {
     model,
+    packing,
     tokenizer,
     sequenceLength,
     gradientAccumulationSteps,
@@ -83,6 +84,7 @@ export function memoryKey(config: Cell["config"]): string {
   } = config;
   return canonicalJson({
     model,
+    packing, // the segments of the tokens
     tokenizer,
     sequenceLength,
     accumulates: gradientAccumulationSteps > 1, // gradients outlive a micro-step

@@ -69,7 +69,35 @@ export const FIELDS: Readonly<Record<keyof Settings, Field>> = {
     flag: "data",
     kind: "text",
     placeholder: "D",
-    what: "text file, token file (.u16, .u32, .npy) or corpus",
+    what: "text, .jsonl, .parquet or token file (.u16, .u32, .npy), or corpus",
+  },
+  textField: {
+    flag: "text-field",
+    kind: "text",
+    placeholder: "NAME",
+    default: "text",
+    what: "field of .jsonl and .parquet files with the text",
+  },
+  labelField: {
+    flag: "label-field",
+    kind: "text",
+    placeholder: "NAME",
+    default: "label",
+    what: "field with the label, for models that classify",
+  },
+  packing: {
+    flag: "packing",
+    kind: "flag",
+    default: false,
+    what: "put short documents together in a sequence; each sees only itself",
+  },
+  overlong: {
+    flag: "overlong",
+    kind: "text",
+    placeholder: "WHAT",
+    choices: ["refuse", "truncate", "split"],
+    default: "refuse",
+    what: "what becomes of documents longer than a sequence",
   },
   tokenizer: {
     flag: "tokenizer",
@@ -319,6 +347,7 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
     model,
     startFrom: resolvedStart(settings.startFrom),
     data: required(settings.data, "data", name),
+    ...documentSettings(settings),
     tokenizer: settings.tokenizer ?? defaultTokenizer(model),
     heldOutFraction: settings.heldOutFraction ?? defaultOf("heldOutFraction"),
     sequenceLength,
@@ -345,6 +374,13 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
     seed: settings.seed ?? defaultOf("seed"),
     shuffle: settings.shuffle ?? true,
   };
+}
+
+/** Only what is given and not the default: most data are not documents, and their configurations stay as they were. */
+function documentSettings(settings: Settings): Partial<RunConfig> {
+  const fields = ["textField", "labelField", "packing", "overlong"] as const;
+  const given = fields.filter((field) => (settings[field] ?? FIELDS[field].default) !== FIELDS[field].default);
+  return Object.fromEntries(given.map((field) => [field, settings[field]]));
 }
 
 /** Sequences in one optimizer step. */
@@ -532,7 +568,7 @@ export function trainFlags(config: RunConfig): string[] {
     const value = config[field as keyof RunConfig];
     if (!rule.flag || field === "effectiveBatchSize" || field === "microBatchSize") continue;
     if (field === "tokenizer" && value === defaultTokenizer(config.model)) continue;
-    if (value === rule.default) continue;
+    if (value === undefined || value === rule.default) continue;
     if (rule.kind === "flag") words.push(`--${rule.flag}`);
     else if (rule.kind !== "list") add(rule.flag, value);
     else if ((value as string[]).length > 0) add(rule.flag, (value as string[]).join(","));

@@ -86,7 +86,7 @@ function fieldSettings({ values, switches }: Arguments): Settings {
   const settings: Record<string, unknown> = {};
   for (const [name, field] of Object.entries(FIELDS)) {
     if (!field.flag) continue;
-    if (field.kind === "flag" && switches.has(field.flag)) settings[name] = false; // --no-shuffle
+    if (field.kind === "flag" && switches.has(field.flag)) settings[name] = !field.default; // --no-shuffle
     const text = values[field.flag];
     if (text === undefined) continue;
     settings[name] = field.kind === "number"

@@ -1,12 +1,15 @@
 import { decodeUtf8, readInput } from "./input_file.ts";
 import { parseJsonObject } from "./json.ts";
 import { InputError } from "../input_error.ts";
+import { readParquet } from "./parquet.ts";
 
 /** One example of a file of examples. */
 export interface DataRecord {
   /** Where it comes from, as errors name it: `notes.jsonl:17`. */
   readonly place: string;
   readonly fields: Readonly<Record<string, unknown>>;
+  /** All fields there are, where not all have been read. */
+  readonly fieldNames?: readonly string[];
 }
 
 /**
@@ -29,13 +32,22 @@ export function parseJsonLines(bytes: Uint8Array, path: string): DataRecord[] {
 
 /** Whether a file name is that of a file of records. */
 export function isRecordFile(path: string): boolean {
-  return /\.(jsonl|ndjson)$/i.test(path);
+  return /\.(jsonl|ndjson|parquet)$/i.test(path);
 }
 
-/** The records of a file, with the file's bytes. @throws {InputError} */
-export async function readRecords(path: string): Promise<{ records: DataRecord[]; bytes: Uint8Array }> {
+/**
+ * The records of a JSON Lines or Parquet file, with the file's bytes.
+ *
+ * @param wanted Fields that may be asked for; of a Parquet file no others are read.
+ * @throws {InputError}
+ */
+export async function readRecords(
+  path: string,
+  wanted: readonly string[],
+): Promise<{ records: DataRecord[]; bytes: Uint8Array }> {
   const bytes = await readInput(path);
-  return { records: parseJsonLines(bytes, path), bytes };
+  const parquet = /\.parquet$/i.test(path);
+  return { records: parquet ? await readParquet(bytes, path, wanted) : parseJsonLines(bytes, path), bytes };
 }
 
 /**
@@ -43,9 +55,10 @@ export async function readRecords(path: string): Promise<{ records: DataRecord[]
  *
  * @throws {InputError} naming file, line, field and what is there instead.
  */
-export function textField({ place, fields }: DataRecord, name: string): string {
-  const value = fields[name];
-  if (value === undefined || value === null) throw missingField({ place, fields }, name);
+export function textField(record: DataRecord, name: string): string {
+  const { place } = record;
+  const value = record.fields[name];
+  if (value === undefined || value === null) throw missingField(record, name);
   if (typeof value !== "string") {
     throw new InputError(`${place}: field ${name} is ${describeValue(value)}, expected a text`);
   }
@@ -54,8 +67,8 @@ export function textField({ place, fields }: DataRecord, name: string): string {
 }
 
 /** The error for a record without a field, with the fields that it has. */
-export function missingField({ place, fields }: DataRecord, name: string): InputError {
-  const known = Object.keys(fields);
+export function missingField({ place, fields, fieldNames }: DataRecord, name: string): InputError {
+  const known = fieldNames ?? Object.keys(fields);
   return new InputError(
     `${place}: field ${name} is ${fields[name] === null ? "null" : "missing"}, the fields are ${
       known.join(", ") || "none"

@@ -8,7 +8,7 @@ import {
   printableToBytes,
   trainMerges,
 } from "./bpe.ts";
-import { inputExists, readJsonInput } from "./input_file.ts";
+import { decodeUtf8, inputExists, readInput, readJsonInput } from "./input_file.ts";
 import { describeJson, isJsonObject } from "./json.ts";
 import { writeTextAtomically } from "./output_file.ts";
 
@@ -81,7 +81,13 @@ export async function tokenizerFromFolder(folder: string): Promise<Tokenizer> {
     config: await inputExists(configPath) ? await readJsonInput(configPath) : {},
   };
   const name = basename(folder);
-  return byteLevelBpe(name, files.tokenizer, path) ?? await huggingFaceTokenizer(name, files, path);
+  const template = join(folder, "chat_template.jinja");
+  if (await inputExists(template)) {
+    files.config.chat_template = decodeUtf8(await readInput(template), template);
+  }
+  const own = byteLevelBpe(name, files.tokenizer, path);
+  // As it was read: what it says of special tokens and chats is no part of the encoder.
+  return own ? Object.assign(own, { files: () => files }) : await huggingFaceTokenizer(name, files, path);
 }
 
 /** Writes `tokenizer.json` and `tokenizer_config.json` into a folder, which is made if there is none. */

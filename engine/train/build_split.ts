@@ -1,14 +1,21 @@
-import { type DataRecord, textField } from "../formats/records.ts";
+import type { DataRecord } from "../formats/records.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import { InputError } from "../input_error.ts";
 import type { Model } from "../model/config.ts";
 import type { Data } from "./corpus.ts";
-import { type Document, documentLayout, oneDocumentEach } from "./documents.ts";
+import {
+  type Document,
+  documentLayout,
+  nextTokenDocuments,
+  oneDocumentEach,
+  packDocuments,
+} from "./documents.ts";
 import type { Labels } from "./labels.ts";
 import { hiddenTokenSequences, labelledSequences, type Layout } from "./layout.ts";
 import type { TrainOptions } from "./options.ts";
 import { randomData } from "./random_data.ts";
-import { type Sequences, type Split, splitSequences } from "./sequences.ts";
+import { aroundText, markedDocuments, nextTokenDocumentsOf, recordTexts } from "./record_documents.ts";
+import { heldOutPart, type Sequences, type Split, splitSequences } from "./sequences.ts";
 import { type SpecialTokens, specialTokens, withSpareTokens } from "./special_tokens.ts";
 import { requireTokensBelow } from "./tokens.ts";
 import { splitWindows, windowLayout } from "./windows.ts";
@@ -23,13 +30,16 @@ interface Ingredients {
   labels: Labels | null;
   options: Pick<
     TrainOptions,
-    "model" | "data" | "sequenceLength" | "heldOutFraction" | "seed" | "textField"
+    "model" | "data" | "sequenceLength" | "heldOutFraction" | "seed" | "textField" | "packing" | "overlong"
   >;
 }
 
 /** The sequences to train and evaluate on, with the hash of what they were made from. @throws {InputError} */
 export function buildSplit(ingredients: Ingredients): { split: Split; dataHash: string } {
-  const { data } = ingredients;
+  const { data, options } = ingredients;
+  if (options.packing && data.kind !== "records") {
+    throw cannotPack(options, "it is not in documents; packing is for .jsonl and .parquet files");
+  }
   switch (data.kind) {
     case "random":
       return randomSplit(ingredients);
@@ -48,15 +58,10 @@ export function labelFieldOf({ labelField = "label" }: Pick<TrainOptions, "label
   return labelField;
 }
 
-/** All text of data: what a tokenizer is trained on. */
+/** All text of data: what a tokenizer is trained on. @throws {InputError} */
 export function textOf(data: Data, options: Pick<TrainOptions, "textField">): string {
   if (data.kind === "text") return data.text;
-  if (data.kind !== "records") return "";
-  return data.records.map((record) => textField(record, textFieldOf(options))).join("\n");
-}
-
-function textFieldOf({ textField = "text" }: Pick<TrainOptions, "textField">): string {
-  return textField;
+  return data.kind === "records" ? recordTexts(data.records, options) : "";
 }
 
 function tokensOf({ data, tokenizer, model, options }: Ingredients): Uint32Array {
@@ -87,7 +92,7 @@ function streamSplit(ingredients: Ingredients, tokens: Uint32Array): Split {
     case "sequence-label":
       throw new InputError(
         `Cannot use ${options.model} on ${what}: it predicts a label for each sequence, and a plain text has none; ` +
-          "expected a .jsonl file with a text and a label in each line, or the corpus random",
+          "expected a .jsonl or .parquet file of texts and labels, or the corpus random",
       );
     default:
       throw new TypeError(`Unknown objective ${model.objective satisfies never}`);
@@ -115,43 +120,60 @@ function randomSplit({ model, options, ...rest }: Ingredients): { split: Split; 
 }
 
 function recordSplit(ingredients: Ingredients, records: readonly DataRecord[]): Split {
-  const { model, labels, options } = ingredients;
-  const { sequenceLength, heldOutFraction, data: what } = options;
-  if (model.objective === "next-token") {
-    throw new InputError(`Cannot use ${options.model} on ${what}: it predicts next tokens`);
-  }
+  const { labels, options: { heldOutFraction, data: what } } = ingredients;
+  const heldOutCount = heldOutPart(records.length, heldOutFraction, what);
+  const trainingCount = records.length - heldOutCount;
+  // Split before texts are cut up or put together, so that no text is in both parts.
+  const sequences = (from: number, to: number) =>
+    recordSequences(ingredients, records.slice(from, to), labels?.numbers.subarray(from, to) ?? null);
+  return {
+    training: sequences(0, trainingCount),
+    heldOut: heldOutCount === 0 ? null : sequences(trainingCount, records.length),
+  };
+}
+
+function recordSequences(
+  ingredients: Ingredients,
+  records: readonly DataRecord[],
+  labels: Uint32Array | null,
+): Sequences {
+  const { model: { objective, config }, options } = ingredients;
+  const { sequenceLength, packing } = options;
   const special = specialTokensOf(ingredients);
-  const documents = records.map((record) => markedDocument(record, special, ingredients));
-  const layout = documentLayout(oneDocumentEach(documents), sequenceLength);
-  const sequences: Sequences = labels
-    ? labelledSequences(layout, labels.numbers)
-    : hidden(ingredients, layout, special);
-  return splitSequences(sequences, { heldOutFraction, what });
-}
-
-/** `[CLS] text [SEP]`, where the model has those tokens. */
-function markedDocument(
-  record: DataRecord,
-  special: SpecialTokens,
-  { tokenizer, options, model }: Ingredients,
-): Document {
-  const { start, end } = aroundText(special);
-  const own = tokenizer!.encode(textField(record, textFieldOf(options)));
-  requireTokensBelow(model.config.vocabularySize, own, record.place);
-  const length = start.length + own.length + end.length;
-  if (length > options.sequenceLength) {
-    throw new InputError(
-      `${record.place}: the text has ${length} tokens, the sequence length is ${options.sequenceLength}`,
-    );
+  const { vocabularySize } = config;
+  const settings = { tokenizer: ingredients.tokenizer!, special, vocabularySize, options };
+  const bins = (documents: readonly Document[]) =>
+    packing ? packDocuments(documents, sequenceLength) : oneDocumentEach(documents);
+  switch (objective) {
+    case "next-token":
+      return nextTokenDocuments(bins(nextTokenDocumentsOf(records, settings)), sequenceLength);
+    case "masked-token": {
+      const documents = markedDocuments(records, settings, { whole: false });
+      return hidden(ingredients, documentLayout(bins(documents), sequenceLength), special);
+    }
+    case "sequence-label": {
+      if (packing) {
+        throw cannotPack(options, "each of its texts has a label, which needs a sequence of its own");
+      }
+      const documents = markedDocuments(records, settings, { whole: true });
+      return labelledSequences(documentLayout(oneDocumentEach(documents), sequenceLength), labels!);
+    }
+    default:
+      throw new TypeError(`Unknown objective ${objective satisfies never}`);
   }
-  return { tokens: Uint32Array.from([...start, ...own, ...end]), trained: null, place: record.place };
 }
 
-function aroundText({ classify, separate }: SpecialTokens): { start: number[]; end: number[] } {
-  return { start: classify === null ? [] : [classify], end: separate === null ? [] : [separate] };
+function cannotPack({ data }: Pick<TrainOptions, "data">, why: string): InputError {
+  return new InputError(`Cannot pack ${data}: ${why}`);
 }
 
-const NO_SPECIAL_TOKENS: SpecialTokens = { classify: null, separate: null, mask: null, end: null };
+const NO_SPECIAL_TOKENS: SpecialTokens = {
+  classify: null,
+  separate: null,
+  mask: null,
+  begin: null,
+  end: null,
+};
 
 function specialTokensOf({ tokenizer, model }: Ingredients): SpecialTokens {
   const { vocabularySize } = model.config;

@@ -4,6 +4,7 @@ import { decodeUtf8, inputExists, readInput } from "../formats/input_file.ts";
 import { type DataRecord, isRecordFile, readRecords } from "../formats/records.ts";
 import { isTokenFile, parseTokens } from "../formats/token_file.ts";
 import { InputError } from "../input_error.ts";
+import { RECORD_FIELDS } from "./record_documents.ts";
 
 /** What to train on: a text, which a tokenizer is still to be applied to, token ids, examples, or noise. */
 export type Data = TextData | TokenData | RecordData | RandomDataName;
@@ -56,15 +57,18 @@ interface TextPart {
 export const CORPUS_NAMES: readonly string[] = [...Object.keys(CORPORA), "random"];
 
 /**
- * Loads a named corpus, a token file (`.u16`, `.u32`, `.npy`), a file of examples (`.jsonl`) or, whatever its ending, a text
- * file in UTF-8.
+ * Loads a named corpus, a token file (`.u16`, `.u32`, `.npy`), a file of examples (`.jsonl`, `.parquet`) or, whatever its
+ * ending, a text file in UTF-8.
  *
  * The text of a corpus is that of its parts, unchanged, with an empty line between them. A file with the name of a corpus
  * is reached as `./moby-dick`.
  *
  * @throws InputError when there is neither such a corpus nor such a file, and when the file is empty or broken.
  */
-export async function loadData(spec: string): Promise<Data> {
+export async function loadData(
+  spec: string,
+  { textField = "text", labelField = "label" }: { textField?: string; labelField?: string } = {},
+): Promise<Data> {
   if (spec === "random") return { kind: "random", name: spec };
   if (Object.hasOwn(CORPORA, spec)) {
     const parts = await CORPORA[spec]();
@@ -77,7 +81,7 @@ export async function loadData(spec: string): Promise<Data> {
   }
   const name = basename(spec);
   if (isRecordFile(spec)) {
-    const { records, bytes } = await readRecords(spec);
+    const { records, bytes } = await readRecords(spec, [textField, labelField, ...RECORD_FIELDS]);
     return { kind: "records", name, records, sha256: sha256(bytes) };
   }
   const bytes = await readInput(spec);

@@ -23,8 +23,9 @@ export interface EvaluateOptions {
   /** Fields of examples, where they are not called `text` and `label`. */
   textField?: string;
   labelField?: string;
-  /** Whether short documents share a sequence. */
+  /** Whether short documents share a sequence, and what becomes of those that are too long. */
   packing?: boolean;
+  overlong?: "refuse" | "truncate" | "split";
   /** Sequences to evaluate; 0 is all. */
   heldOutWindows: number;
   /** Start of a model folder without weights, and of presets. */

@@ -152,6 +152,10 @@ function fingerprint({ dataHash, model }: Prepared, options: TrainOptions): Reco
     seed,
     optimizer,
     methods,
+    textField,
+    labelField,
+    packing,
+    overlong,
   } = options;
   const batch = microBatchSize * gradientAccumulationSteps;
   return {
@@ -164,5 +168,10 @@ function fingerprint({ dataHash, model }: Prepared, options: TrainOptions): Reco
     seed: shuffle || model.objective === "masked-token" ? seed : null,
     optimizer,
     methods: [...methods],
+    // Left out where they are not given: JSON has no `undefined`.
+    textField,
+    labelField,
+    packing,
+    overlong,
   };
 }

@@ -11,6 +11,8 @@ export interface TrainOptions {
   /** Fields of examples that hold the text and the label, where they are not called `text` and `label`. */
   textField?: string;
   labelField?: string;
+  /** What becomes of texts longer than a sequence: an error, their first tokens alone, or several pieces. Default: refuse. */
+  overlong?: "refuse" | "truncate" | "split";
   /** Whether short documents share a sequence; each then sees itself alone. */
   packing?: boolean;
   /** `bytes`, `gpt2`, `bpe<size>`, or `model` for the tokenizer in the model's folder. Unused for token files. */

@@ -33,7 +33,16 @@ export function defaultTokenizer(model: string): string {
 /** What preparing a run depends on. */
 export type PrepareOptions = Pick<
   TrainOptions,
-  "model" | "data" | "tokenizer" | "sequenceLength" | "heldOutFraction" | "seed" | "labelField" | "textField"
+  | "model"
+  | "data"
+  | "textField"
+  | "labelField"
+  | "packing"
+  | "overlong"
+  | "tokenizer"
+  | "sequenceLength"
+  | "heldOutFraction"
+  | "seed"
 >;
 
 /**
@@ -53,7 +62,7 @@ export async function prepareModel(
   }
   const { objective } = modelOf(config);
   if (folder === null && objective === "sequence-label" && isRecordFile(options.data)) {
-    const data = await loadData(options.data);
+    const data = await loadData(options.data, options);
     if (data.kind === "records") {
       const { names } = readLabels(data.records, labelFieldOf(options), null);
       return checkedModel(withLabels({ ...config, vocabularySize }, names), options);
@@ -65,7 +74,7 @@ export async function prepareModel(
 /** Loads, tokenises and splits the data and fits the model to it. @throws {InputError} */
 export async function prepare(options: PrepareOptions): Promise<Prepared> {
   const { config, folder } = await resolveModel(options.model);
-  const data = await loadData(options.data);
+  const data = await loadData(options.data, options);
   const { objective } = modelOf(config);
   const labels = data.kind === "records" && objective === "sequence-label"
     ? readLabels(data.records, labelFieldOf(options), folder === null ? null : labelsOf(config))
@@ -95,7 +104,7 @@ export async function prepareElsewhere(
   { tokenizer, model }: Pick<Prepared, "tokenizer" | "model">,
   options: PrepareOptions,
 ): Promise<Sequences> {
-  const data = await loadData(spec);
+  const data = await loadData(spec, options);
   if ((data.kind === "text" || data.kind === "records") && tokenizer === null) {
     throw new InputError(`Cannot also evaluate on ${spec}: it is text, and the data to train on is tokens`);
   }

@@ -7,6 +7,8 @@ export interface SpecialTokens {
   readonly separate: number | null;
   /** `[MASK]`: stands for a hidden token. */
   readonly mask: number | null;
+  /** Stands before a text in models that were trained so, as `<s>`. */
+  readonly begin: number | null;
   /** Stands after a text, as `<|endoftext|>` and `</s>`. */
   readonly end: number | null;
 }
@@ -25,6 +27,7 @@ export function specialTokens(tokenizer: Tokenizer): SpecialTokens {
     classify: find("cls_token", "[CLS]"),
     separate: find("sep_token", "[SEP]"),
     mask: find("mask_token", "[MASK]"),
+    begin: config.add_bos_token === true ? find("bos_token", null) : null,
     end: find("eos_token", null),
   };
 }

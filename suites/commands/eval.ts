@@ -2,20 +2,25 @@ import { type Command, EXIT } from "../command.ts";
 import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
 import { configFromFlags, trainingFlags } from "../train_flags.ts";
 
-const { model, data, tokenizer, seed, "seq-len": sequenceLength, "batch-size": batchSize } = trainingFlags();
+const { model, data, tokenizer, seed, "seq-len": sequenceLength, "batch-size": batchSize, ...rest } =
+  trainingFlags();
 
-/** `deno task eval`: mean loss and perplexity of a model over a whole text. */
+/** `deno task eval`: mean loss and perplexity of a model over whole data. */
 export const evaluate: Command = {
   spec: {
     name: "eval",
-    what: "Mean loss and perplexity of a model over a whole text, window by window.",
+    what: "Mean loss and perplexity of a model over whole data, sequence by sequence.",
     flags: {
       model,
       data,
+      "text-field": rest["text-field"],
+      "label-field": rest["label-field"],
+      packing: rest.packing,
+      overlong: rest.overlong,
       tokenizer,
       "seq-len": sequenceLength,
       "batch-size": { ...batchSize, what: "sequences in one forward pass" },
-      windows: { value: "N", what: "windows to evaluate; 0 is all", default: "0" },
+      windows: { value: "N", what: "sequences to evaluate; 0 is all", default: "0" },
       seed: { ...seed, what: "seed of a preset's random weights" },
       adapter: { value: "DIR", what: "folder of a trained adapter to apply first" },
       offline: OFFLINE_FLAG,
@@ -34,10 +39,10 @@ export const evaluate: Command = {
       values: windows === undefined ? values : { ...values, "held-out-windows": windows },
     };
     const config = await withPinnedModel(configFromFlags(flags, engine), args, services, "model");
-    const { loss, tokens } = await engine.evaluate({ ...config, adapter: adapter ?? null });
+    const { loss, targets, tokens } = await engine.evaluate({ ...config, adapter: adapter ?? null });
     const perplexity = Math.exp(loss);
-    if (args.switches.has("json")) print(JSON.stringify({ loss, perplexity, tokens }));
-    else print(`loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(2)}, over ${tokens} tokens`);
+    if (args.switches.has("json")) print(JSON.stringify({ loss, perplexity, targets, tokens }));
+    else print(`loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(2)}, over ${targets} targets`);
     return EXIT.done;
   },
 };

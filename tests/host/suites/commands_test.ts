@@ -103,7 +103,7 @@ Deno.test("largestMicroBatch() is the last that fits", async () => {
 Deno.test("eval prints loss and perplexity", async () => {
   const { code, out } = await run("eval", "--model", "fake", "--data", "words", "--json");
   assert.equal(code, 0);
-  assert.deepEqual(JSON.parse(out), { loss: 2, perplexity: Math.exp(2), tokens: 100 });
+  assert.deepEqual(JSON.parse(out), { loss: 2, perplexity: Math.exp(2), targets: 100, tokens: 100 });
   assert.equal((await run("eval", "--model", "fake")).code, 2);
 });
 
