@@ -7,6 +7,7 @@ import {
   type Evaluation,
   IMPLEMENTED_METHODS,
   IMPLEMENTED_OPTIMIZERS,
+  measureRoofline,
   pinModel,
   type PinOptions,
   planTraining,
@@ -14,6 +15,7 @@ import {
   type Printout,
   PRINTOUTS,
   printTraining,
+  type Roofline,
   type StepReport,
   touchDevice,
   train,
@@ -61,6 +63,8 @@ export interface Engine {
   describeAdapter(): Promise<AdapterDescription>;
   /** Opens a device, touches it and closes it: what an empty device costs. */
   touchDevice(): Promise<void>;
+  /** What the device can do at best. */
+  measureRoofline?(): Promise<Roofline>;
 }
 
 /** The engine of this version. */
@@ -76,4 +80,5 @@ export const engine: Engine = {
   evaluate: (options) => evaluate(options),
   describeAdapter: () => describeAdapter(),
   touchDevice,
+  measureRoofline,
 };

@@ -26,6 +26,10 @@ export async function measure(
       await engine.touchDevice();
       send({ type: "device", adapter, residentBytes: residentBytes() });
       send({ type: "baseline", peakResidentBytes: peakResidentBytes() });
+      // After the baseline: it takes memory, and an empty device has none.
+      if (request.roofline && engine.measureRoofline) {
+        send({ type: "roofline", roofline: await engine.measureRoofline() });
+      }
     }
   } catch (error) {
     send(failureOf(error));

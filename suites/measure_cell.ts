@@ -3,6 +3,7 @@ import type {
   Environment,
   HeldOutPoint,
   MemoryRecord,
+  Roofline,
   Status,
   StepSamples,
 } from "../results/record.ts";
@@ -110,26 +111,37 @@ export async function measureCell(
   };
 }
 
-/** Opens the device in a process of its own: the adapter, and what an empty device costs. */
+/** What is known of the device before the first cell. */
+export interface Baseline {
+  adapter: AdapterDescription;
+  /** What an empty device costs. */
+  peakResidentBytes: number | null;
+  /** Null where it was not asked for. */
+  roofline: Roofline | null;
+}
+
+/** Opens the device in a process of its own: the adapter, what an empty device costs, and what it can do at best. */
 export async function measureBaseline(
   script: URL,
-  signal: AbortSignal,
-): Promise<{ adapter: AdapterDescription; peakResidentBytes: number | null } | { failure: string }> {
+  { signal, roofline: wanted }: { signal: AbortSignal; roofline: boolean },
+): Promise<Baseline | { failure: string }> {
   let adapter: AdapterDescription | null = null;
   let peakResidentBytes: number | null = null;
+  let roofline: Roofline | null = null;
   let failure: string | null = null;
   const end = await runChild({
     script,
-    request: { kind: "baseline" },
+    request: { kind: "baseline", roofline: wanted },
     timeoutMs: 120_000,
     signal,
     onMessage: (message) => {
       if (message.type === "device") adapter = message.adapter;
       if (message.type === "baseline") ({ peakResidentBytes } = message);
+      if (message.type === "roofline") ({ roofline } = message);
       if (message.type === "failure") failure = message.message;
     },
   });
-  if (adapter && failure === null) return { adapter, peakResidentBytes };
+  if (adapter && failure === null) return { adapter, peakResidentBytes, roofline };
   return { failure: failure ?? `the measuring process ${endText(end)}` };
 }
 

@@ -1,4 +1,4 @@
-import type { HeldOutPoint, RunConfig, Status } from "../results/record.ts";
+import type { HeldOutPoint, Roofline, RunConfig, Status } from "../results/record.ts";
 import type { AdapterDescription, StepReport, TrainResult } from "./engine.ts";
 
 /**
@@ -6,8 +6,8 @@ import type { AdapterDescription, StepReport, TrainResult } from "./engine.ts";
  * the process's standard input; a line `go` answers `device`; the end of the input means that the runner is gone.
  */
 export type Request =
-  /** Opens the device, touches it and says what that cost. */
-  | { kind: "baseline" }
+  /** Opens the device, touches it and says what that cost; then, where asked, what the device can do at best. */
+  | { kind: "baseline"; roofline: boolean }
   | {
     kind: "train";
     config: RunConfig;
@@ -27,6 +27,7 @@ export type Message =
   | { type: "heldOut"; point: HeldOutPoint }
   | { type: "heldOutElsewhere"; data: string; point: HeldOutPoint }
   | { type: "baseline"; peakResidentBytes: number | null }
+  | { type: "roofline"; roofline: Roofline }
   | { type: "result"; result: TrainResult; diverged: string | null; peakResidentBytes: number | null }
   /** `correctable`: the message alone helps, a stack does not. */
   | { type: "failure"; status: Status; message: string; correctable: boolean };

@@ -3,6 +3,7 @@ import {
   type Decision,
   type Environment,
   RECORD_VERSION,
+  type Roofline,
   type RunRecord,
 } from "../results/record.ts";
 import { readCells, writeCell, writeRun } from "../results/files.ts";
@@ -58,6 +59,8 @@ export interface RunOptions {
   environment: Environment;
   memory: MemorySource | "process" | { reason: string };
   baselineBytes: number | null;
+  /** What the device can do at best, where it was measured. */
+  roofline?: Roofline | null;
   measureScript: URL;
   profile: boolean;
   engine: Pick<Engine, "planTraining" | "implementedMethods" | "implementedOptimizers">;
@@ -432,7 +435,9 @@ export class PlanCache {
   }
 }
 
-function newRun({ suite, tiered, choice, quick, command, environment, previous }: RunOptions): RunRecord {
+function newRun(
+  { suite, tiered, choice, quick, command, environment, roofline, previous }: RunOptions,
+): RunRecord {
   return {
     recordVersion: RECORD_VERSION,
     suite: suite.name,
@@ -447,7 +452,7 @@ function newRun({ suite, tiered, choice, quick, command, environment, previous }
     phases: tiered.phases.map(({ name, kind, description = "" }) => ({ name, kind, description })),
     cells: [],
     decisions: [],
-    roofline: null,
+    roofline: previous?.roofline ?? roofline ?? null,
     environment,
   };
 }

@@ -11,7 +11,7 @@ import type { Arguments } from "../flags.ts";
 import { forecastCells, rootOf } from "../forecast.ts";
 import type { TunedRate } from "../learning_rates.ts";
 import { type Cell, inShard, type Known, parseFilter, parseShard } from "../matrix.ts";
-import { measureBaseline, overBudgetReason } from "../measure_cell.ts";
+import { type Baseline, measureBaseline, overBudgetReason } from "../measure_cell.ts";
 import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
 import { Progress } from "../progress.ts";
 import { isFinished, PlanCache, type RunOptions, type RunOutcome, runSuite, wantedCells } from "../runner.ts";
@@ -72,7 +72,10 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
   if (early !== null && !dryRun) await requireWritable(early);
   const interruption = onInterrupt();
   try {
-    const probe = await probeMachine(services, interruption.signal, dryRun);
+    const probe = await probeMachine(services, interruption.signal, {
+      dryRun,
+      roofline: !dryRun && !previous?.roofline,
+    });
     if (interruption.signal.aborted) return EXIT.interrupted;
     const choice = pickTier(forced, probe);
     const size = sizeOf(asked, previous, suite, choice.tier);
@@ -108,6 +111,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
       environment: await environmentOf(adapter),
       memory: await memorySource(adapter),
       baselineBytes: probe.adapter === null ? null : probe.peakResidentBytes,
+      roofline: probe.adapter === null ? null : probe.roofline,
       measureScript: services.measureScript,
       profile: switches.has("profile"),
       signal: interruption.signal,
@@ -173,16 +177,16 @@ function onInterrupt(): { signal: AbortSignal; end(): void } {
 }
 
 type Probe =
-  | { adapter: AdapterDescription; peakResidentBytes: number | null; deviceMemoryBytes: number | null }
+  | Baseline & { deviceMemoryBytes: number | null }
   | { adapter: null; failure: string };
 
 /** Asks for the adapter in a process of its own: the runner itself never holds a device. */
 async function probeMachine(
   { measureScript, note }: Services,
   signal: AbortSignal,
-  dryRun: boolean,
+  { dryRun, roofline }: { dryRun: boolean; roofline: boolean },
 ): Promise<Probe> {
-  const baseline = await measureBaseline(measureScript, signal);
+  const baseline = await measureBaseline(measureScript, { signal, roofline });
   if ("failure" in baseline) {
     if (dryRun) note(baseline.failure);
     else if (!signal.aborted) throw new InputError(baseline.failure);

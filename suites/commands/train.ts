@@ -1,7 +1,9 @@
 import { type Command, EXIT, type Services } from "../command.ts";
-import type { AdapterDescription, StepReport, TrainingPlan, TrainResult } from "../engine.ts";
+import type { AdapterDescription, Engine, StepReport, TrainingPlan, TrainResult } from "../engine.ts";
 import type { Arguments } from "../flags.ts";
 import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
+import { kernelRates, modelFlopsUtilisation, raisedRoofline } from "../../results/roofline.ts";
+import { median } from "../../results/stats.ts";
 import { divergence } from "../measure.ts";
 import {
   MemoryPoller,
@@ -11,6 +13,7 @@ import {
   peakResidentBytes,
   residentBytes,
 } from "../observed_memory.ts";
+import { type ProfiledStep, profileText } from "../profile_text.ts";
 import { bytesText } from "../suite.ts";
 import { configFromFlags, trainingFlags } from "../train_flags.ts";
 
@@ -27,7 +30,7 @@ export const train: Command = {
       fresh: {
         what: "start a new run from a saved folder's weights instead of going on with the one it came from",
       },
-      profile: { what: "time every kernel over one more step" },
+      profile: { what: "time every kernel over one more step, and measure what the device can do at best" },
       offline: OFFLINE_FLAG,
       json: { what: "one JSON object per line on standard output" },
       quiet: { what: "no progress on standard error" },
@@ -84,8 +87,13 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
       alsoEvaluate: config.alsoEvaluate,
     });
     const summary = summaryOf(result, steps, await watch.end());
-    if (json) services.print(JSON.stringify(summary));
-    else services.print(summaryText(summary, divergence(steps.map(({ loss }) => loss), 1.5)));
+    // On a device of its own, when all that was to be observed has been: it takes memory.
+    const profiled = result.profile ? await profiledStep(result, steps, config, services.engine) : null;
+    if (json) services.print(JSON.stringify({ ...summary, ...profiled && profileSummary(profiled) }));
+    else {
+      services.print(summaryText(summary, divergence(steps.map(({ loss }) => loss), 1.5)));
+      if (profiled) services.print(`\n${profileText(profiled)}`);
+    }
     return stopped ? EXIT.interrupted : EXIT.done;
   } catch (error) {
     if (!(error instanceof Error) || !RESULT_ERRORS.includes(error.name)) throw error;
@@ -132,9 +140,48 @@ function stepText({ step, loss, tokens, ms }: StepReport, steps: number): string
   return `step ${step + 1}/${steps}: loss ${loss.toFixed(4)}, ${((tokens / ms) * 1000).toFixed(0)} tok/s`;
 }
 
+/** The profile of a run beside what the device can do at best. */
+async function profiledStep(
+  { profile, profiling, modelFlopsPerStep }: TrainResult,
+  steps: readonly StepReport[],
+  { methods }: { methods: readonly string[] },
+  engine: Engine,
+): Promise<ProfiledStep> {
+  const dtype = methods.includes("fp16") ? "f16" : "f32";
+  const measured = await engine.measureRoofline?.() ?? null;
+  return {
+    profile: profile!,
+    profiling,
+    roofline: measured && raisedRoofline(measured, [profile!], dtype),
+    dtype,
+    modelFlopsPerStep,
+    stepMs: steps.length > 0 ? median(timedSteps(steps).map(({ ms }) => ms)) : null,
+  };
+}
+
+/** What a profile adds to the last line of `train --json`. */
+function profileSummary(step: ProfiledStep) {
+  const { profile, profiling, roofline, dtype, modelFlopsPerStep, stepMs } = step;
+  const timed = stepMs !== null && stepMs > 0;
+  return {
+    profile: profile.map((kernel) => ({ ...kernel, ...kernelRates(kernel, roofline, dtype) })),
+    profiling,
+    roofline,
+    achievedFlopsPerSecond: timed ? modelFlopsPerStep / stepMs * 1000 : null,
+    modelFlopsUtilisation: timed && roofline
+      ? modelFlopsUtilisation({ modelFlopsPerStep, stepMs }, roofline, dtype)
+      : null,
+  };
+}
+
+/** Without the first step, which waits for pipelines and caches. */
+function timedSteps(steps: readonly StepReport[]): readonly StepReport[] {
+  return steps.length > 1 ? steps.slice(1) : steps;
+}
+
 /** The last line of `train --json`. */
 function summaryOf(result: TrainResult, steps: readonly StepReport[], observed: Observation) {
-  const timed = steps.length > 1 ? steps.slice(1) : steps; // the first step waits for pipelines and caches
+  const timed = timedSteps(steps);
   const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
   const ms = sum(timed.map((step) => step.ms));
   return {
@@ -157,7 +204,6 @@ function summaryOf(result: TrainResult, steps: readonly StepReport[], observed: 
     },
     modelFlopsPerStep: result.modelFlopsPerStep,
     dataHash: result.dataHash,
-    ...result.profile && { profile: result.profile },
   };
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { kernelRates, modelFlopsUtilisation } from "../../../results/roofline.ts";
+import { kernelRates, modelFlopsUtilisation, raisedRoofline } from "../../../results/roofline.ts";
 
 const ROOFLINE = { matmulFlopsPerSecond: { f32: 1e9, f16: 4e9 }, copyBytesPerSecond: 1e8, how: "by hand" };
 const kernel = (ms: number, flops: number, bytes: number) => ({
@@ -42,4 +42,19 @@ Deno.test("modelFlopsUtilisation() is the model's FLOPs over what the products c
   assert.equal(modelFlopsUtilisation({ modelFlopsPerStep: 3e8, stepMs: 1000 }, ROOFLINE, "f16"), 0.075);
   const without = { ...ROOFLINE, matmulFlopsPerSecond: { f32: 1e9, f16: null } };
   assert.equal(modelFlopsUtilisation({ modelFlopsPerStep: 3e8, stepMs: 1000 }, without, "f16"), 0.3);
+});
+
+Deno.test("raisedRoofline() takes the best kernel seen, but for those too short to be timed", () => {
+  const profile = [kernel(1000, 3e9, 1e6), kernel(500, 1e8, 9e7), kernel(1, 1e9, 1e9)];
+  const raised = raisedRoofline(ROOFLINE, [profile]);
+  assert.deepEqual(raised.matmulFlopsPerSecond, { f32: 3e9, f16: 4e9 });
+  assert.equal(raised.copyBytesPerSecond, 1.8e8);
+  assert.match(raised.how, /^by hand; or the fastest kernel/);
+  assert.equal(kernelRates(profile[0], raised).ceilingShare, 1);
+  assert.equal(raisedRoofline(ROOFLINE, [profile], "f16").matmulFlopsPerSecond.f16, 4e9);
+});
+
+Deno.test("raisedRoofline() leaves a roof alone that nothing went through", () => {
+  assert.equal(raisedRoofline(ROOFLINE, [[kernel(4, 2e6, 1e4)]]), ROOFLINE);
+  assert.equal(raisedRoofline(ROOFLINE, []), ROOFLINE);
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { records, run, start, sweep, withSuite } from "./command_line.ts";
+import { FAKE_ROOFLINE } from "./fake_engine.ts";
 
 Deno.test("bench runs every cell, decides the batch size, writes run.json, cells and report", () =>
   withSuite(sweep(), async ({ suite, out }) => {
@@ -26,6 +27,7 @@ Deno.test("bench runs every cell, decides the batch size, writes run.json, cells
         memory?.observedHow === "process peak RSS" && memory.observedPeakBytes! >= 0
       ),
     );
+    assert.deepEqual(record.roofline, FAKE_ROOFLINE);
     assert.equal(record.decisions.length, 1);
     assert.equal(record.decisions[0].value, 4); // equal losses by construction, and larger is faster
     assert.deepEqual(record.decisions[0].inputs, cells.map(({ id }) => id));

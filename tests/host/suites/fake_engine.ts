@@ -77,6 +77,14 @@ export const fakeEngine: Engine = {
   evaluate: () => Promise.resolve({ loss: 2, tokens: 100, targets: 100, bookedPeakBytes: MEBIBYTE }),
   describeAdapter: () => Promise.resolve(ADAPTER),
   touchDevice: () => Promise.resolve(),
+  measureRoofline: () => Promise.resolve(FAKE_ROOFLINE),
+};
+
+/** What the device of the fake engine can do. */
+export const FAKE_ROOFLINE = {
+  matmulFlopsPerSecond: { f32: 2e10, f16: 4e10 },
+  copyBytesPerSecond: 1e10,
+  how: "made up",
 };
 
 /** 1 MiB a sequence; checkpointing halves it, an optimizer without state saves a quarter. */
