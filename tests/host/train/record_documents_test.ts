@@ -1,0 +1,183 @@
+import assert from "node:assert/strict";
+import type { DataRecord } from "../../../engine/formats/records.ts";
+import { readRecords } from "../../../engine/formats/records.ts";
+import { byteTokenizer, gpt2Tokenizer, tokenizerFromFolder } from "../../../engine/formats/tokenizer.ts";
+import type { Tokenizer } from "../../../engine/formats/tokenizer.ts";
+import {
+  type DocumentSettings,
+  markedDocuments,
+  nextTokenDocumentsOf,
+  RECORD_FIELDS,
+} from "../../../engine/train/record_documents.ts";
+import { type SpecialTokens, specialTokens, withSpareTokens } from "../../../engine/train/special_tokens.ts";
+import { assertInputError } from "../formats/temporary_folder.ts";
+
+const DOCUMENTS = `${import.meta.dirname}/../../fixtures/documents/`;
+const NO_TOKENS: SpecialTokens = { classify: null, separate: null, mask: null, begin: null, end: null };
+
+function settingsOf(
+  tokenizer: Tokenizer,
+  options: Partial<DocumentSettings["options"]> = {},
+  special: SpecialTokens = specialTokens(tokenizer),
+): DocumentSettings {
+  return {
+    tokenizer,
+    special,
+    vocabularySize: tokenizer.vocabularySize,
+    options: { sequenceLength: 256, ...options },
+  };
+}
+
+const BYTES = settingsOf(byteTokenizer());
+const record = (fields: Record<string, unknown>, line = 1): DataRecord => ({
+  place: `a.jsonl:${line}`,
+  fields,
+});
+const text = (value: string, settings: DocumentSettings) =>
+  nextTokenDocumentsOf([record({ text: value })], settings);
+const decode = (tokens: Uint32Array) => byteTokenizer().decode(tokens);
+
+for (const name of ["chatml", "llama"] as const) {
+  Deno.test(`conversations by a template of the kind of ${name} have transformers' tokens and mask`, async () => {
+    const tokenizer = await tokenizerFromFolder(`${DOCUMENTS}${name}`);
+    const cases = JSON.parse(await Deno.readTextFile(`${DOCUMENTS}conversations.json`));
+    for (const { messages, [name]: expected } of cases) {
+      const [{ tokens, trained }] = nextTokenDocumentsOf([record({ messages })], settingsOf(tokenizer));
+      assert.deepEqual([...tokens], expected.ids);
+      assert.deepEqual([...trained!], expected.mask, JSON.stringify(messages));
+    }
+  });
+}
+
+Deno.test("a prompt and its response are a conversation of two, from JSON Lines and Parquet alike", async () => {
+  const tokenizer = await tokenizerFromFolder(`${DOCUMENTS}chatml`);
+  const settings = settingsOf(tokenizer);
+  const { records } = await readRecords(`${DOCUMENTS}pairs.parquet`, RECORD_FIELDS);
+  const [{ tokens, trained }] = nextTokenDocumentsOf(records, settings);
+  const [expected] = JSON.parse(await Deno.readTextFile(`${DOCUMENTS}conversations.json`));
+  assert.deepEqual([[...tokens], [...trained!]], [expected.chatml.ids, expected.chatml.mask]);
+  const { prompt, response } = records[0].fields;
+  assert.deepEqual(
+    nextTokenDocumentsOf([record({ prompt, completion: response })], settings)[0].tokens,
+    tokens,
+  );
+});
+
+Deno.test("a model without a template reads roles and lines, and learns the replies and their end", async () => {
+  const messages = [
+    { role: "user", content: "a" },
+    { role: "assistant", content: "b" },
+    { role: "user", content: "c" },
+    { role: "assistant", content: "d" },
+  ];
+  const [{ tokens, trained }] = nextTokenDocumentsOf([record({ messages })], BYTES);
+  assert.equal(decode(tokens), "user: a\nassistant: b\nuser: c\nassistant: d");
+  assert.equal(decode(tokens.filter((_, t) => trained![t])), " b d");
+  const gpt2 = await gpt2Tokenizer();
+  const [ended] = nextTokenDocumentsOf([record({ messages })], settingsOf(gpt2));
+  assert.equal(
+    gpt2.decode(ended.tokens.filter((_, t) => ended.trained![t])),
+    " b<|endoftext|> d<|endoftext|>",
+  );
+});
+
+Deno.test("a text ends with the token for it, and begins with one where the model was trained so", async () => {
+  const gpt2 = await gpt2Tokenizer();
+  const [{ tokens, trained }] = text("one two", settingsOf(gpt2));
+  assert.deepEqual([gpt2.decode(tokens), trained], ["one two<|endoftext|>", null]);
+  const llama = await tokenizerFromFolder(`${DOCUMENTS}llama`);
+  assert.equal(specialTokens(llama).begin, null);
+  const beginning: Tokenizer = {
+    ...llama,
+    files: () => ({ ...llama.files(), config: { ...llama.files().config, add_bos_token: true } }),
+  };
+  const [own] = text("moon", settingsOf(beginning));
+  assert.deepEqual([own.tokens[0], own.tokens.at(-1)], [1, 2]);
+});
+
+Deno.test("BERT's texts stand between its special tokens, or the spare ids of a small vocabulary", () => {
+  const special = withSpareTokens(NO_TOKENS, { tokenCount: 256, vocabularySize: 259 });
+  const settings = { ...settingsOf(byteTokenizer(), {}, special), vocabularySize: 259 };
+  const [{ tokens }] = markedDocuments([record({ text: "hi" })], settings, { whole: true });
+  assert.deepEqual([...tokens], [256, 104, 105, 257]);
+  assert.deepEqual(withSpareTokens(NO_TOKENS, { tokenCount: 257, vocabularySize: 259 }), NO_TOKENS);
+});
+
+Deno.test("texts longer than a sequence are refused, cut off or split, as asked", async () => {
+  const long = "abcdefgh";
+  const with3 = (overlong?: "refuse" | "truncate" | "split") =>
+    settingsOf(byteTokenizer(), { sequenceLength: 3, overlong });
+  const pieces = (overlong: "truncate" | "split") =>
+    text(long, with3(overlong)).map(({ tokens }) => decode(tokens));
+  assert.deepEqual(pieces("truncate"), ["abc"]);
+  assert.deepEqual(pieces("split"), ["abc", "def", "gh"]);
+  await assertInputError(
+    () => text(long, with3()),
+    "a.jsonl:1",
+    "8 tokens",
+    "at most 3",
+    "truncate or split",
+  );
+  // A last piece of one token predicts nothing.
+  assert.deepEqual(text("abcd", with3("split")).map(({ tokens }) => decode(tokens)), ["abc"]);
+  const special = { ...NO_TOKENS, classify: 256, separate: 257 };
+  const marked = (overlong: "truncate" | "split", whole: boolean) =>
+    markedDocuments([record({ text: long })], {
+      ...settingsOf(byteTokenizer(), { sequenceLength: 6, overlong }, special),
+      vocabularySize: 258,
+    }, { whole }).map(({ tokens }) =>
+      [...tokens].map((id) => id > 255 ? "|" : String.fromCharCode(id)).join("")
+    );
+  assert.deepEqual(marked("truncate", true), ["|abcd|"]);
+  assert.deepEqual(marked("split", false), ["|abcd|", "|efgh|"]);
+  await assertInputError(() => marked("split", true), "a.jsonl:1", "label");
+});
+
+Deno.test("documents with nothing to learn are refused with file and line", async () => {
+  const refused = (fields: Record<string, unknown>, settings: DocumentSettings, ...parts: string[]) =>
+    assertInputError(() => nextTokenDocumentsOf([record({ ...fields }, 7)], settings), "a.jsonl:7", ...parts);
+  await refused({ text: "x" }, BYTES, "single token");
+  await refused({ text: "" }, BYTES, "empty");
+  await refused({ prompt: "x", response: "" }, BYTES, "response", "empty");
+  await refused({ prompt: "x" }, BYTES, "response", "missing");
+  await refused({ messages: "x" }, BYTES, "messages", "expected a list");
+  await refused({ messages: [] }, BYTES, "no message is the assistant's");
+  await refused({ messages: [{ role: "user", content: "x" }] }, BYTES, "no message is the assistant's");
+  await refused({ messages: [{ role: "user" }] }, BYTES, "messages[0]", "content nothing");
+  await refused({ messages: [null] }, BYTES, "messages[0]");
+  const long = { prompt: "a prompt that fills the whole sequence", response: "yes" };
+  const cut = settingsOf(byteTokenizer(), { sequenceLength: 20, overlong: "truncate" });
+  await refused(long, cut, "nothing is left to learn", "sequence length is 20");
+  await refused(long, settingsOf(byteTokenizer(), { sequenceLength: 20 }), "at most 20");
+  await refused(
+    long,
+    settingsOf(byteTokenizer(), { sequenceLength: 20, overlong: "split" }),
+    "cannot be split",
+  );
+});
+
+Deno.test("a conversation is cut off where asked, as long as some of a reply is left", () => {
+  const settings = settingsOf(byteTokenizer(), { sequenceLength: 22, overlong: "truncate" });
+  const [{ tokens, trained }] = nextTokenDocumentsOf([record({ prompt: "a", response: "bcdef" })], settings);
+  assert.equal(decode(tokens), "user: a\nassistant: bcd");
+  assert.equal(decode(tokens.filter((_, t) => trained![t])), " bcd");
+});
+
+Deno.test("a template that fails or rewrites what came before is refused with the line", async () => {
+  const withTemplate = (chat_template: string): DocumentSettings =>
+    settingsOf({
+      ...byteTokenizer(),
+      files: () => ({ ...byteTokenizer().files(), config: { chat_template } }),
+    });
+  const refused = (template: string, ...parts: string[]) => {
+    const pair = record({ prompt: "x", response: "y" }, 9);
+    return assertInputError(() => nextTokenDocumentsOf([pair], withTemplate(template)), ...parts);
+  };
+  await refused("{{ raise_exception('no') }}", "a.jsonl:9", "no");
+  await refused(
+    "{% for m in messages %}{{ m.content }}{% endfor %}{{ messages | length }}",
+    "a.jsonl:9",
+    "differently",
+  );
+  await refused("{% if %}", "chat template");
+});
