@@ -1,5 +1,5 @@
 import { median } from "../results/stats.ts";
-import type { CellRecord } from "../results/record.ts";
+import type { CellRecord, Roofline } from "../results/record.ts";
 import type { Tier } from "./suite.ts";
 
 /** What time a cell takes is guessed from, until cells of the run have finished. */
@@ -9,6 +9,9 @@ export const ASSUMED: Readonly<Record<Tier, { flopsPerSecond: number; stepMs: nu
   "gpu-small": { flopsPerSecond: 2e12, stepMs: 10, startMs: 5000 },
   "gpu-large": { flopsPerSecond: 10e12, stepMs: 10, startMs: 5000 },
 };
+
+/** Share of the device's fastest products that whole steps of small models reach. */
+const SHARE_OF_ROOF = 0.25;
 
 /** What an estimate needs to know of a cell. */
 export interface Work {
@@ -29,9 +32,14 @@ export interface Calibration {
 
 /**
  * Learns from finished cells: steps and all else are timed apart, because cells differ in how much they have of both.
- * Medians, so that one cell that stalled does not spoil them.
+ * Medians, so that one cell that stalled does not spoil them. Before the first one, steps are expected to reach a share of
+ * what the device can do at best, where that is known.
  */
-export function calibrate(finished: readonly CellRecord[], tier: Tier): Calibration {
+export function calibrate(
+  finished: readonly CellRecord[],
+  tier: Tier,
+  roofline: Roofline | null = null,
+): Calibration {
   const measured = finished.filter(({ status, sameRunAs, samples, modelFlopsPerStep }) =>
     status === "ok" && sameRunAs === null && samples && modelFlopsPerStep
   ).map(({ config: { steps }, wallMs, samples, modelFlopsPerStep }) => {
@@ -44,7 +52,11 @@ export function calibrate(finished: readonly CellRecord[], tier: Tier): Calibrat
   return {
     tier,
     startMs: measured.length === 0 ? ASSUMED[tier].startMs : median(measured.map(({ startMs }) => startMs)),
-    slowness: measured.length === 0 ? 1 : median(measured.map(({ slowness }) => slowness)),
+    slowness: measured.length > 0
+      ? median(measured.map(({ slowness }) => slowness))
+      : roofline
+      ? ASSUMED[tier].flopsPerSecond / (SHARE_OF_ROOF * roofline.matmulFlopsPerSecond.f32)
+      : 1,
     cells: measured.length,
   };
 }

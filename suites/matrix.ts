@@ -29,6 +29,8 @@ export interface Cell {
   warmupSteps: number;
   timeoutSeconds: number;
   divergenceFactor: number;
+  /** Whether to time every kernel over one more step. */
+  profile: boolean;
 }
 
 /** A configuration of a phase before seeds and repeats. */
@@ -125,7 +127,7 @@ export function missingDecision(phase: TieredPhase, { batchSize, rates }: Known)
       return "the batch size that the sweep before it decides";
     }
     const optimizer = settings.optimizer ?? "adamw";
-    if (settings.learningRate === "tuned" && !rates.has(optimizer)) {
+    if (settings.learningRate === "tuned" && !tunedRate(optimizer, rates)) {
       return `the learning rate of ${optimizer} that the sweep before it decides`;
     }
   }
@@ -167,7 +169,7 @@ export function resolve(settings: Settings, seed: number | undefined, known: Kno
     resolved.effectiveBatchSize = known.batchSize;
   }
   if (settings.learningRate === "tuned") {
-    const tuned = known.rates.get(settings.optimizer ?? "adamw");
+    const tuned = tunedRate(settings.optimizer ?? "adamw", known.rates);
     if (!tuned) throw new InputError("learningRate is tuned, but no rate sweep has decided it");
     resolved.learningRate = tuned.rate;
     resolved.learningRateBatchSize = tuned.effectiveBatchSize; // the rule scales from where the rate was found
@@ -176,6 +178,11 @@ export function resolve(settings: Settings, seed: number | undefined, known: Kno
     resolved.startFrom = sourceOf(settings.startFrom, resolved, known.cells).id;
   }
   return resolveSettings(resolved);
+}
+
+/** The rate decided for an optimizer, or else for the one whose update it makes. */
+export function tunedRate(optimizer: string, rates: Known["rates"]): TunedRate | undefined {
+  return rates.get(optimizer) ?? rates.get(OPTIMIZERS.find(({ id }) => id === optimizer)?.sameUpdateAs ?? "");
 }
 
 /** The cell that a reference means: of the same seed, and its first repeat. @throws {InputError} */
@@ -222,6 +229,7 @@ function cellOf(
     warmupSteps: Math.min(phase.timing.warmupSteps, config.steps - 1),
     timeoutSeconds: phase.timeoutSeconds,
     divergenceFactor: phase.divergenceFactor,
+    profile: phase.profile ?? false,
   };
 }
 

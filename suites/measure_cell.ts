@@ -69,7 +69,7 @@ export async function measureCell(
       start: context.start,
       save: context.save,
       divergenceFactor: cell.divergenceFactor,
-      profile: context.profile,
+      profile: context.profile || cell.profile,
     },
     timeoutMs: cell.timeoutSeconds * 1000,
     signal: context.signal,

@@ -49,6 +49,8 @@ export interface Optimizer {
   what: string;
   settings: Readonly<Record<string, Setting>>;
   expectedSlowdown: number;
+  /** The optimizer whose update it makes from a smaller state: a rate tuned for that one is right for this one. */
+  sameUpdateAs?: string;
 }
 
 const LORA_SETTINGS: Readonly<Record<string, Setting>> = {
@@ -236,6 +238,7 @@ export const OPTIMIZERS: readonly Optimizer[] = [
       weightDecay: { default: 0.01, minimum: 0, what: "decoupled weight decay" },
     },
     expectedSlowdown: 0.03,
+    sameUpdateAs: "adamw",
   },
   {
     id: "sgd",

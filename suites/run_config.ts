@@ -379,7 +379,9 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
 /** Only what is given and not the default: most data are not documents, and their configurations stay as they were. */
 function documentSettings(settings: Settings): Partial<RunConfig> {
   const fields = ["textField", "labelField", "packing", "overlong"] as const;
-  const given = fields.filter((field) => (settings[field] ?? FIELDS[field].default) !== FIELDS[field].default);
+  const given = fields.filter((field) =>
+    (settings[field] ?? FIELDS[field].default) !== FIELDS[field].default
+  );
   return Object.fromEntries(given.map((field) => [field, settings[field]]));
 }
 

@@ -364,7 +364,7 @@ class Runner {
   }
 
   async #remainingMs(current: Cell): Promise<{ remainingMs: number; cellMs: number }> {
-    const calibration = calibrate([...this.#records.values()], this.#options.choice.tier);
+    const calibration = calibrate([...this.#records.values()], this.#options.choice.tier, this.#run.roofline);
     let [remainingMs, cellMs] = [0, 0];
     for (const { cell, runs } of this.#forecast().cells) {
       if (!runs || this.#isDone(cell)) continue;

@@ -30,6 +30,8 @@ export interface PhaseBody {
   timing?: { warmupSteps?: number };
   timeoutSeconds?: number;
   divergenceFactor?: number;
+  /** Times every kernel over one more step of each cell. */
+  profile?: boolean;
   rule?: "fastest-within-seed-spread" | "lowest-loss-lower-rate";
   /** Smallest batch size that the rule may pick: with too few sequences there is nothing to accumulate. */
   smallestChoice?: number;

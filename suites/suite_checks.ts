@@ -13,6 +13,7 @@ import {
   type Known,
   NOTHING_KNOWN,
   resolve,
+  tunedRate,
   within,
 } from "./matrix.ts";
 import { checkMethods, methodById, optimizerById } from "./methods.ts";
@@ -312,7 +313,15 @@ class PhaseChecker {
       issues.push(...sweepIssues(phase, list));
       this.#candidates = sweptSizes(list);
     }
-    if (issues.length > 0) return issues;
+    if (issues.length > 0) {
+      // Reported here; that later phases rest on its decisions is no problem of theirs.
+      if (phase.kind === "rate-sweep") {
+        for (const { settings } of list) {
+          this.#rates.set(settings.optimizer ?? "adamw", { rate: 1e-3, effectiveBatchSize: 1 });
+        }
+      }
+      return issues;
+    }
     const cells = expandPhase(phase, this.#known(this.#candidates?.at(-1) ?? null));
     if (phase.kind === "rate-sweep") issues.push(...this.#rateIssues(phase, cells));
     this.#cells.push(...cells);
@@ -336,7 +345,7 @@ class PhaseChecker {
         issues.push({ path, message });
         continue;
       }
-      if (settings.learningRate === "tuned" && !this.#rates.has(optimizer)) {
+      if (settings.learningRate === "tuned" && !tunedRate(optimizer, this.#rates)) {
         const message = `learningRate is tuned, expected a rate-sweep of ${optimizer} before this phase`;
         issues.push({ path, message });
         continue;

@@ -21,6 +21,8 @@ const MEBIBYTE = 2 ** 20;
 
 const ADAPTER: AdapterDescription = {
   name: "fake adapter",
+  provider: "wgpu",
+  providerVersion: "",
   vendor: "none",
   architecture: "none",
   driver: null,

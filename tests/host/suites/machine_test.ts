@@ -15,6 +15,8 @@ import { chooseTier } from "../../../suites/tiers.ts";
 const GIB = 2 ** 30;
 const ADAPTER: AdapterDescription = {
   name: "some adapter",
+  provider: "wgpu",
+  providerVersion: "",
   vendor: "nobody",
   architecture: "",
   driver: null,
