@@ -4,7 +4,7 @@ import { elementOffset, type Part, spansOf, split, startsTerms, windowsOf } from
 import { quantizedParams } from "./matmul_quantized.ts";
 import { type CheckedSpec, type MatmulSpec, normalise } from "./matmul_spec.ts";
 import { subgroupMatmulCode } from "./matmul_subgroup.ts";
-import { chooseTile, type ChosenTile, formOf } from "./matmul_tiles.ts";
+import { chooseTile, type ChosenTile, fittingTiles, formOf, tileName } from "./matmul_tiles.ts";
 import { workgroupMatmulCode } from "./matmul_workgroup.ts";
 
 export type { MatmulOperand, MatmulSpec } from "./matmul_spec.ts";
@@ -31,10 +31,14 @@ export function matmulCommands(spec: MatmulSpec, target: Target): Command[] {
   return parts.map((part) => dispatchPart(checked, part, target));
 }
 
-function dispatchPart(spec: CheckedSpec, part: Part, target: Target): Dispatch {
+function dispatchPart(
+  spec: CheckedSpec,
+  part: Part,
+  target: Target,
+  tile = chooseTile(spec, part, target),
+): Dispatch {
   const windows = windowsOf(spec, spansOf(spec, part));
   const accumulate = spec.accumulate || !startsTerms(part);
-  const tile = chooseTile(spec, part, target);
   const { form, bindings } = formOf(spec, part, windows, accumulate, tile, target);
   const tilesM = Math.ceil(part.m.count / tile.rows);
   const tilesN = Math.ceil(part.n.count / tile.columns);
@@ -77,7 +81,39 @@ function dispatchPart(spec: CheckedSpec, part: Part, target: Target): Dispatch {
     params: paramWords(form, params),
     workgroups: grid,
     flops: 2 * part.m.count * part.n.count * part.k.count * batches,
+    // Worked out when asked for: plans have many launches, and most are never tuned.
+    choice: {
+      get key() {
+        return choiceKey(spec, part, form);
+      },
+      get chosen() {
+        return tileName(tile);
+      },
+      get names() {
+        return fittingTiles(spec, part, target).map(tileName);
+      },
+      use: (name) => {
+        const other = fittingTiles(spec, part, target).find((tile) => tileName(tile) === name);
+        if (!other) throw new RangeError(`Cannot multiply ${spec.name} in tile ${name}: it does not fit`);
+        return dispatchPart(spec, part, target, other);
+      },
+    },
   };
+}
+
+/**
+ * What the best tile of a product depends on: storage, types, what is added, and the extents up to the next power of two.
+ * As text: `"nt f32·f32→f32 444 +bias 512×1024×256×1"`.
+ */
+function choiceKey(spec: CheckedSpec, { m, n, k, batchCount }: Part, form: MatmulForm): string {
+  const stored = `${form.aTransposed ? "t" : "n"}${form.bTransposed ? "t" : "n"}`;
+  const types = `${form.types.a}·${spec.b.quantized?.format ?? form.types.b}→${form.types.c}`;
+  const widths = `${form.widths.a}${form.widths.b}${form.widths.c}`;
+  const added = [form.types.bias && "bias", form.types.residual && "residual", form.accumulate && "c"]
+    .concat(form.sums && "sums").filter((part) => part).map((part) => ` +${part}`).join("");
+  const batches = batchCount.reduce((product, count) => product * count, 1);
+  const extents = [m.count, n.count, k.count, batches].map((count) => 2 ** Math.ceil(Math.log2(count)));
+  return `${stored} ${types} ${widths}${added} ${extents.join("×")}`;
 }
 
 const codes = new Map<string, string>();

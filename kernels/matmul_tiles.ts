@@ -18,8 +18,40 @@ export interface ChosenTile {
 /** The tile for a part of a product. */
 export function chooseTile(spec: CheckedSpec, part: Part, target: Target): ChosenTile {
   if (!target.software || target.subgroupSize < 4) return chooseWorkgroupTile(part, target, spec.tileRows);
-  const subgroup = chooseSubgroupTile(spec, part, target.subgroupSize);
+  return subgroupChoice(chooseSubgroupTile(spec, part, target.subgroupSize));
+}
+
+function subgroupChoice(subgroup: SubgroupTile): ChosenTile {
   return { rows: subgroup.rows, columns: 4 * subgroup.lanes * subgroup.columnVectors, step: 4, subgroup };
+}
+
+function workgroupChoice(workgroup: WorkgroupTile): ChosenTile {
+  return { rows: workgroup.rows, columns: workgroup.columns, step: workgroup.depth, workgroup };
+}
+
+/** Whether a device's limits allow a tile. */
+function fits(tile: WorkgroupTile, target: Target): boolean {
+  return invocations(tile) <= target.maxComputeInvocationsPerWorkgroup &&
+    workgroupBytes(tile) <= target.maxComputeWorkgroupStorageSize;
+}
+
+/** Name of a tile, for choices that are kept: rows × columns, and what else tells it from others. */
+export function tileName({ rows, columns, subgroup, workgroup }: ChosenTile): string {
+  const size = `${rows}×${columns}`;
+  return subgroup ? `subgroup ${size}` : `workgroup ${size}×${workgroup!.depth}/${workgroup!.block}`;
+}
+
+/** The tiles that can do a part of a product, the one of `chooseTile` among them: what the runtime may choose from. */
+export function fittingTiles(spec: CheckedSpec, part: Part, target: Target): ChosenTile[] {
+  if (spec.tileRows) return [chooseTile(spec, part, target)];
+  const chosen = chooseTile(spec, part, target);
+  const tiles = chosen.subgroup
+    ? largeSubgroupTiles(spec, target.subgroupSize).map(subgroupChoice)
+    : [...WORKGROUP_TILES, ...TIMED_TILES].filter((tile) => fits(tile, target)).map(workgroupChoice);
+  // A tile more than twice as tall or wide as the product computes more outside it than inside.
+  const useful = tiles.filter(({ rows, columns }) => rows <= 2 * part.m.count && columns <= 2 * part.n.count);
+  const others = useful.filter((tile) => tileName(tile) !== tileName(chosen));
+  return [chosen, ...others];
 }
 
 /** A load of a vec4 per lane costs about as much as this many multiply-adds of one; measured, 75 to 250. */
@@ -36,12 +68,8 @@ function chooseSubgroupTile(spec: CheckedSpec, { m, n, k, batchCount }: Part, la
   if (spec.tileRows) return { lanes, rows: wholeGroups(spec.tileRows), columnVectors: wide };
   if (m.count <= lanes) return { lanes, rows: unit, columnVectors: wide };
   const batches = batchCount.reduce((product, count) => product * count, 1);
-  const [middle, tall] = [wholeGroups(Math.min(32, 4 * lanes)), wholeGroups(Math.min(64, 8 * lanes))];
-  const tiles: SubgroupTile[] = [
-    { lanes, rows: middle, columnVectors: 1 },
-    { lanes, rows: middle, columnVectors: 2 },
-    { lanes, rows: tall, columnVectors: 2 },
-  ];
+  const tiles = largeSubgroupTiles(spec, lanes);
+  const middle = tiles[0].rows;
   const count = ({ rows, columnVectors }: SubgroupTile) =>
     Math.ceil(m.count / rows) * Math.ceil(n.count / (4 * lanes * columnVectors)) * batches;
   const cost = (tile: SubgroupTile) => {
@@ -55,10 +83,34 @@ function chooseSubgroupTile(spec: CheckedSpec, { m, n, k, batchCount }: Part, la
   return worthwhile.reduce((best, tile) => cost(tile) < cost(best) ? tile : best);
 }
 
+/** Tiles for products of more rows than a subgroup has lanes, smallest first. */
+function largeSubgroupTiles(spec: CheckedSpec, lanes: number): SubgroupTile[] {
+  const unit = rowsPerGroup(spec.a.transposed === true, 4, lanes);
+  const wholeGroups = (rows: number) => Math.ceil(rows / unit) * unit;
+  const [middle, tall] = [wholeGroups(Math.min(32, 4 * lanes)), wholeGroups(Math.min(64, 8 * lanes))];
+  return [
+    { lanes, rows: middle, columnVectors: 1 },
+    { lanes, rows: middle, columnVectors: 2 },
+    { lanes, rows: tall, columnVectors: 2 },
+  ];
+}
+
 const WORKGROUP_TILES: readonly WorkgroupTile[] = [
   { rows: 128, columns: 128, depth: 16, block: 8 },
   { rows: 64, columns: 64, depth: 16, block: 8 },
   { rows: 32, columns: 32, depth: 16, block: 4 },
+];
+
+/**
+ * Tiles that only the clock chooses: deeper slices, for fewer barriers; shallower ones, for more workgroups at once; blocks of
+ * 4 in larger tiles, for fewer registers. An invocation fetches one block of A or B or one of each, no more and no less,
+ * which leaves few others.
+ */
+const TIMED_TILES: readonly WorkgroupTile[] = [
+  { rows: 128, columns: 128, depth: 32, block: 8 },
+  { rows: 64, columns: 64, depth: 8, block: 8 },
+  { rows: 64, columns: 64, depth: 32, block: 4 },
+  { rows: 32, columns: 32, depth: 32, block: 4 },
 ];
 
 /** Workgroups a GPU needs to have work for all its cores; the largest NVIDIA ones have 132. */
@@ -66,10 +118,7 @@ const ENOUGH_WORKGROUPS = 256;
 
 function chooseWorkgroupTile({ m, n, batchCount }: Part, target: Target, tileRows?: number): ChosenTile {
   const batches = batchCount.reduce((product, count) => product * count, 1);
-  const fitting = WORKGROUP_TILES.filter((tile) =>
-    invocations(tile) <= target.maxComputeInvocationsPerWorkgroup &&
-    workgroupBytes(tile) <= target.maxComputeWorkgroupStorageSize
-  );
+  const fitting = WORKGROUP_TILES.filter((tile) => fits(tile, target));
   if (fitting.length === 0) {
     throw new RangeError(
       `Cannot multiply with workgroups of ${target.maxComputeInvocationsPerWorkgroup} invocations and ` +
@@ -81,12 +130,7 @@ function chooseWorkgroupTile({ m, n, batchCount }: Part, target: Target, tileRow
       tileRows ? rows === tileRows : rows <= 2 * m.count && columns <= 2 * n.count &&
         Math.ceil(m.count / rows) * Math.ceil(n.count / columns) * batches >= ENOUGH_WORKGROUPS
     ) ?? fitting.at(-1)!;
-  return {
-    rows: tile.rows,
-    columns: tile.columns,
-    step: tile.depth,
-    workgroup: tile,
-  };
+  return workgroupChoice(tile);
 }
 
 /** The kernel's form for a part, its windows and its tile, and its bindings: the windows and what decodes B. */

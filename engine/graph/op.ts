@@ -78,6 +78,23 @@ export interface Dispatch {
   workgroups: readonly [number, number, number];
   /** Floating-point operations of the launch, for profiles. */
   flops?: number;
+  /** Where other kernels do the same; see `KernelChoice`. */
+  choice?: KernelChoice;
+}
+
+/**
+ * The kernels that can do one launch. They bind the same ranges and compute the same values, up to the order of sums on
+ * GPUs; which is fastest depends on the adapter, so that planning chooses by rules and the runtime may choose by the clock.
+ */
+export interface KernelChoice {
+  /** What the best kernel depends on besides the adapter, as text; launches with the same key share a choice. */
+  key: string;
+  /** The one that the rules chose: the launch as it stands. */
+  chosen: string;
+  /** All of them by name. Names say what a kernel is, so that a choice can be kept in a file. */
+  names: readonly string[];
+  /** The launch with one of them. */
+  use(name: string): Dispatch;
 }
 
 /** Zeroes a range; encoded as a buffer clear. */

@@ -1,11 +1,15 @@
 import type { Target } from "../graph/op.ts";
 import { InputError } from "../input_error.ts";
+import { type AutotuneMode, Autotuner, defaultAutotuneMode } from "./autotune.ts";
+import { ChoiceCache } from "./autotune_cache.ts";
 import { type GpuProvider, type GpuProviderId, openProvider } from "./provider.ts";
 
 /** A WebGPU device with what lowering and records need to know of it. */
 export interface Gpu {
   device: GPUDevice;
   provider: GpuProvider;
+  /** Chooses kernels by the clock. */
+  autotuner: Autotuner;
   target: Target;
   adapter: AdapterDescription;
   /** The first error the device reported outside an error scope, or its loss; fatal at the next readback. */
@@ -148,15 +152,23 @@ async function nvidiaDriver(name: string): Promise<string | null> {
   }
 }
 
+/** How a device is opened. */
+export interface GpuOptions {
+  /** The implementation of WebGPU; default: `THREEFOLD_GPU`, or wgpu. */
+  provider?: GpuProviderId;
+  /** Whether kernels are chosen by the clock; default: `THREEFOLD_AUTOTUNE`, or on. */
+  autotune?: AutotuneMode;
+}
+
 /**
  * Opens a device with every feature the engine can use and the adapter's own limits.
  *
- * @param id The implementation of WebGPU; default: `THREEFOLD_GPU`, or wgpu.
  * @throws {NoAdapterError} without an adapter.
- * @throws {InputError} where the implementation cannot be loaded.
+ * @throws {InputError} where the implementation cannot be loaded, or an environment variable has no such value.
  */
-export async function openGpu(id?: GpuProviderId): Promise<Gpu> {
-  const provider = await openProvider(id);
+export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const autotune = options.autotune ?? defaultAutotuneMode();
+  const provider = await openProvider(options.provider);
   const adapter = await requestAdapter(provider);
   const description = await describe(adapter, provider);
   const requiredFeatures = provider.wantedFeatures.filter((feature) =>
@@ -181,6 +193,7 @@ export async function openGpu(id?: GpuProviderId): Promise<Gpu> {
   return {
     device,
     provider,
+    autotuner: new Autotuner(autotune, new ChoiceCache(description)),
     failure,
     adapter: description,
     target: {

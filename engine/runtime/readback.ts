@@ -1,9 +1,19 @@
 import type { Gpu } from "./device.ts";
 
-/** Waits until the queue is idle. The await costs at least 10 ms in Deno: not for hot loops. */
+/** Waits until the queue is idle. The await costs at least 10 ms in Deno: not for hot loops; see `idleAt`. */
 export async function waitForQueue({ device, failure }: Gpu): Promise<void> {
   await device.queue.onSubmittedWorkDone();
   if (failure.error) throw failure.error;
+}
+
+/** Waits until the queue is idle and says when that was, by `performance.now()`. @throws what the device reported. */
+export async function idleAt({ device, provider, failure }: Gpu): Promise<number> {
+  const idle = device.queue.onSubmittedWorkDone();
+  // Where the call has waited, the promise only sleeps.
+  if (provider.callsWaitForQueue) idle.catch(() => {});
+  else await idle;
+  if (failure.error) throw failure.error;
+  return performance.now();
 }
 
 /** Reads `byteLength` bytes from a buffer with `COPY_SRC`, through a staging buffer of its own. */

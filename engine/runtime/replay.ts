@@ -94,7 +94,8 @@ export async function recordPrograms(
   return recordings;
 }
 
-function writeParams(view: DataView, offset: number, { params }: Dispatch): void {
+/** Writes the uniform block of a launch at a byte offset. */
+export function writeParams(view: DataView, offset: number, { params }: Dispatch): void {
   params.forEach(({ kind, value }, i) => {
     if (kind === "f32") view.setFloat32(offset + 4 * i, value, true);
     else if (kind === "i32") view.setInt32(offset + 4 * i, value, true);

@@ -4,6 +4,7 @@ import type { Binding } from "../graph/op.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { StepBlock } from "../../kernels/step_block.ts";
 import { NEUTRAL_STEP, STEP_BLOCK_BYTES, writeStepBlock } from "../../kernels/step_block.ts";
+import type { KernelChoices } from "./autotune.ts";
 import type { DeviceBuffers } from "./buffers.ts";
 import { createBuffers, type Ledger } from "./buffers.ts";
 import type { Gpu } from "./device.ts";
@@ -32,27 +33,38 @@ export interface FigureCopy {
 /** A plan on a device: buffers created, programs recorded, ready to be replayed. */
 export class Session {
   readonly gpu: Gpu;
+  /** As planned, but for kernels that were chosen by the clock. */
   readonly plan: Plan;
+  readonly kernelChoices: KernelChoices;
   readonly recordings: readonly Recording[];
   readonly readback: FastReadback;
   readonly #buffers: DeviceBuffers;
   readonly #stepBytes = new DataView(new ArrayBuffer(STEP_BLOCK_BYTES));
 
-  private constructor(gpu: Gpu, plan: Plan, buffers: DeviceBuffers, recordings: Recording[]) {
+  private constructor(
+    gpu: Gpu,
+    { plan, choices }: { plan: Plan; choices: KernelChoices },
+    buffers: DeviceBuffers,
+    recordings: Recording[],
+  ) {
     this.gpu = gpu;
     this.plan = plan;
+    this.kernelChoices = choices;
     this.#buffers = buffers;
     this.recordings = recordings;
     this.readback = new FastReadback(gpu, buffers.buffers[plan.readbackBuffers[0]]);
   }
 
   /** @throws {OutOfMemoryError} when the device has no room for the plan. */
-  static async open(gpu: Gpu, plan: Plan, options: SessionOptions = {}): Promise<Session> {
+  static async open(gpu: Gpu, planned: Plan, options: SessionOptions = {}): Promise<Session> {
+    const pipelines = options.pipelines ?? new PipelineCache(gpu);
+    // Before the buffers exist, so that what timing needs comes on top of nothing.
+    const tuned = await gpu.autotuner.tune(gpu, planned, pipelines, options.onProgress);
+    const { plan } = tuned;
     const buffers = await createBuffers(gpu, plan, { arenaFill: options.arenaFill });
     try {
-      const pipelines = options.pipelines ?? new PipelineCache(gpu);
       const recordings = await recordPrograms(gpu, plan, buffers, pipelines, options.onProgress);
-      const session = new Session(gpu, plan, buffers, recordings);
+      const session = new Session(gpu, tuned, buffers, recordings);
       session.writeStep(NEUTRAL_STEP);
       await session.readback.prime();
       return session;

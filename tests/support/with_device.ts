@@ -4,9 +4,12 @@ import { PipelineCache } from "../../engine/runtime/pipelines.ts";
 
 let shared: Promise<{ gpu: Gpu; pipelines: PipelineCache }> | undefined;
 
-/** One device and one pipeline cache for all tests of a file; tests leave its buffers destroyed. */
+/**
+ * One device and one pipeline cache for all tests of a file; tests leave its buffers destroyed. `THREEFOLD_GPU=dawn` runs
+ * them on Dawn. Kernels are those of the rules: timing others is a test of its own.
+ */
 export function sharedDevice(): Promise<{ gpu: Gpu; pipelines: PipelineCache }> {
-  shared ??= openGpu().then((gpu) => ({ gpu, pipelines: new PipelineCache(gpu) }));
+  shared ??= openGpu({ autotune: "off" }).then((gpu) => ({ gpu, pipelines: new PipelineCache(gpu) }));
   return shared;
 }
 
