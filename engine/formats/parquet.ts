@@ -34,9 +34,16 @@ export async function readParquet(
 
 /** The library throws errors of many kinds at broken files; all of them mean one. */
 async function explaining<T>(path: string, read: () => T | Promise<T>): Promise<T> {
+  // It reads columns side by side and waits for one after the other: where two fail, nobody waits for the second any more,
+  // which would end the process.
+  const ignore = (event: PromiseRejectionEvent) => event.preventDefault();
+  globalThis.addEventListener("unhandledrejection", ignore);
   try {
     return await read();
   } catch (error) {
     throw new InputError(`Cannot read ${path} as Parquet: ${(error as Error).message}`);
+  } finally {
+    await new Promise((resolve) => setTimeout(resolve, 0)); // until what is rejected has been told
+    globalThis.removeEventListener("unhandledrejection", ignore);
   }
 }

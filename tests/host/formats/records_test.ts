@@ -84,5 +84,10 @@ Deno.test("Parquet that is cut off, broken or empty is refused with the file nam
   const pages = whole.slice();
   pages.fill(0xff, 4, 200); // the footer is right, what it points to is not
   await refused(pages);
+  // Two columns that fail side by side, of which only one is waited for.
+  const columns = await Deno.readFile(`${DOCUMENTS}conversations.parquet`);
+  columns.fill(0xff, 4, 400);
+  const path = folder.file("b.parquet", columns);
+  await assertInputError(() => recordsOf(path, ["messages"]), "b.parquet");
   await refused(await Deno.readFile(`${DOCUMENTS}rowless.parquet`), "no rows");
 });
