@@ -441,11 +441,33 @@ class SafetensorsFile implements TensorSource {
     const { chunkBytes = CHUNK_BYTES, rows } = options;
     const info = this.info(name);
     const { byteOffset, elementCount } = selectRows(info, rows);
-    const values = new Float32Array(Math.min(elementCount, Math.max(1, Math.floor(chunkBytes / 4))));
-    for (let firstElement = 0; firstElement < elementCount; firstElement += values.length) {
-      const part = values.subarray(0, Math.min(values.length, elementCount - firstElement));
-      await this.#convert(info, byteOffset + firstElement * BYTES_PER_ELEMENT[info.dtype], part);
-      yield { firstElement, values: part };
+    const widen = this.#widener(info);
+    const elementBytes = BYTES_PER_ELEMENT[info.dtype];
+    const perChunk = Math.min(elementCount, Math.max(1, Math.floor(chunkBytes / 4)));
+    // Two buffers: the next piece is read while the caller is busy with this one.
+    const buffers = [0, 1].map(() => new ArrayBuffer(perChunk * elementBytes));
+    const values = widen && new Float32Array(perChunk);
+    const readPiece = (firstElement: number, buffer: ArrayBuffer) => {
+      const count = Math.min(perChunk, elementCount - firstElement);
+      const read = this.#file.readAt(
+        byteOffset + firstElement * elementBytes,
+        new Uint8Array(buffer, 0, count * elementBytes),
+      );
+      read.catch(() => {}); // thrown where it is awaited, if it ever is
+      return read;
+    };
+    let reading = elementCount > 0 ? readPiece(0, buffers[0]) : Promise.resolve();
+    for (let first = 0, turn = 0; first < elementCount; first += perChunk, turn = 1 - turn) {
+      await reading;
+      const next = first + perChunk;
+      if (next < elementCount) reading = readPiece(next, buffers[1 - turn]);
+      const count = Math.min(perChunk, elementCount - first);
+      if (!values) yield { firstElement: first, values: new Float32Array(buffers[turn], 0, count) };
+      else {
+        const part = values.subarray(0, count);
+        widen!(buffers[turn], part);
+        yield { firstElement: first, values: part };
+      }
     }
   }
 
@@ -465,16 +487,11 @@ class SafetensorsFile implements TensorSource {
   }
 
   /** Reads `target.length` elements of a tensor, from a byte of the file on, as f32. */
-  async #convert({ name, dtype }: TensorInfo, byteOffset: number, target: Float32Array): Promise<void> {
+  async #convert(info: TensorInfo, byteOffset: number, target: Float32Array): Promise<void> {
     const targetBytes = new Uint8Array(target.buffer, target.byteOffset, target.byteLength);
-    if (dtype === "F32") return await this.#file.readAt(byteOffset, targetBytes);
-    const widen = WIDEN[dtype];
-    if (widen === undefined) {
-      throw new InputError(
-        `Cannot read ${this.path}: tensor "${name}" is ${dtype}, expected F32, F16, BF16 or F64`,
-      );
-    }
-    const elementBytes = BYTES_PER_ELEMENT[dtype];
+    const widen = this.#widener(info);
+    if (widen === null) return await this.#file.readAt(byteOffset, targetBytes);
+    const elementBytes = BYTES_PER_ELEMENT[info.dtype];
     const stored = new Uint8Array(Math.min(CHUNK_BYTES, target.length * elementBytes));
     for (let done = 0; done < target.length;) {
       const count = Math.min(target.length - done, stored.length / elementBytes);
@@ -483,10 +500,21 @@ class SafetensorsFile implements TensorSource {
       done += count;
     }
   }
+
+  /** How elements become f32; null where they are. */
+  #widener({ name, dtype }: TensorInfo): Widen | null {
+    const widen = dtype === "F32" ? null : WIDEN[dtype];
+    if (widen !== undefined) return widen;
+    throw new InputError(
+      `Cannot read ${this.path}: tensor "${name}" is ${dtype}, expected F32, F16, BF16 or F64`,
+    );
+  }
 }
 
+type Widen = (stored: ArrayBuffer, target: Float32Array) => void;
+
 /** Conversions to f32, from the start of a buffer, of as many elements as the target has. */
-const WIDEN: Partial<Record<StoredDtype, (stored: ArrayBuffer, target: Float32Array) => void>> = {
+const WIDEN: Partial<Record<StoredDtype, Widen>> = {
   F16: (stored, target) => widenFloat16(new Uint16Array(stored, 0, target.length), bitsOf(target)),
   BF16: (stored, target) => widenBfloat16(new Uint16Array(stored, 0, target.length), bitsOf(target)),
   F64: (stored, target) => target.set(new Float64Array(stored, 0, target.length)),

@@ -71,7 +71,7 @@ export async function evaluate(
   const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target));
   try {
     if (source) await loadWeights(session, parameters, source);
-    else initializeWeights(session, parameters, options.seed);
+    else await initializeWeights(session, parameters, options.seed);
     if (options.adapter !== null) await loadAdapter(session, parameters, options.adapter);
     const { vocabularySize } = prepared.model.config;
     const feed = new DataFeed(session, inputs, {

@@ -116,7 +116,7 @@ async function startWeights(
   { seed }: TrainOptions,
   { adapter }: TrainExtras,
 ): Promise<void> {
-  initializeWeights(session, source ? parameters.filter(({ added }) => added) : parameters, seed);
+  await initializeWeights(session, source ? parameters.filter(({ added }) => added) : parameters, seed);
   if (source) await loadWeights(session, parameters, source);
   if (adapter !== undefined) await loadAdapter(session, parameters, adapter);
 }

@@ -1,3 +1,4 @@
+import { waitForQueue } from "../runtime/readback.ts";
 import type { Session } from "../runtime/session.ts";
 import type { Parameter } from "../passes/step.ts";
 import type { Value } from "../graph/types.ts";
@@ -11,8 +12,47 @@ import { keyedRandom } from "./random.ts";
 /** Elements made or read at a time: host memory holds no second copy of the model. */
 const CHUNK_ELEMENTS = 2 ** 20;
 
+/** Bytes of uploads that may wait in the queue, each in a buffer of its own. */
+const QUEUED_BYTES = 16 * 2 ** 20;
+
+/**
+ * Holds uploads back when too many wait: WebGPU keeps a copy of what was written until the queue has run, and without this
+ * a whole model would be in memory twice.
+ */
+class UploadPace {
+  readonly #session: Session;
+  #bytes = 0;
+  #earlier: Promise<void> = Promise.resolve();
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /** Counts an upload; waits for those before the latest few. */
+  async add(bytes: number): Promise<void> {
+    this.#bytes += bytes;
+    if (this.#bytes < QUEUED_BYTES) return;
+    this.#bytes = 0;
+    this.#session.submit(this.#session.encode([]));
+    await this.#earlier;
+    this.#earlier = waitForQueue(this.#session.gpu);
+    this.#earlier.catch(() => {}); // thrown where it is awaited
+  }
+
+  /** Waits for all of them. */
+  async end(): Promise<void> {
+    this.#session.submit(this.#session.encode([]));
+    await waitForQueue(this.#session.gpu);
+  }
+}
+
 /** Uploads initial values; each parameter's depend on the seed and its own name only. */
-export function initializeWeights(session: Session, parameters: readonly Parameter[], seed: number): void {
+export async function initializeWeights(
+  session: Session,
+  parameters: readonly Parameter[],
+  seed: number,
+): Promise<void> {
+  const pace = new UploadPace(session);
   for (const parameter of parameters) {
     const { spec, master } = parameter;
     const random = keyedRandom(seed, spec.name);
@@ -21,14 +61,17 @@ export function initializeWeights(session: Session, parameters: readonly Paramet
       const values = new Float32Array(count);
       fill(values, spec, random);
       writeQuantized(session, parameter, parameter.quantized, values);
+      await pace.add(values.byteLength);
       continue;
     }
     for (let first = 0; first < count; first += CHUNK_ELEMENTS) {
       const values = new Float32Array(Math.min(CHUNK_ELEMENTS, count - first));
       fill(values, spec, random);
       writeParameter(session, parameter, first, values);
+      await pace.add(values.byteLength);
     }
   }
+  await pace.end();
 }
 
 function fill(values: Float32Array, { init }: ParameterSpec, random: ReturnType<typeof keyedRandom>): void {
@@ -78,18 +121,23 @@ export async function loadWeights(
   source: TensorSource,
 ): Promise<void> {
   const base = parameters.filter(({ added }) => !added);
+  const pace = new UploadPace(session);
   const stored = matchWeights(base.map(({ spec }) => spec), source);
   for (const parameter of base) {
     const name = stored.get(parameter.spec.name)!;
     if (parameter.quantized) {
       // Blocks run across rows, and scales are of whole blocks: the one tensor is read at once.
-      writeQuantized(session, parameter, parameter.quantized, await source.read(name));
+      const values = await source.read(name);
+      writeQuantized(session, parameter, parameter.quantized, values);
+      await pace.add(values.byteLength);
       continue;
     }
     for await (const { firstElement, values } of source.chunks(name)) {
       writeParameter(session, parameter, firstElement, values);
+      await pace.add(values.byteLength);
     }
   }
+  await pace.end();
 }
 
 /** Uploads part of a parameter, in the dtype of each of its copies. */
