@@ -30,6 +30,18 @@ export {
   NoAdapterError,
   OutOfMemoryError,
 } from "./engine/runtime/device.ts";
-export { GPU_PROVIDERS, type GpuProviderId, providerNamed } from "./engine/runtime/provider.ts";
+export {
+  AUTOTUNE_MODES,
+  type AutotuneMode,
+  autotuneModeNamed,
+  defaultAutotuneMode,
+  type KernelChoices,
+} from "./engine/runtime/autotune.ts";
+export {
+  defaultProvider,
+  GPU_PROVIDERS,
+  type GpuProviderId,
+  providerNamed,
+} from "./engine/runtime/provider.ts";
 export { measureRoofline, type Roofline, type RooflineOptions } from "./engine/runtime/roofline.ts";
 export { touchDevice } from "./engine/runtime/touch.ts";

@@ -94,6 +94,8 @@ const environment = fields<Environment>({
   features: list(text),
   limits: map(number),
   subgroupSize: amount,
+  gpuProvider: orAbsent(oneOf("wgpu", "dawn")),
+  gpuProviderVersion: orAbsent(text),
   operatingSystem: text,
   cpu: orNull(text),
   cpuCount: amount,
@@ -185,6 +187,7 @@ const cell = fields<CellRecord>({
   ),
   adapterBytes: orNull(amount),
   sameRunAs: orNull(cellId),
+  kernelChoices: orAbsent(map(text)),
   memory: orNull(memory),
   profile: orNull(
     list(

@@ -126,6 +126,9 @@ export interface Environment {
   features: string[];
   limits: Record<string, number>;
   subgroupSize: number;
+  /** Implementation of WebGPU that spoke to the adapter, and its version; records from before there were two lack both. */
+  gpuProvider?: "wgpu" | "dawn";
+  gpuProviderVersion?: string;
   operatingSystem: string;
   cpu: string | null;
   cpuCount: number;
@@ -183,6 +186,8 @@ export interface CellRecord {
   sameRunAs: string | null;
   memory: MemoryRecord | null;
   profile: KernelProfile[] | null;
+  /** Kernels that were chosen by the clock, by what they were chosen for; absent where the rules chose all. */
+  kernelChoices?: Record<string, string>;
   environment: Environment;
   /** sha256 of the corpus as read. */
   dataHash: string | null;

@@ -17,6 +17,8 @@ export async function environmentOf(adapter: AdapterDescription): Promise<Enviro
     features: adapter.features,
     limits: adapter.limits,
     subgroupSize: adapter.subgroupSize,
+    gpuProvider: adapter.provider,
+    gpuProviderVersion: adapter.providerVersion,
     operatingSystem: await operatingSystem(),
     cpu: await cpuName(),
     cpuCount: navigator.hardwareConcurrency,

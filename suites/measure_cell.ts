@@ -107,6 +107,7 @@ export async function measureCell(
       ? memoryOf(heard.result.result, observed)
       : plannedMemory(plan, `not measured: ${reason}`),
     profile: heard.result?.result.profile ?? null,
+    ...chosenKernels(heard.result?.result),
     dataHash: heard.result?.result.dataHash ?? null,
   };
 }
@@ -188,6 +189,17 @@ export function outcomeOf(
     };
   }
   return { status: "ok", reason: null };
+}
+
+/** The flags that choose the implementation of WebGPU, where it is not the one that is chosen without any. */
+export function providerFlags({ gpuProvider = "wgpu" }: Pick<Environment, "gpuProvider">): string[] {
+  return gpuProvider === "wgpu" ? [] : ["--gpu", gpuProvider];
+}
+
+/** What a record says of chosen kernels: nothing where none were. */
+function chosenKernels(result: TrainResult | undefined): Pick<CellRecord, "kernelChoices"> {
+  const choices = result?.kernelChoices ?? {};
+  return Object.keys(choices).length > 0 ? { kernelChoices: { ...choices } } : {};
 }
 
 function withTail(
@@ -319,7 +331,7 @@ function emptyRecord(
     status: "ok",
     reason: null,
     config: cell.config,
-    command: ["deno task train", ...trainFlags(cell.config)].join(" "),
+    command: ["deno task train", ...trainFlags(cell.config), ...providerFlags(environment)].join(" "),
     startedAt: started.toISOString(),
     wallMs: 0,
     parameters: plan?.parameters ?? null,

@@ -1,4 +1,5 @@
 import type { BytesByRole } from "../graph/types.ts";
+import type { KernelChoices } from "../runtime/autotune.ts";
 import type { AdapterDescription } from "../runtime/device.ts";
 import type { KernelTime, StepProfile } from "../runtime/timing.ts";
 
@@ -72,6 +73,8 @@ export interface TrainResult {
   heldOutElsewhere: { data: string; points: { step: number; tokens: number; loss: number }[] }[];
   dataHash: string;
   profile: KernelTime[] | null;
+  /** Kernels that were chosen by the clock, by what they were chosen for; empty where the rules chose all. */
+  kernelChoices: KernelChoices;
   /** How the profile was taken; absent without one. */
   profiling?: Omit<StepProfile, "kernels">;
 }

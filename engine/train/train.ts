@@ -26,7 +26,7 @@ export interface TrainExtras {
   merge?: boolean;
   /** Continue the run that the model's folder was saved from, where it fits. */
   continueSaved?: boolean;
-  /** Time every kernel over one step after the last. */
+  /** Time every kernel over one step after all else. */
   profile?: boolean;
   /** Other data whose held-out loss is taken at the same points. */
   alsoEvaluate?: readonly string[];
@@ -187,6 +187,7 @@ function describe(
     dispatchesPerStep: trainer.dispatchesPerStep,
     modelFlopsPerStep: modelFlops(prepared.model, options),
     dataHash: prepared.dataHash,
+    kernelChoices: session.kernelChoices,
     profile: null,
   };
 }

@@ -8,10 +8,11 @@ import type { AdapterDescription } from "../engine.ts";
 import { environmentOf, PROJECT } from "../environment.ts";
 import { calibrate, durationText, estimateBasis, estimateMs } from "../estimate.ts";
 import type { Arguments } from "../flags.ts";
+import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { forecastCells, rootOf } from "../forecast.ts";
 import type { TunedRate } from "../learning_rates.ts";
 import { type Cell, inShard, type Known, parseFilter, parseShard } from "../matrix.ts";
-import { type Baseline, measureBaseline, overBudgetReason } from "../measure_cell.ts";
+import { type Baseline, measureBaseline, overBudgetReason, providerFlags } from "../measure_cell.ts";
 import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
 import { Progress } from "../progress.ts";
 import { isFinished, PlanCache, type RunOptions, type RunOutcome, runSuite, wantedCells } from "../runner.ts";
@@ -41,6 +42,7 @@ export const bench: Command = {
       "dry-run": { what: "list cells, planned memory and estimated time; run nothing" },
       "tier": { value: "NAME", what: "software, gpu-small or gpu-large", default: "what fits the adapter" },
       "profile": { what: "time every kernel over one more step of each cell" },
+      ...GPU_FLAGS,
     },
     examples: [
       "deno task bench --quick",
@@ -57,6 +59,7 @@ const DEFAULT_SUITE = join(PROJECT, "suites", "paper.yaml");
 
 async function runBench(args: Arguments, services: Services): Promise<number> {
   const { values, switches } = args;
+  applyGpuFlags(args);
   const shard = values.shard === undefined ? null : parseShard(values.shard);
   const filter = values.filter === undefined ? null : parseFilter(values.filter);
   const forced = values.tier === undefined ? null : requireTier(values.tier);
@@ -87,6 +90,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
         `Cannot resume ${out}: it holds a run of tier ${previous.tier}, this is ${choice.tier}`,
       );
     }
+    if (previous && probe.adapter) requireSameProvider(out, previous, probe.adapter);
     const tiered = tieredSuite(suite, choice.tier, quick);
     if (tiered.memoryBudgetBytes !== null) choice.memoryBudgetBytes = tiered.memoryBudgetBytes;
     const options = { suite, tiered, choice, quick, out, shard, filter, previous, engine: services.engine };
@@ -105,6 +109,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
         quick ? "--quick" : "--full",
         "--tier",
         choice.tier,
+        ...providerFlags({ gpuProvider: adapter.provider }),
       ]
         .join(" "),
       keepModels: switches.has("keep-models"),
@@ -251,6 +256,19 @@ function requireSameRun(
       `Cannot resume ${out}: it holds a ${run.quick ? "quick" : "full"} run, this is one with --${asked}`,
     );
   }
+}
+
+/** Cells of one run are compared with each other, so they run on one implementation of WebGPU. */
+function requireSameProvider(
+  out: string,
+  { environment }: RunRecord,
+  { provider }: AdapterDescription,
+): void {
+  const { gpuProvider = "wgpu" } = environment;
+  if (gpuProvider === provider) return;
+  throw new InputError(
+    `Cannot resume ${out}: it holds a run on ${gpuProvider}, this is on ${provider}; add --gpu ${gpuProvider}`,
+  );
 }
 
 async function requireWritable(folder: string): Promise<void> {

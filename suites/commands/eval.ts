@@ -1,5 +1,6 @@
 import { type Command, EXIT } from "../command.ts";
 import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
+import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { configFromFlags, trainingFlags } from "../train_flags.ts";
 
 const { model, data, tokenizer, seed, "seq-len": sequenceLength, "batch-size": batchSize, ...rest } =
@@ -24,6 +25,7 @@ export const evaluate: Command = {
       seed: { ...seed, what: "seed of a preset's random weights" },
       adapter: { value: "DIR", what: "folder of a trained adapter to apply first" },
       offline: OFFLINE_FLAG,
+      ...GPU_FLAGS,
       json: { what: "one JSON document on standard output" },
     },
     examples: [
@@ -32,6 +34,7 @@ export const evaluate: Command = {
     ],
   },
   async run(args, services) {
+    applyGpuFlags(args);
     const { engine, print } = services;
     const { windows, adapter, ...values } = args.values;
     const flags = {

@@ -1,6 +1,7 @@
 import { type Command, EXIT, type Services } from "../command.ts";
 import type { AdapterDescription, Engine, StepReport, TrainingPlan, TrainResult } from "../engine.ts";
 import type { Arguments } from "../flags.ts";
+import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
 import { kernelRates, modelFlopsUtilisation, raisedRoofline } from "../../results/roofline.ts";
 import { median } from "../../results/stats.ts";
@@ -32,6 +33,7 @@ export const train: Command = {
       },
       profile: { what: "time every kernel over one more step, and measure what the device can do at best" },
       offline: OFFLINE_FLAG,
+      ...GPU_FLAGS,
       json: { what: "one JSON object per line on standard output" },
       quiet: { what: "no progress on standard error" },
     },
@@ -53,6 +55,7 @@ const RESULT_ERRORS = ["OutOfMemoryError", "DivergedError", "DeviceLostError"];
 
 async function runTrain(args: Arguments, services: Services): Promise<number> {
   const { values, switches } = args;
+  applyGpuFlags(args);
   const config = await withPinnedModel(configFromFlags(args, services.engine), args, services, "model");
   const json = switches.has("json");
   const show = !switches.has("quiet") && !json;
@@ -204,6 +207,7 @@ function summaryOf(result: TrainResult, steps: readonly StepReport[], observed: 
     },
     modelFlopsPerStep: result.modelFlopsPerStep,
     dataHash: result.dataHash,
+    kernelChoices: result.kernelChoices,
   };
 }
 

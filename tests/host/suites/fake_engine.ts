@@ -160,6 +160,7 @@ async function train(
     modelFlopsPerStep: 1e6 * microBatchSize * gradientAccumulationSteps,
     heldOut: options.heldOutFraction > 0 ? [point] : [],
     heldOutElsewhere,
+    kernelChoices: {},
     dataHash: "0".repeat(64),
     profile: null,
   };
