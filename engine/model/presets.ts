@@ -33,6 +33,21 @@ export const PRESETS: Readonly<Record<string, ModelConfig>> = {
     positionCount: 128,
     vocabularySize: 0,
   }),
+  // Two more sizes around gpt2-nano: a curve over parameters needs points.
+  "gpt2-pico": gpt2Preset({
+    layerCount: 2,
+    hiddenSize: 64,
+    headCount: 2,
+    positionCount: 128,
+    vocabularySize: 0,
+  }),
+  "gpt2-micro": gpt2Preset({
+    layerCount: 4,
+    hiddenSize: 256,
+    headCount: 4,
+    positionCount: 128,
+    vocabularySize: 0,
+  }),
   // Shallow, with many positions: for what grows with the sequence, on adapters that carry little else.
   "gpt2-nano-long": gpt2Preset({
     layerCount: 2,
