@@ -77,7 +77,7 @@ export async function train(
     await listener.onDevice?.(gpu.adapter);
     trainer = await Trainer.open(gpu, prepared, options, {
       pipelines: extras.device?.pipelines,
-      onProgress: (done, of) => listener.onPhase?.(`compiling: ${done} of ${of} dispatches`),
+      onProgress: atMostEachSecond((done, of) => listener.onPhase?.(`compiling: ${done} of ${of} kernels`)),
     });
     listener.onPhase?.(source ? `loading ${prepared.folder}` : "initialising weights");
     await startWeights(trainer, source, options, extras);
@@ -189,6 +189,17 @@ function describe(
     dataHash: prepared.dataHash,
     kernelChoices: session.kernelChoices,
     profile: null,
+  };
+}
+
+/** The first call, and then no more than one a second: with a warm cache hundreds of kernels compile in that time. */
+function atMostEachSecond(tell: (done: number, of: number) => void): (done: number, of: number) => void {
+  let told = -Infinity;
+  return (done, of) => {
+    const now = performance.now();
+    if (now - told < 1000) return;
+    told = now;
+    tell(done, of);
   };
 }
 
