@@ -1,10 +1,11 @@
 import { type Command, type Dispatch, foldGrid, type Target } from "../engine/graph/op.ts";
-import { type MatmulForm, type MatmulParams, paramWords, widthOf } from "./matmul_code.ts";
-import { elementOffset, type Part, spansOf, split, startsTerms, windowsOf } from "./matmul_parts.ts";
-import { quantizedParams } from "./matmul_quantized.ts";
+import type { MatmulForm } from "./matmul_code.ts";
+import { matmulParams } from "./matmul_params.ts";
+import { type Part, spansOf, split, startsTerms, windowsOf } from "./matmul_parts.ts";
 import { type CheckedSpec, type MatmulSpec, normalise } from "./matmul_spec.ts";
 import { subgroupMatmulCode } from "./matmul_subgroup.ts";
 import { chooseTile, type ChosenTile, fittingTiles, formOf, tileName } from "./matmul_tiles.ts";
+import { texelProduct } from "./matmul_texels.ts";
 import { workgroupMatmulCode } from "./matmul_workgroup.ts";
 
 export type { MatmulOperand, MatmulSpec } from "./matmul_spec.ts";
@@ -21,14 +22,15 @@ export type { MatmulOperand, MatmulSpec } from "./matmul_spec.ts";
 export function matmulCommands(spec: MatmulSpec, target: Target): Command[] {
   const checked = normalise(spec);
   const batch = checked.batch;
-  const parts = split(checked, target, {
+  const whole: Part = {
     batchFirst: batch.map(() => 0),
     batchCount: [...batch],
     m: { first: 0, count: spec.m },
     n: { first: 0, count: spec.n },
     k: { first: 0, count: spec.k },
-  });
-  return parts.map((part) => dispatchPart(checked, part, target));
+  };
+  return texelProduct(checked, whole, target) ??
+    split(checked, target, whole).map((part) => dispatchPart(checked, part, target));
 }
 
 function dispatchPart(
@@ -43,42 +45,11 @@ function dispatchPart(
   const tilesM = Math.ceil(part.m.count / tile.rows);
   const tilesN = Math.ceil(part.n.count / tile.columns);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
-  const workgroups = tilesM * tilesN * batches;
-  const grid = foldGrid(workgroups, target);
-
-  const params: MatmulParams = {
-    m: part.m.count,
-    n: part.n.count,
-    k: part.k.count,
-    alpha: spec.alpha ?? 1,
-    tilesM,
-    tilesN,
-    // Neighbours share the operand that stays put while they walk; walk along the smaller one, which caches hold whole.
-    downFirst: part.m.count < part.n.count ? 1 : 0,
-    workgroups,
-    gridWidth: grid[0],
-    batch1: part.batchCount[1],
-    batch2: part.batchCount[2],
-    biasOffset: 0,
-    residualOffset: 0,
-    sumsOffset: 0,
-    ...quantizedParams(spec, part, windows, form),
-  };
-  for (const { spans, binding } of windows) {
-    for (const span of spans) {
-      params[`${span.role}Offset`] = elementOffset(span, binding) / widthOf(form, span.role);
-    }
-  }
-  for (const role of ["a", "b", "c"] as const) {
-    const unit = widthOf(form, role);
-    // One row is never stepped over, so its stride need not be a whole number of units.
-    params[`${role}Row`] = Math.floor(spec[role].ld / unit);
-    spec[role].strides!.forEach((stride, d) => params[`${role}Batch${d}`] = Math.floor(stride / unit));
-  }
+  const grid = foldGrid(tilesM * tilesN * batches, target);
   return {
     kernel: { name: spec.name, code: codeFor(form, tile), entryPoint: "matmul" },
     bindings,
-    params: paramWords(form, params),
+    params: matmulParams(spec, part, form, windows, { tilesM, tilesN, grid }),
     workgroups: grid,
     flops: 2 * part.m.count * part.n.count * part.k.count * batches,
     // Worked out when asked for: plans have many launches, and most are never tuned.

@@ -127,13 +127,25 @@ function union(x: Binding, y: Binding): Binding {
   return { buffer: x.buffer, byteOffset, byteLength: end - byteOffset };
 }
 
-/** Halves a part until every window fits a binding, each time along the dimension that relieves the windows most. */
-export function split(spec: CheckedSpec, target: Target, part: Part): Part[] {
-  const excess = excessBytes(spec, target, part);
+/** Bytes by which a part of a product passes what one dispatch can take. */
+export type Excess = (spec: CheckedSpec, target: Target, part: Part) => number;
+
+/**
+ * Halves a part until nothing is in excess, each time along the dimension that relieves it most.
+ *
+ * @param excessOf Default: what the windows pass the binding limit by.
+ */
+export function split(
+  spec: CheckedSpec,
+  target: Target,
+  part: Part,
+  excessOf: Excess = excessBytes,
+): Part[] {
+  const excess = excessOf(spec, target, part);
   if (excess === 0) return [part];
   let best: { halves: Part[]; excess: number } | undefined;
   for (const halves of halvings(part)) {
-    const left = Math.max(...halves.map((half) => excessBytes(spec, target, half)));
+    const left = Math.max(...halves.map((half) => excessOf(spec, target, half)));
     if (left < (best?.excess ?? excess)) best = { halves, excess: left };
   }
   if (!best) {
@@ -142,7 +154,7 @@ export function split(spec: CheckedSpec, target: Target, part: Part): Part[] {
         `(${target.maxStorageBufferBindingSize} bytes) by ${excess} bytes however the product is split`,
     );
   }
-  return best.halves.flatMap((half) => split(spec, target, half));
+  return best.halves.flatMap((half) => split(spec, target, half, excessOf));
 }
 
 function excessBytes(spec: CheckedSpec, target: Target, part: Part): number {

@@ -207,7 +207,7 @@ function widestLoad(spec: CheckedSpec, role: "a" | "b", { lanes, rows, columnVec
 }
 
 /** The largest width up to `limit` at which all rows and batches of an operand, and what follows them, begin. */
-function widestAligned(
+export function widestAligned(
   spec: CheckedSpec,
   part: Part,
   role: Exclude<MatmulRole, "sums">,

@@ -37,6 +37,11 @@ export interface Target {
   shaderF16: boolean;
   /** Whether kernels may use `u64`; absent means no. */
   shaderInt64?: boolean;
+  /**
+   * Whether loads from a storage texture are so much cheaper than from a buffer that copying pays; absent means no. The
+   * texture is no value: a plan has it beside them.
+   */
+  texelLoads?: boolean;
 }
 
 /** A range of a planned buffer. */
@@ -75,6 +80,11 @@ export interface Dispatch {
   /** Bound to group 0 in order, all `read_write`: ranges of one arena buffer may not mix access modes. */
   bindings: Binding[];
   params: ParamWord[];
+  /**
+   * Ranges copied into the scratch texture before the launch, which finds it as a `texture_storage_2d<rgba32uint, read>`
+   * behind the bindings of group 0. What the texture held before is lost.
+   */
+  texels?: TexelCopy[];
   workgroups: readonly [number, number, number];
   /** Floating-point operations of the launch, for profiles. */
   flops?: number;
@@ -95,6 +105,16 @@ export interface KernelChoice {
   names: readonly string[];
   /** The launch with one of them. */
   use(name: string): Dispatch;
+}
+
+/** Texels of the scratch texture in one of its rows, and their bytes: of 16 each, as WebGPU's widest format has them. */
+export const TEXEL_ROW_TEXELS = 1024;
+export const TEXEL_ROW_BYTES = 16 * TEXEL_ROW_TEXELS;
+
+/** A range that begins at the first texel of a row of the scratch texture and goes on over the rows that follow. */
+export interface TexelCopy {
+  source: Binding;
+  row: number;
 }
 
 /** Zeroes a range; encoded as a buffer clear. */

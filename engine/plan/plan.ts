@@ -2,7 +2,7 @@ import type { Graph, Role, Value } from "../graph/types.ts";
 import { byteLength, ROLES, storageOf, zeroBytesByRole } from "../graph/types.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import type { Binding, Command, Target } from "../graph/op.ts";
-import { BINDING_ALIGNMENT } from "../graph/op.ts";
+import { BINDING_ALIGNMENT, TEXEL_ROW_BYTES } from "../graph/op.ts";
 import { STEP_BLOCK_BYTES } from "../../kernels/step_block.ts";
 import { alignUp, planArena } from "./arena.ts";
 import { liveRanges } from "./liveness.ts";
@@ -12,7 +12,7 @@ import { lowerGraph } from "./lower.ts";
 /** A buffer the runtime will create; nothing else is allocated. */
 export interface PlannedBuffer {
   label: string;
-  kind: "persistent" | "arena" | "uniform" | "readback";
+  kind: "persistent" | "arena" | "uniform" | "readback" | "texels";
   bytes: number;
   /** How its bytes are booked; sums to `bytes`. */
   bytesByRole: BytesByRole;
@@ -41,6 +41,11 @@ export interface Plan {
   paramsBuffer: number;
   stepBuffer: number;
   readbackBuffers: number[];
+  /**
+   * Index of the texture that dispatches copy ranges into, always the last entry; null where none does. Its rows have
+   * `TEXEL_ROW_TEXELS` texels.
+   */
+  scratchTexture: number | null;
   /** Sum of all buffers. */
   peakBytes: number;
   /** The same by role, at the node with the most live bytes. */
@@ -115,6 +120,13 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
   const readbackBuffers = [0, 1].map((i) =>
     buffers.push(utility(`readback ${i}`, "readback", READBACK_BYTES, "workspace")) - 1
   );
+  const texelBytes = programs.flatMap(({ commands }) => commands).reduce(
+    (most, command) => Math.max(most, texelBytesOf(command)),
+    0,
+  );
+  const scratchTexture = texelBytes === 0
+    ? null
+    : buffers.push(utility("scratch texture", "texels", texelBytes, "workspace")) - 1;
 
   const bytesByRole = sumByRole(buffers);
   return {
@@ -125,6 +137,7 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
     paramsBuffer,
     stepBuffer,
     readbackBuffers,
+    scratchTexture,
     peakBytes: total(bytesByRole),
     bytesByRole,
     steadyBytes,
@@ -134,6 +147,15 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
 /** Bytes a command's `params` block takes in the uniform buffer. */
 export function paramsSize(command: Command): number {
   return "clear" in command ? 0 : alignUp(command.params.length * 4, BINDING_ALIGNMENT);
+}
+
+/** Bytes of the scratch texture that a command fills, in whole rows. */
+function texelBytesOf(command: Command): number {
+  if ("clear" in command) return 0;
+  const ends = (command.texels ?? []).map(({ source, row }) =>
+    TEXEL_ROW_BYTES * row + alignUp(source.byteLength, TEXEL_ROW_BYTES)
+  );
+  return Math.max(0, ...ends);
 }
 
 /** Persistent values of one role lie side by side, in order of declaration, so that optimizers can walk them. */

@@ -7,15 +7,17 @@ export interface BindingAccess {
 }
 
 /**
- * Bytes that a dispatch moves at least: every binding once for being read and once for being written.
+ * Bytes that a dispatch moves at least: every binding once for being read and once for being written, what it reads from the
+ * scratch texture once.
  *
  * A lower bound where tiles read an operand several times, and an upper one where a kernel takes some rows of a table that
  * is bound whole. Which bindings are written stands in no declaration, as all are `read_write` (one buffer may not be bound
  * both ways), so the kernel's text says it.
  */
-export function dispatchBytes({ kernel, bindings }: Dispatch): number {
+export function dispatchBytes({ kernel, bindings, texels = [] }: Dispatch): number {
   const accesses = bindingAccesses(kernel);
-  return bindings.reduce((sum, { byteLength }, slot) => {
+  const copied = texels.reduce((sum, { source }) => sum + source.byteLength, 0);
+  return copied + bindings.reduce((sum, { byteLength }, slot) => {
     const { reads, writes } = accesses.get(slot) ?? { reads: false, writes: false };
     return sum + byteLength * (Number(reads) + Number(writes));
   }, 0);

@@ -1,3 +1,4 @@
+import { TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/op.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import { ROLES, zeroBytesByRole } from "../graph/types.ts";
 import type { Plan, PlannedBuffer } from "../plan/plan.ts";
@@ -35,6 +36,8 @@ export class Ledger {
 /** The buffers of a plan on the device. */
 export interface DeviceBuffers {
   buffers: GPUBuffer[];
+  /** The plan's scratch texture, where it has one. */
+  scratch: GPUTexture | null;
   ledger: Ledger;
   destroy(): void;
 }
@@ -52,12 +55,21 @@ export async function createBuffers(
 ): Promise<DeviceBuffers> {
   const buffers: GPUBuffer[] = [];
   const created: PlannedBuffer[] = [];
+  let scratch: GPUTexture | null = null;
   const destroy = () => {
     buffers.forEach((buffer) => buffer.destroy());
+    scratch?.destroy();
+    scratch = null;
     created.forEach((planned) => ledger.book(planned, -1));
     buffers.length = created.length = 0;
   };
   for (const planned of plan.buffers) {
+    if (planned.kind === "texels") {
+      scratch = await createScratch(device, planned);
+      created.push(planned);
+      ledger.book(planned, 1);
+      continue;
+    }
     if (planned.bytes > device.limits.maxBufferSize) {
       destroy();
       throw new OutOfMemoryError(
@@ -88,10 +100,26 @@ export async function createBuffers(
       device.queue.writeBuffer(buffer, 0, new Uint32Array(planned.bytes / 4).fill(arenaFill));
     }
   }
-  return { buffers, ledger, destroy };
+  return { buffers, scratch, ledger, destroy };
 }
 
-const USAGE: Record<PlannedBuffer["kind"], () => number> = {
+/** @throws {OutOfMemoryError} when the device refuses it. */
+async function createScratch(device: GPUDevice, { label, bytes }: PlannedBuffer): Promise<GPUTexture> {
+  device.pushErrorScope("out-of-memory");
+  const texture = device.createTexture({
+    label,
+    size: [TEXEL_ROW_TEXELS, bytes / TEXEL_ROW_BYTES],
+    format: "rgba32uint",
+    usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
+  });
+  const error = await device.popErrorScope();
+  if (error) {
+    throw new OutOfMemoryError(`The device has no room for ${label} of ${bytes} bytes: ${error.message}`);
+  }
+  return texture;
+}
+
+const USAGE: Record<Exclude<PlannedBuffer["kind"], "texels">, () => number> = {
   persistent: () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
   arena: () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
   uniform: () => GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,

@@ -61,8 +61,9 @@ const RECORDED_LIMITS = [
 ] as const;
 
 /**
- * What plans assume where no adapter is asked: a software adapter with 128 MiB bindings, the tightest we know. Sizes do
- * not depend on it; how many dispatches a step takes does.
+ * What plans assume where no adapter is asked: a software adapter with 128 MiB bindings, the tightest we know. Sizes of
+ * values do not depend on it; how many dispatches a step takes does. It has no scratch texture, as GPUs have none: plans
+ * for Mesa's software adapter are larger by it (`Target.texelLoads`).
  */
 export const DEFAULT_TARGET: Target = {
   maxStorageBufferBindingSize: 2 ** 27,
@@ -205,6 +206,8 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       software: description.software,
       shaderF16: requiredFeatures.includes("shader-f16"),
       shaderInt64: requiredFeatures.includes("wgpu-shader-int64" as GPUFeatureName),
+      // Measured on Mesa's alone.
+      texelLoads: description.software && /llvmpipe|lavapipe/i.test(description.name),
     },
   };
 }

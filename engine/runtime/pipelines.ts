@@ -6,6 +6,8 @@ import type { Gpu } from "./device.ts";
 export interface PipelineRequest {
   kernel: Kernel;
   bindingCount: number;
+  /** Whether it reads the scratch texture. */
+  texels?: boolean;
 }
 
 /** Compute pipelines by kernel; two kernels with the same code, entry point and constants share one. */
@@ -13,7 +15,7 @@ export class PipelineCache {
   readonly #gpu: Gpu;
   /** Promises, so that a kernel asked for twice at once is compiled once. */
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
-  readonly #layouts = new Map<number, { bindings: GPUBindGroupLayout }>();
+  readonly #layouts = new Map<string, { bindings: GPUBindGroupLayout }>();
   readonly uniformLayout: GPUBindGroupLayout;
 
   constructor(gpu: Gpu) {
@@ -31,30 +33,35 @@ export class PipelineCache {
     });
   }
 
-  /** Layout of group 0 with `count` storage buffers. */
-  layout(count: number): { bindings: GPUBindGroupLayout } {
-    let layout = this.#layouts.get(count);
+  /** Layout of group 0 with `count` storage buffers, and behind them the scratch texture where a kernel reads it. */
+  layout(count: number, texels = false): { bindings: GPUBindGroupLayout } {
+    const key = `${count} storage buffers${texels ? " and texels" : ""}`;
+    let layout = this.#layouts.get(key);
     if (!layout) {
-      const bindings = this.#gpu.device.createBindGroupLayout({
-        label: `${count} storage buffers`,
-        entries: Array.from({ length: count }, (_, binding) => ({
-          binding,
+      const entries: GPUBindGroupLayoutEntry[] = Array.from({ length: count }, (_, binding) => ({
+        binding,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: "storage" as const },
+      }));
+      if (texels) {
+        entries.push({
+          binding: count,
           visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: "storage" as const },
-        })),
-      });
-      layout = { bindings };
-      this.#layouts.set(count, layout);
+          storageTexture: { access: "read-only", format: "rgba32uint" },
+        });
+      }
+      layout = { bindings: this.#gpu.device.createBindGroupLayout({ label: key, entries }) };
+      this.#layouts.set(key, layout);
     }
     return layout;
   }
 
   /** @throws {Error} with the compiler's message when the kernel is not valid WGSL. */
-  get(kernel: Kernel, bindingCount: number): Promise<GPUComputePipeline> {
+  get(kernel: Kernel, bindingCount: number, texels = false): Promise<GPUComputePipeline> {
     const key = keyOf(kernel, bindingCount);
     let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
-      pipeline = this.#compile(kernel, bindingCount);
+      pipeline = this.#compile(kernel, bindingCount, texels);
       // Whoever asked for it hears of a failure; a failed one is no member of the cache.
       pipeline.catch(() => this.#pipelines.delete(key));
       this.#pipelines.set(key, pipeline);
@@ -78,9 +85,9 @@ export class PipelineCache {
       if (!this.#pipelines.has(key)) missing.set(key, request);
     }
     const started: Promise<GPUComputePipeline>[] = [];
-    for (const { kernel, bindingCount } of missing.values()) {
+    for (const { kernel, bindingCount, texels } of missing.values()) {
       onProgress?.(started.length, missing.size);
-      const pipeline = this.get(kernel, bindingCount);
+      const pipeline = this.get(kernel, bindingCount, texels);
       if (!this.#gpu.provider.compilesInParallel) await pipeline;
       started.push(pipeline);
     }
@@ -88,7 +95,7 @@ export class PipelineCache {
     if (failed) throw failed.reason;
   }
 
-  async #compile(kernel: Kernel, bindingCount: number): Promise<GPUComputePipeline> {
+  async #compile(kernel: Kernel, bindingCount: number, texels: boolean): Promise<GPUComputePipeline> {
     const { device, provider } = this.#gpu;
     const code = completeWgsl(kernel.code, provider.subgroupsDirective);
     device.pushErrorScope("validation");
@@ -97,7 +104,7 @@ export class PipelineCache {
       // One layout object for each pipeline: between pipelines that share one, wgpu 29 goes on checking the sizes of
       // bindings against what the first of them expected, and refuses smaller ones that are right.
       layout: device.createPipelineLayout({
-        bindGroupLayouts: [this.layout(bindingCount).bindings, this.uniformLayout],
+        bindGroupLayouts: [this.layout(bindingCount, texels).bindings, this.uniformLayout],
       }),
       compute: {
         module: device.createShaderModule({ label: kernel.name, code }),

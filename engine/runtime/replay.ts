@@ -1,4 +1,5 @@
-import type { Binding, Command, Dispatch } from "../graph/op.ts";
+import type { Binding, Command, Dispatch, TexelCopy } from "../graph/op.ts";
+import { TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/op.ts";
 import type { Plan } from "../plan/plan.ts";
 import { paramsSize } from "../plan/plan.ts";
 import type { DeviceBuffers } from "./buffers.ts";
@@ -12,8 +13,12 @@ interface RecordedDispatch {
   uniforms: GPUBindGroup;
   paramsOffset: number[];
   workgroups: readonly [number, number, number];
+  /** What goes into the scratch texture before it. */
+  copies: readonly TextureCopy[];
   dispatch: Dispatch;
 }
+/** Arguments of `copyBufferToTexture`. */
+type TextureCopy = readonly [GPUTexelCopyBufferInfo, GPUTexelCopyTextureInfo, GPUExtent3D];
 type Recorded = RecordedDispatch | { clear: Binding };
 
 /** A program ready to be replayed: pipelines, bind groups and uniform blocks exist; encoding allocates nothing else. */
@@ -30,14 +35,18 @@ export interface Recording {
 export async function recordPrograms(
   gpu: Gpu,
   plan: Plan,
-  { buffers }: DeviceBuffers,
+  { buffers, scratch }: DeviceBuffers,
   pipelines: PipelineCache,
   onProgress?: (done: number, of: number) => void,
 ): Promise<Recording[]> {
   const { device } = gpu;
   await pipelines.compile(
     plan.programs.flatMap(({ commands }) => commands).flatMap((command) =>
-      "clear" in command ? [] : [{ kernel: command.kernel, bindingCount: command.bindings.length }]
+      "clear" in command ? [] : [{
+        kernel: command.kernel,
+        bindingCount: command.bindings.length,
+        texels: command.texels !== undefined,
+      }]
     ),
     onProgress,
   );
@@ -59,27 +68,32 @@ export async function recordPrograms(
     }
     return group;
   };
+  const view = scratch?.createView();
   const record = async (command: Command): Promise<Recorded> => {
     if ("clear" in command) return command;
     const { kernel, bindings } = command;
+    const texels = command.texels !== undefined;
+    const entries: GPUBindGroupEntry[] = bindings.map(({ buffer, byteOffset, byteLength }, binding) => ({
+      binding,
+      resource: { buffer: buffers[buffer], offset: byteOffset, size: byteLength },
+    }));
+    if (texels) entries.push({ binding: bindings.length, resource: view! });
     const paramsOffset = offset;
     writeParams(params, offset, command);
     // A dispatch without params still binds a block: the layout has one.
     const bytes = Math.max(paramsSize(command), 256);
     offset += paramsSize(command);
     return {
-      pipeline: await pipelines.get(kernel, bindings.length),
+      pipeline: await pipelines.get(kernel, bindings.length, texels),
       bindings: device.createBindGroup({
         label: kernel.name,
-        layout: pipelines.layout(bindings.length).bindings,
-        entries: bindings.map(({ buffer, byteOffset, byteLength }, binding) => ({
-          binding,
-          resource: { buffer: buffers[buffer], offset: byteOffset, size: byteLength },
-        })),
+        layout: pipelines.layout(bindings.length, texels).bindings,
+        entries,
       }),
       uniforms: uniformGroup(bytes),
       paramsOffset: [command.params.length ? paramsOffset : 0],
       workgroups: command.workgroups,
+      copies: (command.texels ?? []).flatMap((copy) => textureCopies(copy, buffers, scratch!)),
       dispatch: command,
     };
   };
@@ -103,7 +117,32 @@ export function writeParams(view: DataView, offset: number, { params }: Dispatch
   });
 }
 
-/** Encodes a recording: one compute pass between clears, since a pass costs as much as four dispatches. */
+/** A range as whole rows of the texture, and the texels left over as a part of one more. */
+function textureCopies(
+  { source: { buffer, byteOffset, byteLength }, row }: TexelCopy,
+  buffers: readonly GPUBuffer[],
+  texture: GPUTexture,
+): TextureCopy[] {
+  const rows = Math.floor(byteLength / TEXEL_ROW_BYTES);
+  // The last texel may be one in part: buffers are padded to whole ones.
+  const rest = Math.ceil((byteLength % TEXEL_ROW_BYTES) / 16);
+  const copy = (first: number, width: number, height: number): TextureCopy => [
+    { buffer: buffers[buffer], offset: byteOffset + first * TEXEL_ROW_BYTES, bytesPerRow: TEXEL_ROW_BYTES },
+    { texture, origin: [0, row + first] },
+    [width, height],
+  ];
+  return [
+    ...rows > 0 ? [copy(0, TEXEL_ROW_TEXELS, rows)] : [],
+    ...rest > 0 ? [copy(rows, rest, 1)] : [],
+  ];
+}
+
+/** Encodes what a dispatch finds in the scratch texture; between passes. */
+export function encodeCopies(encoder: GPUCommandEncoder, { copies }: RecordedDispatch): void {
+  for (const [source, destination, size] of copies) encoder.copyBufferToTexture(source, destination, size);
+}
+
+/** Encodes a recording: one compute pass between clears and copies, since a pass costs as much as four dispatches. */
 export function encodeRecording(
   encoder: GPUCommandEncoder,
   recording: Recording,
@@ -118,6 +157,11 @@ export function encodeRecording(
       const { buffer, byteOffset, byteLength } = command.clear;
       encoder.clearBuffer(buffers[buffer], byteOffset, byteLength);
       continue;
+    }
+    if (command.copies.length > 0) {
+      pass?.end();
+      pass = null;
+      encodeCopies(encoder, command);
     }
     if (!pass) {
       pass = encoder.beginComputePass();

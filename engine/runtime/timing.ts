@@ -1,7 +1,7 @@
 import { dispatchBytes } from "../plan/traffic.ts";
 import type { Gpu } from "./device.ts";
 import { readBuffer } from "./readback.ts";
-import { encodeDispatch, encodeRecording } from "./replay.ts";
+import { encodeCopies, encodeDispatch, encodeRecording } from "./replay.ts";
 import type { Session } from "./session.ts";
 
 /** Time of one kernel over a profiled step. */
@@ -133,11 +133,16 @@ async function timestampTimes(
           encoder.clearBuffer(session.buffers[buffer], byteOffset, byteLength);
           return;
         }
-        const timestampWrites = {
-          querySet,
-          beginningOfPassWriteIndex: 2 * i,
-          endOfPassWriteIndex: 2 * i + 1,
-        };
+        const [beginningOfPassWriteIndex, endOfPassWriteIndex] = [2 * i, 2 * i + 1];
+        const copies = command.copies.length > 0;
+        if (copies) {
+          // Timed with the dispatch they are for: from the beginning of an empty pass before them.
+          encoder.beginComputePass({ timestampWrites: { querySet, beginningOfPassWriteIndex } }).end();
+          encodeCopies(encoder, command);
+        }
+        const timestampWrites = copies
+          ? { querySet, endOfPassWriteIndex }
+          : { querySet, beginningOfPassWriteIndex, endOfPassWriteIndex };
         const pass = encoder.beginComputePass({ timestampWrites });
         encodeDispatch(pass, command);
         pass.end();

@@ -1,3 +1,3 @@
 import { FAMILIES, testProducts } from "../../support/matmul_checks.ts";
 
-testProducts(...FAMILIES[2]);
+testProducts(...FAMILIES[3]);

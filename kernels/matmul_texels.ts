@@ -1,0 +1,274 @@
+import {
+  type Dispatch,
+  foldGrid,
+  type Target,
+  TEXEL_ROW_BYTES,
+  TEXEL_ROW_TEXELS,
+  type TexelCopy,
+} from "../engine/graph/op.ts";
+import { DTYPE_BYTES } from "../engine/graph/types.ts";
+import {
+  columnPrologue,
+  declarations,
+  type MatmulDtype,
+  type MatmulForm,
+  range,
+  repeat,
+  storeRow,
+  storeSums,
+  TILE_WGSL,
+} from "./matmul_code.ts";
+import {
+  elementOffset,
+  type Part,
+  type Span,
+  spansOf,
+  split,
+  startsTerms,
+  windowsOf,
+} from "./matmul_parts.ts";
+import { matmulParams } from "./matmul_params.ts";
+import type { CheckedSpec } from "./matmul_spec.ts";
+import { type ChosenTile, formOf, widestAligned } from "./matmul_tiles.ts";
+
+/** Most bytes of operands that one dispatch copies: what the texture takes of memory at most. */
+const MOST_TEXEL_BYTES = 32 * 2 ** 20;
+
+const isOperand = ({ role }: Span) => role === "a" || role === "b";
+
+/**
+ * The dispatches of a product that reads its operands from the scratch texture, or undefined where it cannot: the adapter
+ * reads buffers as fast, an operand holds codes, or does not fall into whole vectors of four.
+ *
+ * Mesa lavapipe runs a load from a buffer as a loop over the lanes, some 8 ns a lane and component; a load from a storage
+ * texture takes 10 ns for all lanes, and copying an operand into the texture a ninth of a nanosecond a byte. Measured, a
+ * product is two to three times as fast so, in tiles of a quarter of the code.
+ */
+export function texelProduct(spec: CheckedSpec, whole: Part, target: Target): Dispatch[] | undefined {
+  if (!target.texelLoads || target.subgroupSize < 4 || spec.b.quantized) return undefined;
+  if (!aligned(spec, whole)) return undefined;
+  const parts = partsOf(spec, whole, target);
+  const fits = parts?.every((part) =>
+    aligned(spec, part) &&
+    // Partial sums meet in C: in f32 they may, in f16 they would be rounded once a part.
+    (startsTerms(part) || spec.c.value.dtype === "f32")
+  );
+  return fits ? parts!.map((part) => texelDispatch(spec, part, target)) : undefined;
+}
+
+function partsOf(spec: CheckedSpec, whole: Part, target: Target): Part[] | undefined {
+  try {
+    return split(spec, target, whole, excessTexels);
+  } catch (error) {
+    // No way of halving makes the operands fit.
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+/** Copies of the operands, one behind the other in the texture, and where in it each begins. */
+function copiesOf(spec: CheckedSpec, part: Part) {
+  let row = 0;
+  return windowsOf(spec, spansOf(spec, part).filter(isOperand)).map(({ spans, binding }) => {
+    const copy: TexelCopy = { source: binding, row };
+    row += Math.ceil(binding.byteLength / TEXEL_ROW_BYTES);
+    return { spans, copy };
+  });
+}
+
+/** Bytes by which the operands pass what the texture holds, or other values the binding limit. */
+function excessTexels(spec: CheckedSpec, target: Target, part: Part): number {
+  const copied = copiesOf(spec, part).reduce(
+    (sum, { copy }) => sum + Math.ceil(copy.source.byteLength / TEXEL_ROW_BYTES) * TEXEL_ROW_BYTES,
+    0,
+  );
+  return windowsOf(spec, spansOf(spec, part).filter((span) => !isOperand(span))).reduce(
+    (sum, { binding }) => sum + Math.max(0, binding.byteLength - target.maxStorageBufferBindingSize),
+    Math.max(0, copied - MOST_TEXEL_BYTES),
+  );
+}
+
+/** Whether four elements in a row of each operand lie in one texel, or one half of it. */
+function aligned(spec: CheckedSpec, part: Part): boolean {
+  return copiesOf(spec, part).every(({ spans, copy }) =>
+    spans.every((span) =>
+      widestAligned(spec, part, span.role as "a" | "b", elementOffset(span, copy.source), 4) === 4
+    )
+  );
+}
+
+function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch {
+  const spans = spansOf(spec, part);
+  windowsOf(spec, spans); // throws where C lies over an operand
+  const lanes = target.subgroupSize;
+  const windows = windowsOf(spec, spans.filter((span) => !isOperand(span)));
+  const rows = part.m.count <= lanes && !spec.a.transposed ? lanes : 2 * lanes;
+  const tile: ChosenTile = { rows, columns: 4 * lanes, step: 4 };
+  const accumulate = spec.accumulate || !startsTerms(part);
+  const { form: bound, bindings } = formOf(spec, part, windows, accumulate, tile, target);
+  const form: MatmulForm = {
+    ...bound,
+    widths: { ...bound.widths, a: 4, b: 4 },
+    types: {
+      ...bound.types,
+      a: spec.a.value.dtype as MatmulDtype,
+      b: spec.b.value.dtype as MatmulDtype,
+    },
+    texture: bindings.length,
+  };
+  const tilesM = Math.ceil(part.m.count / tile.rows);
+  const tilesN = Math.ceil(part.n.count / tile.columns);
+  const batches = part.batchCount.reduce((product, count) => product * count, 1);
+  const grid = foldGrid(tilesM * tilesN * batches, target);
+  const copies = copiesOf(spec, part);
+  const offsets = Object.fromEntries(copies.flatMap(({ spans, copy }) =>
+    spans.map((span) => {
+      const fours = TEXEL_ROW_TEXELS * 4 / DTYPE_BYTES[span.value.dtype];
+      return [`${span.role}Offset`, elementOffset(span, copy.source) / 4 + copy.row * fours];
+    })
+  ));
+  return {
+    kernel: { name: spec.name, code: codeFor(form, lanes, rows), entryPoint: "matmul" },
+    bindings,
+    texels: copies.map(({ copy }) => copy),
+    params: matmulParams(spec, part, form, windows, { tilesM, tilesN, grid }, offsets),
+    workgroups: grid,
+    flops: 2 * part.m.count * part.n.count * part.k.count * batches,
+  };
+}
+
+const codes = new Map<string, string>();
+
+/** The text for a form, generated once. */
+function codeFor(form: MatmulForm, lanes: number, rows: number): string {
+  const key = JSON.stringify([form, lanes, rows]);
+  const code = codes.get(key) ?? texelMatmulCode(form, lanes, rows);
+  codes.set(key, code);
+  return code;
+}
+
+/** Loads of four elements, by type, from an index in units of four elements. */
+const LOADS = {
+  f32: `fn fourOf_f32(i: u32) -> vec4<f32> {
+  return bitcast<vec4<f32>>(textureLoad(operands, vec2<u32>(i % ${TEXEL_ROW_TEXELS}u, i / ${TEXEL_ROW_TEXELS}u)));
+}
+`,
+  f16: `fn fourOf_f16(i: u32) -> vec4<f32> {
+  let texel = textureLoad(operands, vec2<u32>((i / 2u) % ${TEXEL_ROW_TEXELS}u, i / ${2 * TEXEL_ROW_TEXELS}u));
+  let words = select(texel.xy, texel.zw, (i & 1u) != 0u);
+  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+`,
+};
+
+/**
+ * WGSL of a product whose operands lie in the scratch texture.
+ *
+ *   C[m, n] = alpha · Σ_k A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C[m, n])
+ *   sums[m] = Σ_k A[m, k] or sums[n] = Σ_k B[k, n] (+ sums), where they are asked for
+ *
+ * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched; four
+ *           elements in a row of A and B begin at a multiple of four.
+ * Dtypes    each operand f32 or f16; products and sums f32, k in ascending order, so the bits do not depend on the tile.
+ * Mapping   one workgroup = one subgroup = one tile of one or two rows a lane × four columns a lane. A row is loaded four k
+ *           at a time by one lane, or where A is stored [k, m] four rows at a time, half the lanes one k further than the
+ *           others; `subgroupShuffle` from a constant lane hands the numbers round.
+ * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
+ *           the last one inside and not stored.
+ * Source    measured on Mesa lavapipe; see `texelProduct`. Larger tiles save loads, which cost little here, and pay with code
+ *           that leaves the cache of decoded instructions.
+ */
+function texelMatmulCode(form: MatmulForm, lanes: number, rows: number): string {
+  const { aTransposed, bTransposed } = form;
+  const half = lanes / 2;
+  const four = (role: "a" | "b", index: string) => `fourOf_${form.types[role]}(${index})`;
+  const groups = rows / lanes;
+
+  // What a lane loads of A for four k, and the register and lane that hold row `row` at the q-th of them.
+  const aBases = aTransposed
+    ? `  let quad = lane % ${half}u;
+  let ahead = lane / ${half}u;
+  let aBase = aStart + min(firstRow / 4u + quad, params.m / 4u - 1u);`
+    : repeat(
+      groups,
+      (i) => `  let aBase${i} = aStart + min(firstRow + ${i * lanes}u + lane, params.m - 1u) * aRow;`,
+    );
+  const aLoads = aTransposed
+    ? repeat(2, (h) => `    let a${h} = ${four("a", `aBase + (4u * step4 + ${2 * h}u + ahead) * aRow`)};`)
+    : repeat(groups, (i) => `    let a${i} = ${four("a", `aBase${i} + step4`)};`);
+  const aValue = (row: number, q: number) =>
+    aTransposed
+      ? `subgroupShuffle(a${q >> 1}[${row & 3}], ${(row >> 2) + half * (q & 1)}u)`
+      : `subgroupShuffle(a${Math.floor(row / lanes)}[${q}], ${row % lanes}u)`;
+
+  const bBases = bTransposed
+    ? repeat(
+      4,
+      (x) => `  let bBase${x} = bStart + min(firstColumn + 4u * lane + ${x}u, params.n - 1u) * bRow;`,
+    )
+    : `  let bBase = bStart + min(firstColumn / 4u + lane, params.n / 4u - 1u);`;
+  const bLoads = bTransposed
+    ? `${repeat(4, (x) => `    let t${x} = ${four("b", `bBase${x} + step4`)};`)}
+${repeat(4, (q) => `    let b${q} = vec4<f32>(${range(4).map((x) => `t${x}[${q}]`).join(", ")});`)}`
+    : repeat(4, (q) => `    let b${q} = ${four("b", `bBase + (4u * step4 + ${q}u) * bRow`)};`);
+
+  const sums = form.sums && `  var operandSum = vec4<f32>();`;
+  const addSums = form.sums &&
+    `    operandSum = operandSum + ${form.sums.of === "b" ? "b0 + b1 + b2 + b3" : "a0 + a1"};`;
+  // Steps of one k: only where A is [k, m] and B [k, n], as along rows of an operand k comes in fours.
+  const tail = form.tail
+    ? `  for (var k = 4u * steps; k < params.k; k++) {
+    let a0 = ${four("a", "aBase + k * aRow")};
+    let b0 = ${four("b", "bBase + k * bRow")};
+${repeat(rows, (row) => `    s${row} = s${row} + subgroupShuffle(a0[${row & 3}], ${row >> 2}u) * b0;`)}
+${
+      form.sums
+        ? `    operandSum = operandSum + ${
+          form.sums.of === "b" ? "b0" : "select(vec4<f32>(), a0, ahead == 0u)"
+        };`
+        : ""
+    }
+  }`
+    : "";
+  const storedSums = !form.sums
+    ? ""
+    : form.sums.of === "b"
+    ? storeSums(form, ["operandSum"], ["firstColumn + 4u * lane"])
+    : `  let rowSums = operandSum + subgroupShuffleXor(operandSum, ${half}u);
+${storeSums(form, ["rowSums"], ["firstRow + 4u * quad"], " && ahead == 0u")}`;
+
+  const loads = [...new Set([form.types.a!, form.types.b!])].map((type) => LOADS[type]).join("");
+  return `${declarations(form)}
+@group(0) @binding(${form.texture}) var operands: texture_storage_2d<rgba32uint, read>;
+${loads}
+@compute @workgroup_size(${lanes})
+fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+${TILE_WGSL}
+  let aRow = params.aRow;
+  let bRow = params.bRow;
+  let cRow = params.cRow;
+  let firstRow = tileM * ${rows}u;
+  let firstColumn = tileN * ${4 * lanes}u;
+${aBases}
+${bBases}
+${repeat(rows, (row) => `  var s${row} = vec4<f32>();`)}
+${sums ?? ""}
+  let steps = params.k / 4u;
+  for (var step4 = 0u; step4 < steps; step4++) {
+${aLoads}
+${bLoads}
+${
+    repeat(rows, (row) =>
+      `    { ${
+        range(4).map((q) => `let x${q} = ${aValue(row, q)};`).join(" ")
+      } s${row} = s${row}${range(4).map((q) => ` + x${q} * b${q}`).join("")}; }`)
+  }
+${addSums ?? ""}
+  }
+${tail}
+${columnPrologue(form, "column", "firstColumn + 4u * lane")}
+${repeat(rows, (row) => storeRow(form, `firstRow + ${row}u`, "column", `s${row}`))}
+${storedSums}
+}
+`;
+}

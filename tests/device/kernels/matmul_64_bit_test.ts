@@ -1,0 +1,3 @@
+import { FAMILIES, testProducts } from "../../support/matmul_checks.ts";
+
+testProducts(...FAMILIES[1]);
