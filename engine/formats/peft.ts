@@ -24,6 +24,8 @@ export interface AdapterConfig {
   readonly fanInFanOut: boolean;
   readonly useRslora: boolean;
   readonly initLoraWeights: boolean | string;
+  /** Ends of the paths of modules that are trained and stored whole, as the classifier of a sequence classification. */
+  readonly modulesToSave: readonly string[];
   readonly baseModel: string | null;
   readonly revision: string | null;
   readonly taskType: string | null;
@@ -34,6 +36,8 @@ export interface Adapter {
   readonly config: AdapterConfig;
   /** The two matrices of every adapted module, by the module's path in the base model, such as `model.layers.0.mlp.up_proj`. */
   readonly modules: ReadonlyMap<string, LoraPair>;
+  /** Parameters of modules that are stored whole, by their names in the base model, such as `classifier.weight`. */
+  readonly saved: ReadonlyMap<string, TensorInfo>;
   readonly tensors: TensorSource;
 }
 
@@ -63,6 +67,11 @@ export function loraTensorName(modulePath: string, matrix: "A" | "B"): string {
   return `base_model.model.${modulePath}.lora_${matrix}.weight`;
 }
 
+/** Name in an adapter file of a parameter that is stored whole. */
+export function savedTensorName(parameter: string): string {
+  return `base_model.model.${parameter}`;
+}
+
 /**
  * Opens a folder that Hugging Face's PEFT or `writeAdapter` wrote.
  *
@@ -76,7 +85,7 @@ export async function openAdapter(folder: string): Promise<Adapter> {
   const config = parseAdapterConfig(await readJsonInput(path), path);
   const tensors = await openSafetensors(join(folder, TENSORS_NAME));
   try {
-    return { config, modules: pairMatrices(tensors, config.rank), tensors };
+    return { config, ...placeTensors(tensors, config), tensors };
   } catch (error) {
     tensors.close();
     throw error;
@@ -114,7 +123,7 @@ function encodeAdapterConfig(config: AdapterConfig): Record<string, unknown> {
     init_lora_weights: config.initLoraWeights,
     use_rslora: config.useRslora,
     use_dora: false,
-    modules_to_save: null,
+    modules_to_save: config.modulesToSave.length > 0 ? config.modulesToSave : null,
     rank_pattern: {},
     alpha_pattern: {},
     layers_to_transform: null,
@@ -132,7 +141,6 @@ const UNSUPPORTED_KEYS = [
   "kasa_config",
   "monteclora_config",
   "lora_bias",
-  "modules_to_save",
   "rank_pattern",
   "alpha_pattern",
   "layer_replication",
@@ -190,6 +198,12 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
       (value) => INITIALISATIONS.includes(value),
       `one of ${INITIALISATIONS.map(describeJson).join(", ")}: others change the base weights`,
     ),
+    modulesToSave: field<string[]>(
+      "modules_to_save",
+      [],
+      (value) => Array.isArray(value) && isNames(value),
+      "a list of names",
+    ),
     baseModel: field<string | null>("base_model_name_or_path", null, isTextOrNull, "a text or null"),
     revision: field<string | null>("revision", null, isTextOrNull, "a text or null"),
     taskType: field<string | null>("task_type", null, isTextOrNull, "a text or null"),
@@ -211,16 +225,23 @@ function isNames(value: unknown): boolean {
     (Array.isArray(value) && value.every((name) => typeof name === "string"));
 }
 
-/** Finds the two matrices of every module, and refuses any other tensor: it would be left out of the model silently. */
-function pairMatrices(tensors: TensorSource, rank: number): Map<string, LoraPair> {
+/** Finds the tensors of every module, and refuses any other: it would be left out of the model silently. */
+function placeTensors(
+  tensors: TensorSource,
+  { rank, modulesToSave }: AdapterConfig,
+): Pick<Adapter, "modules" | "saved"> {
   const refuse = (problem: string) => new InputError(`Cannot read ${tensors.path}: ${problem}`);
   const paths = new Set<string>();
+  const saved = new Map<string, TensorInfo>();
   for (const name of tensors.names()) {
     const modulePath = /^base_model\.model\.(.+)\.lora_[AB]\.weight$/.exec(name)?.[1];
-    if (modulePath === undefined) throw refuse(`tensor "${name}" is neither a lora_A nor a lora_B weight`);
-    paths.add(modulePath);
+    const [, parameter, owner] = /^base_model\.model\.((.+)\.[^.]+)$/.exec(name) ?? [];
+    if (modulePath !== undefined) paths.add(modulePath);
+    else if (modulesToSave.some((module) => `.${owner}`.endsWith(`.${module}`))) {
+      saved.set(parameter, tensors.info(name));
+    } else throw refuse(`tensor "${name}" is neither a lora_A nor a lora_B weight`);
   }
-  if (paths.size === 0) throw refuse("it has no tensors");
+  if (paths.size === 0) throw refuse("it has no tensors of adapters");
   const modules = new Map<string, LoraPair>();
   for (const modulePath of paths) {
     const [a, b] = (["A", "B"] as const).map((matrix) => tensors.info(loraTensorName(modulePath, matrix)));
@@ -232,5 +253,5 @@ function pairMatrices(tensors: TensorSource, rank: number): Map<string, LoraPair
     }
     modules.set(modulePath, { a, b });
   }
-  return modules;
+  return { modules, saved };
 }

@@ -166,8 +166,8 @@ function parameters(config: BertConfig): ParameterSpec[] {
   ];
   const classifier = (): ParameterSpec[] => [
     ...matrix("bert.pooler.dense", [C, C]),
-    headSpec("classifier.weight", [config.labels.length, C], init),
-    vectorSpec("classifier.bias", config.labels.length, 0),
+    { ...headSpec("classifier.weight", [config.labels.length, C], init), trainedWithAdapters: true },
+    { ...vectorSpec("classifier.bias", config.labels.length, 0), trainedWithAdapters: true },
   ];
   return withOptionalPrefix("bert.", [
     table("word_embeddings", config.vocabularySize),

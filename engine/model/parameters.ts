@@ -17,6 +17,8 @@ export interface ParameterSpec {
   rateFactor?: number;
   /** Layout, where it is the weight of a linear layer: GPT-2 stores `[in, out]`, torch's Linear `[out, in]`. */
   linear?: "in_out" | "out_in";
+  /** Trained and saved with adapters too, as peft's `modules_to_save`: the head of a task that the base does not know. */
+  trainedWithAdapters?: true;
   /** Other names that checkpoints have it under. */
   storedAs?: readonly string[];
 }

@@ -27,7 +27,8 @@ export function loraScaleOf({ rank, alpha, rankStabilized }: LoraSettings): numb
 
 /**
  * LoRA (Hu et al. 2021, arXiv:2106.09685): y = x·W + loraScale · (x·Aᵀ)·Bᵀ with A [R, in] random and B [out, R] zero.
- * The base is frozen: it gets no gradient, no optimizer state, and nothing is saved that only its gradient would need.
+ * The base is frozen, but for heads that every task has anew: it gets no gradient, no optimizer state, and nothing is saved
+ * that only its gradient would need.
  */
 export function injectLora(settings: LoraSettings): Pass {
   return {
@@ -77,7 +78,7 @@ function declareAdapters(
       }`,
     );
   }
-  for (const parameter of parameters) parameter.trainable = false;
+  for (const parameter of parameters) parameter.trainable = parameter.spec.trainedWithAdapters ?? false;
   for (const { spec } of targets) {
     const [cIn, cOut] = spec.linear === "in_out" ? spec.shape : spec.shape.toReversed();
     const names = loraParameterNames(moduleOf(spec));

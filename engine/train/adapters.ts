@@ -1,9 +1,10 @@
 import { parseHubReference } from "../formats/hub/reference.ts";
 import { inputExists } from "../formats/input_file.ts";
-import { loraTensorName, openAdapter, writeAdapter } from "../formats/peft.ts";
+import { loraTensorName, openAdapter, savedTensorName, writeAdapter } from "../formats/peft.ts";
 import type { Adapter } from "../formats/peft.ts";
 import type { TensorToWrite } from "../formats/safetensors.ts";
 import { InputError } from "../input_error.ts";
+import type { Objective } from "../model/family.ts";
 import { loraParameterNames, loraScaleOf, type LoraSettings } from "../passes/lora.ts";
 import type { Parameter } from "../passes/step.ts";
 import type { Session } from "../runtime/session.ts";
@@ -35,12 +36,14 @@ export async function loadAdapter(
     const wanted = new Map(
       parameters.filter(({ added }) => added).map((parameter) => [parameter.spec.name, parameter]),
     );
+    const heads = new Map(trainedHeads(parameters).map((parameter) => [parameter.spec.name, parameter]));
     const found = [...adapter.modules].flatMap(([module, { a, b }]) => {
       const names = loraParameterNames(module);
       return [{ info: a, name: names.a }, { info: b, name: names.b }];
     });
+    for (const [name, info] of adapter.saved) found.push({ info, name });
     for (const { info, name } of found) {
-      const parameter = wanted.get(name);
+      const parameter = wanted.get(name) ?? heads.get(name);
       if (!parameter) {
         throw new InputError(
           `${info.path}: tensor ${info.name} has no place: the model has no adapter there`,
@@ -56,7 +59,7 @@ export async function loadAdapter(
     if (missing) throw new InputError(`${adapter.tensors.path}: it has no tensor for ${missing}`);
     for (const { info, name } of found) {
       for await (const { firstElement, values } of adapter.tensors.chunks(info.name)) {
-        writeParameter(session, wanted.get(name)!, firstElement, values);
+        writeParameter(session, (wanted.get(name) ?? heads.get(name))!, firstElement, values);
       }
     }
   } finally {
@@ -64,19 +67,32 @@ export async function loadAdapter(
   }
 }
 
+/** Parameters of the base that are trained and saved with an adapter. */
+function trainedHeads(parameters: readonly Parameter[]): Parameter[] {
+  return parameters.filter(({ added, spec }) => !added && spec.trainedWithAdapters);
+}
+
+/** What peft calls the tasks that models are trained for; it has no name for hidden tokens. */
+const TASK_TYPES: Readonly<Record<Objective, string | null>> = {
+  "next-token": "CAUSAL_LM",
+  "masked-token": null,
+  "sequence-label": "SEQ_CLS",
+};
+
 /** Writes the session's adapter as a folder that peft loads. @param baseModel What `base_model_name_or_path` names. */
 export async function saveAdapter(
   folder: string,
   session: Session,
   parameters: readonly Parameter[],
   settings: LoraSettings,
-  { baseModel }: { baseModel: string },
+  { baseModel, objective }: { baseModel: string; objective: Objective },
 ): Promise<void> {
   const adapters = parameters.filter(({ added }) => added);
   const tensors = adapters.map(({ spec, master }): TensorToWrite => {
     const [, module, matrix] = spec.name.match(/^(.*)\.lora_([AB])\.weight$/)!;
     return tensorOf(session, loraTensorName(module, matrix as "A" | "B"), master);
   });
+  const heads = trainedHeads(parameters);
   const targets = parameters.filter(({ spec }) => spec.linear && adapterOf(parameters, spec.name));
   const reference = await inputExists(baseModel) ? null : parseHubReference(baseModel);
   await writeAdapter(folder, {
@@ -89,8 +105,9 @@ export async function saveAdapter(
     initLoraWeights: true,
     baseModel: reference?.repository ?? baseModel,
     revision: reference?.revision ?? null,
-    taskType: "CAUSAL_LM",
-  }, tensors);
+    taskType: TASK_TYPES[objective],
+    modulesToSave: [...new Set(heads.map(({ spec }) => spec.name.split(".").at(-2)!))],
+  }, [...tensors, ...heads.map(({ spec, master }) => tensorOf(session, savedTensorName(spec.name), master))]);
 }
 
 /**

@@ -58,7 +58,10 @@ export async function saveModelFolder(
   const { session, graphs: { parameters } } = trainer;
   const { lora } = stepMethods(options, prepared.model);
   if (lora && !merge) {
-    await saveAdapter(folder, session, parameters, lora, { baseModel: options.model });
+    await saveAdapter(folder, session, parameters, lora, {
+      baseModel: options.model,
+      objective: prepared.model.objective,
+    });
   } else {
     const weights = lora
       ? mergedTensors(session, parameters, lora)

@@ -20,6 +20,7 @@ Deno.test("a GPT-2 adapter that PEFT wrote is read", async () => {
     fanInFanOut: true,
     useRslora: false,
     initLoraWeights: true,
+    modulesToSave: [],
     baseModel: null,
     revision: null,
     taskType: "CAUSAL_LM",
@@ -32,6 +33,17 @@ Deno.test("a GPT-2 adapter that PEFT wrote is read", async () => {
   const { a, b } = modules.get("transformer.h.1.attn.c_attn")!;
   assert.deepEqual([a.shape, b.shape], [[2, 8], [24, 2]]);
   assert.ok((await tensors.read(b.name)).some((value) => value !== 0));
+});
+
+Deno.test("a classifier that PEFT saved whole is read beside the adapters", async () => {
+  const { config, modules, saved, tensors } = await openAdapter(fixture("../peft_bert/adapter"));
+  using _ = tensors;
+  assert.deepEqual(config.modulesToSave, ["classifier", "score"]);
+  assert.equal(modules.size, 4);
+  assert.deepEqual([...saved].map(([name, { shape }]) => [name, shape]).sort(), [
+    ["classifier.bias", [2]],
+    ["classifier.weight", [2, 24]],
+  ]);
 });
 
 Deno.test("a Llama adapter that PEFT wrote is read", async () => {
@@ -100,7 +112,7 @@ Deno.test("adapters of another kind are refused by the key that says so", async 
   await refused({ use_dora: true }, "use_dora is true");
   await refused({ use_qalora: true }, "use_qalora is true");
   await refused({ lora_bias: true }, "lora_bias is true");
-  await refused({ modules_to_save: ["lm_head"] }, 'modules_to_save is ["lm_head"]');
+  await refused({ modules_to_save: "lm_head" }, 'modules_to_save is "lm_head"', "a list of names");
   await refused({ rank_pattern: { c_attn: 4 } }, "rank_pattern");
   await refused({ alpha_pattern: { c_attn: 4 } }, "alpha_pattern");
   await refused({ layer_replication: [[0, 4], [2, 5]] }, "layer_replication");
