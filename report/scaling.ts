@@ -3,7 +3,7 @@
  * fits it and the one that theory expects.
  */
 import type { CellRecord } from "../results/record.ts";
-import { fitPowerLaw, fitStraightLine, type PowerLaw } from "../results/power_law.ts";
+import { type CurvePoint, fitPowerLaw, fitStraightLine, type PowerLaw } from "../results/power_law.ts";
 import { productRate } from "../results/roofline.ts";
 import type { Roofline } from "../results/record.ts";
 import type { Configuration } from "./derive.ts";
@@ -30,14 +30,17 @@ export interface ScalingCurve {
   fit: PowerLaw | null;
   /** Exponent that theory gives for these very points. */
   expected: { exponent: number; law: string };
-  /** Whether the expected exponent lies in the fit's interval, or on which side of it the fit lies. */
-  outcome: "agrees" | "below" | "above" | null;
+  /** Whether the expected exponent lies in the fit's interval, or on which side of it the fit lies; null without a fit. */
+  outcome: "agrees" | "below" | "above" | "unsettled" | null;
   /** Why, from the records. */
   because: string[];
 }
 
 /** Smallest distance of exponents that counts: where all points lie on one line, the interval has no width. */
 const SAME_EXPONENT = 0.02;
+
+/** Half an interval above which it holds too many laws to agree with one. */
+const UNSETTLED = 0.25;
 
 const PHASES: readonly { phase: string; axis: ScalingAxis }[] = [
   { phase: "scaling-parameters", axis: "parameters" },
@@ -84,14 +87,16 @@ type Naming = Pick<ScalingCurve, "axis" | "label">;
 function completed(
   naming: Naming,
   curve: Pick<ScalingCurve, "quantity" | "points" | "expected" | "because">,
+  samples: readonly CurvePoint[],
 ): ScalingCurve {
-  const fit = curve.points.every(({ x, y }) => x > 0 && y > 0) ? fitPowerLaw(curve.points) : null;
+  const fit = samples.every(({ x, y }) => x > 0 && y > 0) ? fitPowerLaw(samples) : null;
   return { ...naming, ...curve, fit, outcome: fit && outcomeOf(fit, curve.expected.exponent) };
 }
 
 function outcomeOf({ exponent: { low, high } }: PowerLaw, expected: number): ScalingCurve["outcome"] {
   if (high < expected - SAME_EXPONENT) return "below";
-  return low > expected + SAME_EXPONENT ? "above" : "agrees";
+  if (low > expected + SAME_EXPONENT) return "above";
+  return (high - low) / 2 > UNSETTLED ? "unsettled" : "agrees";
 }
 
 /** Time of a step; theory is the model's FLOPs at these sizes, which a device at a constant rate would follow. */
@@ -113,7 +118,8 @@ function timeCurve(group: readonly Configuration[], naming: Naming, roofline: Ro
     points,
     expected: { exponent: law?.exponent.estimate ?? 1, law: FLOPS_LAW[naming.axis] },
     because: work.length > 1 ? timeReasons(work, roofline) : [],
-  });
+    // Every step is a point of the fit: medians alone would hide how far steps of one size lie apart.
+  }, timed.flatMap((one, i) => one.stepMs!.values.map((y) => ({ x: points[i].x, y }))));
 }
 
 const FLOPS_LAW: Record<ScalingAxis, string> = {
@@ -135,9 +141,9 @@ function timeReasons(work: readonly Work[], roofline: Roofline | null): string[]
   const ofCeiling = (one: Work) =>
     roofline ? ` (${percent(rate(one) / productRate(roofline, "f32"))} of the ceiling)` : "";
   const reasons = [
-    `model FLOPs go from ${giga(rate(small))}${ofCeiling(small)} at the smallest size to ${
-      giga(rate(large))
-    }${ofCeiling(large)} at the largest`,
+    `the step does ${giga(rate(small))}${ofCeiling(small)} at the smallest size and ${giga(rate(large))}${
+      ofCeiling(large)
+    } at the largest`,
   ];
   const line = fitStraightLine(work.map(({ flops, y }) => ({ x: flops, y })));
   if (line && line.fixed > 0) {
@@ -190,7 +196,7 @@ function memoryCurve(group: readonly Configuration[], naming: Naming): ScalingCu
       law: naive ? "T² scores and probabilities" : MEMORY_LAW[naming.axis],
     },
     because: grows.length > 1 ? memoryReasons(grows, { overParameters, naive }) : [],
-  });
+  }, points);
 }
 
 const MEMORY_LAW: Record<ScalingAxis, string> = {

@@ -71,7 +71,9 @@ function scalingFigure(curves: readonly ScalingCurve[], context: PageContext): H
         quantity === "time" ? "Median time of a step with 95 % interval" : "Planned = booked peak"
       }, ${
         count(rows.length, "configuration")
-      }, both axes logarithmic. Solid: least squares on logarithms, exponent with 95 % interval of the slope. Dotted: the exponent of the theory.`,
+      }, both axes logarithmic. Solid: least squares on the logarithms${
+        quantity === "time" ? " of all timed steps" : ""
+      }, exponent with 95 % interval of the slope. Dotted: the exponent of the theory.`,
       draw: (size) => scalingChart(panel, size),
       numbers,
     })
@@ -82,11 +84,16 @@ function scalingFigure(curves: readonly ScalingCurve[], context: PageContext): H
 export function findingOf({ axis, quantity, label, fit, expected, outcome }: ScalingCurve): string {
   const what = `${quantity === "time" ? "Time" : "Memory"}${label === "" ? "" : ` (${label})`}`;
   if (!fit) return `${what} over ${AXES[axis].name} has no fit`;
-  const relation = { agrees: "as", below: "below", above: "above" }[outcome!];
-  const theory = outcome === "agrees" ? "theory says" : `the theory's ${formatNumber(expected.exponent, 2)}`;
+  const exponent = formatNumber(expected.exponent, 2);
+  const beside = {
+    agrees: `as theory says (${exponent})`,
+    below: `below the theory's ${exponent}`,
+    above: `above the theory's ${exponent}`,
+    unsettled: `too uncertain to tell from the theory's ${exponent}`,
+  }[outcome!];
   return `${what} grows with ${AXES[axis].name} to the power ${
     formatNumber(fit.exponent.estimate, 2)
-  }, ${relation} ${theory}`;
+  }, ${beside}`;
 }
 
 function reasons({ label, expected, because }: ScalingCurve): Html {

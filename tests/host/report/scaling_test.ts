@@ -86,7 +86,7 @@ Deno.test("time is set beside the exponent of the model's FLOPs, and fixed costs
   const small = 20 + 1e5 * 128e-6 + 200 * 128 ** 2 * 1e-6;
   assert.match(
     because[0],
-    /0\.446 GFLOP\/s \(22 % of the ceiling\) .*0\.940 GFLOP\/s \(47 % of the ceiling\)/,
+    /0\.446 GFLOP\/s \(22 % of the ceiling\) at .* and 0\.940 GFLOP\/s \(47 % of the ceiling\)/,
   );
   assert.ok(
     because[1].includes(`20 ms that do not grow, ${(2000 / small).toFixed(0)} % of the smallest`),
@@ -121,6 +121,21 @@ Deno.test("memory of flash attention grows with T by its activations", () => {
     findingOf(curve("memory", "flash")),
     /^Memory \(flash\) grows with sequence length .* below the theory's 1\.00$/,
   );
+});
+
+Deno.test("an interval that holds many laws agrees with none", () => {
+  const noisy = [30, 300, 60, 900].map((ms, i) =>
+    cell({ T: SIZES[i], ms, flops: 1e6 * SIZES[i], activations: 1 })
+  );
+  const [time] = scalingCurves(
+    configurationsOf(noisy.map((one, i) => ({
+      ...one,
+      samples: { ...one.samples!, ms: [1, 30 * (i + 1), 900 / (i + 1)] },
+    }))),
+    null,
+  );
+  assert.equal(time.outcome, "unsettled");
+  assert.match(findingOf(time), /too uncertain to tell from the theory's 1\.00$/);
 });
 
 Deno.test("scalingCurves() has none for fewer than three sizes, and passes over cells that did not run", () => {

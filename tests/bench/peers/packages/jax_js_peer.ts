@@ -35,6 +35,7 @@ function meanLoss(p: Tensors, tokens: np.Array, targets: np.Array, shape: PeerSh
   const { batchSize: B, sequenceLength: T, hiddenSize: C, vocabularySize: V } = shape;
   const embedding = p["transformer.wte.weight"];
   const positions = p["transformer.wpe.weight"].ref.slice([0, T]).reshape([1, T, C]);
+  // Not gathered: the gradient of a gather is a scatter, whose shader naga refuses (a pointer to storage as an argument).
   let x = np.matmul(nn.oneHot(tokens, V).astype(np.float32), embedding.ref).reshape([B, T, C]).add(positions)
     .reshape([B * T, C]);
   for (let l = 0; l < shape.layerCount; l++) {
