@@ -21,7 +21,7 @@ export interface PeerRow {
   timesEngine: Interval | null;
   /** The same by processor time: steadier where the machine is shared. */
   cpuTimesEngine: Interval | null;
-  /** Bytes of WebGPU buffers at the peak; null without a GPU. */
+  /** Bytes of WebGPU buffers and textures at the peak; null without a GPU. */
   peakBytes: number | null;
   dispatches: number | null;
   submits: number | null;

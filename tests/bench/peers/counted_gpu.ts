@@ -1,6 +1,6 @@
 /** What a process asked of WebGPU. */
 export interface GpuCounts {
-  /** Bytes of all buffers alive at once, at most, since the process began. */
+  /** Bytes of all buffers and textures alive at once, at most, since the process began. */
   peakBytes: number;
   /** Of the step alone. */
   dispatches: number;
@@ -14,24 +14,60 @@ export interface GpuCounter {
   counts(): GpuCounts;
 }
 
+/** Bytes of a texel in the formats that compute shaders read and write. */
+const TEXEL_BYTES: Readonly<Record<string, number>> = {
+  r32float: 4,
+  r32uint: 4,
+  r32sint: 4,
+  rgba8unorm: 4,
+  rg32float: 8,
+  rg32uint: 8,
+  rgba16float: 8,
+  rgba16uint: 8,
+  rgba32float: 16,
+  rgba32uint: 16,
+  rgba32sint: 16,
+};
+
+/** Bytes of a texture without mip levels. @throws {RangeError} for a format whose texels it does not know. */
+export function textureBytes(
+  { width, height, depthOrArrayLayers, format }: Pick<
+    GPUTexture,
+    "width" | "height" | "depthOrArrayLayers" | "format"
+  >,
+): number {
+  const texel = TEXEL_BYTES[format];
+  if (texel === undefined) throw new RangeError(`Cannot count a texture of format ${format}`);
+  return width * height * depthOrArrayLayers * texel;
+}
+
 /**
- * Wraps the methods of WebGPU that create and destroy buffers, dispatch and submit.
+ * Wraps the methods of WebGPU that create and destroy buffers and textures, dispatch and submit.
  *
- * A buffer counts from `createBuffer` to `destroy`: one that is merely dropped stays until the collector finds it, which
- * no program can rely on.
+ * Memory counts from its creation to `destroy`: what is merely dropped stays until the collector finds it, which no program
+ * can rely on.
  */
 export function countGpu(): GpuCounter {
   let [bytes, peakBytes, dispatches, submits] = [0, 0, 0, 0];
-  const alive = new WeakSet<GPUBuffer>();
-  wrap(GPUDevice.prototype, "createBuffer", (buffer: GPUBuffer) => {
-    alive.add(buffer);
-    bytes += buffer.size;
+  const alive = new WeakMap<GPUBuffer | GPUTexture, number>();
+  const created = (memory: GPUBuffer | GPUTexture, size: number) => {
+    alive.set(memory, size);
+    bytes += size;
     peakBytes = Math.max(peakBytes, bytes);
-  });
-  wrap(GPUBuffer.prototype, "destroy", (_: void, buffer: GPUBuffer) => {
+  };
+  const destroyed = (_: void, memory: GPUBuffer | GPUTexture) => {
     // Destroying twice is allowed and frees once.
-    if (alive.delete(buffer)) bytes -= buffer.size;
-  });
+    bytes -= alive.get(memory) ?? 0;
+    alive.delete(memory);
+  };
+  wrap(GPUDevice.prototype, "createBuffer", (buffer: GPUBuffer) => created(buffer, buffer.size));
+  wrap(
+    GPUDevice.prototype,
+    "createTexture",
+    (texture: GPUTexture) => created(texture, textureBytes(texture)),
+  );
+  wrap(GPUBuffer.prototype, "destroy", destroyed);
+  wrap(GPUTexture.prototype, "destroy", destroyed);
   wrap(GPUComputePassEncoder.prototype, "dispatchWorkgroups", () => dispatches++);
   wrap(GPUComputePassEncoder.prototype, "dispatchWorkgroupsIndirect", () => dispatches++);
   wrap(GPUQueue.prototype, "submit", () => submits++);

@@ -8,6 +8,7 @@ import {
   ENGINE,
   type PeerRun,
 } from "../../bench/peers/comparison.ts";
+import { textureBytes } from "../../bench/peers/counted_gpu.ts";
 import { SHAPES, someTokens } from "../../bench/peers/job.ts";
 import { batchAt, type PeerStep } from "../../bench/peers/protocol.ts";
 import { decays } from "../../bench/peers/weights.ts";
@@ -102,4 +103,11 @@ Deno.test("someTokens() stays inside the vocabulary and is the same every time",
 Deno.test("decays() names the parameters that the engine decays", () => {
   const { parameters } = modelOf(PRESETS.gpt2);
   for (const { name, decay } of parameters) assert.equal(decays(name), decay, name);
+});
+
+Deno.test("textureBytes() counts texels, and refuses formats it does not know", () => {
+  const texture = { width: 100, height: 20, depthOrArrayLayers: 3 };
+  assert.equal(textureBytes({ ...texture, format: "rgba32float" }), 100 * 20 * 3 * 16);
+  assert.equal(textureBytes({ ...texture, format: "rgba16float" }), 100 * 20 * 3 * 8);
+  assert.throws(() => textureBytes({ ...texture, format: "bc7-rgba-unorm" }), /format bc7-rgba-unorm/);
 });
