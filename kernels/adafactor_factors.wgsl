@@ -36,10 +36,11 @@ fn adafactor_factors(
     }
     return;
   }
-  if (invocation >= LANES) { return; }
+  // Where one invocation takes a row, the others have none here: they add nothing, and reach the barriers all the same.
+  let first = select(params.rows, invocation, invocation < LANES);
   var states = 0.0;
   var weights = 0.0;
-  for (var row = invocation; row < params.rows; row += LANES) {
+  for (var row = first; row < params.rows; row += LANES) {
     states += row_state[row];
     weights += row_sums[row];
   }

@@ -9,9 +9,10 @@ struct Params { rows: u32, columns: u32, clip_threshold: f32 }
 
 @compute @workgroup_size(WG)
 fn adafactor_total(@builtin(local_invocation_index) invocation: u32) {
-  if (invocation >= LANES) { return; }
+  // Where one invocation takes a row, the others have none here: they add nothing, and reach the barriers all the same.
+  let first = select(params.rows, invocation, invocation < LANES);
   var sum = 0.0;
-  for (var row = invocation; row < params.rows; row += LANES) { sum += row_sums[row]; }
+  for (var row = first; row < params.rows; row += LANES) { sum += row_sums[row]; }
   let rms = sqrt(rowSum(sum, invocation) / (f32(params.rows) * f32(params.columns)));
   if (invocation == 0u) { scalars[0].z = scalars[0].y / max(1.0, rms / params.clip_threshold); }
 }

@@ -11,12 +11,13 @@ struct Params { vectors: u32, eps1: f32, eps2: f32, scaled: u32, clip_threshold:
 
 @compute @workgroup_size(WG)
 fn adafactor_vector(@builtin(local_invocation_index) invocation: u32) {
-  if (invocation >= LANES) { return; }
+  // Where one invocation takes a row, the others have none here: they add nothing, and reach the barriers all the same.
+  let first = select(params.vectors, invocation, invocation < LANES);
   let factor = clip[0].y;
   let skipped = clip[0].z != 0.0; // no return: barriers follow
   var updates = vec_t(0.0);
   var weights = vec_t(0.0);
-  for (var i = invocation; i < params.vectors; i += LANES) {
+  for (var i = first; i < params.vectors; i += LANES) {
     let gradient = factor * g[i];
     let second = step.adafactorBeta2 * v[i] + (1.0 - step.adafactorBeta2) * (gradient * gradient + params.eps1);
     let update = gradient * inverseSqrt(second);
@@ -30,7 +31,7 @@ fn adafactor_vector(@builtin(local_invocation_index) invocation: u32) {
   let weight_rms = sqrt(rowSum(sumOf(weights), invocation) / count);
   let rate = step.adafactorStep * select(1.0, max(params.eps2, weight_rms), params.scaled != 0u);
   let scale = rate / max(1.0, rms / params.clip_threshold);
-  for (var i = invocation; i < params.vectors; i += LANES) {
+  for (var i = first; i < params.vectors; i += LANES) {
     if (skipped) { continue; }
     // Each invocation reads back what it wrote itself.
     finish(i, w[i], scale * (factor * g[i] * inverseSqrt(v[i])), params.decay * rate);

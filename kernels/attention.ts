@@ -216,7 +216,7 @@ fn keepScale(row: u32, i: u32) -> vec_t {
 
 /** WGSL of `visible(sequenceStart, query, columns)`: which keys a query sees. */
 function visibleWgsl(width: 1 | 4, { causal, segments }: AttentionAttrs): string {
-  const tests = [causal ? "columns <= index_t(query)" : "mask_t(true)"];
+  const tests = [causal ? "(columns <= index_t(query))" : "mask_t(true)"];
   const lines = [];
   if (segments) {
     const at = (i: string) => width === 4 ? `segments[(${i}) >> 2u][(${i}) & 3u]` : `segments[${i}]`;

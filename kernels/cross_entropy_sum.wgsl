@@ -17,9 +17,10 @@ const BLOCK: u32 = 32u;
 
 @compute @workgroup_size(WG)
 fn cross_entropy_sum(@builtin(local_invocation_index) invocation: u32) {
-  if (invocation >= LANES) { return; } // the form with one row per invocation has only one row here
+  // Where one invocation takes a row, the others have none here: they add nothing, and reach the barriers all the same.
+  let first = select(params.rows, invocation * BLOCK, invocation < LANES);
   var total = 0.0;
-  for (var block = invocation * BLOCK; block < params.rows; block += LANES * BLOCK) {
+  for (var block = first; block < params.rows; block += LANES * BLOCK) {
     var blockTotal = 0.0;
     for (var n = block; n < min(block + BLOCK, params.rows); n++) { blockTotal += rowLosses[n]; }
     total += blockTotal;
