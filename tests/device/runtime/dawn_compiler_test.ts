@@ -1,0 +1,99 @@
+// Every kernel of every kind of step, read by Chromium's compiler. No adapter is needed: Dawn's null backend compiles and
+// runs nothing, and has all features, f16 among them. wgpu's compiler lets pass what the language forbids.
+import assert from "node:assert/strict";
+import type { Kernel, Target } from "../../../engine/graph/op.ts";
+import { modelOf } from "../../../engine/model/config.ts";
+import { PRESETS } from "../../../engine/model/presets.ts";
+import { dawnFolder, dawnIsInstalled, loadDawn } from "../../../engine/runtime/dawn_package.ts";
+import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { completeWgsl } from "../../../engine/runtime/pipelines.ts";
+import { openProvider } from "../../../engine/runtime/provider.ts";
+import { planStep, stepSettings } from "../../../engine/train/trainer.ts";
+import { resolveSettings, type Settings } from "../../../suites/run_config.ts";
+import { deviceTest } from "../../support/with_device.ts";
+
+/** Adapters as Dawn may show them: no 64-bit words, the limits every device has, subgroups of one size, another, or none. */
+const DAWN: Target = {
+  ...DEFAULT_TARGET,
+  shaderInt64: false,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupStorageSize: 16384,
+};
+const TARGETS: Readonly<Record<string, Target>> = {
+  "software, 4 lanes": { ...DAWN, subgroupSize: 4 },
+  "software, 8 lanes": DAWN,
+  "software, no subgroups": { ...DAWN, subgroupSize: 0 },
+  "GPU, 32 lanes": { ...DAWN, software: false, subgroupSize: 32 },
+  "GPU, no subgroups": { ...DAWN, software: false, subgroupSize: 0 },
+};
+
+/** Between them they use every op. */
+const STEPS: readonly (Settings & { packed?: boolean })[] = [
+  { methods: [] },
+  { methods: [], packed: true },
+  { methods: ["flash"], packed: true },
+  { methods: ["fp16"], dropout: 0.1, microBatchSize: 2, gradientAccumulationSteps: 2 },
+  { methods: ["flash"], dropout: 0.1 },
+  { methods: ["flash", "fp16", "checkpoint"] },
+  { methods: ["lora"] },
+  { methods: ["qlora-nf4", "fp16"] },
+  { methods: ["qlora-int8"], optimizer: "adamw8bit" },
+  { methods: [], optimizer: "adafactor" },
+  { methods: ["fp16"], optimizer: "adamw8bit" },
+  { methods: ["fp16"], optimizer: "sgd" },
+];
+const MODELS = ["gpt2-nano", "llama-nano", "bert-nano", "bert-nano-mlm"];
+
+/** The kernels of all steps on a target, each once. */
+function kernelsOf(target: Target): Kernel[] {
+  const kernels = new Map<string, Kernel>();
+  for (const preset of MODELS) {
+    const model = modelOf({ ...PRESETS[preset], vocabularySize: 512, layerCount: 1 });
+    for (const { packed, ...settings } of STEPS) {
+      const config = resolveSettings({ model: preset, data: "moby-dick", sequenceLength: 64, ...settings });
+      const { plan } = planStep({ ...stepSettings(model, config), packed, evaluate: true }, target);
+      for (const command of plan.programs.flatMap(({ commands }) => commands)) {
+        if (!("kernel" in command)) continue;
+        const launches = [
+          command,
+          ...(command.choice?.names ?? []).map(command.choice?.use ?? (() => command)),
+        ];
+        for (const { kernel } of launches) {
+          kernels.set(`${kernel.entryPoint}${JSON.stringify(kernel.constants)}${kernel.code}`, kernel);
+        }
+      }
+    }
+  }
+  return [...kernels.values()];
+}
+
+const installed = await dawnIsInstalled();
+
+Deno.test({
+  name: "Dawn's compiler takes every kernel (needs the npm package webgpu)",
+  ...deviceTest,
+  ignore: !installed,
+  async fn(t) {
+    const gpu = loadDawn(dawnFolder()).create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
+    const adapter = await gpu.requestAdapter();
+    assert.ok(adapter, "the null backend always has an adapter");
+    const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups"] });
+    const { subgroupsDirective } = await openProvider("dawn");
+    for (const [name, target] of Object.entries(TARGETS)) {
+      await t.step(name, async () => {
+        const kernels = kernelsOf(target);
+        assert.ok(kernels.length > 60, `only ${kernels.length} kernels found`);
+        const refused: string[] = [];
+        for (const { name, code, entryPoint, constants } of kernels) {
+          device.pushErrorScope("validation");
+          const module = device.createShaderModule({ code: completeWgsl(code, subgroupsDirective) });
+          device.createComputePipeline({ layout: "auto", compute: { module, entryPoint, constants } });
+          const error = await device.popErrorScope();
+          if (error) refused.push(`${name}: ${error.message}`);
+        }
+        assert.deepEqual(refused, []);
+      });
+    }
+    device.destroy();
+  },
+});
