@@ -1,11 +1,8 @@
 import assert from "node:assert/strict";
 import { FIELDS } from "../../../suites/run_config.ts";
 import schema from "../../../suites/schema.json" with { type: "json" };
-import { bytesText, parseBytes, parseSuite, tieredSuite, TIERS } from "../../../suites/suite.ts";
-import { checkSuite, loadSuite } from "../../../suites/suite_checks.ts";
-import { forecastCells } from "../../../suites/forecast.ts";
-import type { Cell } from "../../../suites/matrix.ts";
-import { engine } from "../../../suites/engine.ts";
+import { bytesText, parseBytes, parseSuite, tieredSuite } from "../../../suites/suite.ts";
+import { checkSuite } from "../../../suites/suite_checks.ts";
 
 const KNOWN = { presets: ["gpt2-nano", "gpt2"], corpora: ["moby-dick"] };
 
@@ -23,20 +20,6 @@ async function problems(yaml: string): Promise<string[]> {
 }
 
 const HEAD = "title: t\ndefaults: { model: gpt2-nano, data: moby-dick, heldOutFraction: 0.1 }\nphases:\n";
-
-Deno.test("the paper's suite is valid and its cells can be, on every tier", async () => {
-  const file = await loadSuite("suites/paper.yaml", engine);
-  for (const tier of TIERS) {
-    for (const quick of [false, true]) {
-      const cells = forecastCells(tieredSuite(file, tier, quick)).map(({ cell }) => cell);
-      {
-        const tokens = ({ config: c }: Cell) =>
-          c.steps * c.microBatchSize * c.gradientAccumulationSteps * c.sequenceLength;
-        assert.equal(new Set(cells.map(tokens)).size, 1);
-      }
-    }
-  }
-});
 
 Deno.test("every kind of wrong value is named with line, column, key, value given and values expected", async () => {
   const phase = (text: string) => `${HEAD}  - { name: a, kind: matrix, ${text} }\n`;
