@@ -111,6 +111,7 @@ const config = fields<CellRecord["config"]>({
   model: text,
   startFrom: orNull(cellId),
   data: text,
+  task: orAbsent(oneOf("own", "classify")),
   textField: orAbsent(text),
   labelField: orAbsent(text),
   packing: orAbsent(flag),

@@ -29,6 +29,8 @@ export interface RunConfig {
   startFrom: string | null;
   /** Named corpus or file. */
   data: string;
+  /** What the model is to be trained for, where it is not its own task. */
+  task?: "own" | "classify";
   /** Field of a file of examples that has the text; absent: `text`, or a conversation. */
   textField?: string;
   /** Field that has the label; absent: `label`. */

@@ -73,6 +73,7 @@ export function reuseKey({ kind, config, repeat, warmupSteps }: Cell): string {
 export function memoryKey(config: Cell["config"]): string {
   const {
     model,
+    task,
     packing,
     tokenizer,
     sequenceLength,
@@ -84,6 +85,7 @@ export function memoryKey(config: Cell["config"]): string {
   } = config;
   return canonicalJson({
     model,
+    task,
     packing, // the segments of the tokens
     tokenizer,
     sequenceLength,

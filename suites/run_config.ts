@@ -71,6 +71,14 @@ export const FIELDS: Readonly<Record<keyof Settings, Field>> = {
     placeholder: "D",
     what: "text, .jsonl, .parquet or token file (.u16, .u32, .npy), or corpus",
   },
+  task: {
+    flag: "task",
+    kind: "text",
+    placeholder: "WHAT",
+    choices: ["own", "classify"],
+    default: "own",
+    what: "classify gives a BERT of another task a new classifier",
+  },
   textField: {
     flag: "text-field",
     kind: "text",
@@ -378,7 +386,7 @@ export function resolveSettings(settings: Settings, name: Naming = asField): Run
 
 /** Only what is given and not the default: most data are not documents, and their configurations stay as they were. */
 function documentSettings(settings: Settings): Partial<RunConfig> {
-  const fields = ["textField", "labelField", "packing", "overlong"] as const;
+  const fields = ["task", "textField", "labelField", "packing", "overlong"] as const;
   const given = fields.filter((field) =>
     (settings[field] ?? FIELDS[field].default) !== FIELDS[field].default
   );

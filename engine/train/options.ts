@@ -7,6 +7,8 @@ import type { KernelTime, StepProfile } from "../runtime/timing.ts";
 export interface TrainOptions {
   /** A preset, or a folder with config.json. */
   model: string;
+  /** `classify` gives a BERT that was trained for something else a new classifier; default: what the model is for. */
+  task?: "own" | "classify";
   /** Named corpus, text file, token file or file of examples. */
   data: string;
   /** Fields of examples that hold the text and the label, where they are not called `text` and `label`. */

@@ -17,6 +17,8 @@ export interface Prepared {
   model: Model;
   /** The model's folder, or null for a preset. */
   folder: string | null;
+  /** Parameters of a new head, which start anew where the folder does not have them. */
+  newParameters: ReadonlySet<string>;
   /** Null for token files, whose tokenizer is not known, and for the corpus `random`. */
   tokenizer: Tokenizer | null;
   split: Split;
@@ -34,6 +36,7 @@ export function defaultTokenizer(model: string): string {
 export type PrepareOptions = Pick<
   TrainOptions,
   | "model"
+  | "task"
   | "data"
   | "textField"
   | "labelField"
@@ -52,7 +55,7 @@ export type PrepareOptions = Pick<
 export async function prepareModel(
   options: Omit<PrepareOptions, "heldOutFraction" | "seed">,
 ): Promise<Model> {
-  const { config, folder } = await resolveModel(options.model, "config");
+  const { config, folder, takesLabels } = await modelForTask(options, "config");
   let { vocabularySize } = config;
   if (vocabularySize === 0) {
     const data = isTokenFile(options.data) ? await loadData(options.data) : null;
@@ -61,7 +64,7 @@ export async function prepareModel(
       : await tokenizerSize(options.tokenizer, folder);
   }
   const { objective } = modelOf(config);
-  if (folder === null && objective === "sequence-label" && isRecordFile(options.data)) {
+  if (takesLabels && objective === "sequence-label" && isRecordFile(options.data)) {
     const data = await loadData(options.data, options);
     if (data.kind === "records") {
       const { names } = readLabels(data.records, labelFieldOf(options), null);
@@ -73,11 +76,11 @@ export async function prepareModel(
 
 /** Loads, tokenises and splits the data and fits the model to it. @throws {InputError} */
 export async function prepare(options: PrepareOptions): Promise<Prepared> {
-  const { config, folder } = await resolveModel(options.model);
+  const { config, folder, takesLabels, newParameters } = await modelForTask(options, "model");
   const data = await loadData(options.data, options);
   const { objective } = modelOf(config);
   const labels = data.kind === "records" && objective === "sequence-label"
-    ? readLabels(data.records, labelFieldOf(options), folder === null ? null : labelsOf(config))
+    ? readLabels(data.records, labelFieldOf(options), takesLabels ? null : labelsOf(config))
     : null;
   const tokenizer = data.kind === "text" || data.kind === "records"
     ? await openTokenizer(options.tokenizer, folder, textOf(data, options))
@@ -91,7 +94,13 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
     );
   }
   const model = checkedModel(withLabels({ ...config, vocabularySize }, labels?.names ?? null), options);
-  return { model, folder, tokenizer, ...buildSplit({ data, tokenizer, model, labels, options }) };
+  return {
+    model,
+    folder,
+    newParameters,
+    tokenizer,
+    ...buildSplit({ data, tokenizer, model, labels, options }),
+  };
 }
 
 /**
@@ -119,11 +128,47 @@ export async function prepareElsewhere(
   return heldOut;
 }
 
+/** A model with the head for what it is to be trained for. */
+interface TaskModel {
+  config: ModelConfig;
+  folder: string | null;
+  /** Whether its labels are those of the data. */
+  takesLabels: boolean;
+  newParameters: ReadonlySet<string>;
+}
+
+/** @throws {InputError} for a model that cannot be given another task. */
+async function modelForTask(
+  { model, task = "own" }: Pick<TrainOptions, "model" | "task">,
+  what: "config" | "model",
+): Promise<TaskModel> {
+  const { config, folder } = await resolveModel(model, what);
+  const own: TaskModel = { config, folder, takesLabels: folder === null, newParameters: new Set() };
+  if (task === "own") return own;
+  if (config.family !== "bert") {
+    throw new InputError(`Cannot classify with ${model}: it is a ${config.family}, expected a bert`);
+  }
+  if (config.architecture === "BertForSequenceClassification") return own;
+  const classifier: ModelConfig = {
+    ...config,
+    architecture: "BertForSequenceClassification",
+    labels: ["LABEL_0", "LABEL_1"],
+  };
+  const before = new Set(modelOf(config).parameters.map(({ name }) => name));
+  const names = modelOf(classifier).parameters.map(({ name }) => name);
+  return {
+    config: classifier,
+    folder,
+    takesLabels: true,
+    newParameters: new Set(names.filter((name) => !before.has(name))),
+  };
+}
+
 function labelsOf(config: ModelConfig): readonly string[] {
   return config.family === "bert" ? config.labels : [];
 }
 
-/** A preset takes the labels of its data. */
+/** A preset or a new head takes the labels of its data. */
 function withLabels(config: ModelConfig, labels: readonly string[] | null): ModelConfig {
   return labels && config.family === "bert" ? { ...config, labels } : config;
 }

@@ -80,7 +80,7 @@ export async function train(
       onProgress: atMostEachSecond((done, of) => listener.onPhase?.(`compiling: ${done} of ${of} kernels`)),
     });
     listener.onPhase?.(source ? `loading ${prepared.folder}` : "initialising weights");
-    await startWeights(trainer, source, options, extras);
+    await startWeights(trainer, prepared, source, options, extras);
     if (source && extras.continueSaved && await continueFrom(prepared.folder!, trainer, prepared, options)) {
       listener.onPhase?.(`continuing at step ${trainer.step}`);
     }
@@ -112,12 +112,21 @@ async function profileTrainer(
 /** Base weights from the checkpoint or the seed; adapters from their folder or the seed. */
 async function startWeights(
   { session, graphs: { parameters } }: Trainer,
+  { newParameters }: Prepared,
   source: Awaited<ReturnType<typeof openWeights>>,
   { seed }: TrainOptions,
   { adapter }: TrainExtras,
 ): Promise<void> {
-  await initializeWeights(session, source ? parameters.filter(({ added }) => added) : parameters, seed);
-  if (source) await loadWeights(session, parameters, source);
+  const fresh = parameters.filter(({ added, spec }) => !source || added || newParameters.has(spec.name));
+  await initializeWeights(session, fresh, seed);
+  const lacking = source ? await loadWeights(session, parameters, source, newParameters) : new Set();
+  const frozen = parameters.find(({ spec, trainable }) => lacking.has(spec.name) && !trainable);
+  if (frozen) {
+    throw new InputError(
+      `${source!.path}: it has no ${frozen.spec.name}, which adapters would leave as random as it starts; ` +
+        "expected it to be there, or all parameters to be trained",
+    );
+  }
   if (adapter !== undefined) await loadAdapter(session, parameters, adapter);
 }
 

@@ -93,14 +93,20 @@ function fill(values: Float32Array, { init }: ParameterSpec, random: ReturnType<
 /**
  * Finds every parameter in a checkpoint, before anything is read.
  *
+ * @param mayLack Parameters that need not be there.
  * @returns The stored name by parameter name; tensors that belong to no parameter, such as saved buffers, do not matter.
  * @throws {InputError} naming the first missing tensor or wrong shape.
  */
-export function matchWeights(specs: readonly ParameterSpec[], source: TensorSource): Map<string, string> {
+export function matchWeights(
+  specs: readonly ParameterSpec[],
+  source: TensorSource,
+  mayLack: ReadonlySet<string> = new Set(),
+): Map<string, string> {
   const stored = new Map<string, string>();
   for (const { name, shape, storedAs = [] } of specs) {
     const found = [name, ...storedAs].find((candidate) => source.has(candidate));
     if (!found) {
+      if (mayLack.has(name)) continue;
       throw new InputError(`${source.path}: tensor ${name} is missing, expected one of shape [${shape}]`);
     }
     const info = source.info(found);
@@ -114,17 +120,24 @@ export function matchWeights(specs: readonly ParameterSpec[], source: TensorSour
   return stored;
 }
 
-/** Uploads a checkpoint piece by piece. What passes added is not in it. */
+/**
+ * Uploads a checkpoint piece by piece. What passes added is not in it.
+ *
+ * @param mayLack Parameters that need not be there.
+ * @returns Those of them that are not.
+ */
 export async function loadWeights(
   session: Session,
   parameters: readonly Parameter[],
   source: TensorSource,
-): Promise<void> {
+  mayLack: ReadonlySet<string> = new Set(),
+): Promise<Set<string>> {
   const base = parameters.filter(({ added }) => !added);
   const pace = new UploadPace(session);
-  const stored = matchWeights(base.map(({ spec }) => spec), source);
+  const stored = matchWeights(base.map(({ spec }) => spec), source, mayLack);
   for (const parameter of base) {
-    const name = stored.get(parameter.spec.name)!;
+    const name = stored.get(parameter.spec.name);
+    if (name === undefined) continue;
     if (parameter.quantized) {
       // Blocks run across rows, and scales are of whole blocks: the one tensor is read at once.
       const values = await source.read(name);
@@ -138,6 +151,7 @@ export async function loadWeights(
     }
   }
   await pace.end();
+  return new Set([...mayLack].filter((name) => !stored.has(name)));
 }
 
 /** Uploads part of a parameter, in the dtype of each of its copies. */

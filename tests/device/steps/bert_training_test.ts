@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { openSafetensors } from "../../../engine/formats/safetensors.ts";
 import { evaluate } from "../../../engine/train/evaluate.ts";
 import type { StepReport, TrainOptions } from "../../../engine/train/options.ts";
 import { train, type TrainExtras } from "../../../engine/train/train.ts";
@@ -86,6 +87,38 @@ Deno.test(
     // One sums on the device and one on the host.
     assertClose([again.loss], [result.heldOut.at(-1)!.loss], 1e-6, "loss");
     assert.equal(again.targets, 8);
+  },
+);
+
+Deno.test(
+  "a BERT for hidden tokens is given a classifier, starting from its own layers",
+  deviceTest,
+  async () => {
+    using folder = folderWithReviews();
+    const data = folder.file("reviews.jsonl");
+    const [base, save] = [`${folder.path}/base`, `${folder.path}/out`];
+    await run(tinyOptions({ model: folder.file("masked"), data }), { save: base });
+    const options = tinyOptions({ model: base, data }, { task: "classify", steps: 40 });
+    const { steps } = await run(options, { save });
+    assert.ok(Math.abs(steps[0].loss - Math.LN2) < 0.05, "a new classifier knows nothing");
+    assert.ok(steps.at(-1)!.loss < 0.3, `the loss falls to ${steps.at(-1)!.loss}`);
+    const config = JSON.parse(await Deno.readTextFile(`${save}/config.json`));
+    assert.deepEqual([config.architectures, config.id2label], [["BertForSequenceClassification"], {
+      0: "calm",
+      1: "loud",
+    }]);
+    const name = "bert.embeddings.word_embeddings.weight";
+    using before = await openSafetensors(`${base}/model.safetensors`);
+    await run({ ...options, steps: 1, learningRate: 0 }, { save });
+    using after = await openSafetensors(`${save}/model.safetensors`);
+    assert.deepEqual(await after.read(name), await before.read(name));
+    // A frozen pooler that nobody trained would be noise in the way.
+    const adapters = run({ ...options, methods: ["lora"] });
+    await assert.rejects(adapters, /InputError: .*base.*no bert\.pooler\.dense\.weight/);
+    await assert.rejects(
+      run({ ...options, model: "gpt2-nano" }),
+      /InputError: .*it is a gpt2, expected a bert/,
+    );
   },
 );
 
