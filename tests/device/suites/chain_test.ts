@@ -35,7 +35,7 @@ Deno.test("a chain starts from saved weights, sees what is forgotten, and plans 
     const out = join(folder, "out");
     await Deno.writeTextFile(suite, SUITE);
     const said: string[] = [];
-    const code = await main(["bench", suite, "--out", out, "--keep-models"], {
+    const services = {
       engine,
       measureScript: new URL("../../../suites/measure.ts", import.meta.url),
       writeReport: () => Promise.resolve(),
@@ -44,13 +44,14 @@ Deno.test("a chain starts from saved weights, sees what is forgotten, and plans 
         terminal: false,
         columns: 80,
         colour: false,
-        writeLine: (text) => said.push(text),
+        writeLine: (text: string) => said.push(text),
         now: Date.now,
       },
-      print: (text) => said.push(text),
-      write: (text) => said.push(text),
-      note: (text) => said.push(text),
-    });
+      print: (text: string) => said.push(text),
+      write: (text: string) => said.push(text),
+      note: (text: string) => said.push(text),
+    };
+    const code = await main(["bench", suite, "--out", out, "--keep-models"], services);
     assert.equal(code, 0, said.join("\n"));
     const run: RunRecord = JSON.parse(await Deno.readTextFile(join(out, "run.json")));
     const read = async ({ id }: { id: string }): Promise<CellRecord> =>
