@@ -6,6 +6,7 @@
 export { InputError } from "./engine/input_error.ts";
 export { PRESETS } from "./engine/model/presets.ts";
 export { CORPUS_NAMES } from "./engine/train/corpus.ts";
+export { generate, type GenerateOptions, type Generation } from "./engine/train/generate.ts";
 export { evaluate, type EvaluateOptions, type Evaluation } from "./engine/train/evaluate.ts";
 export type { StepReport, TrainListener, TrainOptions, TrainResult } from "./engine/train/options.ts";
 export { IMPLEMENTED_METHODS } from "./engine/train/methods.ts";
@@ -44,4 +45,5 @@ export {
   providerNamed,
 } from "./engine/runtime/provider.ts";
 export { measureRoofline, type Roofline, type RooflineOptions } from "./engine/runtime/roofline.ts";
+export { type ProviderSurvey, surveyProviders } from "./engine/runtime/survey.ts";
 export { touchDevice } from "./engine/runtime/touch.ts";

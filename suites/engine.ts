@@ -5,6 +5,9 @@ import {
   evaluate,
   type EvaluateOptions,
   type Evaluation,
+  generate,
+  type GenerateOptions,
+  type Generation,
   IMPLEMENTED_METHODS,
   IMPLEMENTED_OPTIMIZERS,
   measureRoofline,
@@ -15,8 +18,10 @@ import {
   type Printout,
   PRINTOUTS,
   printTraining,
+  type ProviderSurvey,
   type Roofline,
   type StepReport,
+  surveyProviders,
   touchDevice,
   train,
   type TrainExtras,
@@ -31,6 +36,7 @@ export type {
   AdapterDescription,
   EvaluateOptions,
   Evaluation,
+  ProviderSurvey,
   StepReport,
   TrainExtras,
   TrainingPlan,
@@ -59,8 +65,12 @@ export interface Engine {
   printTraining?(options: TrainOptions, what: Printout): Promise<string>;
   /** Loss of a model over a whole text. */
   evaluate(options: EvaluateOptions): Promise<Evaluation>;
+  /** Continues a text; `onText` is told about it as it grows. */
+  generate?(options: GenerateOptions, onText?: (text: string) => void): Promise<Generation>;
   /** Says what the adapter is, without opening a device. */
   describeAdapter(): Promise<AdapterDescription>;
+  /** What every implementation of WebGPU offers on this machine. */
+  surveyProviders(): Promise<ProviderSurvey[]>;
   /** Opens a device, touches it and closes it: what an empty device costs. */
   touchDevice(): Promise<void>;
   /** What the device can do at best. */
@@ -78,7 +88,9 @@ export const engine: Engine = {
   pinModel,
   printTraining,
   evaluate: (options) => evaluate(options),
+  generate,
   describeAdapter: () => describeAdapter(),
+  surveyProviders,
   touchDevice,
   measureRoofline,
 };

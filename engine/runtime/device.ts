@@ -76,13 +76,11 @@ export const DEFAULT_TARGET: Target = {
 };
 
 /** The adapter that an implementation prefers for heavy work. @throws {NoAdapterError} */
-async function requestAdapter({ gpu, version }: GpuProvider): Promise<GPUAdapter> {
+async function requestAdapter({ gpu, version, adapterAdvice }: GpuProvider): Promise<GPUAdapter> {
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (adapter) return adapter;
   throw new NoAdapterError(
-    `No WebGPU adapter found by ${version}: ` +
-      "install a Vulkan driver for your GPU, or a software adapter with " +
-      "`apt-get install mesa-vulkan-drivers`, then run `deno task doctor`",
+    `No WebGPU adapter found by ${version}: ${adapterAdvice}, then run \`deno task doctor\``,
   );
 }
 

@@ -14,6 +14,8 @@ export interface GpuProvider {
   readonly version: string;
   /** The entry point; undefined where the runtime has none. */
   readonly gpu: Pick<GPU, "requestAdapter"> | undefined;
+  /** What to install where it finds no adapter. */
+  readonly adapterAdvice: string;
   /** Name of the adapter and version of its driver: each implementation tells them in a way of its own. */
   identify(info: GPUAdapterInfo): { name: string; driver: string | null };
   /** Features the engine can use here. All are asked for by name and used where they are granted. */

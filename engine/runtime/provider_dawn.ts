@@ -26,6 +26,10 @@ export async function openDawn(): Promise<GpuProvider> {
     id: "dawn",
     version: `Dawn of webgpu ${DAWN_VERSION}`,
     gpu: await instance,
+    adapterAdvice:
+      "install a Vulkan driver for your GPU; it asks more of a software adapter than Mesa 22 has: " +
+      "SwiftShader will do, which Debian's chromium brings, with " +
+      "VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json",
     // The device's name comes with dashes for all but letters and digits; the description names the driver.
     identify: ({ device, architecture, description }) => ({
       name: device.replace(/-+$/, "") || architecture || "unknown adapter",

@@ -11,6 +11,8 @@ export function openWgpu(): GpuProvider {
     id: "wgpu",
     version: `wgpu of Deno ${Deno.version.deno}`,
     gpu: navigator.gpu,
+    adapterAdvice: "install a Vulkan driver for your GPU, or a software adapter with `apt-get install " +
+      "mesa-vulkan-drivers`",
     identify: ({ description, device }) => {
       const name = description || device || "unknown adapter";
       // Mesa's drivers put their version into the adapter's name.

@@ -1,6 +1,7 @@
 import { type Command, EXIT } from "../command.ts";
-import type { AdapterDescription, Engine } from "../engine.ts";
+import type { AdapterDescription, Engine, ProviderSurvey } from "../engine.ts";
 import { environmentOf } from "../environment.ts";
+import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
 import { wrap } from "../progress.ts";
 import { bytesText } from "../suite.ts";
@@ -18,10 +19,11 @@ export const doctor: Command = {
   spec: {
     name: "doctor",
     what: "Adapter, driver, features, limits, free memory, versions; what is missing and how to get it.",
-    flags: { json: { what: "one JSON document on standard output" } },
-    examples: ["deno task doctor", "deno task doctor --json"],
+    flags: { gpu: GPU_FLAGS.gpu, json: { what: "one JSON document on standard output" } },
+    examples: ["deno task doctor", "deno task doctor --gpu dawn", "deno task doctor --json"],
   },
-  async run({ switches }, { engine, print }) {
+  async run({ values, switches }, { engine, print }) {
+    applyGpuFlags({ values });
     const diagnosis = await diagnose(engine);
     if (switches.has("json")) print(JSON.stringify(diagnosis));
     else {
@@ -41,6 +43,7 @@ async function diagnose(engine: Engine) {
     availableBytes: available,
     cpuCount: navigator.hardwareConcurrency,
     versions,
+    providers: await engine.surveyProviders(),
   };
   let adapter: AdapterDescription;
   try {
@@ -88,7 +91,7 @@ function problemsOf(adapter: AdapterDescription, source: Awaited<ReturnType<type
 }
 
 function rowsOf(diagnosis: Awaited<ReturnType<typeof diagnose>>): [string, string][] {
-  const { versions, problems, memoryBytes, availableBytes, cpuCount } = diagnosis;
+  const { versions, problems, memoryBytes, availableBytes, cpuCount, providers } = diagnosis;
   const rows: [string, string][] = [
     ["versions", `deno ${versions.deno}, v8 ${versions.v8}, typescript ${versions.typescript}`],
     ["machine", `${cpuCount} CPU cores, ${bytesText(memoryBytes)} memory, ${bytesText(availableBytes)} free`],
@@ -108,9 +111,21 @@ function rowsOf(diagnosis: Awaited<ReturnType<typeof diagnose>>): [string, strin
       ],
       ["subgroups", adapter.subgroupSize > 0 ? `${adapter.subgroupSize} lanes` : "size varies, or none"],
       ["limits", limits.join(", ")],
+      ["WebGPU by", adapter.providerVersion],
       ["tier", `${tier}: ${tierReason}`],
       ["memory seen by", observedMemory ?? "nothing"],
     );
   }
+  rows.push(...providers.map((survey): [string, string] => [`--gpu ${survey.id}`, providerText(survey)]));
   return [...rows, ...problems.map((problem): [string, string] => ["missing", problem])];
+}
+
+/** `Dawn of webgpu 0.6.2 on swiftshader: subgroups, timestamp-query` */
+function providerText({ version, adapter, problem }: ProviderSurvey): string {
+  const name = version === null ? "" : `${version}: `;
+  if (adapter === null) return `${name}${problem}`;
+  const offered = Object.keys(FEATURES).filter((feature) => adapter.features.includes(feature));
+  const lanes = adapter.subgroupSize > 0 ? ` of ${adapter.subgroupSize} lanes` : "";
+  const texts = offered.map((feature) => feature === "subgroups" ? feature + lanes : feature);
+  return `${version} on ${adapter.name}: ${texts.join(", ") || "no feature of use"}`;
 }

@@ -78,6 +78,11 @@ export const fakeEngine: Engine = {
   },
   evaluate: () => Promise.resolve({ loss: 2, tokens: 100, targets: 100, bookedPeakBytes: MEBIBYTE }),
   describeAdapter: () => Promise.resolve(ADAPTER),
+  surveyProviders: () =>
+    Promise.resolve([
+      { id: "wgpu", version: "wgpu of a fake", adapter: ADAPTER, problem: null },
+      { id: "dawn", version: null, adapter: null, problem: "not installed" },
+    ]),
   touchDevice: () => Promise.resolve(),
   measureRoofline: () => Promise.resolve(FAKE_ROOFLINE),
 };
