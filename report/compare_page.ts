@@ -1,7 +1,8 @@
 import type { Compared, Comparison, ComparisonRow, Metric } from "./compare.ts";
 import { count, formatBytes, formatInterval, formatNumber, MISSING } from "./format.ts";
 import { type Html, type HtmlValue, markup } from "./html.ts";
-import { documentOf, type PageRun } from "./page.ts";
+import type { PageRun } from "./merge.ts";
+import { documentOf } from "./page.ts";
 import { judged } from "./sections/context.ts";
 import { type Column, table } from "./table.ts";
 

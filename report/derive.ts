@@ -2,7 +2,7 @@
  * Rows from records: pure functions, no I/O, no clock. A *configuration* is what cells share when only the seed and the repeat
  * differ; every figure of the report belongs to one.
  */
-import type { BytesByRole, CellRecord, Decision, RunConfig } from "../results/record.ts";
+import type { BytesByRole, CellKind, CellRecord, Decision, PhaseKind, RunConfig } from "../results/record.ts";
 import { type Interval, median } from "../results/stats.ts";
 import type { LoadedRun } from "./load.ts";
 import { type CellSamples, type Measured, measureTogether, ratioOf } from "./measured.ts";
@@ -26,9 +26,13 @@ export interface ConfigurationMemory {
 
 export interface Configuration {
   key: string;
+  /** `planned`: the planner alone looked at it, nothing ran. */
+  kind: CellKind;
   phase: string;
   label: string;
   config: RunConfig;
+  /** Phase and label of the configuration whose weights it starts from; null where it starts from the model itself. */
+  start: string | null;
   effectiveBatchSize: number;
   cells: CellRecord[];
   /** Cells that ran to their end. */
@@ -39,6 +43,8 @@ export interface Configuration {
   tokensPerSecond: Measured | null;
   /** Milliseconds of timed steps. */
   stepMs: Measured | null;
+  /** Observed peak with what the driver or the process holds before training, one value a cell. */
+  contextBytes: Measured | null;
   memory: ConfigurationMemory | null;
 }
 
@@ -50,19 +56,31 @@ export function canonical(value: unknown): string {
   return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(",")}}`;
 }
 
-/** Identity of a configuration: phase and everything in `config` but the seed. */
-export function configurationKey(cell: CellRecord): string {
-  return `${cell.phase}\n${canonical({ ...cell.config, seed: null })}`;
+/** How the cell that another starts from is called: chains of different seeds are one configuration. */
+type StartName = (id: string) => string;
+
+/** Identity of a configuration: phase, kind and everything in `config` but the seed. */
+export function configurationKey(cell: CellRecord, startName: StartName = (id) => id): string {
+  const { startFrom } = cell.config;
+  const start = startFrom === null ? null : startName(startFrom);
+  return `${cell.phase}\n${cell.kind}\n${canonical({ ...cell.config, seed: null, startFrom: start })}`;
+}
+
+/** Names a cell by phase and label; an id that is not there stands for itself. */
+function startNames(cells: readonly CellRecord[]): StartName {
+  const names = new Map(cells.map(({ id, phase, label }) => [id, `${phase} / ${label}`]));
+  return (id) => names.get(id) ?? id;
 }
 
 /** Groups cells into configurations, in order of first appearance; those of a phase share what is known of their noise. */
 export function configurationsOf(cells: readonly CellRecord[]): Configuration[] {
   const groups = new Map<string, CellRecord[]>();
+  const startName = startNames(cells);
   for (const cell of cells) {
-    const key = configurationKey(cell);
+    const key = configurationKey(cell, startName);
     groups.set(key, [...groups.get(key) ?? [], cell]);
   }
-  const configurations = [...groups].map(([key, group]) => configurationOf(key, group));
+  const configurations = [...groups].map(([key, group]) => configurationOf(key, group, startName));
   for (const phase of new Set(configurations.map((configuration) => configuration.phase))) {
     addTimes(configurations.filter((configuration) => configuration.phase === phase));
   }
@@ -72,26 +90,31 @@ export function configurationsOf(cells: readonly CellRecord[]): Configuration[] 
 function addTimes(configurations: readonly Configuration[]): void {
   const rates = measureTogether(configurations.map(({ ok }) => samplesOf(ok, timedTokensPerSecond)));
   const times = measureTogether(configurations.map(({ ok }) => samplesOf(ok, timedStepMs)));
+  const contexts = measureTogether(configurations.map(({ ok }) => samplesOf(ok, observedWithContext)));
   configurations.forEach((configuration, i) => {
     configuration.tokensPerSecond = rates[i];
     configuration.stepMs = times[i];
+    configuration.contextBytes = contexts[i];
   });
 }
 
-function configurationOf(key: string, cells: CellRecord[]): Configuration {
-  const { phase, label, config } = cells[0];
+function configurationOf(key: string, cells: CellRecord[], startName: StartName): Configuration {
+  const { kind, phase, label, config } = cells[0];
   const ok = cells.filter((cell) => cell.status === "ok");
   return {
     key,
+    kind,
     phase,
     label,
     config,
+    start: config.startFrom === null ? null : startName(config.startFrom),
     effectiveBatchSize: config.microBatchSize * config.gradientAccumulationSteps,
     cells,
     ok,
     seeds: [...new Set(ok.map((cell) => cell.config.seed))],
     tokensPerSecond: null,
     stepMs: null,
+    contextBytes: null,
     memory: memoryOf(cells, ok),
   };
 }
@@ -99,6 +122,12 @@ function configurationOf(key: string, cells: CellRecord[]): Configuration {
 /** Milliseconds of the steps after warm-up. */
 export function timedStepMs(cell: CellRecord): number[] {
   return (cell.samples?.ms ?? []).slice(cell.warmupSteps).filter((ms) => ms > 0);
+}
+
+/** The observed peak with the baseline that was subtracted from it; nothing where either was not seen. */
+function observedWithContext({ memory }: CellRecord): number[] {
+  const [peak, baseline] = [memory?.observedPeakBytes ?? null, memory?.observedBaselineBytes ?? null];
+  return peak === null || baseline === null ? [] : [peak + baseline];
 }
 
 /** Tokens per second of the steps after warm-up. */
@@ -218,8 +247,9 @@ export interface Sweep {
 
 /** The batch-size phase, by rising effective batch; null where the run has none. */
 export function sweepOf(run: LoadedRun, configurations: readonly Configuration[]): Sweep | null {
+  const phase = run.run.phases.find(({ kind }) => kind === "batch-sweep")?.name ?? "batch-size";
   const sweep = configurations
-    .filter(({ phase }) => phase === "batch-size")
+    .filter((configuration) => configuration.phase === phase)
     .sort((a, b) => a.effectiveBatchSize - b.effectiveBatchSize);
   if (sweep.length === 0) return null;
   const tokens = equalTokens(sweep);
@@ -256,7 +286,10 @@ export function extremes<Row>(
 /** All that the page's sections draw from, worked out once. */
 export interface Analysis {
   loaded: LoadedRun;
+  /** What was trained, or should have been. */
   configurations: Configuration[];
+  /** What the planner alone looked at. */
+  planned: Configuration[];
   sweep: Sweep | null;
   /** What ratios are taken to: the first rung of the ladder, else the chosen batch, else the first that ran. */
   baseline: Configuration | null;
@@ -266,11 +299,48 @@ export interface Analysis {
 
 /** Derives everything from one run's records. */
 export function analyse(loaded: LoadedRun): Analysis {
-  const configurations = configurationsOf(loaded.cells);
+  const all = configurationsOf(loaded.cells);
+  const configurations = all.filter(({ kind }) => kind === "trained");
+  const planned = all.filter(({ kind }) => kind === "planned");
   const sweep = sweepOf(loaded, configurations);
   const firstOk = (candidates: readonly Configuration[]) =>
     candidates.find(({ ok }) => ok.length > 0) ?? null;
   const baseline = firstOk(configurations.filter(({ phase }) => phase === "ladder")) ??
     sweep?.chosen?.configuration ?? firstOk(configurations);
-  return { loaded, configurations, sweep, baseline, highlighted: sweep?.chosen?.configuration ?? baseline };
+  const highlighted = sweep?.chosen?.configuration ?? baseline;
+  return { loaded, configurations, planned, sweep, baseline, highlighted };
+}
+
+/** What a phase is for; a phase that `run.json` does not list is a matrix. */
+export function phaseKind({ loaded: { run } }: Analysis, phase: string): PhaseKind {
+  return run.phases.find(({ name }) => name === phase)?.kind ?? "matrix";
+}
+
+/** Configurations of a phase, in the order of the run. */
+export function inPhase(configurations: readonly Configuration[], phase: string): Configuration[] {
+  return configurations.filter((configuration) => configuration.phase === phase);
+}
+
+/** Everything that must be equal before two configurations may be compared: all but the methods, the optimizer and its rate. */
+export function settingKey({ config, start, effectiveBatchSize }: Configuration): string {
+  const { model, data, tokenizer, heldOutFraction, sequenceLength, schedule, clip, dropout } = config;
+  return canonical({
+    model,
+    start,
+    data,
+    tokenizer,
+    heldOutFraction,
+    sequenceLength,
+    schedule,
+    clip,
+    dropout,
+    effectiveBatchSize,
+  });
+}
+
+/** What a configuration switches on, in one text: methods, optimizer and whether it accumulates. */
+export function combinationKey({ config }: Configuration): string {
+  const { methods, methodOptions, optimizer, optimizerOptions, gradientAccumulationSteps } = config;
+  const accumulates = gradientAccumulationSteps > 1;
+  return canonical({ methods: [...methods].sort(), methodOptions, optimizer, optimizerOptions, accumulates });
 }

@@ -7,7 +7,6 @@ import type { RoleBar } from "./charts/memory_by_role.ts";
 import type { StepTimeRow } from "./charts/step_times.ts";
 import type { LossPanel } from "./charts/loss_curves.ts";
 import type { Timeline } from "./charts/memory_timeline.ts";
-import { equivalenceTest } from "../results/stats.ts";
 import { ROLE_STYLE } from "./palette.ts";
 
 /** `batch 4` → `Batch 4`, for the start of a sentence. */
@@ -178,36 +177,6 @@ export function ladderFinding(rows: readonly LadderRow[]): string {
   return `${capital(named(best.label))} needs ${formatRatio(best.memoryRatio)} less memory than ${
     named(rows[0].label)
   }${rate}`;
-}
-
-/** Loss differences under this share of the baseline's loss count as equal. */
-export const LOSS_MARGIN = 0.01;
-
-interface LossDifference {
-  difference: number;
-  outcome: "equal" | "worse" | "better" | "unshown";
-  detail: string;
-}
-
-/** Two one-sided tests on the seeds' losses, paired where both sides ran the same seeds. */
-export function lossDifference(baseline: Measured | null, other: Measured | null): LossDifference | null {
-  if (!baseline || !other) return null;
-  const [a, b] = [other, baseline];
-  const margin = LOSS_MARGIN * b.interval.estimate;
-  if (a.values.length < 2 || b.values.length < 2) {
-    return {
-      difference: a.interval.estimate - b.interval.estimate,
-      outcome: "unshown",
-      detail: "single seed: no interval",
-    };
-  }
-  const paired = a.byCell.map(({ seed }) => seed).join() === b.byCell.map(({ seed }) => seed).join();
-  const test = equivalenceTest(a.values, b.values, { margin, paired });
-  const outcome = test.equivalent ? "equal" : test.low > 0 ? "worse" : test.high < 0 ? "better" : "unshown";
-  const detail = `90 %: ${formatNumber(test.low, 3)} to ${formatNumber(test.high, 3)}; equal within ±${
-    formatNumber(margin, 3)
-  }`;
-  return { difference: test.difference, outcome, detail };
 }
 
 /** Ratio for a table, and whether the noise allows to call it a difference. */

@@ -71,3 +71,6 @@ export function guideRowFor(config: RunConfig): GuideRatios | null {
   );
   return match ? guideRatios(match) : null;
 }
+
+/** What the driver reported of the guide's machine before training: its context alone, and with the model loaded. */
+export const LOADED_MODEL = { contextMegabytes: 1343, loadedMegabytes: 2631 } as const;

@@ -15,6 +15,8 @@ export interface TableOptions<Row> {
   caption: string;
   /** Marks the rows that matter most. */
   strong?: (row: Row) => boolean;
+  /** Class of the table, where it is laid out in its own way. */
+  kind?: string;
 }
 
 /** A table that scrolls sideways in its own box where the page is narrow. */
@@ -24,7 +26,7 @@ export function table<Row>(
   options: TableOptions<Row>,
 ): Html {
   const { caption, strong = () => false } = options;
-  const kind = columns.some(({ sort }) => sort) ? "sortable" : "plain";
+  const kind = options.kind ?? (columns.some(({ sort }) => sort) ? "sortable" : "plain");
   const line = (row: Row) =>
     markup`<tr class="${strong(row) ? "chosen" : ""}">${columns.map((column) => data(column, row))}</tr>
 `;

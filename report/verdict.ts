@@ -1,18 +1,25 @@
 /** The first screen: one sentence that answers, and the three figures it rests on. */
-import { claimVerdicts, type Outcome } from "./claims.ts";
+import { judge, type Outcome } from "./claims.ts";
+import { LOSS_WORDS as LOSS_NAMES } from "./claims/claim.ts";
 import {
   type Analysis,
   type Configuration,
-  equalTokens,
   extremes,
-  heldOutLosses,
   type Measured,
-  ratioOf,
   type Sweep,
   type SweepRow,
 } from "./derive.ts";
-import { leaders, lossDifference, named, small, throughputFinding } from "./findings.ts";
-import { count, decimalsOfNoise, formatBytes, formatCompact, formatNumber, formatRatio } from "./format.ts";
+import { combinationName } from "./names.ts";
+import { leaders, small, throughputFinding } from "./findings.ts";
+import {
+  count,
+  decimalsOfNoise,
+  formatBytes,
+  formatCompact,
+  formatInterval,
+  formatNumber,
+  formatRatio,
+} from "./format.ts";
 
 /** A figure beside the verdict. */
 export interface KeyFigure {
@@ -133,45 +140,58 @@ const LOSS_WORDS = {
   unshown: "a held-out loss not shown to be equal",
 };
 
-/** The paper's first claim as the table of claims judges it, with the configurations it rests on; null where untested. */
+/** The paper's first claim as the table of claims judges it; null where untested. */
 function threefoldVerdict(analysis: Analysis): Verdict | null {
-  const claim = claimVerdicts(analysis).find(({ id }) => id === "C1");
-  if (!claim || claim.outcome === "not tested here") return null;
-  const owner = (id: string | undefined) =>
-    analysis.configurations.find(({ cells }) => cells.some((cell) => cell.id === id));
-  const [baseline, full] = [owner(claim.cells[0]), owner(claim.cells.at(-1))];
-  const [ours, theirs] = [full?.memory?.bookedBytes, baseline?.memory?.bookedBytes];
-  const rate = full && baseline ? ratioOf(full.tokensPerSecond, baseline.tokensPerSecond) : null;
-  if (!full || !baseline || !ours || !theirs || !rate) return null;
-  const [lossBefore, lossAfter] = heldOutLosses([baseline, full], equalTokens([baseline, full]));
-  const loss = lossDifference(lossBefore, lossAfter);
+  const { verdicts, evidence } = judge(analysis);
+  const claim = verdicts.find(({ id }) => id === "C1");
+  if (!claim?.pair || claim.outcome === "not tested here") return null;
+  const { baseline, changed } = claim.pair;
+  const memory = evidence.memoryRatio(claim.pair);
+  const rate = evidence.throughputRatio(claim.pair);
+  if (memory === null || !rate) return null;
+  const loss = evidence.loss(claim.pair);
+  const observed = evidence.observedRatio(claim.pair);
   const tie = rate.low <= 1 && rate.high >= 1 ? " (no difference)" : "";
-  const sentence = `${placeOf(analysis)}, ${named(full.label)} needs ${
-    formatRatio(theirs / ours)
-  } less memory at ${formatRatio(rate.estimate)} the throughput${tie}, with ${
+  const sentence = `${placeOf(analysis)}, ${combinationName(changed.config)} needs ${
+    memoryWords(memory)
+  } at ${formatRatio(rate.estimate)} the throughput${tie}, with ${
     loss ? LOSS_WORDS[loss.outcome] : "no held-out loss to compare"
   }: claim C1 ${C1_WORDS[claim.outcome]}.`;
   return {
     sentence,
     figures: [
       {
-        name: "Memory",
-        value: `${formatRatio(theirs / ours)} less`,
-        detail: "planned = booked peak, to the byte",
-        cell: full.memory!.id,
+        name: "Training memory (booked)",
+        value: memoryWords(memory),
+        detail: `exact: planned = booked, to the byte, in ${
+          count(changed.ok.length + baseline.ok.length, "cell")
+        }. ${
+          observed
+            ? `Observed with context: ${memoryWords(observed.estimate)} (ratio ${
+              formatInterval(observed, 2)
+            })`
+            : "Not observed from outside"
+        }`,
+        cell: changed.memory!.id,
       },
       {
         name: "Throughput",
         value: formatRatio(rate.estimate),
-        detail: `95 %: ${formatRatio(rate.low)} to ${formatRatio(rate.high)}`,
-        cell: full.tokensPerSecond!.byCell[0].id,
+        detail: `95 %: ${formatRatio(rate.low)} to ${formatRatio(rate.high)}; ${
+          count(changed.tokensPerSecond!.values.length, "step")
+        } of ${count(changed.ok.length, "cell")}`,
+        cell: changed.tokensPerSecond!.byCell[0].id,
       },
       {
         name: "Held-out loss",
         value: loss ? `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 3)}` : "–",
-        detail: loss?.detail ?? "not evaluated",
-        cell: lossAfter?.byCell[0].id ?? null,
+        detail: loss ? `${LOSS_NAMES[loss.outcome]}; ${loss.detail}` : "not evaluated",
+        cell: changed.ok[0].id,
       },
     ],
   };
+}
+
+function memoryWords(ratio: number): string {
+  return ratio >= 1 ? `${formatRatio(ratio)} less memory` : `${formatRatio(1 / ratio)} more memory`;
 }

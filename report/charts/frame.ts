@@ -103,16 +103,19 @@ export interface MarkOptions {
   size?: number;
   /** Outline only: planned rather than measured, or dominated. */
   hollow?: boolean;
+  /** Half transparent: there, but not what the chart is about. */
+  faint?: boolean;
   hint?: string;
 }
 
 export function addMark(to: Selection, x: number, y: number, options: MarkOptions): void {
-  const { shape = "circle", colour, size = 52, hollow = false } = options;
+  const { shape = "circle", colour, size = 52, hollow = false, faint = false } = options;
   const mark = to.append("path").attr("d", roundPath(d3.symbol(SYMBOLS[shape], size)()))
     .attr("transform", `translate(${px(x)},${px(y)})`)
     .attr("fill", shape === "times" ? "none" : hollow ? "var(--paper)" : colour)
     .attr("stroke", hollow || shape === "times" ? colour : "var(--paper)")
     .attr("stroke-width", shape === "times" ? 2.4 : hollow ? 1.6 : 1);
+  if (faint) mark.attr("class", "faint");
   if (options.hint) mark.append("title").text(printable(options.hint));
 }
 

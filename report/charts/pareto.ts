@@ -1,5 +1,5 @@
 /** Memory against throughput: what each configuration buys, and which ones no other beats on both. */
-import type { Configuration } from "../derive.ts";
+import { combinationKey, type Configuration, settingKey } from "../derive.ts";
 import { byteUnit, formatBytes, formatInterval, shorten } from "../format.ts";
 import { FULL_STACKS } from "../guide.ts";
 import type { Interval } from "../../results/stats.ts";
@@ -29,6 +29,8 @@ export interface ParetoPoint {
   /** No other configuration needs less memory at no less throughput. */
   onFront: boolean;
   isBaseline: boolean;
+  /** The stack that the paper's first claim is judged on. */
+  isWinner: boolean;
 }
 
 /** A point of the paper, its ratios applied to our baseline. */
@@ -45,8 +47,17 @@ export interface Pareto {
   paper: PaperPoint[];
 }
 
+/** Beyond this many points, those that are beaten stay without names. */
+const MANY = 14;
+/** Up to this many points, all have their intervals. */
+const FEW = 9;
+
 /** Configurations with booked memory and throughput, the front among them, and the paper's two full stacks. */
-export function paretoOf(configurations: readonly Configuration[], baseline: Configuration | null): Pareto {
+export function paretoOf(
+  configurations: readonly Configuration[],
+  baseline: Configuration | null,
+  winner: Configuration | null = null,
+): Pareto {
   const points = configurations.flatMap((configuration): ParetoPoint[] => {
     const { label, memory, tokensPerSecond } = configuration;
     if (memory?.bookedBytes == null || !tokensPerSecond) return [];
@@ -57,6 +68,7 @@ export function paretoOf(configurations: readonly Configuration[], baseline: Con
       tokensPerSecond: tokensPerSecond.interval,
       onFront: false,
       isBaseline: configuration === baseline,
+      isWinner: configuration === winner || (winner !== null && isSameWork(configuration, winner)),
     }];
   });
   for (const point of points) point.onFront = !points.some((other) => dominates(other, point));
@@ -72,9 +84,19 @@ export function paretoOf(configurations: readonly Configuration[], baseline: Con
   return { points, front, paper };
 }
 
+/** Whether two phases ran the very same thing: then one point stands for both. */
+function isSameWork(a: Configuration, b: Configuration): boolean {
+  return settingKey(a) === settingKey(b) && combinationKey(a) === combinationKey(b);
+}
+
 function dominates(a: ParetoPoint, b: ParetoPoint): boolean {
   const [x, y] = [a.tokensPerSecond.estimate, b.tokensPerSecond.estimate];
   return a.bytes <= b.bytes && x >= y && (a.bytes < b.bytes || x > y);
+}
+
+/** What is drawn last lies on top. */
+function weight({ onFront, isBaseline, isWinner }: ParetoPoint): number {
+  return (isBaseline || isWinner ? 2 : 0) + (onFront ? 1 : 0);
 }
 
 /** Scatter of peak memory and throughput; dominated points faint, the front as a line, the paper as crosses. */
@@ -115,7 +137,7 @@ export function paretoChart(
   svg.append("path").attr("class", "front").attr("d", line(front));
 
   const place = (bytes: number, rate: number) => ({ x: x(bytes / unit.bytes), y: y(rate) });
-  for (const point of [...points].sort((a, b) => Number(a.onFront) - Number(b.onFront))) drawPoint(point);
+  for (const point of [...points].sort((a, b) => weight(a) - weight(b))) drawPoint(point);
   for (const { label, bytes, tokensPerSecond } of paper) {
     const at = place(bytes, tokensPerSecond);
     addMark(svg, at.x, at.y, {
@@ -129,15 +151,20 @@ export function paretoChart(
   return chart.text();
 
   function drawLabels(): void {
-    const rank = (point: ParetoPoint) => point.onFront || point.isBaseline ? 0 : 1;
+    // Names for the two that the sentence is about; then for the front, then for the rest as far as there is room.
+    const rank = (point: ParetoPoint) => point.isBaseline || point.isWinner ? 0 : point.onFront ? 1 : 2;
+    const named = points.length > MANY ? points.filter((point) => rank(point) < 2) : points;
     const texts = [
       ...paper.map(({ label, bytes, tokensPerSecond }) => ({
         text: narrow ? label : `paper: ${label} stack`,
         kind: "bad",
         at: place(bytes, tokensPerSecond),
       })),
-      ...points.toSorted((a, b) => rank(a) - rank(b) || a.bytes - b.bytes).map((point) => ({
-        text: shorten(point.label, narrow ? 18 : 30),
+      ...named.toSorted((a, b) => rank(a) - rank(b) || a.bytes - b.bytes).map((point) => ({
+        text: shorten(
+          point.isBaseline && !/baseline/i.test(point.label) ? `baseline: ${point.label}` : point.label,
+          narrow ? 20 : 34,
+        ),
         kind: rank(point) === 0 ? "strong" : "muted",
         at: place(point.bytes, point.tokensPerSecond.estimate),
       })),
@@ -148,7 +175,12 @@ export function paretoChart(
       isImportant: kind !== "muted",
     }));
     const placed = placeLabels(labels, {
-      marks: labels.map(({ at }) => at),
+      marks: [
+        ...labels.map(({ at }) => at),
+        ...points.filter((point) => !named.includes(point)).map((point) =>
+          place(point.bytes, point.tokensPerSecond.estimate)
+        ),
+      ],
       line: front.slice(1).flatMap((end, i) => between(front[i], end)),
       bounds: { x0: plot.left + 2, x1: width, y0: 14, y1: plot.bottom - 2 },
     });
@@ -172,13 +204,15 @@ export function paretoChart(
     }));
   }
 
-  function drawPoint({ label, id: cell, bytes, tokensPerSecond, onFront, isBaseline }: ParetoPoint): void {
+  function drawPoint(point: ParetoPoint): void {
+    const { label, id: cell, bytes, tokensPerSecond, onFront, isBaseline, isWinner } = point;
     const at = place(bytes, tokensPerSecond.estimate);
-    const colour = onFront ? "var(--blue)" : isBaseline ? "var(--ink)" : "var(--muted)";
+    const isMain = isBaseline || isWinner;
+    const colour = onFront ? "var(--blue)" : isMain ? "var(--ink)" : "var(--muted)";
     const hint = `${label}: ${formatBytes(bytes)}, ${
       formatInterval(tokensPerSecond)
     } tokens/s (cell ${cell})`;
-    if (tokensPerSecond.low < tokensPerSecond.high) {
+    if (tokensPerSecond.low < tokensPerSecond.high && (isMain || onFront || points.length <= FEW)) {
       addInterval(
         svg,
         { x: at.x, y: y(tokensPerSecond.low) },
@@ -187,9 +221,11 @@ export function paretoChart(
       );
     }
     addMark(svg, at.x, at.y, {
-      shape: isBaseline ? "square" : "circle",
+      shape: isBaseline ? "square" : isWinner ? "diamond" : "circle",
       colour,
-      hollow: !onFront && !isBaseline,
+      size: isMain ? 76 : 52,
+      hollow: !onFront && !isMain,
+      faint: !onFront && !isMain,
       hint,
     });
   }

@@ -71,8 +71,7 @@ function columns(lines: readonly CellLine[], context: PageContext): Column<CellL
       cell: (line) => {
         const shown = value(line);
         if (shown === null) return "–";
-        const text = decimals === undefined ? formatSignificant(shown, 4) : formatNumber(shown, decimals);
-        return traced(context, line.id, text);
+        return decimals === undefined ? formatSignificant(shown, 4) : formatNumber(shown, decimals);
       },
     };
   };
@@ -104,14 +103,10 @@ function columns(lines: readonly CellLine[], context: PageContext): Column<CellL
     number("throughput", "tokens/s", (cell) => middle(timedTokensPerSecond(cell))),
     {
       ...number("step", "ms", (cell) => middle(timedStepMs(cell))),
-      cell: ({ cell, id }) => {
+      cell: ({ cell }) => {
         const values = cell ? timedStepMs(cell) : [];
         if (values.length === 0) return "–";
-        return traced(
-          context,
-          id,
-          `${formatSignificant(median(values), 4)} ± ${formatSignificant(mad(values), 2)}`,
-        );
+        return `${formatSignificant(median(values), 4)} ± ${formatSignificant(mad(values), 2)}`;
       },
     },
     number("planned", unit.name, peak("plannedPeakBytes"), 2),
@@ -127,23 +122,29 @@ function columns(lines: readonly CellLine[], context: PageContext): Column<CellL
   ];
 }
 
-function rawUrl({ rawBase }: PageContext, id: string): string {
-  return `${rawBase}/cells/${id}.json`;
+function rawUrl({ folderOf }: PageContext, id: string): string {
+  return `${folderOf(id)}/cells/${id}.json`;
 }
 
 /** What each configuration was and the cells it ran as: where every figure's link leads. */
 export function configurationsSection(analysis: Analysis, context: PageContext): Html {
-  const { loaded: { run }, configurations } = analysis;
+  const { loaded: { run, cells }, configurations, planned } = analysis;
+  const folders = [...new Set(cells.map(({ id }) => context.folderOf(id)))];
+  const runFiles = folders.map((folder, i) =>
+    markup`${i > 0 ? ", " : ""}<a href="${folder}/run.json">${
+      folder === ".." ? "" : `${folder}/`
+    }run.json</a>`
+  );
   return section(
     context,
     "configurations",
     "Configurations and raw records",
-    markup`<p>Raw records: <a href="${context.rawBase}/run.json">run.json</a> and one file a cell, linked below. Suite file: sha256 <code>${run.suiteHash}</code>.</p>
-${configurations.map((configuration) => configurationDetails(configuration, context))}`,
+    markup`<p>Raw records: ${runFiles} and one file a cell, linked below. Suite file: sha256 <code>${run.suiteHash}</code>.</p>
+${[...configurations, ...planned].map((configuration) => configurationDetails(configuration, context))}`,
   );
 }
 
-function configurationDetails({ label, phase, cells }: Configuration, context: PageContext): Html {
+function configurationDetails({ label, phase, cells, kind }: Configuration, context: PageContext): Html {
   const [first] = cells;
   const share = first.parameters && first.trainableParameters !== null
     ? ` (${formatSignificant(first.trainableParameters / first.parameters * 100)} %)`
@@ -158,8 +159,8 @@ function configurationDetails({ label, phase, cells }: Configuration, context: P
     ["warm-up", `${count(first.warmupSteps, "step")} left out of timing`],
     ["corpus sha256", markup`<code>${first.dataHash ?? "–"}</code>`],
   ];
-  return markup`<details class="cell"><summary>${phase}: ${label}, ${
-    count(cells.length, "cell")
+  return markup`<details class="cell"><summary>${phase}: ${label}, ${count(cells.length, "cell")}${
+    kind === "planned" ? ", planned only" : ""
   }${outcome}</summary>
 ${pairs(facts)}
 ${cells.map((cell) => cellLine(cell, context))}
@@ -169,7 +170,8 @@ ${cells.map((cell) => cellLine(cell, context))}
 
 function cellLine(cell: CellRecord, context: PageContext): Html {
   const { id, status, reason, config, environment } = cell;
-  const repeat = cell.repeat > 0 ? `, repeat ${cell.repeat}` : "";
+  const repeat = (cell.repeat > 0 ? `, repeat ${cell.repeat}` : "") +
+    (cell.sameRunAs ? `, the same run as ${cell.sameRunAs}` : "");
   const outcome = status === "ok"
     ? "ok"
     : markup`<strong class="bad">${status}</strong>: ${reason ?? "no reason given"}`;

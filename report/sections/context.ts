@@ -5,8 +5,10 @@ import { type Html, type HtmlValue, markup } from "../html.ts";
 export interface PageContext {
   /** Empty for a page of one run, `run-2-` and so on otherwise: the same cell id may occur in several runs. */
   prefix: string;
-  /** URL of the run folder, relative to the page. */
-  rawBase: string;
+  /** URL of the run folder that holds a cell, relative to the page. */
+  folderOf(id: string): string;
+  /** Anchors of the sections drawn so far, so that others link to what is there alone. */
+  drawn: Set<string>;
 }
 
 export function cellAnchor({ prefix }: PageContext, id: string): string {
@@ -28,6 +30,7 @@ export function configurationLink(context: PageContext, { label, cells }: Config
 /** A part of the page with its anchor. */
 export function section(context: PageContext, id: string, title: string, content: HtmlValue): Html {
   const anchor = context.prefix + id;
+  context.drawn.add(id);
   return markup`<section id="${anchor}" aria-labelledby="${anchor}-head">
 <h3 id="${anchor}-head">${title} <a class="anchor" href="#${anchor}" aria-label="Link to this section">#</a></h3>
 ${content}

@@ -1,6 +1,7 @@
 import { memoryByRoleChart, roleBars } from "../charts/memory_by_role.ts";
 import { memoryTimelineChart, timelineOf } from "../charts/memory_timeline.ts";
 import type { Analysis, Configuration } from "../derive.ts";
+import { shownConfigurations } from "../shown.ts";
 import { figure } from "../figure.ts";
 import { rolesFinding, timelineFinding } from "../findings.ts";
 import { byteUnit, count, formatNumber, formatSignificant, ordinal } from "../format.ts";
@@ -22,7 +23,7 @@ function shownOverTime({ configurations, highlighted }: Analysis): Configuration
 
 /** What the peak holds, how the step fills it, and how far plan, books and observation agree. */
 export function memorySection(analysis: Analysis, context: PageContext): Html | null {
-  const configurations = analysis.configurations.filter(({ memory }) => memory);
+  const configurations = shownConfigurations(analysis).filter(({ memory }) => memory);
   if (configurations.length === 0) return null;
   return section(
     context,
@@ -170,7 +171,7 @@ function agreement(configurations: readonly Configuration[], context: PageContex
     : offBy.length === 0
     ? `Planned and booked peaks are equal to the byte in ${count(ran.length, "configuration")}`
     : `Planned and booked peaks differ in ${offBy.length} of ${count(ran.length, "configuration")}`;
-  const how = [...new Set(configurations.map(({ memory }) => memory!.observedHow))].sort().join("; ");
+  const how = [...new Set(ran.map(({ memory }) => memory!.observedHow))].sort().join("; ");
   const anchor = `${context.prefix}agreement`;
   const caption = `Planned, booked and observed peak memory; observed: ${how}`;
   return markup`<h4 id="${anchor}">${finding} <a class="anchor" href="#${anchor}" aria-label="Link to this table">#</a></h4>

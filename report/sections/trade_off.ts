@@ -1,8 +1,10 @@
 import { ladderChart, type LadderRow, ladderRows } from "../charts/ladder.ts";
 import { paretoChart, paretoOf, type ParetoPoint } from "../charts/pareto.ts";
-import type { Analysis, Configuration } from "../derive.ts";
+import { combinations } from "../budgets.ts";
+import { judge } from "../claims.ts";
+import { type Analysis, ratioOf } from "../derive.ts";
 import { figure } from "../figure.ts";
-import { ladderFinding, lossDifference, paretoFinding, ratioWords } from "../findings.ts";
+import { ladderFinding, paretoFinding, ratioWords } from "../findings.ts";
 import {
   count,
   formatBytes,
@@ -13,22 +15,20 @@ import {
 } from "../format.ts";
 import { FULL_STACKS } from "../guide.ts";
 import { type Html, markup } from "../html.ts";
+import { lossDifference } from "../quality.ts";
 import { type Column, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
 
-/** Whether the run varied methods or optimizers at all: a batch sweep alone has no trade-off to show. */
-function variesMethods(configurations: readonly Configuration[]): boolean {
-  return new Set(configurations.map(({ config }) => `${config.methods.join()} ${config.optimizer}`)).size > 1;
-}
-
-/** Memory against throughput of every configuration. */
-export function paretoSection({ configurations, baseline }: Analysis, context: PageContext): Html | null {
-  if (!variesMethods(configurations)) return null;
-  const pareto = paretoOf(configurations, baseline);
+/** Memory against throughput of every combination at the baseline's effective batch; null where methods were not varied. */
+export function paretoFigure(analysis: Analysis, context: PageContext): Html | null {
+  const { baseline } = analysis;
+  const all = combinations(analysis);
+  const winner = judge(analysis).verdicts.find(({ id }) => id === "C1")?.pair?.changed ?? null;
+  const pareto = paretoOf(all, baseline, winner);
   if (pareto.points.length < 2) return null;
   const baseName = pareto.points.find(({ isBaseline }) => isBaseline)?.label;
   const columns: Column<ParetoPoint>[] = [
-    { head: "configuration", cell: ({ label }) => label },
+    { head: "configuration", cell: ({ id, label }) => traced(context, id, label) },
     {
       head: "planned = booked peak",
       numeric: true,
@@ -42,31 +42,28 @@ export function paretoSection({ configurations, baseline }: Analysis, context: P
     },
     { head: "on the front", cell: ({ onFront }) => onFront ? "yes" : "no" },
   ];
-  return section(
-    context,
-    "trade-off",
-    "Memory against throughput",
-    figure({
-      id: `${context.prefix}pareto`,
-      title: paretoFinding(pareto),
-      subtitle: `Every configuration that ran, ${
-        count(pareto.points.length, "point")
-      }: planned = booked peak, and median throughput with 95 % interval. Line: configurations no other beats on both; hollow: beaten. ${
-        baseName
-          ? `Square: baseline (${baseName}). Crosses: the paper's two full stacks (${
-            FULL_STACKS.map(({ memory, throughput }) =>
-              `${formatRatio(memory)} less at ${formatRatio(throughput)}`
-            ).join("; ")
-          }) applied to it.`
-          : ""
-      }`,
-      draw: (size) => paretoChart(pareto, size),
-      numbers: table(pareto.points, columns, {
-        caption: "Memory and throughput",
-        strong: ({ onFront }) => onFront,
-      }),
+  context.drawn.add("trade-off");
+  return figure({
+    id: `${context.prefix}trade-off`,
+    title: paretoFinding(pareto),
+    subtitle: `Every combination measured at effective batch ${baseline?.effectiveBatchSize}, ${
+      count(pareto.points.length, "point")
+    }: planned = booked peak, and median throughput with 95 % interval. Line: combinations no other beats on both; faint: beaten. ${
+      baseName
+        ? `Square: baseline. Diamond: the stack that claim C1 is judged on. Crosses: the paper's two full stacks (${
+          FULL_STACKS.map(({ memory, throughput }) =>
+            `${formatRatio(memory)} less at ${formatRatio(throughput)}`
+          )
+            .join("; ")
+        }) applied to it.`
+        : ""
+    }`,
+    draw: (size) => paretoChart(pareto, size),
+    numbers: table(pareto.points, columns, {
+      caption: "Memory and throughput",
+      strong: ({ onFront }) => onFront,
     }),
-  );
+  });
 }
 
 /** Methods added one by one, beside the source of the paper's claim. */
@@ -95,25 +92,37 @@ function ladderColumns(baseline: LadderRow, context: PageContext): Column<Ladder
   const lossText = (row: LadderRow) => {
     const loss = row === baseline ? null : lossDifference(baseline.heldOut, row.heldOut);
     if (!loss) return row === baseline && row.heldOut ? "0" : "–";
-    const text = `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 3)}`;
-    return loss.outcome === "equal"
-      ? markup`<span class="same" title="${loss.detail}">${text} (equal)</span>`
-      : text;
+    const text = `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 4)}`;
+    return markup`<span class="${loss.outcome === "equal" ? "same" : ""}" title="${loss.detail}">${text}${
+      { equal: " (equal)", worse: " (worse)", better: " (better)", unshown: "" }[loss.outcome]
+    }</span>`;
   };
   return [
     { head: "configuration", cell: ({ configuration }) => configurationLink(context, configuration) },
     {
-      head: "peak",
+      head: "booked peak",
       numeric: true,
       cell: ({ configuration: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
     },
     {
-      head: "less memory",
+      head: "less booked",
       unit: "×",
       numeric: true,
       cell: ({ memoryRatio }) => formatSignificant(memoryRatio),
     },
-    { head: "guide", unit: "×", numeric: true, cell: ({ guide }) => formatSignificant(guide?.memory) },
+    {
+      head: "less observed with context",
+      unit: "×, 95 %",
+      numeric: true,
+      cell: ({ configuration }) =>
+        formatInterval(ratioOf(baseline.configuration.contextBytes, configuration.contextBytes), 2),
+    },
+    {
+      head: "guide, driver's figure",
+      unit: "×",
+      numeric: true,
+      cell: ({ guide }) => formatSignificant(guide?.memory),
+    },
     {
       head: "throughput",
       unit: "tokens/s",

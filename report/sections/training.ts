@@ -1,6 +1,7 @@
 import { lossCurvesChart, lossPanels } from "../charts/loss_curves.ts";
 import { dotsPerRow, isWide, stepTimeRows, stepTimesChart } from "../charts/step_times.ts";
 import { type Analysis, equalTokens, heldOutLoss } from "../derive.ts";
+import { shownConfigurations } from "../shown.ts";
 import { figure } from "../figure.ts";
 import { lossFinding, stepTimeFinding } from "../findings.ts";
 import { count, formatCompact, formatInterval, formatNumber, formatSignificant, ordinal } from "../format.ts";
@@ -9,10 +10,12 @@ import { table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
 
 /** Loss over tokens, every seed. */
-export function lossSection(
-  { configurations, highlighted, sweep }: Analysis,
-  context: PageContext,
-): Html | null {
+export function lossSection(analysis: Analysis, context: PageContext): Html | null {
+  const { highlighted, sweep } = analysis;
+  const configurations = shownConfigurations(
+    analysis,
+    ({ ok }) => ok.some(({ heldOut }) => heldOut.length > 1),
+  );
   const panels = lossPanels(configurations, highlighted);
   if (panels.length === 0) return null;
   const tokens = sweep?.tokens ?? equalTokens(configurations);
@@ -63,10 +66,9 @@ export function lossSection(
 }
 
 /** Raw step times with every outlier. */
-export function stepTimesSection(
-  { configurations, highlighted }: Analysis,
-  context: PageContext,
-): Html | null {
+export function stepTimesSection(analysis: Analysis, context: PageContext): Html | null {
+  const { highlighted } = analysis;
+  const configurations = shownConfigurations(analysis);
   const rows = stepTimeRows(configurations, highlighted);
   if (rows.length === 0) return null;
   return section(

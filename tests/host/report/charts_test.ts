@@ -11,6 +11,16 @@ import { memoryTimelineChart, timelineOf } from "../../../report/charts/memory_t
 import { paretoChart, paretoOf } from "../../../report/charts/pareto.ts";
 import { stepTimeRows, stepTimesChart } from "../../../report/charts/step_times.ts";
 import { analyse } from "../../../report/derive.ts";
+import { attentionSection } from "../../../report/sections/attention.ts";
+import type { PageContext } from "../../../report/sections/context.ts";
+import { factorialSection } from "../../../report/sections/factorial.ts";
+import { fineTuningSection } from "../../../report/sections/fine_tuning.ts";
+import { guideSection } from "../../../report/sections/guide.ts";
+import { kernelsSection } from "../../../report/sections/kernels.ts";
+import { lossScaleSection } from "../../../report/sections/loss_scale.ts";
+import { optimizersSection } from "../../../report/sections/optimizers.ts";
+import { perBatchSection } from "../../../report/sections/per_batch.ts";
+import { plansSection } from "../../../report/sections/plans.ts";
 import { loaded, SMALL, svgLines } from "./support.ts";
 
 const sweepRun = analyse(loaded({ ...SMALL, statuses: { 8: "oom" } }));
@@ -44,3 +54,33 @@ snapshot(
 );
 snapshot("ladder", () => ladderChart(ladderRows(ladderRun.configurations), wide));
 snapshot("ladder on a narrow page", () => ladderChart(ladderRows(ladderRun.configurations), slim));
+
+/** Every phase, with the fewest steps and seeds that draw anything. */
+const whole = analyse(loaded({ ...SMALL, batches: [4], tokens: 1024, everything: true }));
+
+/** All charts of a section in the order of the page, as the section draws them at the given width. */
+function sectionCharts(draw: Section, kind: "wide" | "slim"): string {
+  const context = { prefix: "", folderOf: () => "..", drawn: new Set<string>() };
+  const html = draw(whole, context)?.text ?? "";
+  const charts = [...html.matchAll(/<div class="(wide|slim)">(<svg .*?<\/svg>)<\/div>/gs)];
+  return charts.filter(([, width]) => width === kind).map(([, , svg]) => svg).join("\n");
+}
+
+type Section = (analysis: typeof whole, context: PageContext) => { text: string } | null;
+
+const SECTIONS: Record<string, Section> = {
+  "the factorial": factorialSection,
+  "checkpointing and mixed precision by batch size": perBatchSection,
+  "attention by sequence length": attentionSection,
+  "optimizers: state, rates and convergence": optimizersSection,
+  "fine-tuning and forgetting": fineTuningSection,
+  "the loss scale": lossScaleSection,
+  "the guide's table": guideSection,
+  "planned models": plansSection,
+  "kernels under the roof": kernelsSection,
+};
+
+for (const [name, draw] of Object.entries(SECTIONS)) {
+  snapshot(name, () => sectionCharts(draw, "wide"));
+  snapshot(`${name}, on a narrow page`, () => sectionCharts(draw, "slim"));
+}

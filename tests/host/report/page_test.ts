@@ -15,6 +15,13 @@ function pageOf(...runs: LoadedRun[]): string {
 const VARIANTS: Record<string, SyntheticOptions> = {
   "a whole sweep": SMALL,
   "a sweep and a ladder": { ...SMALL, ladder: true },
+  "every phase": { ...SMALL, tokens: 1024, everything: true },
+  "every phase of hostile strings": {
+    ...SMALL,
+    tokens: 1024,
+    everything: true,
+    hostile: `"><img src=x onerror=alert(1)></title></svg>'\u202e\`|`,
+  },
   "a sweep with every way to fail": {
     ...SMALL,
     batches: [1, 2, 4, 8, 16],
@@ -96,6 +103,13 @@ Deno.test("renderReport() has the structure that was reviewed", async (t) => {
   await t.assertSnapshot(outline.join("\n"), { serializer: String });
 });
 
+Deno.test("renderReport() of every phase has the structure that was reviewed", async (t) => {
+  const { all } = parsePage(pageOfVariant("every phase"));
+  const outline = all("h2, h3, h4, .verdict, figcaption p, caption, #claims td")
+    .map((node) => `${node.tagName.toLowerCase()}: ${node.textContent.replace(/\s+/g, " ").trim()}`);
+  await t.assertSnapshot(outline.join("\n"), { serializer: String });
+});
+
 Deno.test("renderReport() says the same of the same records, byte for byte", async () => {
   await inFolder(async (dir) => {
     const run = await writtenRun(dir, "run", { ...SMALL, ladder: true });
@@ -151,6 +165,49 @@ Deno.test("renderReport() says when a run was interrupted", () => {
   const { run, cells } = syntheticRun(SMALL);
   const { text } = parsePage(pageOf(asLoaded({ run: { ...run, finishedAt: null }, cells })));
   assert.ok(text("#verdict .bad")[0].startsWith("The run has no end time"));
+});
+
+Deno.test("renderReport() judges suites of one adapter together, each cell linked to its own folder", () => {
+  const whole = syntheticRun(VARIANTS["every phase"]);
+  const part = (suite: string, isIn: (phase: string) => boolean): LoadedRun => {
+    const phases = whole.run.phases.filter(({ name }) => isIn(name));
+    const cells = whole.cells.filter(({ phase }) => isIn(phase));
+    const announced = whole.run.cells.filter(({ phase }) => isIn(phase));
+    return asLoaded({ run: { ...whole.run, suite, phases, cells: announced }, cells }, suite);
+  };
+  const isPlanned = (phase: string) => ["3b", "llama2-7b"].includes(phase);
+  const runs = [
+    { loaded: part("paper", (phase) => !isPlanned(phase)), rawBase: "../paper" },
+    { loaded: part("planner", isPlanned), rawBase: "../planner" },
+  ];
+  const { text, all } = parsePage(renderReport(runs));
+  assert.equal(all("article").length, 1);
+  const verdicts = new Map(
+    all("#claims tbody tr").map((row) => {
+      const cells = row.textContent.trim();
+      return [/^C\d+/.exec(cells)![0], cells];
+    }),
+  );
+  assert.match(verdicts.get("C8")!, /reproduced/, "from the second run");
+  assert.match(verdicts.get("C3")!, /reproduced/, "from the first run");
+  const links = all("a[href$='.json']").map((node) => node.getAttribute("href")!);
+  for (const { id, phase } of whole.cells) {
+    assert.ok(
+      links.includes(`../${isPlanned(phase) ? "planner" : "paper"}/cells/${id}.json`),
+      `${phase} ${id}`,
+    );
+  }
+  assert.ok(text("#verdict").join().includes("Put together from 2 runs"));
+});
+
+Deno.test("renderReport() reads a phase that two suites share once", () => {
+  const whole = loaded({ ...SMALL, ladder: true });
+  const other: LoadedRun = { ...loaded({ ...SMALL, ladder: true }), name: "other" };
+  other.run.suite = "another suite";
+  const { text, all } = parsePage(pageOf(whole, other));
+  assert.equal(all("article").length, 1);
+  assert.equal(all("#cells tbody tr").length, whole.cells.length);
+  assert.ok(text("#verdict").join().includes("ladder of other"));
 });
 
 Deno.test("renderReport() shows several runs, each with all its parts, under anchors of their own", () => {

@@ -14,6 +14,7 @@ import type {
   Status,
 } from "../../../results/record.ts";
 import { RECORD_VERSION } from "../../../results/record.ts";
+import { everyPhase, shareSeeds } from "./synthetic_phases.ts";
 import { seededRandom } from "../../../results/stats.ts";
 
 export interface SyntheticRun {
@@ -33,6 +34,8 @@ export interface SyntheticOptions {
   slowness?: number;
   /** Adds the phase `ladder`. */
   ladder?: boolean;
+  /** Adds the ladder and every other phase of the paper's suite: see synthetic_phases.ts. */
+  everything?: boolean;
   /** Put into every free string of the records. */
   hostile?: string;
   /** Tokens each cell trains on. */
@@ -40,13 +43,13 @@ export interface SyntheticOptions {
   noise?: number;
 }
 
-const PARAMETERS = 1_638_400;
+export const PARAMETERS = 1_638_400;
 const LAYERS = 4;
 const CHANNELS = 128;
-const SEQUENCE = 64;
+export const SEQUENCE = 64;
 
 /** A number in [-1, 1] from three uniform ones, bell-shaped. */
-function wobble(random: () => number): number {
+export function wobble(random: () => number): number {
   return (random() + random() + random()) / 1.5 - 1;
 }
 
@@ -88,7 +91,7 @@ function environmentOf(
   };
 }
 
-function configOf(
+export function configOf(
   batch: number,
   seed: number,
   { hostile = "", tokens = 32_768 }: SyntheticOptions,
@@ -137,7 +140,7 @@ function peakBytes(config: RunConfig): BytesByRole {
   };
 }
 
-function sum(bytes: BytesByRole): number {
+export function sum(bytes: BytesByRole): number {
   return Object.values(bytes).reduce((a, b) => a + b, 0);
 }
 
@@ -176,7 +179,7 @@ function memoryOf(config: RunConfig, random: () => number, options: SyntheticOpt
   };
 }
 
-function lossAt(tokens: number, batch: number): number {
+export function lossAt(tokens: number, batch: number): number {
   const useful = tokens / (1 + batch / 24);
   return 2.9 + 3.34 * Math.exp(-useful / 9000);
 }
@@ -213,7 +216,7 @@ function trained(config: RunConfig, random: () => number, options: SyntheticOpti
   return { samples, heldOut };
 }
 
-function cellOf(
+export function cellOf(
   phase: string,
   label: string,
   config: RunConfig,
@@ -289,7 +292,7 @@ export function syntheticRun(options: SyntheticOptions = {}): SyntheticRun {
       cellOf("batch-size", `batch ${batch}`, configOf(batch, seed, options), statuses[batch] ?? "ok", options)
     )
   );
-  if (options.ladder) {
+  if (options.ladder || options.everything) {
     for (const { label, change } of LADDER) {
       for (const seed of seeds) {
         const base = {
@@ -303,6 +306,9 @@ export function syntheticRun(options: SyntheticOptions = {}): SyntheticRun {
       }
     }
   }
+  const others = options.everything ? everyPhase(options) : null;
+  cells.push(...others?.cells ?? []);
+  if (others) cells.forEach(shareSeeds);
   const finished = batches.filter((batch) => (statuses[batch] ?? "ok") === "ok");
   const chosen = finished.includes(8) ? 8 : finished.at(-1);
   const run: RunRecord = {
@@ -318,10 +324,13 @@ export function syntheticRun(options: SyntheticOptions = {}): SyntheticRun {
     finishedAt: "2025-03-01T10:04:40.000Z",
     phases: [
       { name: "batch-size", kind: "batch-sweep", description: "The batch size for what follows." + hostile },
-      ...options.ladder ? [{ name: "ladder", kind: "matrix" as const, description: "Rungs." + hostile }] : [],
+      ...options.ladder || options.everything
+        ? [{ name: "ladder", kind: "matrix" as const, description: "Rungs." + hostile }]
+        : [],
+      ...others?.phases ?? [],
     ],
     cells: cells.map(({ id, phase, label }) => ({ id, phase, label })),
-    decisions: chosen === undefined ? [] : [{
+    decisions: chosen === undefined ? others?.decisions ?? [] : [{
       name: "batch size" + hostile,
       rule:
         "the largest throughput among batches whose held-out loss at equal tokens is within 2 % of the best" +
@@ -331,8 +340,8 @@ export function syntheticRun(options: SyntheticOptions = {}): SyntheticRun {
       chosen: `batch ${chosen}${hostile}`,
       value: chosen,
       reason: `batch ${chosen} is fastest, and its loss is within the margin${hostile}`,
-    }],
-    roofline: null,
+    }, ...others?.decisions ?? []],
+    roofline: others?.roofline ?? null,
     environment: environmentOf(options),
   };
   return { run, cells };

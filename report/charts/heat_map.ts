@@ -1,0 +1,180 @@
+/** The factorial as two grids, memory and time: colour says how much, and the number stands in the cell. */
+import type { Factorial, FactorialCell } from "../effects.ts";
+import { formatNumber } from "../format.ts";
+import { methodName, optimizerName } from "../names.ts";
+import { addText, type ChartSize, NARROW, openChart, px, textWidth } from "./frame.ts";
+import type { Selection } from "./d3.ts";
+
+/** Factors across and down the grids, as far as they were varied. */
+const ACROSS = ["accumulation", "checkpoint", "flash"];
+const DOWN = ["optimizer", "fp16"];
+
+export interface HeatMap {
+  columns: Record<string, string>[];
+  rows: Record<string, string>[];
+  across: string[];
+  down: string[];
+  /** By row and column; null where the combination neither ran nor was planned. */
+  cells: (HeatCell | null)[][];
+  /** What throughput is compared with: the cell with least switched on of those that were timed. */
+  timeBase: FactorialCell | null;
+}
+
+export interface HeatCell {
+  cell: FactorialCell;
+  /** Times less memory, times the throughput of the cell with nothing switched on. */
+  memory: number | null;
+  throughput: number | null;
+}
+
+/** Lays the factorial out as a grid; null without the cell that everything is compared with. */
+export function heatMapOf({ cells }: Factorial): HeatMap | null {
+  const base = cells.find(({ levels }) => Object.values(levels).every((level) => level === "off"));
+  if (!base) return null;
+  const onCount = ({ levels }: FactorialCell) =>
+    Object.values(levels).filter((level) => level !== "off").length;
+  const timeBase =
+    cells.filter(({ logTime }) => logTime !== null).toSorted((a, b) => onCount(a) - onCount(b))[0] ?? null;
+  const levelsOf = (factor: string) => {
+    // Off first, then what is on; the optimizers from most to least state.
+    const order = ["off", "accumulation", "checkpoint", "flash", "fp16", "adamw8bit", "adafactor"];
+    return [...new Set(cells.map(({ levels }) => levels[factor]))].sort((a, b) =>
+      order.indexOf(a) - order.indexOf(b)
+    );
+  };
+  const vary = (factors: readonly string[]) => factors.filter((factor) => levelsOf(factor).length > 1);
+  const grid = (factors: readonly string[]) =>
+    factors.reduce<Record<string, string>[]>(
+      (rows, factor) => rows.flatMap((row) => levelsOf(factor).map((level) => ({ ...row, [factor]: level }))),
+      [{}],
+    );
+  const [across, down] = [vary(ACROSS), vary(DOWN)];
+  const [columns, rows] = [grid(across), grid(down)];
+  const heat = (cell: FactorialCell): HeatCell => ({
+    cell,
+    memory: cell.bytes && base.bytes ? base.bytes / cell.bytes : null,
+    throughput: cell.logTime !== null && timeBase ? Math.exp(timeBase.logTime! - cell.logTime) : null,
+  });
+  const find = (wanted: Record<string, string>) =>
+    cells.find(({ levels }) => Object.entries(wanted).every(([factor, level]) => levels[factor] === level));
+  return {
+    columns,
+    rows,
+    across,
+    down,
+    timeBase,
+    cells: rows.map((row) =>
+      columns.map((column) => {
+        const cell = find({ ...row, ...column });
+        return cell ? heat(cell) : null;
+      })
+    ),
+  };
+}
+
+const SHORT: Readonly<Record<string, string>> = {
+  accumulation: "accum.",
+  checkpoint: "checkp.",
+  flash: "flash",
+};
+
+/** `8-bit AdamW, fp16`. */
+export function rowName(row: Record<string, string>): string {
+  const optimizer = row.optimizer === undefined
+    ? []
+    : [row.optimizer === "off" ? "AdamW" : optimizerName(row.optimizer)];
+  const half = row.fp16 === undefined ? [] : [row.fp16 === "off" ? "f32" : methodName("fp16")];
+  return [...optimizer, ...half].join(", ") || "all";
+}
+
+/** Memory beside throughput on a wide page, above it on a narrow one. */
+export function heatMapChart(
+  map: HeatMap,
+  { id, width, title, description }: ChartSize & { title: string; description: string },
+): string {
+  const narrow = width < NARROW;
+  const names = map.rows.map(rowName);
+  const labelRoom = Math.max(...[...names, ...map.across.map((factor) => SHORT[factor])].map(textWidth)) + 10;
+  const gap = 22;
+  const gridWidth = narrow ? width - labelRoom : (width - labelRoom - gap) / 2;
+  const [cellWidth, cellHeight] = [gridWidth / map.columns.length, 30];
+  const headHeight = 26 + 18 * map.across.length;
+  const gridHeight = headHeight + map.rows.length * cellHeight;
+  const chart = openChart({
+    id,
+    width,
+    height: narrow ? gridHeight * 2 + 34 : gridHeight + 6,
+    title,
+    description,
+  });
+  const { svg } = chart;
+  const panels = [
+    { name: "memory: times less", of: (cell: HeatCell) => cell.memory },
+    { name: "throughput: times", of: (cell: HeatCell) => cell.throughput },
+  ];
+  panels.forEach(({ name, of }, i) => {
+    const left = labelRoom + (narrow ? 0 : i * (gridWidth + gap));
+    const top = narrow ? i * (gridHeight + 34) : 0;
+    drawHead(name, left, top, narrow || i === 0);
+    map.cells.forEach((row, r) => {
+      const y = top + headHeight + r * cellHeight;
+      if (narrow || i === 0) addText(svg, names[r], labelRoom - 8, y + 20, { anchor: "end" });
+      row.forEach((cell, c) => drawCell(cell, of, left + c * cellWidth, y));
+    });
+  });
+  return chart.text();
+
+  function drawHead(name: string, left: number, top: number, isNamed: boolean): void {
+    addText(svg, name, left, top + 13, { class: "strong" });
+    map.across.forEach((factor, f) => {
+      const y = top + 32 + f * 18;
+      if (isNamed) addText(svg, SHORT[factor], labelRoom - 8, y + 3, { anchor: "end", class: "tick" });
+      map.columns.forEach((column, c) => {
+        const isOn = column[factor] !== "off";
+        const hint = `${methodName(factor)} ${isOn ? "on" : "off"}`;
+        dot(svg, left + (c + 0.5) * cellWidth, y - 1, isOn, hint);
+      });
+    });
+  }
+
+  function drawCell(
+    cell: HeatCell | null,
+    of: (cell: HeatCell) => number | null,
+    x: number,
+    y: number,
+  ): void {
+    const value = cell ? of(cell) : null;
+    const box = svg.append("rect").attr("class", "swatch").attr("x", px(x)).attr("y", px(y))
+      .attr("width", px(cellWidth)).attr("height", cellHeight);
+    const middle = { x: x + cellWidth / 2, y: y + 20 };
+    if (!cell || value === null) {
+      box.attr("fill", "var(--panel)");
+      addText(svg, "–", middle.x, middle.y, { anchor: "middle", class: "muted" });
+      return;
+    }
+    const { colour, strength } = shade(value);
+    box.attr("fill", colour).attr("fill-opacity", px(strength * 10) / 10);
+    box.append("title").text(
+      `${cell.cell.configuration.label} (cell ${cell.cell.configuration.cells[0].id}${
+        cell.cell.isPlanned ? ", planned" : ""
+      })`,
+    );
+    const text = formatNumber(value, cellWidth < 36 || value >= 9.95 ? 1 : 2);
+    addText(svg, text, middle.x, middle.y, {
+      anchor: "middle",
+      class: cell.cell.isPlanned ? "cell planned-text" : "cell",
+    });
+  }
+}
+
+/** Better is blue, worse is orange; the strength grows with the ratio, and full strength is a factor of four. */
+export function shade(ratio: number): { colour: string; strength: number } {
+  const distance = Math.min(1, Math.abs(Math.log(ratio)) / Math.log(4));
+  return { colour: ratio >= 1 ? "var(--blue)" : "var(--vermillion)", strength: 0.62 * distance };
+}
+
+/** Filled: switched on. */
+function dot(svg: Selection, x: number, y: number, isOn: boolean, hint: string): void {
+  svg.append("circle").attr("cx", px(x)).attr("cy", px(y)).attr("r", isOn ? 4.5 : 3)
+    .attr("class", isOn ? "on" : "off").append("title").text(hint);
+}

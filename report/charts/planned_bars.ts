@@ -1,0 +1,125 @@
+/** Planned bytes by role of large models, stacked, with the paper's own stack above them. */
+import type { Configuration } from "../derive.ts";
+import { formatNumber, shorten } from "../format.ts";
+import { GB } from "../paper.ts";
+import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import { d3 } from "./d3.ts";
+import {
+  addInterval,
+  addRoleFills,
+  addRoleKey,
+  addText,
+  addXAxis,
+  type ChartSize,
+  NARROW,
+  openChart,
+  type Plot,
+  px,
+  textWidth,
+  tickFormat,
+} from "./frame.ts";
+
+export interface PlannedPart {
+  /** Null: the paper gives these roles in one sum. */
+  role: Role | null;
+  name: string;
+  gigabytes: number;
+}
+
+export interface PlannedBar {
+  label: string;
+  /** The cell it comes from; null for the paper's. */
+  id: string | null;
+  parts: PlannedPart[];
+  total: number;
+  /** The paper's range of the total. */
+  range: { low: number; high: number } | null;
+}
+
+/** A planned configuration by role, in the paper's GB (10⁹ bytes). */
+export function plannedBar({ label, memory }: Configuration): PlannedBar | null {
+  if (!memory) return null;
+  const parts = ROLES.map((role): PlannedPart => ({
+    role,
+    name: ROLE_STYLE[role].label,
+    gigabytes: memory.byRole[role] / GB,
+  })).filter(({ gigabytes }) => gigabytes > 0);
+  return { label, id: memory.id, parts, total: memory.plannedBytes / GB, range: null };
+}
+
+/** Horizontal stacks on one axis; the paper's sum that is not split is grey. */
+export function plannedBarsChart(
+  bars: readonly PlannedBar[],
+  { id, width, title, description }: ChartSize & { title: string; description: string },
+): string {
+  const narrow = width < NARROW;
+  const rowHeight = narrow ? 46 : 36;
+  const labelRoom = narrow
+    ? 0
+    : Math.min(230, Math.max(...bars.map(({ label }) => textWidth(shorten(label, 32)))) + 12);
+  const roles = ROLES.filter((role) =>
+    bars.some(({ parts }) => parts.some((part) => part.role === role && part.gigabytes > 0))
+  );
+  const keyHeight = keyRoom(roles, width);
+  const top = keyHeight + 14;
+  const plot: Plot = {
+    left: labelRoom,
+    right: width - (narrow ? 6 : 84),
+    top,
+    bottom: top + bars.length * rowHeight,
+  };
+  const chart = openChart({ id, width, height: plot.bottom + 46, title, description });
+  const { svg } = chart;
+  const fill = addRoleFills(chart, id, roles);
+  addRoleKey(chart, roles, width, fill);
+  const x = d3.scaleLinear().domain([
+    0,
+    Math.max(...bars.map(({ total, range }) => range?.high ?? total)) * 1.02,
+  ])
+    .range([plot.left, plot.right]);
+  const ticks = x.ticks(narrow ? 4 : 7);
+  addXAxis(svg, x, plot, { ticks, format: tickFormat(ticks), label: "GB (10⁹ bytes)", grid: true });
+  bars.forEach((bar, i) => drawBar(bar, plot.top + i * rowHeight));
+  return chart.text();
+
+  function drawBar({ label, id: cell, parts, total, range }: PlannedBar, rowTop: number): void {
+    const [barTop, barHeight] = [rowTop + (narrow ? 18 : 6), narrow ? 22 : 24];
+    const figure = range ? `${formatNumber(range.low)}–${formatNumber(range.high)}` : formatNumber(total, 1);
+    if (narrow) {
+      addText(svg, shorten(label, 34), 0, rowTop + 13, { hint: label });
+      addText(svg, `${figure} GB`, width, rowTop + 13, { anchor: "end", class: "tick" });
+    } else {
+      addText(svg, shorten(label, 32), plot.left - 8, barTop + 16, { anchor: "end", hint: label });
+      addText(svg, `${figure} GB`, width, barTop + 16, { anchor: "end" });
+    }
+    let from = 0;
+    for (const { role, name, gigabytes } of parts) {
+      const [left, right] = [x(from), x(from + gigabytes)];
+      const rect = svg.append("rect").attr("class", "segment").attr("x", px(left)).attr("y", barTop)
+        .attr("width", px(right - left)).attr("height", barHeight).attr(
+          "fill",
+          role ? fill(role) : "var(--faint)",
+        );
+      const source = cell ? `cell ${cell}` : "the paper";
+      rect.append("title").text(`${name}: ${formatNumber(gigabytes, 2)} GB (${source})`);
+      const free = (range ? Math.min(right, x(range.low)) : right) - left;
+      const short = shorten(name, Math.floor((free - 10) / 6.4));
+      if (!role && free > 60) addText(svg, short, left + 5, barTop + barHeight / 2 + 4, { class: "cell" });
+      from += gigabytes;
+    }
+    if (range && range.low < range.high) {
+      const y = barTop + barHeight / 2;
+      addInterval(svg, { x: x(range.low), y }, { x: x(range.high), y }, "var(--ink)");
+    }
+  }
+}
+
+function keyRoom(roles: readonly Role[], width: number): number {
+  let [x, rows] = [0, 1];
+  for (const role of roles) {
+    const room = 18 + textWidth(ROLE_STYLE[role].label) + 14;
+    if (x > 0 && x + room - 14 > width) [x, rows] = [0, rows + 1];
+    x += room;
+  }
+  return rows * 20;
+}

@@ -1,0 +1,105 @@
+/** C7, C8 and C10: bytes of optimizer state, and what they add up to in large models. */
+import { count, formatNumber } from "../format.ts";
+import { optimizerStates } from "../optimizer_state.ts";
+import { OPTIMIZER_STATE } from "../paper.ts";
+import { llama7b, meets, type PlannedModel, threeBillion } from "../plans.ts";
+import type { Evidence } from "../evidence.ts";
+import { type Claim, lossText, verdictOn } from "./claim.ts";
+
+export const C7: Claim = {
+  id: "C7",
+  claim:
+    "Optimizer state a parameter: AdamW 8 bytes, Adafactor a little over 4 (and may converge slower), 8-bit AdamW 2; at 3 B " +
+    "parameters 24, 12+ and 6 GB",
+  paper: "8, a little over 4, 2 bytes; 24, 12+, 6 GB",
+  rule:
+    "Bytes a parameter round to the paper's (Adafactor: 4 to 4.5), by the plan of the 3 B model where there is one, since " +
+    "small tensors keep f32 states. Partly: some of the three. That Adafactor may converge slower cannot be refuted: the " +
+    "losses at tuned rates are reported, not judged.",
+  untested: "needs cells with Adafactor and 8-bit AdamW",
+  judge(evidence) {
+    const states = optimizerStates(evidence);
+    if (states.length < 2) return null;
+    const figures = states.map(({ optimizer, measured, planned }) => {
+      const papers = OPTIMIZER_STATE[optimizer];
+      const bytes = (planned ?? measured)!.bytes;
+      const agrees = bytes >= papers.low && bytes <= papers.high;
+      const run = measured ? `${formatNumber(measured.bytes, 2)} in a run` : "";
+      const plan = planned
+        ? `${formatNumber(planned.bytes, 2)} planned (${formatNumber(planned.bytes * 3, 1)} GB at 3 B)`
+        : "";
+      const less = bytes < papers.low ? ", less than the paper's" : "";
+      return { agrees, text: `${papers.label} ${[run, plan].filter(Boolean).join(", ")}${less}` };
+    });
+    const outcome = states.length === 3 ? verdictOn(...figures.map(({ agrees }) => agrees)) : undefined;
+    const some = figures.some(({ agrees }) => agrees);
+    return {
+      outcome: outcome ?? (some ? "partly" : "not reproduced"),
+      ours: [figures.map(({ text }) => text).join("; ") + " bytes", ...convergence(evidence)].join(". "),
+      cells: states.flatMap(({ measured, planned }) =>
+        [planned?.configuration ?? [], measured?.configuration ?? []].flat()
+      ),
+      section: "optimizers",
+    };
+  },
+};
+
+/** Held-out loss of the lean optimizers against AdamW's, each at its own rate. */
+function convergence(evidence: Evidence): string[] {
+  return Object.entries(OPTIMIZER_STATE).filter(([id]) => id !== "adamw").flatMap(
+    ([optimizer, { label }]) => {
+      const pair = evidence.pair({ methods: [], optimizer });
+      if (!pair) return [];
+      const [own, base] = [pair.changed, pair.baseline].map(({ config }) => config.learningRate);
+      return [`${label} at rate ${own} against AdamW at ${base}: ${lossText(evidence.loss(pair))}`];
+    },
+  );
+}
+
+export const C8: Claim = {
+  id: "C8",
+  claim: "3 B parameters in f32 with an 8-bit optimizer need at least 30 GB, before activations",
+  paper: "12 GB weights + 12 GB gradients + 6 GB optimizer = 30 GB",
+  rule:
+    "Each of the three, planned and scaled to 3 · 10⁹ parameters, rounds to the paper's GB. Partly: some of them.",
+  untested: "needs the plan of a 3 B model (suites/planner.yaml)",
+  judge(evidence) {
+    const model = threeBillion(evidence);
+    if (!model) return null;
+    return {
+      outcome: verdictOn(...model.roles.map(meets)),
+      ours: rolesText(model),
+      cells: [model.configuration],
+      section: "plan-3b",
+    };
+  },
+};
+
+export const C10: Claim = {
+  id: "C10",
+  claim: "Llama 2 7B with LoRA over an int8 base needs 15 to 17 GB",
+  paper: "7 GB base + 1 GB trainable + 7 to 9 GB of gradients, optimizer and activations (Fig. 1)",
+  rule:
+    "There is a plan of LoRA over an int8 base whose bytes in all lie in the paper's 15 to 17 GB, to its whole gigabytes, and " +
+    "its weights and the rest in theirs. Partly: some of the three. The paper names neither batch, sequence nor rank, so the " +
+    "plan that meets most speaks.",
+  untested: "needs the plan of Llama 2 7B (suites/planner.yaml)",
+  judge(evidence) {
+    const models = llama7b(evidence);
+    const [model] = models;
+    if (!model) return null;
+    return {
+      outcome: verdictOn(...model.roles.map(meets), meets(model.total)),
+      ours: `${model.configuration.label} (best of ${count(models.length, "plan")}): ${rolesText(model)}; ${
+        model.reasons[0].charAt(0).toLowerCase()
+      }${model.reasons[0].slice(1)}`,
+      cells: [model.configuration],
+      section: "plan-7b",
+    };
+  },
+};
+
+function rolesText({ roles, total }: PlannedModel): string {
+  const text = ({ name, ours }: PlannedModel["total"]) => `${name} ${formatNumber(ours, 1)} GB`;
+  return [...roles, total].map(text).join(", ");
+}

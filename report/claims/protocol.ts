@@ -1,0 +1,129 @@
+/** C13 to C15: the batch size first, the training loop, the three stages. */
+import type { CellRecord } from "../../results/record.ts";
+import type { Configuration } from "../derive.ts";
+import type { Pair } from "../evidence.ts";
+import { chainOf } from "../fine_tuning.ts";
+import { count, formatNumber, formatRatio, formatSignificant } from "../format.ts";
+import { type Claim, lossText, verdictOn } from "./claim.ts";
+
+export const C13: Claim = {
+  id: "C13",
+  claim: "The best batch size comes first: throughput and quality depend on it",
+  paper: "multiples of 8, and of 64",
+  rule:
+    "The batch sizes of the sweep differ in throughput, and in held-out loss at equal tokens, beyond the noise. Partly: in one.",
+  untested: "needs a batch-size sweep",
+  judge({ analysis: { sweep } }) {
+    const rows = sweep?.rows.filter(({ configuration }) => configuration.ok.length > 0) ?? [];
+    if (!sweep || rows.length < 2) return null;
+    const speedups = rows.map(({ speedup }) => speedup).filter((one) => one !== null);
+    const differs = speedups.some(({ low, high }) => low > 1 || high < 1);
+    const losses = rows.flatMap(({ heldOut }) => heldOut && heldOut.values.length > 1 ? [heldOut] : []);
+    const apart = losses.some((a) => losses.some((b) => a.interval.high < b.interval.low));
+    const chosen = sweep.decision ? `${sweep.decision.chosen} chosen` : "none chosen";
+    const fastest = speedups.length > 0 ? Math.max(...speedups.map(({ estimate }) => estimate)) : null;
+    return {
+      outcome: verdictOn(differs, apart),
+      ours: `${chosen}; fastest ${formatRatio(fastest)} the smallest batch's throughput${
+        differs ? "" : " (no difference)"
+      }; held-out losses ${apart ? "differ" : "not shown to differ"}`,
+      cells: rows.map(({ configuration }) => configuration),
+      section: "batch-sweep",
+    };
+  },
+};
+
+export const C14: Claim = {
+  id: "C14",
+  claim:
+    "The training loop: accumulation with the loss divided by the number of steps, several devices where there are several",
+  paper: "described, not measured",
+  rule:
+    "From the same weights and data, accumulation gives the large batch's loss at the first step (to f32 rounding) and an " +
+    "equivalent one at the end; and training runs on several devices. Partly: one device. Not reproduced: another loss at " +
+    "the first step, or a worse one at the end.",
+  untested: "needs a cell with accumulation beside the baseline",
+  judge(evidence) {
+    const pair = evidence.pair({ methods: [], accumulates: true });
+    if (!pair) return null;
+    const loss = evidence.loss(pair);
+    const first = firstStepGap(pair);
+    const isWrong = loss?.outcome === "worse" || (first !== null && first > FIRST_STEP_TOLERANCE);
+    return {
+      outcome: isWrong ? "not reproduced" : "partly",
+      ours: `first step's loss ${
+        first === null
+          ? "not comparable with"
+          : first === 0
+          ? "equal to the bit to"
+          : `within ${formatSignificant(first * 1e6, 2)} millionths of`
+      } the large batch's, ${lossText(loss)}; records are of one device`,
+      cells: [pair.baseline, pair.changed],
+      section: "ladder",
+    };
+  },
+};
+
+/** f32 sums of some thousand terms in another order: 2⁻²⁴ · √terms, with headroom. */
+const FIRST_STEP_TOLERANCE = 1e-4;
+
+/** Largest relative difference between the first training losses of cells with the same seed; null without common seeds. */
+function firstStepGap({ baseline, changed }: Pair): number | null {
+  const firsts = new Map(baseline.ok.map((cell) => [cell.config.seed, cell.samples?.loss[0] ?? null]));
+  const gaps = changed.ok.flatMap((cell) => {
+    const [ours, theirs] = [cell.samples?.loss[0] ?? null, firsts.get(cell.config.seed) ?? null];
+    return ours === null || theirs === null ? [] : [Math.abs(ours - theirs) / Math.abs(theirs)];
+  });
+  return gaps.length > 0 ? Math.max(...gaps) : null;
+}
+
+export const C15: Claim = {
+  id: "C15",
+  claim: "Three stages: base model, specialization on a domain, fine-tuning on a task",
+  paper: "described, not measured",
+  rule:
+    "Cells that start from each other's weights, three in a row, each of which ends with a lower held-out loss on its own " +
+    "text than it began with. Partly: two stages. Not reproduced: no chain learns at each of its stages.",
+  untested: "needs cells that start from the weights of others (suites/finetune.yaml)",
+  judge({ analysis: { configurations, loaded } }) {
+    const cells = configurations.flatMap(({ ok }) => ok);
+    const chains = cells.map((cell) => chainOf(cell, cells)).filter((chain) => chain.length > 1);
+    if (chains.length === 0) return null;
+    const longest = Math.max(...chains.map((chain) => chain.length));
+    const whole = chains.filter((chain) => chain.length === longest);
+    const learned = whole.filter((chain) => chain.every(learns));
+    const anyLearned = chains.some((chain) => chain.every(learns));
+    const example = learned[0] ?? whole[0];
+    const owner = (cell: CellRecord) => configurations.find(({ ok }) => ok.includes(cell));
+    const failed =
+      loaded.cells.filter(({ config, status }) => config.startFrom !== null && status !== "ok").length;
+    const steps = example.map((cell) => `${cell.label} ${lossesText(cell)}`).join(" → ");
+    return {
+      outcome: longest >= 3 && learned.length > 0 ? "reproduced" : anyLearned ? "partly" : "not reproduced",
+      ours: `${
+        count(whole.length, "chain")
+      } of ${longest} stages, ${learned.length} of which learn at each: ${steps}${
+        failed > 0 ? `; ${count(failed, "stage")} failed` : ""
+      }`,
+      cells: example.map(owner).filter((one): one is Configuration => one !== undefined),
+      section: "fine-tuning",
+    };
+  },
+};
+
+function ends({ heldOut }: CellRecord): [number, number] | null {
+  const points = [...heldOut].sort((a, b) => a.step - b.step);
+  return points.length > 1 ? [points[0].loss, points.at(-1)!.loss] : null;
+}
+
+function learns(cell: CellRecord): boolean {
+  const losses = ends(cell);
+  return losses !== null && losses[1] < losses[0];
+}
+
+function lossesText(cell: CellRecord): string {
+  const losses = ends(cell);
+  return losses
+    ? `(${formatNumber(losses[0], 2)} to ${formatNumber(losses[1], 2)} on ${cell.config.data})`
+    : "";
+}

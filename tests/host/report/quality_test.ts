@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import { equivalenceMargin, holm, lossDifference } from "../../../report/quality.ts";
+import { measureTogether } from "../../../report/measured.ts";
+import type { Measured } from "../../../report/derive.ts";
+
+function measured(...groups: number[][]): Measured[] {
+  const cells = groups.map((values) =>
+    values.map((value, seed) => ({ id: "000000000000", seed, values: [value] }))
+  );
+  return measureTogether(cells).map((one) => one!);
+}
+
+function difference(baseline: number[], other: number[]) {
+  const [a, b] = measured(baseline, other);
+  return lossDifference(a, b)!;
+}
+
+Deno.test("equivalenceMargin() is two standard deviations of the baseline's seeds", () => {
+  const [baseline, single] = measured([3, 3.1, 3.2], [3]);
+  assert.ok(Math.abs(equivalenceMargin(baseline)! - 0.2) < 1e-12);
+  assert.equal(equivalenceMargin(single), null);
+});
+
+Deno.test("lossDifference() calls losses equal only where the test shows it", () => {
+  assert.equal(difference([3, 3.1, 3.2], [3.001, 3.101, 3.2015]).outcome, "equal");
+  assert.equal(difference([3, 3.1, 3.2], [3.3, 3.4, 3.51]).outcome, "worse");
+  assert.equal(difference([3, 3.1, 3.2], [2.7, 2.8, 2.89]).outcome, "better");
+  assert.equal(difference([3, 3.1, 3.2], [2.8, 3.1, 3.5]).outcome, "unshown");
+  assert.equal(difference([3], [3]).outcome, "unshown", "one seed shows nothing");
+  assert.equal(lossDifference(null, measured([3, 3.1])[0]), null);
+});
+
+Deno.test("lossDifference() judges the same difference by the baseline's own spread", () => {
+  const shift = (values: number[]) => values.map((value, i) => value + 0.05 + 0.001 * i);
+  const [tight, wide] = [[3, 3.01, 3.02], [3, 3.1, 3.2]];
+  assert.equal(difference(tight, shift(tight)).outcome, "worse");
+  assert.equal(difference(wide, shift(wide)).outcome, "equal");
+});
+
+Deno.test("lossDifference() takes seeds that do not differ for no margin at all", () => {
+  assert.equal(difference([3, 3], [3, 3]).outcome, "equal");
+  assert.equal(difference([3, 3], [3, 3.0001]).outcome, "unshown");
+});
+
+Deno.test("holm() gives the corrected values of R's p.adjust(method = 'holm')", () => {
+  // p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm"): 0.03 0.06 0.06 0.02
+  assert.deepEqual(holm([0.01, 0.04, 0.03, 0.005]).map((p) => Number(p.toFixed(12))), [
+    0.03,
+    0.06,
+    0.06,
+    0.02,
+  ]);
+  assert.deepEqual(holm([0.6, 0.7]), [1, 1]);
+  assert.deepEqual(holm([]), []);
+});
