@@ -112,7 +112,7 @@ try_apt() {
 # Whether the task in "$@" runs anything on an adapter.
 needs_adapter() {
   case $1 in
-    bench | train | eval | test | test:device | bench:kernels) ;;
+    bench | train | eval | generate | test | test:device | bench:kernels) ;;
     *) return 1 ;;
   esac
   for argument in "$@"; do
@@ -120,7 +120,7 @@ needs_adapter() {
   done
 }
 
-[ $# -gt 0 ] || fail "say what to run: sh setup.sh bench | test | train | eval | plan | report | compare | doctor | validate"
+[ $# -gt 0 ] || fail "say what to run: sh setup.sh bench | test | train | eval | generate | plan | report | compare | doctor | validate"
 if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
   # Drivers complain on every start without one.
   runtime=$root/.cache/runtime

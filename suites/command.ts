@@ -17,6 +17,8 @@ export interface Services {
   progress: ProgressOutput;
   /** Writes a line to standard output. */
   print(text: string): void;
+  /** Writes to standard output as it is, without an end of line. */
+  write(text: string): void;
   /** Writes a line to standard error. */
   note(text: string): void;
 }

@@ -5,6 +5,7 @@ import { bench } from "./commands/bench.ts";
 import { compare } from "./commands/compare.ts";
 import { doctor } from "./commands/doctor.ts";
 import { evaluate } from "./commands/eval.ts";
+import { generate } from "./commands/generate.ts";
 import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
 import { train } from "./commands/train.ts";
@@ -12,7 +13,7 @@ import { validate } from "./commands/validate.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { helpText, parseFlags } from "./flags.ts";
 
-const COMMANDS: readonly Command[] = [bench, train, evaluate, plan, report, compare, doctor, validate];
+const COMMANDS: readonly Command[] = [bench, train, evaluate, generate, plan, report, compare, doctor, validate];
 
 /**
  * The command line: finds the command, parses its flags, runs it.
@@ -75,6 +76,7 @@ if (import.meta.main) {
     compareRuns: async (runs, out, options) => await (await loadReport()).compareRuns(runs, out, options),
     progress: standardError(),
     print: (text) => console.log(text),
+    write: (text) => process.stdout.write(text),
     note: (text) => console.error(text),
   };
   Deno.exit(await main(Deno.args, services));

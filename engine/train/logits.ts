@@ -64,19 +64,40 @@ export class LogitsProgram {
    *
    * @throws {RangeError} when the batch is larger than the program's.
    */
-  async compute({ tokens, tokenTypes = [], segments = [] }: LogitsBatch): Promise<Float32Array<ArrayBuffer>> {
-    this.#feed.tokens.fill(0).set(tokens);
-    this.#feed.tokenTypes.fill(0).set(tokenTypes);
-    this.#feed.segments.fill(0).set(segments);
-    this.#feed.upload();
-    this.session.writeStep(NEUTRAL_STEP);
-    this.session.submit(this.session.encode([0]));
+  async compute(batch: LogitsBatch): Promise<Float32Array<ArrayBuffer>> {
+    this.#run(batch);
     const bytes = await this.session.read(this.#logits);
     const count = elementCount(this.#logits);
     // Storage is whole words, so an odd number of f16 has one more behind it.
     return this.#logits.dtype === "f16"
       ? Float32Array.from(new Float16Array(bytes, 0, count))
       : new Float32Array(bytes, 0, count);
+  }
+
+  /**
+   * Logits `[V]` of one row of the batch, without bringing back the others.
+   *
+   * @throws {RangeError} when there is no such row.
+   */
+  async computeRow(batch: LogitsBatch, row: number): Promise<Float32Array<ArrayBuffer>> {
+    const [rows, columns] = this.#logits.shape;
+    if (!(row >= 0 && row < rows)) {
+      throw new RangeError(`Cannot read row ${row} of logits: there are ${rows}`);
+    }
+    if (this.#logits.dtype !== "f32") {
+      return (await this.compute(batch)).slice(row * columns, (row + 1) * columns);
+    }
+    this.#run(batch);
+    return new Float32Array(await this.session.read(this.#logits, 4 * row * columns, 4 * columns));
+  }
+
+  #run({ tokens, tokenTypes = [], segments = [] }: LogitsBatch): void {
+    this.#feed.tokens.fill(0).set(tokens);
+    this.#feed.tokenTypes.fill(0).set(tokenTypes);
+    this.#feed.segments.fill(0).set(segments);
+    this.#feed.upload();
+    this.session.writeStep(NEUTRAL_STEP);
+    this.session.submit(this.session.encode([0]));
   }
 
   /** Frees the device memory. */

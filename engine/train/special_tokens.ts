@@ -27,10 +27,22 @@ export function specialTokens(tokenizer: Tokenizer): SpecialTokens {
     classify: find("cls_token", "[CLS]"),
     separate: find("sep_token", "[SEP]"),
     mask: find("mask_token", "[MASK]"),
-    begin: config.add_bos_token === true ? find("bos_token", null) : null,
+    begin: marksBegin(tokenizer) ? find("bos_token", null) : null,
     end: find("eos_token", null),
   };
 }
+
+/** Whether texts begin with a token of their own: said by name, else by what the tokenizer puts around a text. */
+function marksBegin(tokenizer: Tokenizer): boolean {
+  const { config, tokenizer: { post_processor: last } } = tokenizer.files();
+  if (typeof config.add_bos_token === "boolean") return config.add_bos_token;
+  const begin = contentOf(config.bos_token);
+  const steps = [last, ...(last as { processors?: unknown[] } | null)?.processors ?? []] as TemplateStep[];
+  return begin !== null && steps.some((step) => step?.single?.[0]?.SpecialToken?.id === begin);
+}
+
+/** What tokenizer.json has in `post_processor` for texts with tokens around them. */
+type TemplateStep = { single?: { SpecialToken?: { id?: unknown } }[] } | null | undefined;
 
 /** Configurations hold a token as its text, or as an object with it. */
 function contentOf(token: unknown): string | null {

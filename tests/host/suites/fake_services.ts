@@ -15,6 +15,7 @@ export function fakeServices(print: (text: string) => void, note: (text: string)
       Promise.resolve({ failed: failOn.length > 0, failures: failOn.map((rule) => `broken: ${rule}`) }),
     progress: { terminal: false, columns: 80, colour: false, writeLine: note, now: () => performance.now() },
     print,
+    write: print,
     note,
   };
 }
