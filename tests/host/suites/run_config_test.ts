@@ -81,6 +81,7 @@ Deno.test("trainFlags() gives flags that parse into the same configuration", () 
     "--model m/x --data d --optimizer adafactor --clip-threshold 2 --scale-parameter true --decay-rate -0.5 --beta1 0.9 --seed 9",
     "--model gpt2 --data d --methods qlora-nf4 --lora-rank 16 --qlora-quant-block-size 128 --betas 0.9,0.95",
     "--model gpt2 --data d --optimizer adamw8bit --weight-decay 0 --held-out 0.05 --steps 7 --schedule cosine",
+    "--model m/x --data d.jsonl --task classify --text-field a --label-field b --packing --overlong split",
   ];
   for (const line of lines) {
     const config = parsed(line);
@@ -140,7 +141,10 @@ Deno.test("wrong values are refused with flag, value given and value expected", 
   refused("--no-shuffle=yes", /^Flag --no-shuffle takes no value, got yes$/);
   refused("--steps --lr 3", /^Flag --steps needs a value: --steps N$/);
   refused("words", /^Unexpected argument words of train: expected flags only$/);
-  assert.throws(() => parsed("--data d"), /^InputError: Missing --model: expected a preset, or a folder/);
+  assert.throws(
+    () => parsed("--data d"),
+    /^InputError: Missing --model: expected a preset, folder with config.json/,
+  );
 });
 
 Deno.test("parseNumber() takes decimal numbers as people write them, and nothing else", () => {

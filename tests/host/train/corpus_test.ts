@@ -4,7 +4,7 @@ import { assertInputError, TemporaryFolder } from "../formats/temporary_folder.t
 
 Deno.test("the named corpora are these texts: their hashes must never change", async () => {
   assert.deepEqual(CORPUS_NAMES, ["moby-dick", "sotu", "random"]);
-  const [moby, sotu] = await Promise.all(CORPUS_NAMES.map(loadData)) as TextData[];
+  const [moby, sotu] = await Promise.all(CORPUS_NAMES.map((name) => loadData(name))) as TextData[];
   assert.deepEqual([moby.name, moby.sha256], [
     "moby-dick",
     "0af9935b7dafb3ff9372c56280169829e57de675829b6697f902d9331a136114",
