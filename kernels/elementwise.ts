@@ -11,7 +11,7 @@ export const add = defineOp({
     return [{ shape: a.shape, dtype: a.dtype, aliasOfInput: 0 }];
   },
   lower: ({ inputs: [a, b], target }) =>
-    elementwiseCommands({ name: "add", source, operands: [a, b], params: () => [f32(0)] }, target),
+    elementwiseCommands({ name: "add", source, operands: [a, b], reads: 2, params: () => [f32(0)] }, target),
   vjp: ({ outGrads: [dy], needs }) => [needs(0) ? dy : undefined, needs(1) ? dy : undefined],
   reference: ([a, b]) => [a.map((x, i) => x + b[i])],
 });
@@ -27,7 +27,7 @@ export const gelu = defineOp<GeluAttrs>({
   inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
   lower: ({ inputs: [x], outputs: [y], attrs, target }) =>
     elementwiseCommands(
-      { name: `gelu_${attrs.approximation}`, source, operands: [x, y], params: () => [f32(0)] },
+      { name: `gelu_${attrs.approximation}`, source, operands: [x, y], reads: 1, params: () => [f32(0)] },
       target,
     ),
   vjp: ({ builder, inputs: [x], attrs, outGrads: [dy], needs }) => [
@@ -45,7 +45,13 @@ export const geluGrad = defineOp<GeluAttrs>({
   },
   lower: ({ inputs: [x, dy], attrs, target }) =>
     elementwiseCommands(
-      { name: `gelu_${attrs.approximation}_grad`, source, operands: [x, dy], params: () => [f32(0)] },
+      {
+        name: `gelu_${attrs.approximation}_grad`,
+        source,
+        operands: [x, dy],
+        reads: 2,
+        params: () => [f32(0)],
+      },
       target,
     ),
   reference: ([x, dy], { approximation }) => [
@@ -62,7 +68,7 @@ export const siluMul = defineOp({
   },
   lower: ({ inputs: [gate, up], outputs: [y], target }) =>
     elementwiseCommands(
-      { name: "silu_mul", source, operands: [gate, up, y], params: () => [f32(0)] },
+      { name: "silu_mul", source, operands: [gate, up, y], reads: 2, params: () => [f32(0)] },
       target,
     ),
   vjp: ({ builder, inputs: [gate, up], outGrads: [dy], needs }) => {
@@ -86,7 +92,7 @@ export const siluMulGrad = defineOp({
   },
   lower: ({ inputs: [gate, up, dy], outputs: [, dUp], target }) =>
     elementwiseCommands(
-      { name: "silu_mul_grad", source, operands: [gate, up, dy, dUp], params: () => [f32(0)] },
+      { name: "silu_mul_grad", source, operands: [gate, up, dy, dUp], reads: 3, params: () => [f32(0)] },
       target,
     ),
   reference: ([gate, up, dy]) => [
@@ -100,7 +106,10 @@ export const tanh = defineOp({
   name: "tanh",
   inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
   lower: ({ inputs: [x], outputs: [y], target }) =>
-    elementwiseCommands({ name: "tanh_forward", source, operands: [x, y], params: () => [f32(0)] }, target),
+    elementwiseCommands(
+      { name: "tanh_forward", source, operands: [x, y], reads: 1, params: () => [f32(0)] },
+      target,
+    ),
   vjp: ({ builder, outputs: [y], outGrads: [dy], needs }) => [
     needs(0) && dy ? builder.call(tanhGrad, [y, dy], {})[0] : undefined,
   ],
@@ -115,7 +124,10 @@ export const tanhGrad = defineOp({
     return [{ shape: dy.shape, dtype: dy.dtype, aliasOfInput: 1 }];
   },
   lower: ({ inputs: [y, dy], target }) =>
-    elementwiseCommands({ name: "tanh_grad", source, operands: [y, dy], params: () => [f32(0)] }, target),
+    elementwiseCommands(
+      { name: "tanh_grad", source, operands: [y, dy], reads: 2, params: () => [f32(0)] },
+      target,
+    ),
   reference: ([y, dy]) => [dy.map((g, i) => g * (1 - y[i] * y[i]))],
 });
 
@@ -138,7 +150,13 @@ export const cast: OpDefinition<{ dtype: Dtype }> = defineOp<{ dtype: Dtype }>({
   },
   lower: ({ inputs: [x], outputs: [y], target }) =>
     elementwiseCommands(
-      { name: "cast_to", source, operands: [x, y], params: () => [f32(LARGEST[y.dtype as "f32" | "f16"])] },
+      {
+        name: "cast_to",
+        source,
+        operands: [x, y],
+        reads: 1,
+        params: () => [f32(LARGEST[y.dtype as "f32" | "f16"])],
+      },
       target,
     ),
   vjp: ({ builder, inputs: [x], outGrads: [dy], needs }) => [
@@ -156,7 +174,7 @@ export const scale: OpDefinition<{ factor: number }> = defineOp<{ factor: number
   inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
   lower: ({ inputs: [x], outputs: [y], attrs, target }) =>
     elementwiseCommands(
-      { name: "scale", source, operands: [x, y], params: () => [f32(attrs.factor)] },
+      { name: "scale", source, operands: [x, y], reads: 1, params: () => [f32(attrs.factor)] },
       target,
     ),
   vjp: ({ builder, attrs, outGrads: [dy], needs }) => [

@@ -8,6 +8,7 @@
 //
 // Shapes    all operands have the same element count; shape does not matter.
 // Dtypes    a_t, b_t, c_t, d_t as stored (32- or 16-bit floats); arithmetic in f32.
+// Reads     by load_a(i) … load_c(i), from where kernels/texel_reads.ts says.
 // Mapping   one vector per invocation, workgroups folded into grid x and y.
 // Overflow  (1 + tanh u)/2 = σ(2u) and every exponent is clamped to ±87, so no intermediate leaves the range of f32.
 // Limits    2³² vectors per dispatch.
@@ -61,7 +62,7 @@ fn erf_phi(x: vec_t) -> vec_t {
 fn gelu_tanh(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  let x = vec_t(a[i]);
+  let x = load_a(i);
   b[i] = b_t(x * sigmoid(tanh_argument(gelu_bound(x))));
 }
 
@@ -69,7 +70,7 @@ fn gelu_tanh(at: Position) {
 fn gelu_erf(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  let x = vec_t(a[i]);
+  let x = load_a(i);
   b[i] = b_t(x * erf_phi(x));
 }
 
@@ -78,22 +79,22 @@ fn gelu_erf(at: Position) {
 fn gelu_tanh_grad(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  let x = vec_t(a[i]);
+  let x = load_a(i);
   let v = gelu_bound(x);
   let u = tanh_argument(v);
   let phi = sigmoid(u);
   let slope = GELU_RATE * (1.0 + 3.0 * GELU_CUBIC * v * v);
-  b[i] = b_t(vec_t(b[i]) * (phi + v * slope * phi * sigmoid(-u)));
+  b[i] = b_t(load_b(i) * (phi + v * slope * phi * sigmoid(-u)));
 }
 
 @compute @workgroup_size(WG)
 fn gelu_erf_grad(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  let x = vec_t(a[i]);
+  let x = load_a(i);
   let v = gelu_bound(x);
   let density = 0.3989422804014327 * exp(-0.5 * v * v);
-  b[i] = b_t(vec_t(b[i]) * (erf_phi(x) + x * density));
+  b[i] = b_t(load_b(i) * (erf_phi(x) + x * density));
 }
 
 // a: gate; b: up; c: y.
@@ -101,8 +102,8 @@ fn gelu_erf_grad(at: Position) {
 fn silu_mul(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  let gate = vec_t(a[i]);
-  c[i] = c_t(gate * sigmoid(gate) * vec_t(b[i]));
+  let gate = load_a(i);
+  c[i] = c_t(gate * sigmoid(gate) * load_b(i));
 }
 
 // a: gate; b: up; c: dy, overwritten by the gate's gradient; d: the gradient of up.
@@ -110,9 +111,9 @@ fn silu_mul(at: Position) {
 fn silu_mul_grad(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  let gate = vec_t(a[i]);
-  let up = vec_t(b[i]);
-  let dy = vec_t(c[i]);
+  let gate = load_a(i);
+  let up = load_b(i);
+  let dy = load_c(i);
   let s = sigmoid(gate);
   c[i] = c_t(dy * up * s * (1.0 + gate * sigmoid(-gate)));
   d[i] = d_t(dy * gate * s);
@@ -123,7 +124,7 @@ fn silu_mul_grad(at: Position) {
 fn tanh_forward(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  let x = vec_t(a[i]);
+  let x = load_a(i);
   let e = exp(-2.0 * min(abs(x), vec_t(40.0)));
   let q = x * x;
   let near = x * (1.0 - q * (1.0 / 3.0 - q * (2.0 / 15.0 - q * (17.0 / 315.0 - q * (62.0 / 2835.0)))));
@@ -135,15 +136,15 @@ fn tanh_forward(at: Position) {
 fn tanh_grad(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  let y = vec_t(a[i]);
-  b[i] = b_t(vec_t(b[i]) * (1.0 - y) * (1.0 + y));
+  let y = load_a(i);
+  b[i] = b_t(load_b(i) * (1.0 - y) * (1.0 + y));
 }
 
 @compute @workgroup_size(WG)
 fn add(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  a[i] = a_t(vec_t(a[i]) + vec_t(b[i]));
+  a[i] = a_t(load_a(i) + load_b(i));
 }
 
 // WGSL leaves it open what a number outside the target's range becomes, hence the bound.
@@ -151,12 +152,12 @@ fn add(at: Position) {
 fn cast_to(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  b[i] = b_t(clamp(vec_t(a[i]), vec_t(-params.value), vec_t(params.value)));
+  b[i] = b_t(clamp(load_a(i), vec_t(-params.value), vec_t(params.value)));
 }
 
 @compute @workgroup_size(WG)
 fn scale(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  b[i] = b_t(params.value * vec_t(a[i]));
+  b[i] = b_t(params.value * load_a(i));
 }

@@ -8,6 +8,7 @@ import {
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
 import { rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { readsOf } from "./texel_reads.ts";
 import { rowWindows, windowOf } from "./row_windows.ts";
 
 /** A kernel whose invocation `i` reads and writes element vector `i` of every operand. */
@@ -18,6 +19,8 @@ export interface ElementwiseSpec {
   source: string;
   /** Operands in binding order, all with the same element count. */
   operands: readonly Located[];
+  /** How many of the operands, the first ones, the kernel reads by `load_a(i)`, `load_b(i)`, …; default none. */
+  reads?: number;
   /** Words after `struct Params`' leading `count: u32`; gets the first element of the window. */
   params?: (firstElement: number) => ParamWord[];
 }
@@ -26,7 +29,7 @@ const OPERAND_NAMES = ["a", "b", "c", "d"] as const;
 
 /** Dispatches of an elementwise kernel: one for every window that fits the binding limit. */
 export function elementwiseCommands(
-  { name, source, operands, params }: ElementwiseSpec,
+  { name, source, operands, reads: readCount = 0, params }: ElementwiseSpec,
   target: Target,
 ): Dispatch[] {
   const count = elementCount(operands[0]);
@@ -35,16 +38,32 @@ export function elementwiseCommands(
   const workgroupSize = target.software ? 64 : 256;
   // Entry points of the same source that use fewer operands still need every alias.
   const stored = Object.fromEntries(OPERAND_NAMES.map((alias, i) => [alias, operands[i]?.dtype ?? "f32"]));
+  const read = operands.slice(0, readCount);
+  const reads = readsOf(
+    read.map(({ dtype }, i) => ({ name: OPERAND_NAMES[i], dtype })),
+    { width, leastBytes: 0 },
+    target,
+  );
+  // Entry points of the same source that read more have their loads all the same.
+  const others = OPERAND_NAMES.slice(readCount).map((name) =>
+    `fn load_${name}(i: u32) -> vec_t { return vec_t(${name}[i]); }`
+  );
   const kernel = {
     name,
-    code: `const WG: u32 = ${workgroupSize}u;\n${vectorWgsl(width, stored)}${source}`,
+    code: `const WG: u32 = ${workgroupSize}u;\n${vectorWgsl(width, stored)}${
+      readCount > 0 ? `${reads.code(source)}${others.join("\n")}\n` : source
+    }`,
     entryPoint: name,
   };
   const bytes = operands.map(({ dtype }) => DTYPE_BYTES[dtype]);
-  return rowWindows(count, bytes, target).map((window) => ({
-    kernel,
-    bindings: operands.map((operand) => windowOf(operand, window, count)),
-    params: [u32(window.count / width), ...(params?.(window.first) ?? [])],
-    workgroups: foldGrid(Math.ceil(window.count / width / workgroupSize), target),
-  }));
+  return rowWindows(count, bytes, readCount > 0 ? reads.target : target).map((window) => {
+    const bindings = operands.map((operand) => windowOf(operand, window, count));
+    const words = [u32(window.count / width), ...(params?.(window.first) ?? [])];
+    return {
+      kernel,
+      bindings,
+      ...readCount > 0 ? reads.of(bindings.slice(0, readCount), words) : { params: words },
+      workgroups: foldGrid(Math.ceil(window.count / width / workgroupSize), target),
+    };
+  });
 }

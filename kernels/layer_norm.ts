@@ -1,4 +1,5 @@
 import {
+  BINDING_ALIGNMENT,
   type Command,
   defineOp,
   f32,
@@ -11,6 +12,7 @@ import {
 import { type Dtype, DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
 import { rowForm, rowGrid, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
 import { rowWindows, windowOf } from "./row_windows.ts";
+import { type Read, readsOf, storageReads } from "./texel_reads.ts";
 import forwardSource from "./layer_norm.wgsl" with { type: "text" };
 import inputGradSource from "./layer_norm_input_grad.wgsl" with { type: "text" };
 import parameterGradSource from "./layer_norm_parameter_grad.wgsl" with { type: "text" };
@@ -39,12 +41,12 @@ export const layerNorm = defineOp<{ eps: number }>({
   },
   lower: ({ inputs: [x, w, b], outputs: [y, mean, rstd], attrs, target }) =>
     rowCommands("layer_norm_forward", forwardSource, [
-      row(x),
-      column(w),
-      column(b),
+      row(x, "x"),
+      column(w, "w"),
+      column(b, "b"),
       row(y),
-      row(mean),
-      row(rstd),
+      scalar(mean),
+      scalar(rstd),
     ], {
       target,
       stored: { x: x.dtype, w: w.dtype },
@@ -102,16 +104,18 @@ export const layerNormInputGrad = defineOp<{ prior: boolean }>({
   },
   lower: ({ inputs: [x, w, mean, rstd, dy], outputs: [dx], attrs, target }) =>
     rowCommands("layer_norm_input_grad", inputGradSource, [
-      row(x),
-      column(w),
-      row(mean),
-      row(rstd),
-      row(dy),
-      row(dx),
+      row(x, "x"),
+      column(w, "w"),
+      scalar(mean, "mean"),
+      scalar(rstd, "rstd"),
+      row(dy, "dy"),
+      row(dx, attrs.prior ? "dx" : undefined),
     ], {
       target,
       stored: { x: x.dtype, w: w.dtype, dy: dy.dtype, dx: dx.dtype },
-      prelude: `const ACCUMULATE = ${attrs.prior};\n`,
+      prelude: attrs.prior
+        ? "fn prior(at: u32) -> vec_t { return load_dx(at); }\n"
+        : "fn prior(at: u32) -> vec_t { return vec_t(0.0); }\n",
     }),
   reference: ([x, w, mean, rstd, dy, prior], attrs, { inputs: [{ shape: [N, C] }] }) => {
     const dx = attrs.prior ? prior.slice() : new Float64Array(N * C);
@@ -159,27 +163,47 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
     const vectors = columns / width;
     // On a CPU a workgroup is one vector register's worth of lanes.
     const workgroupSize = target.software ? 8 : 32;
-    const code = `const WG: u32 = ${workgroupSize}u;\n` + vectorWgsl(width, { x: x.dtype, dy: dy.dtype }) +
-      `const ACCUMULATE_DW = ${attrs.priorW};\nconst ACCUMULATE_DB = ${attrs.priorB};\n${parameterGradSource}`;
+    const prelude = `const WG: u32 = ${workgroupSize}u;\n` + vectorWgsl(width, { x: x.dtype, dy: dy.dtype }) +
+      `const ACCUMULATE_DW = ${attrs.priorW};\nconst ACCUMULATE_DB = ${attrs.priorB};\n`;
+    const partialReads: Read[] = [
+      { name: "x", dtype: x.dtype },
+      { name: "mean", dtype: "f32", scalar: true, small: true },
+      { name: "rstd", dtype: "f32", scalar: true, small: true },
+      { name: "dy", dtype: dy.dtype },
+    ];
+    const reads = readsOf(partialReads, { width, leastBytes: leastRowBytes(columns) }, target);
+    // The second stage reads nothing of what the loads are for.
+    const totalCode = prelude + storageReads(partialReads).code(parameterGradSource);
     const perChunk = rowsPerChunk(rows);
     const stages: Command[] = rowWindows(rows, [
       columns * DTYPE_BYTES[x.dtype],
       columns * DTYPE_BYTES[dy.dtype],
-    ], target)
-      .map((window) => ({
-        kernel: { name: "layer_norm_parameter_partials", code, entryPoint: "layer_norm_parameter_partials" },
-        bindings: [...[x, mean, rstd, dy].map((value) => windowOf(value, window)), whole(partials)],
-        params: [
-          u32(window.count),
-          u32(vectors),
-          u32(perChunk),
-          u32(window.first / perChunk),
-          u32(partials.shape[0]),
-        ],
-        workgroups: [Math.ceil(vectors / (4 * workgroupSize)), Math.ceil(window.count / perChunk), 1],
-      }));
+    ], reads.target)
+      .map((window) => {
+        const ranges = [x, mean, rstd, dy].map((value) => windowOf(value, window));
+        return {
+          kernel: {
+            name: "layer_norm_parameter_partials",
+            code: prelude + reads.code(parameterGradSource),
+            entryPoint: "layer_norm_parameter_partials",
+          },
+          bindings: [...ranges, whole(partials)],
+          ...reads.of(ranges, [
+            u32(window.count),
+            u32(vectors),
+            u32(perChunk),
+            u32(window.first / perChunk),
+            u32(partials.shape[0]),
+          ]),
+          workgroups: [Math.ceil(vectors / (4 * workgroupSize)), Math.ceil(window.count / perChunk), 1],
+        };
+      });
     stages.push({
-      kernel: { name: "layer_norm_parameter_total", code, entryPoint: "layer_norm_parameter_total" },
+      kernel: {
+        name: "layer_norm_parameter_total",
+        code: totalCode,
+        entryPoint: "layer_norm_parameter_total",
+      },
       bindings: [partials, dw, db].map(whole),
       params: [u32(rows), u32(vectors), u32(perChunk), u32(0), u32(partials.shape[0])],
       workgroups: [Math.ceil(vectors / workgroupSize), 1, 1],
@@ -212,9 +236,21 @@ function chunkCount({ shape: [rows] }: { shape: readonly number[] }): number {
   return Math.ceil(rows / rowsPerChunk(rows));
 }
 
-/** An operand with a row per token, or with one element per column. */
-const row = (value: Located) => ({ value });
-const column = (value: Located) => ({ value, perColumn: true });
+/** Bytes of the rows that a window has at least, of the widest type. */
+function leastRowBytes(columns: number): number {
+  return BINDING_ALIGNMENT * columns * DTYPE_BYTES.f32;
+}
+
+/** An operand with a row per token, a number per token, or one element per column, and the name to read it by. */
+interface RowOperand {
+  value: Located;
+  read?: string;
+  perColumn?: boolean;
+  scalar?: boolean;
+}
+const row = (value: Located, read?: string): RowOperand => ({ value, read });
+const scalar = (value: Located, read?: string): RowOperand => ({ value, read, scalar: true });
+const column = (value: Located, read: string): RowOperand => ({ value, read, perColumn: true });
 
 interface RowCommandOptions {
   target: Target;
@@ -228,18 +264,39 @@ interface RowCommandOptions {
 function rowCommands(
   name: string,
   source: string,
-  operands: readonly { value: Located; perColumn?: boolean }[],
+  operands: readonly RowOperand[],
   { target, stored, eps, prelude = "" }: RowCommandOptions,
 ): Command[] {
   const [rows, columns] = operands[0].value.shape;
   const width = rowVectorWidth(columns);
   const form = rowForm(columns / width, target);
-  const kernel = { name, code: form.wgsl + vectorWgsl(width, stored) + prelude + source, entryPoint: name };
+  const isRead = operands.map(({ read }) => read !== undefined);
+  const reads = readsOf(
+    operands.flatMap(({ read, value, scalar, perColumn }): Read[] =>
+      read === undefined ? [] : [{ name: read, dtype: value.dtype, scalar, small: scalar || perColumn }]
+    ),
+    { width, leastBytes: leastRowBytes(columns) },
+    target,
+  );
+  const kernel = {
+    name,
+    code: form.wgsl + vectorWgsl(width, stored) + prelude + reads.code(source),
+    entryPoint: name,
+  };
   const bytesPerRow = operands.map(({ value }) => columns * DTYPE_BYTES[value.dtype]);
-  return rowWindows(rows, bytesPerRow, target).map((window) => ({
-    kernel,
-    bindings: operands.map(({ value, perColumn }) => perColumn ? whole(value) : windowOf(value, window)),
-    params: [u32(window.count), u32(columns / width), ...(eps === undefined ? [] : [f32(eps)])],
-    workgroups: rowGrid(window.count, form, target),
-  }));
+  return rowWindows(rows, bytesPerRow, reads.target).map((window) => {
+    const bindings = operands.map(({ value, perColumn }) =>
+      perColumn ? whole(value) : windowOf(value, window)
+    );
+    return {
+      kernel,
+      bindings,
+      ...reads.of(bindings.filter((_, i) => isRead[i]), [
+        u32(window.count),
+        u32(columns / width),
+        ...(eps === undefined ? [] : [f32(eps)]),
+      ]),
+      workgroups: rowGrid(window.count, form, target),
+    };
+  });
 }

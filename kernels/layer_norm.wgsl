@@ -10,6 +10,7 @@
 //           half-precision squares can overflow.
 // Moments   per lane by Chan's update, one vector at a time, then merged over the lanes: two reads of x, and no
 //           cancellation when |mean| is large against the deviation.
+// Reads     by load_x(i) …, from where kernels/texel_reads.ts says.
 // Mapping   rows as row_kernel.ts says. Gradients: layer_norm_input_grad.wgsl, layer_norm_parameter_grad.wgsl.
 // Limits    rows folded into grid x and y; C up to 2³² / N.
 // Source    Ba, Kiros & Hinton 2016, arXiv:1607.06450; Chan, Golub & LeVeque 1983.
@@ -46,7 +47,7 @@ fn layer_norm_forward(
   var lane_mean = 0.0;
   var lane_m2 = 0.0;
   for (var c = lane; c < params.columns; c += LANES) {
-    let v = vec_t(x[base + c]);
+    let v = load_x(base + c);
     let vector_mean = sumOf(v) * (1.0 / WIDTH_F);
     let d = v - vector_mean;
     let delta = vector_mean - lane_mean;
@@ -61,8 +62,8 @@ fn layer_norm_forward(
   let row_rstd = inverseSqrt(variance + params.eps);
 
   for (var c = lane; c < params.columns; c += LANES) {
-    let xhat = (vec_t(x[base + c]) - row_mean) * row_rstd;
-    y[base + c] = x_t(xhat * vec_t(w[c]) + vec_t(b[c]));
+    let xhat = (load_x(base + c) - row_mean) * row_rstd;
+    y[base + c] = x_t(xhat * load_w(c) + load_b(c));
   }
   if (lane == 0u) {
     mean[row] = row_mean;

@@ -2,7 +2,7 @@
 //
 //   dx[n,c] (+)= rstd[n] · (g[n,c] − mean_c g[n,·] − xhat[n,c] · mean_c(g · xhat)[n,·])   with g[n,c] = dy[n,c] · w[c]
 //
-// Dtypes    x: x_t; w: w_t; dy: dy_t; dx: dx_t. ACCUMULATE adds to the dx already there.
+// Dtypes    x: x_t; w: w_t; dy: dy_t; dx: dx_t. `prior` gives the dx already there, or zero.
 // Mapping   rows as row_kernel.ts says.
 
 const WIDTH_F: f32 = f32(WIDTH);
@@ -30,15 +30,15 @@ fn layer_norm_input_grad(
   let lane = local % LANES;
   let base = row * params.columns;
   let count = f32(params.columns) * WIDTH_F;
-  let row_mean = mean[row];
-  let row_rstd = rstd[row];
+  let row_mean = load_mean(row);
+  let row_rstd = load_rstd(row);
 
   // Vector accumulators: the elements of a vector are summed once, after the loop.
   var lane_g = vec_t(0.0);
   var lane_gx = vec_t(0.0);
   for (var c = lane; c < params.columns; c += LANES) {
-    let xhat = (vec_t(x[base + c]) - row_mean) * row_rstd;
-    let g = vec_t(dy[base + c]) * vec_t(w[c]);
+    let xhat = (load_x(base + c) - row_mean) * row_rstd;
+    let g = load_dy(base + c) * load_w(c);
     lane_g += g;
     lane_gx += g * xhat;
   }
@@ -46,10 +46,8 @@ fn layer_norm_input_grad(
   let mean_gx = rowSum(sumOf(lane_gx), lane) / count;
 
   for (var c = lane; c < params.columns; c += LANES) {
-    let xhat = (vec_t(x[base + c]) - row_mean) * row_rstd;
-    let g = vec_t(dy[base + c]) * vec_t(w[c]);
-    var d = row_rstd * (g - mean_g - xhat * mean_gx);
-    if (ACCUMULATE) { d += vec_t(dx[base + c]); }
-    dx[base + c] = dx_t(d);
+    let xhat = (load_x(base + c) - row_mean) * row_rstd;
+    let g = load_dy(base + c) * load_w(c);
+    dx[base + c] = dx_t(row_rstd * (g - mean_g - xhat * mean_gx) + prior(base + c));
   }
 }

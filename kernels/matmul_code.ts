@@ -36,8 +36,6 @@ export interface MatmulForm {
   types: Partial<Record<MatmulRole, MatmulDtype>>;
   /** Group-0 binding of each role in use. Roles that read one range share a binding: bound ranges may not overlap. */
   slots: Partial<Record<MatmulRole, number>>;
-  /** Group-0 binding of the scratch texture that holds A and B, which then have no slots; see `kernels/matmul_texels.ts`. */
-  texture?: number;
   /** Where B holds codes: how they are decoded. */
   quantized?: QuantizedForm;
   /** Whether C is read and added. */

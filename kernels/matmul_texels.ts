@@ -1,6 +1,7 @@
 import {
   type Dispatch,
   foldGrid,
+  SCRATCH_BINDING,
   type Target,
   TEXEL_ROW_BYTES,
   TEXEL_ROW_TEXELS,
@@ -28,6 +29,7 @@ import {
   windowsOf,
 } from "./matmul_parts.ts";
 import { matmulParams } from "./matmul_params.ts";
+import { readsTexels } from "./texel_reads.ts";
 import type { CheckedSpec } from "./matmul_spec.ts";
 import { type ChosenTile, formOf, widestAligned } from "./matmul_tiles.ts";
 
@@ -45,7 +47,7 @@ const isOperand = ({ role }: Span) => role === "a" || role === "b";
  * product is two to three times as fast so, in tiles of a quarter of the code.
  */
 export function texelProduct(spec: CheckedSpec, whole: Part, target: Target): Dispatch[] | undefined {
-  if (!target.texelLoads || target.subgroupSize < 4 || spec.b.quantized) return undefined;
+  if (!readsTexels(target) || target.subgroupSize < 4 || spec.b.quantized) return undefined;
   if (!aligned(spec, whole)) return undefined;
   const parts = partsOf(spec, whole, target);
   const fits = parts?.every((part) =>
@@ -114,7 +116,6 @@ function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch 
       a: spec.a.value.dtype as MatmulDtype,
       b: spec.b.value.dtype as MatmulDtype,
     },
-    texture: bindings.length,
   };
   const tilesM = Math.ceil(part.m.count / tile.rows);
   const tilesN = Math.ceil(part.n.count / tile.columns);
@@ -239,7 +240,7 @@ ${storeSums(form, ["rowSums"], ["firstRow + 4u * quad"], " && ahead == 0u")}`;
 
   const loads = [...new Set([form.types.a!, form.types.b!])].map((type) => LOADS[type]).join("");
   return `${declarations(form)}
-@group(0) @binding(${form.texture}) var operands: texture_storage_2d<rgba32uint, read>;
+@group(0) @binding(${SCRATCH_BINDING}) var operands: texture_storage_2d<rgba32uint, read>;
 ${loads}
 @compute @workgroup_size(${lanes})
 fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -5,9 +5,12 @@ import type { TableTensor } from "./tensor_table.ts";
 /** Vectors of four elements that one workgroup of an optimizer kernel updates. */
 export const VECTORS_PER_BLOCK = 512;
 
-/** Invocations of its workgroups: a CPU is balanced better by small ones, a GPU filled better by large ones. */
+/**
+ * Invocations of its workgroups: on a CPU one vector register's worth, as every eight look their block up by themselves; a
+ * GPU is filled better by large ones.
+ */
 export function optimizerWorkgroupSize(target: Target): number {
-  return target.software ? 64 : 256;
+  return target.software ? 8 : 256;
 }
 
 /** An optimizer's inputs `[clip, then perTensor values for each tensor]`, one array per tensor. */

@@ -8,10 +8,13 @@ import {
   u32,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
+import { placeTexels, readsTexels, TEXEL_LOAD_WGSL } from "./texel_reads.ts";
 import { vectorWgsl } from "./row_kernel.ts";
 
 /** Entries a table holds; its kernels are compiled for this many, whatever a dispatch needs. */
 const TABLE_CAPACITY = 128;
+/** Most bytes that one dispatch reads through the scratch texture: enough that a copy costs little beside it. */
+const TEXEL_BYTES = 4 * 2 ** 20;
 /** Tensors one entry can name at most. */
 const MAX_OPERANDS = 5;
 
@@ -54,9 +57,11 @@ export interface TableSpec {
 export function tableCommands(spec: TableSpec, target: Target): Dispatch[] {
   const whole = spec.tensors.flatMap((tensor) => vectorPieces(tensor, spec, target));
   const tails = spec.tensors.flatMap((tensor) => tailPiece(tensor, spec));
+  // Scalars are few: they are read from where they lie.
+  const scalar = { ...target, texelLoads: false };
   return [
     ...group(whole, spec, target).map((pieces) => dispatchOf(pieces, 4, spec, target)),
-    ...group(tails, spec, target).map((pieces) => dispatchOf(pieces, 1, spec, target)),
+    ...group(tails, spec, scalar).map((pieces) => dispatchOf(pieces, 1, spec, scalar)),
   ];
 }
 
@@ -86,7 +91,10 @@ interface Range {
 function vectorPieces(tensor: TableTensor, { vectorsPerBlock }: TableSpec, target: Target): Piece[] {
   const elements = Math.floor(elementCount(tensor.values[0]) / 4) * 4;
   const perBlock = vectorsPerBlock * 4;
-  const perPiece = Math.floor(target.maxStorageBufferBindingSize / 4 / perBlock) * perBlock;
+  const mostBytes = readsTexels(target)
+    ? Math.min(target.maxStorageBufferBindingSize, TEXEL_BYTES / tensor.values.length)
+    : target.maxStorageBufferBindingSize;
+  const perPiece = Math.floor(mostBytes / 4 / perBlock) * perBlock;
   if (perPiece === 0) {
     throw new RangeError(
       `Cannot bind a block of ${
@@ -126,7 +134,7 @@ function group(pieces: Piece[], spec: TableSpec, target: Target): Piece[][] {
   let spans: Range[] | undefined;
   for (const next of sorted) {
     const grown = spans && open.length < TABLE_CAPACITY ? spanning(spans, next.ranges) : undefined;
-    if (grown && fits(windowsOf(grown, spec), target)) {
+    if (grown && fits(windowsOf(grown, spec), spec, target)) {
       open.push(next);
       spans = grown;
     } else {
@@ -182,9 +190,17 @@ function windowsOf(spans: readonly Range[], { shared }: TableSpec): Windows | un
   };
 }
 
-function fits(windows: Windows | undefined, target: Target): boolean {
+function fits(windows: Windows | undefined, spec: TableSpec, target: Target): boolean {
   return windows !== undefined &&
-    windows.windows.every(({ from, to }) => to - from <= target.maxStorageBufferBindingSize);
+    windows.windows.every(({ from, to }) => to - from <= target.maxStorageBufferBindingSize) &&
+    texelWindows(windows, spec, target).reduce((sum, { from, to }) => sum + to - from, 0) <= TEXEL_BYTES;
+}
+
+/** The windows that operands of a dispatch read from the scratch texture. */
+function texelWindows({ windows, of }: Windows, { operands }: TableSpec, target: Target): Range[] {
+  if (!readsTexels(target)) return [];
+  // Halves are only ever written.
+  return windows.filter(({ half }, k) => !half && of.slice(0, operands.length).includes(k));
 }
 
 function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Target): Dispatch {
@@ -201,6 +217,9 @@ function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Targ
     blocks += Math.ceil(count / width / spec.vectorsPerBlock);
   }
   while (table.length < TABLE_CAPACITY * WORDS_PER_ENTRY) table.push(u32(0));
+  const bound = windows.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from }));
+  const read = texelWindows(layout, spec, target).map((window) => windows.indexOf(window));
+  const { texels, firstTexels } = placeTexels(read.map((k) => bound[k]));
   const sharedOffsets = spec.shared.map(({ value }, k) =>
     u32((value.byteOffset - windows[of[spec.operands.length + k]].from) / 16)
   );
@@ -208,12 +227,18 @@ function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Targ
     u32(pieces.length),
     u32(blocks),
     ...sharedOffsets,
+    ...firstTexels.map(u32),
     ...(spec.fields ?? []).map(([, word]) => word),
   ];
   while (header.length % 4 !== 0) header.push(u32(0)); // where WGSL aligns the array of vec4 that follows
   return {
-    kernel: { name: spec.name, code: tableWgsl(layout, width, spec) + spec.source, entryPoint: spec.name },
-    bindings: windows.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
+    kernel: {
+      name: spec.name,
+      code: tableWgsl(layout, width, read, spec) + spec.source,
+      entryPoint: spec.name,
+    },
+    bindings: bound,
+    ...read.length > 0 && { texels },
     params: [...header, ...table],
     workgroups: foldGrid(Math.ceil(blocks / (spec.blocksPerWorkgroup ?? 1)), target),
   };
@@ -233,9 +258,14 @@ const entryWord = (index: number) => `params.table[2u * low + ${index >> 2}u].${
  *   bits. Windows of f32 are bound as u32, because only bits tell a NaN from a number in WGSL.
  * - `load_<shared>(i)`, `store_<shared>(i, v)`: elements 4·i … 4·i + 3 as `vec4<f32>`.
  */
-function tableWgsl({ windows, of }: Windows, width: 1 | 4, spec: TableSpec): string {
+function tableWgsl({ windows, of }: Windows, width: 1 | 4, read: readonly number[], spec: TableSpec): string {
   const operands = spec.operands.map((name, k) => {
     const window = `window${of[k]}`;
+    if (read.includes(of[k])) {
+      return `fn bits_${name}(at: u32) -> index_t { return texel(params.${window}_texel + at); }
+fn load_${name}(at: u32) -> vec_t { return bitcast<vec_t>(bits_${name}(at)); }
+fn store_${name}(at: u32, v: vec_t) { ${window}[at] = bitcast<index_t>(v); }`;
+    }
     return windows[of[k]].half
       ? `fn load_${name}(at: u32) -> vec_t { return vec_t(${window}[at]); }
 fn store_${name}(at: u32, v: vec_t) { ${window}[at] = half_t(v); }`
@@ -263,6 +293,7 @@ struct Params {
   entries: u32,
   blocks: u32,
 ${spec.shared.map(({ name }) => `  ${name}_offset: u32,`).join("\n")}
+${read.map((k) => `  window${k}_texel: u32,`).join("\n")}
 ${(spec.fields ?? []).map(([name, { kind }]) => `  ${name}: ${kind},`).join("\n")}
   table: array<vec4<u32>, ${(TABLE_CAPACITY * WORDS_PER_ENTRY) / 4}>,
 }
@@ -272,6 +303,7 @@ ${
       `@group(0) @binding(${k}) var<storage, read_write> window${k}: array<${half ? "half_t" : "index_t"}>;`
     ).join("\n")
   }
+${read.length > 0 ? TEXEL_LOAD_WGSL : ""}
 struct Block {
   first: u32,
   end: u32,

@@ -22,7 +22,7 @@ export const refreshWorkingCopy = defineOp({
   },
   lower: ({ inputs: [master], outputs: [working], target }) =>
     elementwiseCommands(
-      { name: "cast_to", source, operands: [master, working], params: () => [f32(LARGEST_F16)] },
+      { name: "cast_to", source, operands: [master, working], reads: 1, params: () => [f32(LARGEST_F16)] },
       target,
     ),
   reference: ([master]) => [master.map((v) => Math.min(Math.max(v, -LARGEST_F16), LARGEST_F16))],

@@ -82,7 +82,7 @@ export interface Dispatch {
   params: ParamWord[];
   /**
    * Ranges copied into the scratch texture before the launch, which finds it as a `texture_storage_2d<rgba32uint, read>`
-   * behind the bindings of group 0. What the texture held before is lost.
+   * at `SCRATCH_BINDING` of group 0. What the texture held before is lost.
    */
   texels?: TexelCopy[];
   workgroups: readonly [number, number, number];
@@ -110,6 +110,9 @@ export interface KernelChoice {
 /** Texels of the scratch texture in one of its rows, and their bytes: of 16 each, as WebGPU's widest format has them. */
 export const TEXEL_ROW_TEXELS = 1024;
 export const TEXEL_ROW_BYTES = 16 * TEXEL_ROW_TEXELS;
+
+/** Binding of the scratch texture in group 0, beyond those of storage buffers. */
+export const SCRATCH_BINDING = 31;
 
 /** A range that begins at the first texel of a row of the scratch texture and goes on over the rows that follow. */
 export interface TexelCopy {

@@ -1,4 +1,4 @@
-import type { Kernel } from "../graph/op.ts";
+import { type Kernel, SCRATCH_BINDING } from "../graph/op.ts";
 import { STEP_BLOCK_WGSL } from "../../kernels/step_block.ts";
 import type { Gpu } from "./device.ts";
 
@@ -33,7 +33,7 @@ export class PipelineCache {
     });
   }
 
-  /** Layout of group 0 with `count` storage buffers, and behind them the scratch texture where a kernel reads it. */
+  /** Layout of group 0 with `count` storage buffers, and with them the scratch texture where a kernel reads it. */
   layout(count: number, texels = false): { bindings: GPUBindGroupLayout } {
     const key = `${count} storage buffers${texels ? " and texels" : ""}`;
     let layout = this.#layouts.get(key);
@@ -45,7 +45,7 @@ export class PipelineCache {
       }));
       if (texels) {
         entries.push({
-          binding: count,
+          binding: SCRATCH_BINDING,
           visibility: GPUShaderStage.COMPUTE,
           storageTexture: { access: "read-only", format: "rgba32uint" },
         });

@@ -1,5 +1,5 @@
 import type { Binding, Command, Dispatch, TexelCopy } from "../graph/op.ts";
-import { TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/op.ts";
+import { SCRATCH_BINDING, TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/op.ts";
 import type { Plan } from "../plan/plan.ts";
 import { paramsSize } from "../plan/plan.ts";
 import type { DeviceBuffers } from "./buffers.ts";
@@ -77,7 +77,7 @@ export async function recordPrograms(
       binding,
       resource: { buffer: buffers[buffer], offset: byteOffset, size: byteLength },
     }));
-    if (texels) entries.push({ binding: bindings.length, resource: view! });
+    if (texels) entries.push({ binding: SCRATCH_BINDING, resource: view! });
     const paramsOffset = offset;
     writeParams(params, offset, command);
     // A dispatch without params still binds a block: the layout has one.

@@ -1,0 +1,114 @@
+import {
+  type Binding,
+  type ParamWord,
+  SCRATCH_BINDING,
+  type Target,
+  TEXEL_ROW_BYTES,
+  TEXEL_ROW_TEXELS,
+  type TexelCopy,
+  u32,
+} from "../engine/graph/op.ts";
+import type { Dtype } from "../engine/graph/types.ts";
+
+/** Most bytes that one dispatch of a row or elementwise kernel reads through the scratch texture. */
+const READ_BYTES = 8 * 2 ** 20;
+
+/** Whether kernels on a target read through the scratch texture. Only software adapters do, whatever a test changes of one. */
+export function readsTexels({ software, texelLoads }: Target): boolean {
+  return software && texelLoads === true;
+}
+
+/** Places ranges in the scratch texture, one behind the other, and says at which texel each begins. */
+export function placeTexels(ranges: readonly Binding[]): { texels: TexelCopy[]; firstTexels: number[] } {
+  let row = 0;
+  const texels = ranges.map((source): TexelCopy => {
+    const copy = { source, row };
+    row += Math.ceil(source.byteLength / TEXEL_ROW_BYTES);
+    return copy;
+  });
+  return { texels, firstTexels: texels.map(({ row }) => row * TEXEL_ROW_TEXELS) };
+}
+
+/** WGSL of `texel(i)`: the sixteen bytes at texel `i`, and `halfTexel(i)`: the eight bytes at half a texel, as f16. */
+export const TEXEL_LOAD_WGSL =
+  `@group(0) @binding(${SCRATCH_BINDING}) var scratch: texture_storage_2d<rgba32uint, read>;
+fn texel(i: u32) -> vec4<u32> {
+  return textureLoad(scratch, vec2<u32>(i % ${TEXEL_ROW_TEXELS}u, i / ${TEXEL_ROW_TEXELS}u));
+}
+fn halfTexel(i: u32) -> vec4<f32> {
+  let both = texel(i / 2u);
+  let words = select(both.xy, both.zw, (i & 1u) != 0u);
+  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+`;
+
+/** What a kernel reads by `load_<name>(i)`: its storage variable of this name, or a copy of it in the scratch texture. */
+export interface Read {
+  name: string;
+  dtype: Dtype;
+  /** Loads give one f32 each instead of a `vec_t`. */
+  scalar?: boolean;
+  /** It is a row alone, or a number a row: next to nothing beside the others. */
+  small?: boolean;
+}
+
+/** The loads of a kernel; see `readsOf`. */
+export interface Reads {
+  /** The kernel's source with its loads. Where they read the texture, its `Params` begin with a field for each. */
+  code(source: string): string;
+  /** Further properties of a dispatch whose operands are bound so, in the order of the reads. */
+  of(ranges: readonly Binding[], params: readonly ParamWord[]): { params: ParamWord[]; texels?: TexelCopy[] };
+  /** The target to split operands for: its binding limit is what a dispatch may copy of one, where it copies. */
+  target: Target;
+}
+
+/**
+ * How a kernel reads operands: through the scratch texture where that is faster on the target and rows are vectors of four.
+ *
+ * @param width Elements of the kernel's `vec_t`.
+ * @param leastBytes Bytes of an operand that a dispatch must take at least: more than may be copied are read where they lie.
+ */
+export function readsOf(
+  reads: readonly Read[],
+  { width, leastBytes }: { width: 1 | 4; leastBytes: number },
+  target: Target,
+): Reads {
+  const large = reads.filter(({ small }) => !small).length;
+  const most = Math.min(target.maxStorageBufferBindingSize, READ_BYTES / Math.max(large, 1));
+  const copied = readsTexels(target) && width === 4 && leastBytes <= most;
+  if (!copied) return { ...storageReads(reads), target };
+  const loads = reads.map(({ name, dtype, scalar }) => {
+    const first = `params.${name}_texel`;
+    if (scalar) {
+      return `fn load_${name}(i: u32) -> f32 { return bitcast<f32>(texel(${first} + i / 4u)[i % 4u]); }`;
+    }
+    return dtype === "f16"
+      ? `fn load_${name}(i: u32) -> vec_t { return halfTexel(2u * ${first} + i); }`
+      : `fn load_${name}(i: u32) -> vec_t { return bitcast<vec_t>(texel(${first} + i)); }`;
+  });
+  const fields = reads.map(({ name }) => `  ${name}_texel: u32,`).join("\n");
+  return {
+    code: (source) =>
+      `${source.replace("struct Params {", `struct Params {\n${fields}\n`)}\n${TEXEL_LOAD_WGSL}${
+        loads.join("\n")
+      }\n`,
+    of: (ranges, params) => {
+      const { texels, firstTexels } = placeTexels(ranges);
+      return { params: [...firstTexels.map(u32), ...params], texels };
+    },
+    target: { ...target, maxStorageBufferBindingSize: most },
+  };
+}
+
+/** Loads from where the operands lie. */
+export function storageReads(reads: readonly Read[]): Omit<Reads, "target"> {
+  const loads = reads.map(({ name, scalar }) =>
+    scalar
+      ? `fn load_${name}(i: u32) -> f32 { return f32(${name}[i]); }`
+      : `fn load_${name}(i: u32) -> vec_t { return vec_t(${name}[i]); }`
+  );
+  return {
+    code: (source) => `${source}\n${loads.join("\n")}\n`,
+    of: (_, params) => ({ params: [...params] }),
+  };
+}
