@@ -23,6 +23,7 @@ import softmaxSource from "./attention_softmax.wgsl" with { type: "text" };
 import softmaxGradSource from "./attention_softmax_grad.wgsl" with { type: "text" };
 import { matmulCommands, type MatmulOperand } from "./matmul.ts";
 import { rowForm, rowGrid, rowVectorWidth, rowWindow, vectorWgsl } from "./row_kernel.ts";
+import { readsOf } from "./texel_reads.ts";
 
 /**
  * Softmax attention that holds the probabilities: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D],
@@ -234,7 +235,7 @@ ${lines.join("\n")}
 
 /** One row kernel over `[B·H·T, T]` matrices, split where a range of rows would pass the binding limit. */
 function rowCommands(
-  kernel: { name: string; source: string },
+  kernel: { name: string; source: string; reads: readonly string[] },
   matrices: Readonly<Record<string, Located>>,
   segments: Located | undefined,
   attrs: AttentionAttrs,
@@ -249,6 +250,12 @@ function rowCommands(
     ...Object.keys(matrices).map((name) => [name, "act_t"]),
     ...(segments ? [["segments", "index_t"]] : []),
   ];
+  const rowBytes = sequence * DTYPE_BYTES[values[0].dtype];
+  const reads = readsOf(
+    kernel.reads.map((name) => ({ name, dtype: matrices[name].dtype })),
+    { width, leastBytes: rowBytes },
+    target,
+  );
   const code = [
     vectorWgsl(width, { act: values[0].dtype }),
     form.wgsl,
@@ -261,25 +268,27 @@ function rowCommands(
     matrices.dropped
       ? "fn storeDropped(row: u32, i: u32, at: u32, p: vec_t) { dropped[at] = act_t(p * keepScale(row, i)); }"
       : "fn storeDropped(row: u32, i: u32, at: u32, p: vec_t) {}",
-    kernel.source,
+    reads.code(kernel.source),
   ].join("\n");
   const rows = elementCount(values[0]) / sequence;
-  const rowBytes = sequence * DTYPE_BYTES[values[0].dtype];
-  return rowRanges(rows, [rowBytes], target).map(({ first, count }) => {
+  return rowRanges(rows, [rowBytes], reads.target).map(({ first, count }) => {
     const windows = values.map((value) => rowWindow(value, first, count, sequence));
     const bindings: Binding[] = segments ? [...windows, whole(segments)] : windows;
     return {
       kernel: { name: kernel.name, code, entryPoint: kernel.name },
       bindings,
-      params: [
-        count,
-        first,
-        sequence,
-        ...(withSequenceRows ? [heads * sequence] : []),
-        windows[0].firstElement / width,
-        (windows[1]?.firstElement ?? 0) / width,
-        attrs.dropout?.stream ?? 0,
-      ].map(u32),
+      ...reads.of(
+        kernel.reads.map((name) => windows[Object.keys(matrices).indexOf(name)]),
+        [
+          count,
+          first,
+          sequence,
+          ...(withSequenceRows ? [heads * sequence] : []),
+          windows[0].firstElement / width,
+          (windows[1]?.firstElement ?? 0) / width,
+          attrs.dropout?.stream ?? 0,
+        ].map(u32),
+      ),
       workgroups: rowGrid(count, form, target),
     };
   });
@@ -294,7 +303,7 @@ function softmaxCommands(
 ): Command[] {
   const matrices: Record<string, Located> = dropped ? { probabilities, dropped } : { probabilities };
   return rowCommands(
-    { name: "attention_softmax", source: softmaxSource },
+    { name: "attention_softmax", source: softmaxSource, reads: ["probabilities"] },
     matrices,
     segments,
     attrs,
@@ -309,7 +318,7 @@ function dropoutCommands(
   attrs: AttentionAttrs,
   target: Target,
 ): Command[] {
-  const kernel = { name: "attention_dropout", source: dropoutSource };
+  const kernel = { name: "attention_dropout", source: dropoutSource, reads: [] };
   return rowCommands(kernel, { probabilities, dropped }, undefined, attrs, target, false);
 }
 
@@ -319,6 +328,10 @@ function softmaxGradCommands(
   attrs: AttentionAttrs,
   target: Target,
 ): Command[] {
-  const kernel = { name: "attention_softmax_grad", source: softmaxGradSource };
+  const kernel = {
+    name: "attention_softmax_grad",
+    source: softmaxGradSource,
+    reads: ["probabilities", "gradient"],
+  };
   return rowCommands(kernel, { probabilities, gradient }, undefined, attrs, target, false);
 }

@@ -35,7 +35,7 @@ fn attention_softmax(
   var total = 0.0;
   for (var i = lane; i < reach; i += LANES) {
     let shown = visible(sequenceStart, query, index(i));
-    let scores = select(vec_t(HIDDEN), vec_t(probabilities[start + i]), shown);
+    let scores = select(vec_t(HIDDEN), load_probabilities(start + i), shown);
     let higher = max(highest, maxOf(scores));
     total = total * exp(highest - higher) + sumOf(select(vec_t(0.0), exp(scores - vec_t(higher)), shown));
     highest = higher;
@@ -49,7 +49,7 @@ fn attention_softmax(
     var p = vec_t(0.0);
     if (i < reach) {
       let shown = visible(sequenceStart, query, index(i));
-      p = select(vec_t(0.0), exp(vec_t(probabilities[start + i]) - vec_t(rowHighest)) * inverse, shown);
+      p = select(vec_t(0.0), exp(load_probabilities(start + i) - vec_t(rowHighest)) * inverse, shown);
     }
     probabilities[start + i] = act_t(p);
     storeDropped(row, i, params.firstDropped + local * vectors + i, p);

@@ -29,14 +29,14 @@ fn attention_softmax_grad(
   var partial = vec_t(0.0);
   for (var i = lane; i < reach; i += LANES) {
     // Behind the diagonal, inside its last vector, p is a stored zero; the product there is finite or already lost.
-    partial += vec_t(probabilities[start + i]) * vec_t(gradient[startGradient + i]) * keepScale(row, i);
+    partial += load_probabilities(start + i) * load_gradient(startGradient + i) * keepScale(row, i);
   }
   let dot = rowSum(sumOf(partial), lane);
   for (var i = lane; i < vectors; i += LANES) {
     var ds = vec_t(0.0);
     if (i < reach) {
-      let g = vec_t(gradient[startGradient + i]) * keepScale(row, i);
-      ds = vec_t(probabilities[start + i]) * (g - vec_t(dot));
+      let g = load_gradient(startGradient + i) * keepScale(row, i);
+      ds = load_probabilities(start + i) * (g - vec_t(dot));
     }
     gradient[startGradient + i] = act_t(ds);
   }

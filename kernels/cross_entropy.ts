@@ -16,6 +16,7 @@ import rowsSource from "./cross_entropy.wgsl" with { type: "text" };
 import sumSource from "./cross_entropy_sum.wgsl" with { type: "text" };
 import { matmulCommands, type MatmulOperand } from "./matmul.ts";
 import { rowForm, rowGrid, rowWindow, vectorWgsl } from "./row_kernel.ts";
+import { readsOf } from "./texel_reads.ts";
 
 export interface LinearCrossEntropyAttrs {
   /** Rows whose logits exist at the same time. */
@@ -376,16 +377,18 @@ function rowCommands(
 ): Command[] {
   const leading = logits.shape[1];
   const form = rowForm(leading / 4, target);
-  const code = [vectorWgsl(4, {}), form.wgsl, `const GRADIENT = ${gradient};`, rowsSource].join(
+  const reads = readsOf([{ name: "logits", dtype: "f32" }], { width: 4, leastBytes: leading * 4 }, target);
+  const code = [vectorWgsl(4, {}), form.wgsl, `const GRADIENT = ${gradient};`, reads.code(rowsSource)].join(
     "\n",
   );
-  return rowRanges(rows, [leading * 4], target).map(({ first, count }) => {
+  return rowRanges(rows, [leading * 4], reads.target).map(({ first, count }) => {
     const window = rowWindow(logits, first, count, leading);
     return {
       kernel: { name: gradient ? "cross_entropy_grad" : "cross_entropy", code, entryPoint: "cross_entropy" },
       bindings: [window, whole(targets), whole(rowLosses)],
-      params: [count, firstRow + first, vocabularyOf(w, attrs), leading / 4, window.firstElement / 4].map(
-        u32,
+      ...reads.of(
+        [window],
+        [count, firstRow + first, vocabularyOf(w, attrs), leading / 4, window.firstElement / 4].map(u32),
       ),
       workgroups: rowGrid(count, form, target),
     };

@@ -33,13 +33,13 @@ fn cross_entropy(
   let counts = expected >= 0 && expected < i32(params.vocabulary);
   let column = select(0u, u32(expected), counts);
   // Read before the first reduction, hence before any lane overwrites it.
-  let expectedLogit = logits[start + column / 4u][column % 4u];
+  let expectedLogit = load_logits(start + column / 4u)[column % 4u];
 
   var highest = HIDDEN;
   var total = 0.0;
   for (var i = lane; i < params.vectors; i += LANES) {
     let shown = index(i) < index_t(params.vocabulary);
-    let z = select(vec_t(HIDDEN), logits[start + i], shown);
+    let z = select(vec_t(HIDDEN), load_logits(start + i), shown);
     let higher = max(highest, maxOf(z));
     total = total * exp(highest - higher) + sumOf(select(vec_t(0.0), exp(z - vec_t(higher)), shown));
     highest = higher;
@@ -54,7 +54,7 @@ fn cross_entropy(
     let inverse = 1.0 / rowTotal;
     for (var i = lane; i < params.vectors; i += LANES) {
       let columns = index(i);
-      let p = exp(logits[start + i] - vec_t(rowHighest)) * inverse;
+      let p = exp(load_logits(start + i) - vec_t(rowHighest)) * inverse;
       let dz = (p - select(vec_t(0.0), vec_t(1.0), columns == index_t(column))) * scale;
       logits[start + i] = select(vec_t(0.0), dz, (columns < index_t(params.vocabulary)) & mask_t(counts));
     }

@@ -76,7 +76,7 @@ export function readsOf(
   const large = reads.filter(({ small }) => !small).length;
   const most = Math.min(target.maxStorageBufferBindingSize, READ_BYTES / Math.max(large, 1));
   const copied = readsTexels(target) && width === 4 && leastBytes <= most;
-  if (!copied) return { ...storageReads(reads), target };
+  if (!copied || reads.length === 0) return { ...storageReads(reads), target };
   const loads = reads.map(({ name, dtype, scalar }) => {
     const first = `params.${name}_texel`;
     if (scalar) {
