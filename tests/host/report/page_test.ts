@@ -182,12 +182,8 @@ Deno.test("renderReport() judges suites of one adapter together, each cell linke
   ];
   const { text, all } = parsePage(renderReport(runs));
   assert.equal(all("article").length, 1);
-  const verdicts = new Map(
-    all("#claims tbody tr").map((row) => {
-      const cells = row.textContent.trim();
-      return [/^C\d+/.exec(cells)![0], cells];
-    }),
-  );
+  const rows = all("#claims table.claims > tbody > tr");
+  const verdicts = new Map(rows.map(({ textContent }, i) => [`C${i + 1}`, textContent]));
   assert.match(verdicts.get("C8")!, /reproduced/, "from the second run");
   assert.match(verdicts.get("C3")!, /reproduced/, "from the first run");
   const links = all("a[href$='.json']").map((node) => node.getAttribute("href")!);
