@@ -3,6 +3,8 @@ import { parseJsonObject } from "./json.ts";
 import { InputError } from "../input_error.ts";
 import { readParquet } from "./parquet.ts";
 
+const NEWLINE = 10;
+
 /** One example of a file of examples. */
 export interface DataRecord {
   /** Where it comes from, as errors name it: `notes.jsonl:17`. */
@@ -20,11 +22,14 @@ export interface DataRecord {
  */
 export function parseJsonLines(bytes: Uint8Array, path: string): DataRecord[] {
   const records: DataRecord[] = [];
-  const text = decodeUtf8(bytes, path).replace(/^\ufeff/, "");
-  for (const [i, line] of text.split("\n").entries()) {
-    if (line.trim() === "") continue;
-    const place = `${path}:${i + 1}`;
-    records.push({ place, fields: parseJsonObject(line, place) });
+  // Line by line, because a string cannot be as long as a file can.
+  for (let start = 0, number = 1; start < bytes.length; number++) {
+    const newline = bytes.indexOf(NEWLINE, start);
+    const end = newline < 0 ? bytes.length : newline;
+    const place = `${path}:${number}`;
+    const line = decodeUtf8(bytes.subarray(start, end), place).replace(/^\ufeff/, "");
+    if (line.trim() !== "") records.push({ place, fields: parseJsonObject(line, place) });
+    start = end + 1;
   }
   if (records.length > 0) return records;
   throw new InputError(`Cannot read ${path}: it has no lines, expected a JSON object in each`);

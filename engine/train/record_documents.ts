@@ -73,7 +73,7 @@ export function markedDocuments(
   return records.flatMap((record) => {
     const pieces = fitted(record, encoded(record, settings), room, settings, { whole });
     return pieces.map((own) => ({
-      tokens: Uint32Array.from([...start, ...own, ...end]),
+      tokens: between(start, own, end),
       trained: null,
       place: record.place,
     }));
@@ -85,14 +85,18 @@ export function aroundText({ classify, separate }: SpecialTokens): { start: numb
   return { start: classify === null ? [] : [classify], end: separate === null ? [] : [separate] };
 }
 
+function between(start: readonly number[], own: Uint32Array, end: readonly number[]): Uint32Array {
+  const tokens = new Uint32Array(start.length + own.length + end.length);
+  tokens.set(start);
+  tokens.set(own, start.length);
+  tokens.set(end, start.length + own.length);
+  return tokens;
+}
+
 function textDocuments(record: DataRecord, settings: DocumentSettings): Document[] {
   const { special: { begin, end } } = settings;
   const own = encoded(record, settings);
-  const tokens = Uint32Array.from([
-    ...begin === null ? [] : [begin],
-    ...own,
-    ...end === null ? [] : [end],
-  ]);
+  const tokens = between(begin === null ? [] : [begin], own, end === null ? [] : [end]);
   if (tokens.length < 2) {
     throw new InputError(
       `${record.place}: the text is a single token, from which there is nothing to predict`,
