@@ -1,9 +1,7 @@
 import { inputExists, readJsonInput } from "../formats/input_file.ts";
 import { writeTextAtomically } from "../formats/output_file.ts";
 import { openSafetensors, type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
-import { saveTokenizer } from "../formats/tokenizer.ts";
 import { InputError } from "../input_error.ts";
-import { modelConfigJson } from "../model/config.ts";
 import { elementCount, type Value } from "../graph/types.ts";
 import type { Session } from "../runtime/session.ts";
 import type { LossScaleState } from "./loss_scale.ts";
@@ -11,6 +9,7 @@ import { mergedTensors, saveAdapter } from "./adapters.ts";
 import { stepMethods } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
 import type { Prepared } from "./prepare.ts";
+import { saveCompanions } from "./saved_files.ts";
 import type { Trainer } from "./trainer.ts";
 import { tensorOf } from "./weights.ts";
 
@@ -67,9 +66,7 @@ export async function saveModelFolder(
       ? mergedTensors(session, parameters, lora)
       : parameters.map(({ spec, master }) => tensorOf(session, spec.name, master));
     await writeSafetensors(`${folder}/model.safetensors`, weights, { format: "pt" });
-    const config = modelConfigJson(prepared.model.config);
-    await writeTextAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
-    if (prepared.tokenizer) await saveTokenizer(folder, prepared.tokenizer);
+    await saveCompanions(folder, prepared, options);
     // The moments of an adapter are no use to the merged model.
     if (lora) return;
   }
