@@ -8,7 +8,12 @@ import {
   type MaskSettings,
 } from "../../../engine/train/layout.ts";
 import { RANDOM_SEQUENCES, randomData } from "../../../engine/train/random_data.ts";
-import { MASKED_TARGET, type Sequences, trainingBatches } from "../../../engine/train/sequences.ts";
+import {
+  heldOutBatches,
+  MASKED_TARGET,
+  type Sequences,
+  trainingBatches,
+} from "../../../engine/train/sequences.ts";
 import { windowLayout } from "../../../engine/train/windows.ts";
 
 const MASK: MaskSettings = {
@@ -48,6 +53,19 @@ Deno.test("a label is the one target of its sequence, and padding is no token", 
   assert.deepEqual([...into.segments.subarray(5)], [0, 0, 0, PADDING_SEGMENT, PADDING_SEGMENT]);
   assert.deepEqual([...into.positions.subarray(5)], [0, 1, 2, 3, 4]);
   assert.deepEqual(sequences.counts(0), { targets: 1, tokens: 3 });
+});
+
+Deno.test("labels of rows that have no sequence are masked", () => {
+  const sequences = labelledSequences(documentLayout(oneDocumentEach(documents([3, 4, 5])), 5), [4, 6, 8]);
+  const into = { ...emptyBatch(2, 5), targets: new Int32Array(2) };
+  const seen = [];
+  for (const counts of heldOutBatches(sequences, into, { microBatchSize: 2 })) {
+    seen.push([[...into.targets], counts]);
+  }
+  assert.deepEqual(seen, [
+    [[4, 6], { targets: 2, tokens: 7 }],
+    [[8, MASKED_TARGET], { targets: 1, tokens: 5 }],
+  ]);
 });
 
 Deno.test("15 % of the tokens are to be predicted: 80 % of those hidden, 10 % replaced, 10 % shown", () => {

@@ -103,6 +103,20 @@ Deno.test("BERT's texts stand between its special tokens, or the spare ids of a 
   assert.deepEqual(withSpareTokens(NO_TOKENS, { tokenCount: 257, vocabularySize: 259 }), NO_TOKENS);
 });
 
+Deno.test("BERT's own tokenizer gives transformers' tokens, with those around a text and the one for hidden ones", async () => {
+  const tokenizer = await tokenizerFromFolder(`${DOCUMENTS}wordpiece`);
+  const settings = settingsOf(tokenizer);
+  const cases = JSON.parse(await Deno.readTextFile(`${DOCUMENTS}wordpiece.json`));
+  for (const { text, ids } of cases) {
+    assert.deepEqual(
+      [...markedDocuments([record({ text })], settings, { whole: true })[0].tokens],
+      ids,
+      text,
+    );
+  }
+  assert.deepEqual(settings.special, { classify: 2, separate: 3, mask: 4, begin: null, end: null });
+});
+
 Deno.test("texts longer than a sequence are refused, cut off or split, as asked", async () => {
   const long = "abcdefgh";
   const with3 = (overlong?: "refuse" | "truncate" | "split") =>
