@@ -103,7 +103,9 @@ svg.chart{display:block;width:100%;height:auto;overflow:visible;fill:var(--ink);
 .claims td:nth-child(4){min-width:17rem}
 .claims details{margin:.1rem 0 0}
 .outcome{white-space:nowrap}
-@media screen and (max-width:45rem){.wide{display:none}.slim{display:block}.pairs>div{grid-template-columns:1fr}.pairs dd{padding-bottom:.3rem}body{padding:.75rem 1rem 3rem}.verdict{font-size:1.15rem}h2{font-size:1.3rem}}
+.budgets td:first-child{white-space:normal;min-width:6.5rem}
+.budgets td:nth-child(2){min-width:9rem}
+@media screen and (max-width:45rem){.claims,.claims tbody,.claims tr,.claims td,.claims caption{display:block;min-width:0}.claims thead{display:none}.claims tr{border-bottom:1px solid var(--muted);padding:.5rem 0}.claims td{border:0;padding:.1rem 0}.claims td:nth-child(4)::before{content:"Here: ";color:var(--muted)}.claims td:nth-child(5)::before{content:"Paper: ";color:var(--muted)}.claims td:nth-child(6)::before{content:"Evidence: ";color:var(--muted)}.wide{display:none}.slim{display:block}.pairs>div{grid-template-columns:1fr}.pairs dd{padding-bottom:.3rem}body{padding:.75rem 1rem 3rem}.verdict{font-size:1.15rem}h2{font-size:1.3rem}}
 @media print{body{max-width:none;padding:0;font-size:10pt}.panels{grid-template-columns:repeat(3,minmax(0,1fr));gap:0 1rem}.key-figures{grid-template-columns:repeat(3,1fr)}.key-figures>div,pre,tr.chosen td{background:none;border:1px solid var(--faint)}nav,.skip,a.anchor,details.numbers:not([open]),#copy{display:none}a{color:inherit}figure,tr,h3,h4,.key-figures{break-inside:avoid}h3,h4,figcaption{break-after:avoid}.scroll{overflow:visible}table{font-size:7.5pt}th,td{padding-right:.4rem}.sortable{font-size:6.2pt}.sortable td{white-space:normal}.sortable td:not(:first-child):not(.num){overflow-wrap:anywhere}.sortable td .reason{min-width:0}.sortable th:last-child:not(.num),.sortable td:last-child:not(.num){display:none}details.cell:not([open])>summary{font-size:8pt;padding:0}}
 @page{margin:14mm}`;
 

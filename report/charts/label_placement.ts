@@ -11,6 +11,8 @@ export interface Label {
   width: number;
   /** Worth a leader line where there is no room beside the mark. */
   isImportant: boolean;
+  /** Must stand somewhere, near to other marks if need be: what the chart is about. */
+  isRequired?: boolean;
 }
 
 export interface Box {
@@ -96,7 +98,14 @@ export function placeLabels(
       const end = leaderEnd(label, place);
       return others.every((mark) => distance(box, mark) > 16 && offLine(mark, label.at, end) > MARK + 1);
     };
-    const place = candidates(label, bounds).find(fits) ?? null;
+    const isFree = (place: PlacedLabel): boolean => {
+      const box = boxOf(label, place);
+      const isInside = box.x0 >= bounds.x0 && box.x1 <= bounds.x1 && box.y0 >= bounds.y0 &&
+        box.y1 <= bounds.y1;
+      return isInside && !taken.some((other) => overlap(box, other));
+    };
+    const places = candidates(label, bounds);
+    const place = places.find(fits) ?? (label.isRequired ? places.find(isFree) : null) ?? null;
     if (place) taken.push(boxOf(label, place));
     return place;
   });

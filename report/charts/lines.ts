@@ -191,7 +191,7 @@ function within(ticks: readonly number[], scale: Scale): number[] {
   return ticks.filter((tick) => tick >= low && tick <= high);
 }
 
-const swatchRoom = (label: string) => 30 + textWidth(label) + 14;
+const swatchRoom = (label: string) => 30 + textWidth(label) + 22;
 
 function keyRows(names: ReadonlyMap<string, number>, width: number): number {
   let [x, rows] = [0, 1];

@@ -173,6 +173,7 @@ export function paretoChart(
       at,
       width: textWidth(text) * (kind === "muted" ? 1 : 1.06),
       isImportant: kind !== "muted",
+      isRequired: kind === "strong",
     }));
     const placed = placeLabels(labels, {
       marks: [

@@ -43,7 +43,7 @@ export function rooflineChart(
   const yTicks = powersOfTwo(y.domain()[0], y.domain()[1], 8);
   const format = (value: number) => value >= 1 ? formatCompact(value) : `1/${formatCompact(1 / value)}`;
   const gutter = Math.max(...yTicks.map((tick) => textWidth(format(tick)))) + 10;
-  const plot: Plot = { left: gutter, right: width - 10, top: 28, bottom: height - 44 };
+  const plot: Plot = { left: gutter, right: width - 10, top: 46, bottom: height - 44 };
   x.range([plot.left, plot.right]);
   y.range([plot.bottom, plot.top]);
   addYAxis(svg, y, plot, { ticks: yTicks, format, label: "GFLOP/s, logarithmic" });
@@ -57,7 +57,7 @@ export function rooflineChart(
   addLine(svg, x(start), y(start * memory), x(ridge), y(top), "line").attr("stroke", "var(--ink)");
   addLine(svg, x(ridge), y(top), x(right), y(top), "line").attr("stroke", "var(--ink)");
   const roofText = `products ${formatCompact(top)} GFLOP/s, copies ${formatNumber(memory, 1)} GB/s`;
-  addText(svg, roofText, plot.right, y(top) - 7, { anchor: "end", class: "strong" });
+  addText(svg, `roof: ${roofText}`, 0, 12, { class: "strong" });
   const marks = points.map(({ intensity, rate }) => ({ x: x(intensity), y: y(rate) }));
   points.forEach(({ kernel, share, rate }, i) =>
     addMark(svg, marks[i].x, marks[i].y, {

@@ -68,11 +68,17 @@ function switchOn(analysis: Analysis, context: PageContext): Html | null {
       : "observed on the device, with what the driver holds"
   }. Ratios to the baseline, throughput with 95 % interval.</p>`;
   return markup`${head}
-${table(merged(budgets.rows, plans), columnsOf(context, plans), { caption: "By memory of the device" })}
+${
+    table(merged(budgets.rows, plans), columnsOf(context, plans), {
+      caption: "By memory of the device",
+      kind: "budgets",
+    })
+  }
 ${
     budgets.scaled.length > 0 &&
     table(merged(budgets.scaled, []), columnsOf(context, []), {
       caption: "By share of the baseline's booked peak",
+      kind: "budgets",
     })
   }`;
 }
@@ -86,7 +92,9 @@ function finding({ rows, scaled, candidates }: Budgets): string {
   const largest = Math.max(...candidates.map(({ bytes }) => bytes));
   const third = scaled.find(({ share, best }) => share !== null && share < 0.4 && best);
   const lean = third
-    ? `; at ${shareName(third.share!)}, ${combinationName(third.best!.configuration.config)}`
+    ? `; with ${fraction(third.share!)} of the baseline's memory, ${
+      combinationName(third.best!.configuration.config)
+    }`
     : "";
   return `Everything measured here fits into ${smallest.gib} GiB (the largest needs ${
     formatBytes(largest)
@@ -118,9 +126,8 @@ const FRACTIONS: Readonly<Record<string, string>> = {
   "0.25": "1/4",
 };
 
-function shareName(share: number): string {
-  const fraction = FRACTIONS[share.toFixed(2)] ?? formatNumber(share, 2);
-  return `${fraction} of the baseline's memory`;
+function fraction(share: number): string {
+  return FRACTIONS[share.toFixed(2)] ?? formatNumber(share, 2);
 }
 
 function columnsOf(context: PageContext, plans: readonly GuidePlan[]): Column<Row>[] {
@@ -129,7 +136,7 @@ function columnsOf(context: PageContext, plans: readonly GuidePlan[]): Column<Ro
     {
       head: "memory",
       cell: ({ names, share, bytes }) =>
-        share === null ? `${listed(names)} GiB` : `${shareName(share)} (${formatBytes(bytes)})`,
+        share === null ? `${listed(names)} GiB` : `${fraction(share)} (${formatBytes(bytes)})`,
     },
     {
       head: "switch on",
