@@ -1,6 +1,7 @@
 // The same GPT-2 training step in this engine and in its peers, side by side: `deno task peers --help`.
 import process from "node:process";
 import { InputError } from "../../../engine/input_error.ts";
+import { EXIT } from "../../../suites/command.ts";
 import { type CommandSpec, helpText, parseFlags } from "../../../suites/flags.ts";
 import { type Bound, checkBounds, compareRuns, comparisonText, ENGINE } from "./comparison.ts";
 import type { PeerRow, PeerRun } from "./comparison.ts";
@@ -79,6 +80,12 @@ async function runShape(
   const { programs, missing } = await programsOf(peers);
   const folder = await Deno.makeTempDir({ prefix: "threefold-peers-" });
   const open: { run: PeerRun; peer: PeerProcess }[] = [];
+  const onInterrupt = () => {
+    // Peers end by themselves when their input does.
+    Deno.removeSync(folder, { recursive: true });
+    Deno.exit(EXIT.interrupted);
+  };
+  Deno.addSignalListener("SIGINT", onInterrupt);
   try {
     const job = await writeJob(folder, shape, warmup + rounds);
     await writeWeights(job);
@@ -104,13 +111,16 @@ async function runShape(
         const { run, peer } = open[(round + i) % open.length];
         run.timed.push(await peer.step());
       }
-      const times = open.map(({ run }) => `${run.peer} ${run.timed[round].ms.toFixed(0)}`).join(", ");
-      note(`${shape.name}: round ${round + 1} of ${rounds}, ms: ${times}`);
+      const times = open.map(({ run: { peer, timed } }) =>
+        `${peer} ${timed[round].ms.toFixed(0)} (${timed[round].cpuMs.toFixed(0)})`
+      );
+      note(`${shape.name}: round ${round + 1} of ${rounds}, ms (of processor time): ${times.join(", ")}`);
     }
     const runs = open.map(({ run }) => run);
     const rows = compareRuns(runs);
     return { shape, rows, bounds: checkBounds(shape, rows), runs, missing };
   } finally {
+    Deno.removeSignalListener("SIGINT", onInterrupt);
     await Promise.all(open.map(({ peer }) => peer.close()));
     await Deno.remove(folder, { recursive: true });
   }
@@ -123,7 +133,7 @@ export async function main(args: readonly string[]): Promise<number> {
     const parsed = parseFlags(SPEC, args);
     if (!parsed) {
       console.log(helpText(SPEC));
-      return 0;
+      return EXIT.done;
     }
     const { values, switches } = parsed;
     const shapes = list(values.shapes ?? "S,M", "shape", Object.keys(SHAPES));
@@ -142,11 +152,11 @@ export async function main(args: readonly string[]): Promise<number> {
     }
     if (switches.has("json")) console.log(JSON.stringify({ rounds, warmup, comparisons }, null, 1));
     const held = comparisons.every(({ bounds }) => bounds.every(({ holds }) => holds === true));
-    return switches.has("enforce") && !held ? 1 : 0;
+    return switches.has("enforce") && !held ? EXIT.failed : EXIT.done;
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     note(error.message);
-    return 2;
+    return EXIT.usage;
   }
 }
 
