@@ -40,7 +40,9 @@ export async function openDawn(): Promise<GpuProvider> {
     // Kernels say by their tests, not by proof, that a subgroup stays together: a lane number tells the compiler nothing.
     subgroupsDirective: "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n",
     callsWaitForQueue: false,
-    compilesInParallel: true,
+    // While anything is awaited, dawn.node asks for events in a loop that takes a core. With two cores that is one of those
+    // that compile: pipelines in parallel then took four times as long as one after the other.
+    compilesInParallel: navigator.hardwareConcurrency > 2,
   };
 }
 
