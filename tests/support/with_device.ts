@@ -1,3 +1,4 @@
+import type { Dtype } from "../../engine/graph/types.ts";
 import type { Gpu } from "../../engine/runtime/device.ts";
 import { openGpu } from "../../engine/runtime/device.ts";
 import { PipelineCache } from "../../engine/runtime/pipelines.ts";
@@ -15,3 +16,8 @@ export function sharedDevice(): Promise<{ gpu: Gpu; pipelines: PipelineCache }> 
 
 /** Options of device tests: the shared device outlives each test, so Deno's resource checks do not apply to it. */
 export const deviceTest = { sanitizeResources: false, sanitizeOps: false } as const;
+
+/** Options of a test of kernels of a dtype: skipped where that is f16 and the adapter has no `shader-f16`. */
+export async function deviceTestOf(dtype: Dtype): Promise<typeof deviceTest & { ignore: boolean }> {
+  return { ...deviceTest, ignore: dtype === "f16" && !(await sharedDevice()).gpu.target.shaderF16 };
+}

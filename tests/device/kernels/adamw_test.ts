@@ -5,7 +5,7 @@ import { assertClose, tolerance } from "../../support/numerics.ts";
 import { readOptimizerFixture } from "../../support/optimizer_fixture.ts";
 import { runOptimizer } from "../../support/run_optimizer.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { deviceTest } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 
 const STEP = { ...NEUTRAL_STEP, learningRate: 0.01, biasCorrection1: 0.19, sqrtBiasCorrection2: 0.045 };
 const HYPER = { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
@@ -40,22 +40,24 @@ function check(
   return checkKernel(op, [{ shape: [4], data: clip }, ...inputs], attrs, { step: STEP, ...settings });
 }
 
-Deno.test("adamw agrees with the reference, alone and over many tensors", deviceTest, async () => {
-  for (const software of [true, false]) {
-    for (const workingCopies of [false, true]) {
+for (const workingCopies of [false, true]) {
+  const options = await deviceTestOf(workingCopies ? "f16" : "f32");
+  const form = workingCopies ? ", with f16 working copies" : "";
+  Deno.test(`adamw agrees with the reference, alone and over many tensors${form}`, options, async () => {
+    for (const software of [true, false]) {
       for (const size of SIZES) await check([size], [1, 0.7, 0, 0], workingCopies, { target: { software } });
       await check(SIZES, [1, 0.7, 0, 0], workingCopies, { target: { software } });
     }
-  }
-});
+  });
 
-Deno.test("adamw changes nothing where a gradient was not finite", deviceTest, async () => {
-  for (const workingCopies of [false, true]) await check(SIZES, [0, 0, 1, 0], workingCopies, { allowed: 0 });
-});
+  Deno.test(`adamw changes nothing where a gradient was not finite${form}`, options, async () => {
+    await check(SIZES, [0, 0, 1, 0], workingCopies, { allowed: 0 });
+  });
+}
 
 Deno.test(
-  "adamw covers more tensors than one table holds, and tensors larger than a binding",
-  deviceTest,
+  "adamw covers more tensors than one table holds, and tensors larger than a binding, with f16 copies",
+  await deviceTestOf("f16"),
   async () => {
     await check(Array.from({ length: 140 }, (_, i) => i % 9 + 1), [1, 1, 0, 0], false);
     for (const maxStorageBufferBindingSize of [8192, 16384, 65536]) {

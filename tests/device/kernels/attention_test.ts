@@ -14,7 +14,7 @@ import {
 import type { StepBlock } from "../../../kernels/step_block.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { deviceTest } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 
 interface Variant {
   name: string;
@@ -61,8 +61,9 @@ async function checkGradient(attrs: AttentionAttrs, dtype: Dtype, target: Partia
 }
 
 for (const dtype of ["f32", "f16"] as const) {
+  const options = await deviceTestOf(dtype);
   for (const { name, target } of FORMS) {
-    Deno.test(`attention matches its reference in ${dtype}: ${name}`, deviceTest, async () => {
+    Deno.test(`attention matches its reference in ${dtype}: ${name}`, options, async () => {
       for (const partial of ATTENTION_CASES) {
         for (const segments of [false, true]) {
           // Packing and dropout together: two kinds of zeros that must not be taken for each other.

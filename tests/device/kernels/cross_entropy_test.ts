@@ -8,7 +8,7 @@ import {
 } from "../../../kernels/cross_entropy.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { seededIntegers } from "../../support/seeded.ts";
-import { deviceTest } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 
 interface Case {
   rows: number;
@@ -95,8 +95,9 @@ const FORMS: { name: string; target: Partial<Target> }[] = [
   { name: "one row per invocation", target: { software: true, subgroupSize: 0 } },
 ];
 for (const dtype of ["f32", "f16"] as const) {
+  const options = await deviceTestOf(dtype);
   for (const { name, target } of FORMS) {
-    Deno.test(`linear_cross_entropy matches its reference in ${dtype}: ${name}`, deviceTest, async () => {
+    Deno.test(`linear_cross_entropy matches its reference in ${dtype}: ${name}`, options, async () => {
       for (const test of CASES) {
         await checkForward({ ...test, dtype }, target);
         await checkGradient({ ...test, dtype }, target);

@@ -12,7 +12,7 @@ import {
 } from "../../support/attention_cases.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { deviceTest } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 
 /** The kernels have two forms; the one for GPUs runs on any adapter. */
 const FORMS: { name: string; target: Partial<Target> }[] = [
@@ -69,8 +69,9 @@ async function checkGradient(
 }
 
 for (const dtype of ["f32", "f16"] as const) {
+  const options = await deviceTestOf(dtype);
   for (const { name, target } of FORMS) {
-    Deno.test(`flash_attention matches its reference in ${dtype}: ${name}`, deviceTest, async () => {
+    Deno.test(`flash_attention matches its reference in ${dtype}: ${name}`, options, async () => {
       for (const partial of dtype === "f32" ? CASES : HALF_CASES) {
         for (const segments of [false, true]) {
           const attrs = attentionAttrs({ ...partial, segments, dropout: segments ? DROPOUT : null });

@@ -3,7 +3,7 @@ import type { Dtype } from "../../../engine/graph/types.ts";
 import { layerNorm, layerNormInputGrad, layerNormParameterGrad } from "../../../kernels/layer_norm.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { deviceTest, sharedDevice } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf, sharedDevice } from "../../support/with_device.ts";
 
 const { gpu } = await sharedDevice();
 
@@ -38,8 +38,10 @@ function rows(
 }
 
 for (const [form, target] of Object.entries(FORMS)) {
-  const options = { ...deviceTest, ignore: form === "software, subgroups" && gpu.target.subgroupSize === 0 };
+  const lacksSubgroups = form === "software, subgroups" && gpu.target.subgroupSize === 0;
   for (const dtype of ["f32", "f16"] as Dtype[]) {
+    const { ignore } = await deviceTestOf(dtype);
+    const options = { ...deviceTest, ignore: ignore || lacksSubgroups };
     Deno.test(`layer_norm in ${dtype} (${form}) agrees with the reference`, options, async () => {
       for (const [N, C] of SIZES) {
         const { x, w, b } = rows(N, C, dtype);
@@ -64,26 +66,23 @@ for (const [form, target] of Object.entries(FORMS)) {
   }
 }
 
-Deno.test(
-  "layer_norm parameter gradients agree with the reference, with and without priors",
-  deviceTest,
-  async () => {
-    for (const dtype of ["f32", "f16"] as Dtype[]) {
-      for (const [N, C] of [...SIZES, [300, 8], [9, 124], [9, 516], [5, 131]]) {
-        const { x, mean, rstd, dy } = rows(N, C, dtype);
-        for (const priorW of [false, true]) {
-          for (const priorB of [false, true]) {
-            const priors = Array.from({ length: Number(priorW) + Number(priorB) }, () => ({ shape: [C] }));
-            await checkKernel(layerNormParameterGrad, [x, mean, rstd, dy, ...priors], { priorW, priorB }, {
-              terms: N,
-              skipOutputs: [2],
-            });
-          }
+for (const dtype of ["f32", "f16"] as Dtype[]) {
+  const name = `layer_norm parameter gradients in ${dtype} agree with the reference, with and without priors`;
+  Deno.test(name, await deviceTestOf(dtype), async () => {
+    for (const [N, C] of [...SIZES, [300, 8], [9, 124], [9, 516], [5, 131]]) {
+      const { x, mean, rstd, dy } = rows(N, C, dtype);
+      for (const priorW of [false, true]) {
+        for (const priorB of [false, true]) {
+          const priors = Array.from({ length: Number(priorW) + Number(priorB) }, () => ({ shape: [C] }));
+          await checkKernel(layerNormParameterGrad, [x, mean, rstd, dy, ...priors], { priorW, priorB }, {
+            terms: N,
+            skipOutputs: [2],
+          });
         }
       }
     }
-  },
-);
+  });
+}
 
 Deno.test("layer_norm splits operands over the binding limit", deviceTest, async () => {
   const target = { maxStorageBufferBindingSize: 256 * 4 * 12 };
