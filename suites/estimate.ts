@@ -11,7 +11,7 @@ export const ASSUMED: Readonly<Record<Tier, { flopsPerSecond: number; stepMs: nu
 };
 
 /** Share of the device's fastest products that whole steps of small models reach. */
-const SHARE_OF_ROOF = 0.25;
+const SHARE_OF_ROOF = 0.5;
 
 /** What an estimate needs to know of a cell. */
 export interface Work {
