@@ -7,6 +7,8 @@ export interface Document {
   readonly tokens: Uint32Array;
   /** 1 for tokens to be predicted, 0 for those of a prompt; null: all of them. The first token is never predicted. */
   readonly trained: Uint8Array | null;
+  /** Where the second of two texts begins; absent where there is one. */
+  readonly secondText?: number;
   /** Where it comes from, as errors name it: `notes.jsonl:17`. */
   readonly place: string;
 }
@@ -65,6 +67,7 @@ export function documentLayout(bins: readonly Bin[], sequenceLength: number): La
         start = at;
         tokens.set(document.tokens, at);
         segments.fill(segment, at, at += document.tokens.length);
+        if (document.secondText !== undefined) tokenTypes.fill(1, start + document.secondText, at);
         for (let t = start; t < at; t++) positions[t] = t - start;
       }
       for (; at < end; at++) positions[at] = at - start;

@@ -8,7 +8,7 @@ import type { SpecialTokens } from "./special_tokens.ts";
 import { requireTokensBelow } from "./tokens.ts";
 
 /** Fields that examples may have besides those that options name. */
-export const RECORD_FIELDS = ["messages", "prompt", "response", "completion"] as const;
+export const RECORD_FIELDS = ["text_pair", "messages", "prompt", "response", "completion"] as const;
 
 /** What examples hold: a text, or a conversation whose replies are to be learned. */
 type RecordKind = "text" | "messages" | "pair";
@@ -70,14 +70,50 @@ export function markedDocuments(
 ): Document[] {
   const { start, end } = aroundText(settings.special);
   const room = settings.options.sequenceLength - start.length - end.length;
-  return records.flatMap((record) => {
-    const pieces = fitted(record, encoded(record, settings), room, settings, { whole });
+  return records.flatMap((record): Document[] => {
+    const own = encoded(record, settings);
+    if (record.fields.text_pair !== undefined && record.fields.text_pair !== null) {
+      return [pairOfTexts(record, own, encoded(record, settings, "text_pair"), settings)];
+    }
+    const pieces = fitted(record, own, room, settings, { whole });
     return pieces.map((own) => ({
       tokens: between(start, own, end),
       trained: null,
       place: record.place,
     }));
   });
+}
+
+/** `[CLS] first [SEP] second [SEP]`, cut off where asked as transformers does: from the end of the longer text. */
+function pairOfTexts(
+  { place }: DataRecord,
+  first: Uint32Array,
+  second: Uint32Array,
+  { special, options: { sequenceLength, overlong = "refuse" } }: DocumentSettings,
+): Document {
+  const { start, end } = aroundText(special);
+  const room = sequenceLength - start.length - 2 * end.length;
+  const count = first.length + second.length;
+  if (count > room && (overlong !== "truncate" || room < 2)) {
+    throw new InputError(
+      `${place}: the two texts have ${count} tokens, expected at most ${
+        Math.max(room, 0)
+      } at sequence length ` +
+        `${sequenceLength}` + (room < 2 ? "" : "; set overlong to truncate to cut them"),
+    );
+  }
+  const [firstCount, secondCount] = shares(first.length, second.length, room);
+  const head = between(start, first.subarray(0, firstCount), end);
+  const tokens = between([...head], second.subarray(0, secondCount), end);
+  return { tokens, trained: null, secondText: head.length, place };
+}
+
+/** How many tokens of two texts fit: all of the shorter if there is room, else half each. */
+function shares(first: number, second: number, room: number): [number, number] {
+  if (first + second <= room) return [first, second];
+  if (first > second) return shares(second, first, room).reverse() as [number, number];
+  const half = Math.floor(room / 2);
+  return first <= half ? [first, room - first] : [half, room - half];
 }
 
 /** Tokens that stand before and after a text, where the model has any. */
@@ -107,8 +143,12 @@ function textDocuments(record: DataRecord, settings: DocumentSettings): Document
     .map((piece) => ({ tokens: piece, trained: null, place: record.place }));
 }
 
-function encoded(record: DataRecord, { tokenizer, vocabularySize, options }: DocumentSettings): Uint32Array {
-  const tokens = tokenizer.encode(textField(record, options.textField ?? "text"));
+function encoded(
+  record: DataRecord,
+  { tokenizer, vocabularySize, options }: DocumentSettings,
+  field = options.textField ?? "text",
+): Uint32Array {
+  const tokens = tokenizer.encode(textField(record, field));
   requireTokensBelow(vocabularySize, tokens, record.place);
   return tokens;
 }

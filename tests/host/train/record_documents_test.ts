@@ -9,6 +9,8 @@ import {
   nextTokenDocumentsOf,
   RECORD_FIELDS,
 } from "../../../engine/train/record_documents.ts";
+import { documentLayout } from "../../../engine/train/documents.ts";
+import { emptyBatch } from "../../../engine/train/layout.ts";
 import { type SpecialTokens, specialTokens, withSpareTokens } from "../../../engine/train/special_tokens.ts";
 import { assertInputError } from "../formats/temporary_folder.ts";
 
@@ -115,6 +117,34 @@ Deno.test("BERT's own tokenizer gives transformers' tokens, with those around a 
     );
   }
   assert.deepEqual(settings.special, { classify: 2, separate: 3, mask: 4, begin: null, end: null });
+});
+
+Deno.test("two texts have transformers' tokens and token types, whole and cut off", async () => {
+  const tokenizer = await tokenizerFromFolder(`${DOCUMENTS}wordpiece`);
+  const cases = JSON.parse(await Deno.readTextFile(`${DOCUMENTS}wordpiece_pairs.json`));
+  for (const { text, text_pair, length, ids, types } of cases) {
+    const settings = settingsOf(tokenizer, { sequenceLength: length, overlong: "truncate" });
+    const documents = markedDocuments([record({ text, text_pair })], settings, { whole: true });
+    const into = emptyBatch(1, length);
+    documentLayout([documents], length).place(0, 0, into);
+    assert.deepEqual([...into.tokens.subarray(0, ids.length)], ids, `${text} | ${text_pair} to ${length}`);
+    assert.deepEqual([...into.tokenTypes.subarray(0, ids.length)], types);
+    assert.equal(documents[0].tokens.length, ids.length);
+  }
+  const refused = (length: number, overlong: "refuse" | "truncate" | "split", ...parts: string[]) =>
+    assertInputError(
+      () =>
+        markedDocuments(
+          [record({ text: "a b c", text_pair: "d e" })],
+          settingsOf(tokenizer, { sequenceLength: length, overlong }),
+          { whole: true },
+        ),
+      "a.jsonl:1",
+      ...parts,
+    );
+  await refused(7, "refuse", "5 tokens", "at most 4", "truncate");
+  await refused(7, "split", "at most 4");
+  await refused(4, "truncate", "at most 1");
 });
 
 Deno.test("texts longer than a sequence are refused, cut off or split, as asked", async () => {
