@@ -1,5 +1,6 @@
 import { InputError } from "../../mod.ts";
 import { type Command, EXIT } from "../command.ts";
+import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
 import { parseNumber } from "../run_config.ts";
 import { trainingFlags } from "../train_flags.ts";
@@ -23,6 +24,7 @@ export const generate: Command = {
       seed: { ...seed, what: "seed of what is drawn, and of a preset's random weights" },
       tokenizer: { value: "NAME", what: "bytes, gpt2, or model (the folder's own)", default: "the model's" },
       offline: OFFLINE_FLAG,
+      ...GPU_FLAGS,
       json: { what: "one JSON document on standard output, at the end" },
     },
     examples: [
@@ -32,6 +34,7 @@ export const generate: Command = {
     ],
   },
   async run(args, services) {
+    applyGpuFlags(args);
     const { values, switches } = args;
     const { engine, print, write } = services;
     if (!values.model) throw new InputError(`Missing --model: expected a ${model.what}`);
