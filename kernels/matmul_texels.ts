@@ -5,7 +5,6 @@ import {
   type Target,
   TEXEL_ROW_BYTES,
   TEXEL_ROW_TEXELS,
-  type TexelCopy,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES } from "../engine/graph/types.ts";
 import {
@@ -29,12 +28,9 @@ import {
   windowsOf,
 } from "./matmul_parts.ts";
 import { matmulParams } from "./matmul_params.ts";
-import { readsTexels } from "./texel_reads.ts";
+import { placeTexels, texelBytesOf } from "./texel_reads.ts";
 import type { CheckedSpec } from "./matmul_spec.ts";
 import { type ChosenTile, formOf, widestAligned } from "./matmul_tiles.ts";
-
-/** Most bytes of operands that one dispatch copies: what the texture takes of memory at most. */
-const MOST_TEXEL_BYTES = 32 * 2 ** 20;
 
 const isOperand = ({ role }: Span) => role === "a" || role === "b";
 
@@ -47,7 +43,7 @@ const isOperand = ({ role }: Span) => role === "a" || role === "b";
  * product is two to three times as fast so, in tiles of a quarter of the code.
  */
 export function texelProduct(spec: CheckedSpec, whole: Part, target: Target): Dispatch[] | undefined {
-  if (!readsTexels(target) || target.subgroupSize < 4 || spec.b.quantized) return undefined;
+  if (texelBytesOf(target) === 0 || target.subgroupSize < 4 || spec.b.quantized) return undefined;
   if (!aligned(spec, whole)) return undefined;
   const parts = partsOf(spec, whole, target);
   const fits = parts?.every((part) =>
@@ -70,12 +66,9 @@ function partsOf(spec: CheckedSpec, whole: Part, target: Target): Part[] | undef
 
 /** Copies of the operands, one behind the other in the texture, and where in it each begins. */
 function copiesOf(spec: CheckedSpec, part: Part) {
-  let row = 0;
-  return windowsOf(spec, spansOf(spec, part).filter(isOperand)).map(({ spans, binding }) => {
-    const copy: TexelCopy = { source: binding, row };
-    row += Math.ceil(binding.byteLength / TEXEL_ROW_BYTES);
-    return { spans, copy };
-  });
+  const windows = windowsOf(spec, spansOf(spec, part).filter(isOperand));
+  const { texels } = placeTexels(windows.map(({ binding }) => binding));
+  return windows.map(({ spans }, i) => ({ spans, copy: texels[i] }));
 }
 
 /** Bytes by which the operands pass what the texture holds, or other values the binding limit. */
@@ -86,7 +79,7 @@ function excessTexels(spec: CheckedSpec, target: Target, part: Part): number {
   );
   return windowsOf(spec, spansOf(spec, part).filter((span) => !isOperand(span))).reduce(
     (sum, { binding }) => sum + Math.max(0, binding.byteLength - target.maxStorageBufferBindingSize),
-    Math.max(0, copied - MOST_TEXEL_BYTES),
+    Math.max(0, copied - texelBytesOf(target)),
   );
 }
 

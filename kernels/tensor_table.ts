@@ -8,7 +8,7 @@ import {
   u32,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
-import { placeTexels, readsTexels, TEXEL_LOAD_WGSL } from "./texel_reads.ts";
+import { placeTexels, TEXEL_LOAD_WGSL, texelBytesOf } from "./texel_reads.ts";
 import { vectorWgsl } from "./row_kernel.ts";
 
 /** Entries a table holds; its kernels are compiled for this many, whatever a dispatch needs. */
@@ -58,7 +58,7 @@ export function tableCommands(spec: TableSpec, target: Target): Dispatch[] {
   const whole = spec.tensors.flatMap((tensor) => vectorPieces(tensor, spec, target));
   const tails = spec.tensors.flatMap((tensor) => tailPiece(tensor, spec));
   // Scalars are few: they are read from where they lie.
-  const scalar = { ...target, texelLoads: false };
+  const scalar = { ...target, texelBytes: 0 };
   return [
     ...group(whole, spec, target).map((pieces) => dispatchOf(pieces, 4, spec, target)),
     ...group(tails, spec, scalar).map((pieces) => dispatchOf(pieces, 1, spec, scalar)),
@@ -91,8 +91,9 @@ interface Range {
 function vectorPieces(tensor: TableTensor, { vectorsPerBlock }: TableSpec, target: Target): Piece[] {
   const elements = Math.floor(elementCount(tensor.values[0]) / 4) * 4;
   const perBlock = vectorsPerBlock * 4;
-  const mostBytes = readsTexels(target)
-    ? Math.min(target.maxStorageBufferBindingSize, TEXEL_BYTES / tensor.values.length)
+  const texelBytes = mostTexelBytes(target);
+  const mostBytes = texelBytes > 0
+    ? Math.min(target.maxStorageBufferBindingSize, texelBytes / tensor.values.length)
     : target.maxStorageBufferBindingSize;
   const perPiece = Math.floor(mostBytes / 4 / perBlock) * perBlock;
   if (perPiece === 0) {
@@ -193,12 +194,17 @@ function windowsOf(spans: readonly Range[], { shared }: TableSpec): Windows | un
 function fits(windows: Windows | undefined, spec: TableSpec, target: Target): boolean {
   return windows !== undefined &&
     windows.windows.every(({ from, to }) => to - from <= target.maxStorageBufferBindingSize) &&
-    texelWindows(windows, spec, target).reduce((sum, { from, to }) => sum + to - from, 0) <= TEXEL_BYTES;
+    texelWindows(windows, spec, target).reduce((sum, { from, to }) => sum + to - from, 0) <=
+      mostTexelBytes(target);
+}
+
+function mostTexelBytes(target: Target): number {
+  return Math.min(texelBytesOf(target), TEXEL_BYTES);
 }
 
 /** The windows that operands of a dispatch read from the scratch texture. */
 function texelWindows({ windows, of }: Windows, { operands }: TableSpec, target: Target): Range[] {
-  if (!readsTexels(target)) return [];
+  if (mostTexelBytes(target) === 0) return [];
   // Halves are only ever written.
   return windows.filter(({ half }, k) => !half && of.slice(0, operands.length).includes(k));
 }

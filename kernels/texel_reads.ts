@@ -13,9 +13,9 @@ import type { Dtype } from "../engine/graph/types.ts";
 /** Most bytes that one dispatch of a row or elementwise kernel reads through the scratch texture. */
 const READ_BYTES = 8 * 2 ** 20;
 
-/** Whether kernels on a target read through the scratch texture. Only software adapters do, whatever a test changes of one. */
-export function readsTexels({ software, texelLoads }: Target): boolean {
-  return software && texelLoads === true;
+/** Bytes that a dispatch may read through the scratch texture. On GPUs none, whatever a test changes of a target. */
+export function texelBytesOf({ software, texelBytes }: Target): number {
+  return software ? texelBytes ?? 0 : 0;
 }
 
 /** Places ranges in the scratch texture, one behind the other, and says at which texel each begins. */
@@ -74,8 +74,9 @@ export function readsOf(
   target: Target,
 ): Reads {
   const large = reads.filter(({ small }) => !small).length;
-  const most = Math.min(target.maxStorageBufferBindingSize, READ_BYTES / Math.max(large, 1));
-  const copied = readsTexels(target) && width === 4 && leastBytes <= most;
+  const texelBytes = Math.min(texelBytesOf(target), READ_BYTES);
+  const most = Math.min(target.maxStorageBufferBindingSize, texelBytes / Math.max(large, 1));
+  const copied = texelBytes > 0 && width === 4 && leastBytes <= most;
   if (!copied || reads.length === 0) return { ...storageReads(reads), target };
   const loads = reads.map(({ name, dtype, scalar }) => {
     const first = `params.${name}_texel`;

@@ -38,10 +38,11 @@ export interface Target {
   /** Whether kernels may use `u64`; absent means no. */
   shaderInt64?: boolean;
   /**
-   * Whether loads from a storage texture are so much cheaper than from a buffer that copying pays; absent means no. The
-   * texture is no value: a plan has it beside them.
+   * Most bytes that one dispatch may copy into the scratch texture, where loads from a storage texture are so much cheaper
+   * than from a buffer that copying pays; absent or 0 means they are not. The texture is no value: a plan has it beside
+   * them, as large as its largest dispatch needs.
    */
-  texelLoads?: boolean;
+  texelBytes?: number;
 }
 
 /** A range of a planned buffer. */

@@ -63,7 +63,7 @@ const RECORDED_LIMITS = [
 /**
  * What plans assume where no adapter is asked: a software adapter with 128 MiB bindings, the tightest we know. Sizes of
  * values do not depend on it; how many dispatches a step takes does. It has no scratch texture, as GPUs have none: plans
- * for Mesa's software adapter are larger by it (`Target.texelLoads`).
+ * for Mesa's software adapter are larger by it (`Target.texelBytes`).
  */
 export const DEFAULT_TARGET: Target = {
   maxStorageBufferBindingSize: 2 ** 27,
@@ -204,8 +204,8 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       software: description.software,
       shaderF16: requiredFeatures.includes("shader-f16"),
       shaderInt64: requiredFeatures.includes("wgpu-shader-int64" as GPUFeatureName),
-      // Measured on Mesa's alone.
-      texelLoads: description.software && /llvmpipe|lavapipe/i.test(description.name),
+      // Measured on Mesa's alone. 32 MiB hold the logits and the head of a small model.
+      texelBytes: description.software && /llvmpipe|lavapipe/i.test(description.name) ? 32 * 2 ** 20 : 0,
     },
   };
 }

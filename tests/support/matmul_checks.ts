@@ -9,8 +9,8 @@ const WORKGROUP: Partial<Target> = { software: false, subgroupSize: 0 };
 /** Kernel families by name, with the change of target that chooses them. */
 export const FAMILIES: [string, Partial<Target>][] = [
   ["this adapter's", {}],
-  ["this adapter's 64-bit", { texelLoads: false }],
-  ["this adapter's 32-bit", { shaderInt64: false, texelLoads: false }],
+  ["this adapter's 64-bit", { texelBytes: 0 }],
+  ["this adapter's 32-bit", { shaderInt64: false, texelBytes: 0 }],
   ["workgroup", WORKGROUP],
 ];
 
@@ -222,6 +222,12 @@ export function testProducts(family: string, target: Partial<Target>): void {
           residual: true,
           alpha: 2,
         });
+      }
+    }
+    // A scratch texture of four rows, past which A or B goes, or neither alone.
+    for (const form of FORMS) {
+      for (const [m, n, k] of [[132, 128, 160], [4, 1028, 36], [516, 8, 36], [12, 20, 1200]]) {
+        await checkProduct(m, n, k, { ...form, target: { ...target, texelBytes: 65536 }, residual: true });
       }
     }
     // Batches: each fits, all together do not.
