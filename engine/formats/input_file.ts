@@ -17,11 +17,14 @@ export class InputFile {
 
   /** Opens a regular file; throws InputError when it is missing, not readable or not a file. */
   static async open(path: string): Promise<InputFile> {
+    const refused = () => new InputError(`Cannot read ${path}: expected a file, found a folder or a device`);
+    // Asked before it is opened: opening a pipe would wait for somebody to write to it.
+    if (!(await naming(path, () => Deno.stat(path))).isFile) throw refused();
     const file = await naming(path, () => Deno.open(path));
     const { isFile, size } = await file.stat();
     if (isFile) return new InputFile(path, file, size);
     file.close();
-    throw new InputError(`Cannot read ${path}: expected a file, found a folder or a device`);
+    throw refused();
   }
 
   /** Fills `target` with the bytes from `position` on; throws InputError when the file ends before that. */

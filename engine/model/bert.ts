@@ -84,7 +84,7 @@ function parse(read: ConfigReader): BertConfig {
     positionCount: read.positiveInteger("max_position_embeddings"),
     tokenTypeCount: read.positiveInteger("type_vocab_size", 2),
     hiddenSize,
-    layerCount: read.positiveInteger("num_hidden_layers"),
+    layerCount: read.layerCount("num_hidden_layers"),
     headCount: read.divisor("num_attention_heads", { field: "hidden_size", value: hiddenSize }),
     feedForwardSize: read.positiveInteger("intermediate_size"),
     activation: read.oneOf("hidden_act", Object.keys(ACTIVATIONS) as Activation[], "gelu"),

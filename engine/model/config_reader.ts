@@ -1,6 +1,9 @@
 import { describeJson, isJsonObject } from "../formats/json.ts";
 import { InputError } from "../input_error.ts";
 
+/** Ten times as many as any model has. */
+const MOST_LAYERS = 4096;
+
 /**
  * Typed access to a config.json. Every method throws `InputError` with file, field, the value given and what was expected;
  * a field that is null counts as missing, as in transformers.
@@ -33,6 +36,13 @@ export class ConfigReader {
       return value;
     }
     throw this.refusal(field, "a positive whole number");
+  }
+
+  /** A number of layers: each is made, so that an absurd one would take all memory before anything is known of it. */
+  layerCount(field: string): number {
+    const count = this.positiveInteger(field);
+    if (count <= MOST_LAYERS) return count;
+    throw this.refusal(field, `at most ${MOST_LAYERS}`);
   }
 
   positiveNumber(field: string, byDefault?: number): number {

@@ -41,7 +41,7 @@ export const gpt2: ModelFamily<Gpt2Config> = {
       vocabularySize: read.positiveInteger("vocab_size"),
       positionCount: read.positiveInteger("n_positions"),
       hiddenSize,
-      layerCount: read.positiveInteger("n_layer"),
+      layerCount: read.layerCount("n_layer"),
       headCount,
       feedForwardSize: read.positiveInteger("n_inner", 4 * hiddenSize),
       normEpsilon: read.positiveNumber("layer_norm_epsilon", 1e-5),

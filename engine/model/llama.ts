@@ -97,7 +97,7 @@ function parse(read: ConfigReader): LlamaConfig {
     vocabularySize: read.positiveInteger("vocab_size"),
     positionCount: read.positiveInteger("max_position_embeddings"),
     hiddenSize,
-    layerCount: read.positiveInteger("num_hidden_layers"),
+    layerCount: read.layerCount("num_hidden_layers"),
     headCount,
     // The first Llama had no such field; the others' defaults depend on the version of transformers.
     kvHeadCount: read.divisor(

@@ -90,12 +90,22 @@ function fill(values: Float32Array, { init }: ParameterSpec, random: ReturnType<
   }
 }
 
+/** Dtypes that become f32 when they are read. */
+const LOADABLE: readonly string[] = ["F32", "F16", "BF16", "F64"];
+
+/** A weight of one of the numbered blocks, by every family's name for them. */
+const BLOCK_WEIGHT = /(^|\.)(h|layers|layer)\.\d+\..*\.(weight|bias)$/;
+/** GPT-2's causal mask, which old checkpoints have. */
+const BUFFER = /\.attn\.(masked_)?bias$/;
+
 /**
  * Finds every parameter in a checkpoint, before anything is read.
  *
  * @param mayLack Parameters that need not be there.
- * @returns The stored name by parameter name; tensors that belong to no parameter, such as saved buffers, do not matter.
- * @throws {InputError} naming the first missing tensor or wrong shape.
+ * @returns The stored name by parameter name. Tensors outside of the blocks that belong to no parameter, such as the head of
+ * another task, do not matter, nor do saved buffers.
+ * @throws {InputError} naming the first tensor that is missing, has another shape or is not of floating-point numbers, and a
+ * weight inside a block that the model does not have: it would compute something else than the checkpoint's.
  */
 export function matchWeights(
   specs: readonly ParameterSpec[],
@@ -115,9 +125,21 @@ export function matchWeights(
         `${info.path}: tensor ${found} has the shape [${info.shape}], expected [${shape}] from config.json`,
       );
     }
+    if (!LOADABLE.includes(info.dtype)) {
+      throw new InputError(
+        `${info.path}: tensor ${found} is ${info.dtype}, expected one of ${LOADABLE.join(", ")}`,
+      );
+    }
     stored.set(name, found);
   }
-  return stored;
+  const used = new Set(stored.values());
+  const homeless = source.names().find((name) =>
+    !used.has(name) && BLOCK_WEIGHT.test(name) && !BUFFER.test(name)
+  );
+  if (homeless === undefined) return stored;
+  throw new InputError(
+    `${source.path}: tensor ${homeless} has no place in the model that config.json describes`,
+  );
 }
 
 /**

@@ -241,6 +241,20 @@ Deno.test("a missing tensor, a missing file and a folder are refused by name", a
   await assertInputError(() => openSafetensors(folder.path), folder.path);
 });
 
+Deno.test("a pipe in the place of a file is refused, not waited for", async () => {
+  if (Deno.build.os === "windows") return;
+  using folder = new TemporaryFolder();
+  const path = folder.file("model.safetensors");
+  assert.ok((await new Deno.Command("mkfifo", { args: [path] }).output()).success);
+  await assertInputError(() => openSafetensors(path), path, "expected a file");
+});
+
+Deno.test("headers nested as deeply as they are long are refused like any other", async () => {
+  await assertRefused(encode("[".repeat(1_000_000), 0), "not valid JSON");
+  await assertRefused(encode(`${'{"a":'.repeat(100_000)}1${"}".repeat(100_000)}`, 0), '"a" has dtype');
+  await assertRefused(encode(`{"a":${"[".repeat(100_000)}${"]".repeat(100_000)}}`, 0), '"a" is described by');
+});
+
 Deno.test("tensors named like properties of objects are ordinary tensors", async () => {
   using folder = new TemporaryFolder();
   const path = folder.file("x.safetensors", encode(`{"__proto__":${JSON.stringify(entry(0, 4))}}`, 4));

@@ -96,6 +96,11 @@ const REFUSED: [string, Record<string, unknown>, RegExp][] = [
     /num_hidden_layers is 0, expected a positive whole number/,
   ],
   [
+    "layers beyond counting",
+    { ...LLAMA, num_hidden_layers: 1e9 },
+    /num_hidden_layers is 1000000000, expected at most 4096/,
+  ],
+  [
     "groups that do not divide",
     { ...LLAMA, num_key_value_heads: 4 },
     /num_key_value_heads is 4, expected a divisor of num_attention_heads, which is 6/,

@@ -83,6 +83,44 @@ Deno.test("a missing or misshapen tensor is refused by name", async () => {
   );
 });
 
+Deno.test("a checkpoint that is not of the model in config.json is refused, not loaded in part", async () => {
+  using source = await openSafetensors(`${FIXTURES}qwen2_tiny/model/model.safetensors`);
+  const config = await readModelConfig(`${FIXTURES}qwen2_tiny/model`);
+  assert.ok(config.family === "llama");
+  assert.throws(
+    () => matchWeights(modelOf({ ...config, qkvBias: false }).parameters, source),
+    /tensor model\.layers\.0\.self_attn\.[qkv]_proj\.bias has no place in the model that config\.json describes/,
+  );
+  assert.throws(
+    () => matchWeights(modelOf({ ...config, layerCount: 1 }).parameters, source),
+    /tensor model\.layers\.1\.\S+ has no place/,
+  );
+  const { parameters } = modelOf(config);
+  const plus = (...extra: string[]) =>
+    ({ ...renamed(source, (name) => name), names: () => [...source.names(), ...extra] }) as TensorSource;
+  assert.throws(
+    () => matchWeights(parameters, plus("model.layers.0.self_attn.q_norm.weight")),
+    /q_norm\.weight has no place/,
+  );
+  // What other heads have, and what GPT-2's oldest files carry along, changes nothing.
+  const harmless = ["lm_head.weight", "score.weight", "h.0.attn.bias", "transformer.h.1.attn.masked_bias"];
+  assert.equal(matchWeights(parameters, plus(...harmless)).size, parameters.length);
+});
+
+Deno.test("weights that are no floating-point numbers are refused before anything is read", async () => {
+  using source = await openSafetensors(`${FIXTURES}llama_tiny/model/model.safetensors`);
+  const { parameters } = modelOf(await readModelConfig(`${FIXTURES}llama_tiny/model`));
+  const integers = renamed(source, (name) => name);
+  const info = (name: string): TensorInfo => ({
+    ...integers.info(name),
+    ...name === "model.norm.weight" && { dtype: "I32" as const },
+  });
+  assert.throws(
+    () => matchWeights(parameters, { ...integers, info } as TensorSource),
+    /tensor model\.norm\.weight is I32, expected one of F32, F16, BF16, F64/,
+  );
+});
+
 Deno.test("presets have the published numbers of parameters", () => {
   const count = (preset: string) => parameterCount(modelOf(PRESETS[preset]).parameters);
   assert.equal(count("gpt2"), 124_439_808);
