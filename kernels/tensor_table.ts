@@ -13,8 +13,11 @@ import { vectorWgsl } from "./row_kernel.ts";
 
 /** Entries a table holds; its kernels are compiled for this many, whatever a dispatch needs. */
 const TABLE_CAPACITY = 128;
-/** Most bytes that one dispatch reads through the scratch texture: enough that a copy costs little beside it. */
-const TEXEL_BYTES = 4 * 2 ** 20;
+/**
+ * Most bytes that one dispatch reads through the scratch texture: enough that a copy costs little beside it, and little beside
+ * a small model, since every plan pays for the texture.
+ */
+const TEXEL_BYTES = 2 ** 20;
 /** Tensors one entry can name at most. */
 const MAX_OPERANDS = 5;
 
