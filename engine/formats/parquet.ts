@@ -17,8 +17,10 @@ export async function readParquet(
   const { parquetMetadata, parquetReadObjects, parquetSchema } = await import("hyparquet");
   const { compressors } = await import("hyparquet-compressors");
   const file = bytes.buffer;
+  // Geometry is no text, and looking for it can go on for ever in a broken file.
+  const geoparquet = false;
   const [metadata, columns] = await explaining(path, () => {
-    const metadata = parquetMetadata(file);
+    const metadata = parquetMetadata(file, { geoparquet });
     return [metadata, parquetSchema(metadata).children.map(({ element }) => element.name)] as const;
   });
   const present = columns.filter((name) => wanted.includes(name));
@@ -26,7 +28,7 @@ export async function readParquet(
   const read = present.length > 0 ? present : columns.slice(0, 1);
   const rows = await explaining(
     path,
-    () => parquetReadObjects({ file, metadata, columns: read, compressors, utf8: false }),
+    () => parquetReadObjects({ file, metadata, columns: read, compressors, utf8: false, geoparquet }),
   );
   if (rows.length === 0) throw new InputError(`Cannot read ${path}: it has no rows`);
   return rows.map((fields, i) => ({ place: `${path}:row ${i + 1}`, fields, fieldNames: columns }));
