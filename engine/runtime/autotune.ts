@@ -26,7 +26,7 @@ export function defaultAutotuneMode(): AutotuneMode {
   return name === undefined || name === "" ? "on" : autotuneModeNamed(name, "THREEFOLD_AUTOTUNE");
 }
 
-/** @param what How messages call the setting: `"--autotune"`. @throws {InputError} for anything but a mode. */
+/** The mode of this name. @param what How messages call the setting: `"--autotune"`. @throws {InputError} for any other. */
 export function autotuneModeNamed(name: string, what: string): AutotuneMode {
   const mode = AUTOTUNE_MODES.find((mode) => mode === name);
   if (mode) return mode;

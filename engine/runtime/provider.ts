@@ -56,7 +56,7 @@ export function defaultProvider(): GpuProviderId {
   return name === undefined || name === "" ? "wgpu" : providerNamed(name, "THREEFOLD_GPU");
 }
 
-/** @param what How messages call the setting: `"--gpu"`. @throws {InputError} for anything but a provider's name. */
+/** The provider of this name. @param what How messages call the setting: `"--gpu"`. @throws {InputError} for any other. */
 export function providerNamed(name: string, what: string): GpuProviderId {
   const id = GPU_PROVIDERS.find((id) => id === name);
   if (id) return id;

@@ -21,7 +21,10 @@ let instance: Promise<Pick<GPU, "requestAdapter">> | undefined;
  * @throws {InputError} where the package cannot be got or does not load on this system: with what to do.
  */
 export async function openDawn(): Promise<GpuProvider> {
-  instance ??= createInstance();
+  instance ??= createInstance().catch((error) => {
+    instance = undefined; // it may be there next time
+    throw error;
+  });
   return {
     id: "dawn",
     version: `Dawn of webgpu ${DAWN_VERSION}`,

@@ -1,0 +1,94 @@
+// The engine on Dawn. THREEFOLD_GPU=dawn runs all other device tests on it too.
+import assert from "node:assert/strict";
+import { dawnIsInstalled } from "../../../engine/runtime/dawn_package.ts";
+import { describeAdapter, type Gpu, NoAdapterError, openGpu } from "../../../engine/runtime/device.ts";
+import { PipelineCache } from "../../../engine/runtime/pipelines.ts";
+import { GPU_PROVIDERS, type GpuProviderId } from "../../../engine/runtime/provider.ts";
+import { readBuffer } from "../../../engine/runtime/readback.ts";
+import { surveyProviders } from "../../../engine/runtime/survey.ts";
+import { train } from "../../../engine/train/train.ts";
+import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
+import { assertClose } from "../../support/numerics.ts";
+import { deviceTest } from "../../support/with_device.ts";
+
+/** Whether Dawn is installed and takes this machine's adapter: it asks more of one than wgpu. */
+async function dawnRuns(): Promise<boolean> {
+  if (!await dawnIsInstalled()) return false;
+  try {
+    await describeAdapter("dawn");
+    return true;
+  } catch (error) {
+    if (error instanceof NoAdapterError) return false;
+    throw error;
+  }
+}
+
+const NEEDS = "needs the npm package webgpu and an adapter that Dawn takes";
+const options = { ...deviceTest, ignore: !await dawnRuns() };
+
+/** Losses of the fixture's run on a provider. */
+async function lossesOn(provider: GpuProviderId): Promise<{ losses: number[]; gpu: Gpu }> {
+  const gpu = await openGpu({ provider, autotune: "off" });
+  const losses: number[] = [];
+  try {
+    await train(fixtureOptions(await gpt2Fixture(), { clip: 1 }), {
+      onStep: ({ loss }) => losses.push(loss),
+    }, { device: { gpu, pipelines: new PipelineCache(gpu) } });
+  } finally {
+    gpu.device.destroy();
+  }
+  return { losses, gpu };
+}
+
+Deno.test(`20 AdamW steps on Dawn follow PyTorch's losses, and wgpu's (${NEEDS})`, options, async () => {
+  const onDawn = await lossesOn("dawn");
+  assert.equal(onDawn.gpu.adapter.provider, "dawn");
+  assert.match(onDawn.gpu.adapter.providerVersion, /^Dawn of webgpu \d/);
+  const { expected } = await gpt2Fixture();
+  assertClose(onDawn.losses, expected.runs.adamwClipLinearDecay.losses, 1e-6, "loss");
+  const onWgpu = await lossesOn("wgpu");
+  // One software adapter computes the same bits for both, unless their compilers differ; a GPU's may contract products.
+  const bound = onDawn.gpu.target.software ? 0 : 1e-6;
+  assertClose(onDawn.losses, onWgpu.losses, bound, "loss on Dawn against wgpu");
+});
+
+Deno.test(`what a device of Dawn reports is an error at the next readback (${NEEDS})`, options, async () => {
+  const gpu = await openGpu({ provider: "dawn", autotune: "off" });
+  try {
+    const buffer = gpu.device.createBuffer({ size: 16, usage: GPUBufferUsage.COPY_SRC });
+    assert.equal((await readBuffer(gpu, buffer, 0, 16)).byteLength, 16);
+    gpu.device.createBuffer({ size: 2 ** 50, usage: GPUBufferUsage.STORAGE });
+    await assert.rejects(readBuffer(gpu, buffer, 0, 16), /^Error: The device reported an error: /);
+  } finally {
+    gpu.device.destroy();
+  }
+});
+
+Deno.test(`a kernel that is not valid WGSL says why on Dawn (${NEEDS})`, options, async () => {
+  const gpu = await openGpu({ provider: "dawn", autotune: "off" });
+  try {
+    const pipelines = new PipelineCache(gpu);
+    const kernel = { name: "broken", code: "@compute fn broken() { nonsense }", entryPoint: "broken" };
+    await assert.rejects(
+      pipelines.compile([{ kernel, bindingCount: 0 }, { kernel, bindingCount: 1 }]),
+      /Cannot compile kernel broken: [^]*nonsense/,
+    );
+    assert.equal(gpu.failure.error, null);
+    assert.equal(pipelines.size, 0);
+  } finally {
+    gpu.device.destroy();
+  }
+});
+
+Deno.test("surveyProviders() says of every provider what it offers, or what to do", deviceTest, async () => {
+  const surveys = await surveyProviders();
+  assert.deepEqual(surveys.map(({ id }) => id), [...GPU_PROVIDERS]);
+  for (const { id, adapter, problem, version } of surveys) {
+    if (adapter === null) assert.match(problem ?? "", /^(not installed|No WebGPU adapter found by)/, id);
+    else {
+      assert.equal(problem, null);
+      assert.deepEqual([adapter.provider, adapter.providerVersion], [id, version]);
+    }
+  }
+  assert.ok(surveys.some(({ adapter }) => adapter !== null));
+});
