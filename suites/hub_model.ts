@@ -31,6 +31,7 @@ export async function withPinnedModel<C extends Pick<RunConfig, "model">>(
     onProgress: (state) => quiet || show.update(state),
   });
   show.end();
+  if (model !== config.model && !quiet) note(`model ${model}`);
   return { ...config, model };
 }
 

@@ -1,3 +1,4 @@
+import { chatTemplateOf } from "../formats/chat_template.ts";
 import { inputExists, readJsonInput } from "../formats/input_file.ts";
 import { openAdapter } from "../formats/peft.ts";
 import { openWeights } from "../formats/safetensors.ts";
@@ -21,6 +22,8 @@ export interface GenerateOptions extends Sampling {
   adapter: string | null;
   /** As text; or as ids, which are taken as they are. */
   prompt: string | readonly number[];
+  /** Takes the prompt for what a user says, by the model's chat template, and lets the assistant reply. */
+  chat: boolean;
   /** `bytes`, `gpt2`, or `model`; null is the model's own, and bytes for a preset without one. */
   tokenizer: string | null;
   maxNewTokens: number;
@@ -151,20 +154,26 @@ async function tokenizerFor(
 
 /** @throws {InputError} for an empty prompt, and for tokens that the model does not have. */
 function promptTokens(
-  { model, prompt }: GenerateOptions,
+  { model, prompt, chat }: GenerateOptions,
   tokenizer: Tokenizer | null,
   vocabularySize: number,
 ): number[] {
-  const begin = tokenizer === null ? null : specialTokens(tokenizer).begin;
-  const ids = typeof prompt === "string"
-    ? [...begin === null ? [] : [begin], ...tokenizer!.encode(prompt)]
-    : [...prompt];
+  const ids = typeof prompt === "string" ? textTokens(prompt, chat, tokenizer!) : [...prompt];
   if (ids.length === 0) throw new InputError("Cannot continue an empty prompt: expected at least one token");
   const unknown = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabularySize);
   if (unknown === undefined) return ids;
   throw new InputError(
     `Cannot continue the prompt with ${model}: token ${unknown} is not below its vocabulary of ${vocabularySize}`,
   );
+}
+
+function textTokens(prompt: string, chat: boolean, tokenizer: Tokenizer): number[] {
+  const said = [{ role: "user", content: prompt }];
+  const text = chat ? chatTemplateOf(tokenizer).render(said, { reply: true, place: "the prompt" }) : prompt;
+  const ids = [...tokenizer.encode(text)];
+  const { begin } = specialTokens(tokenizer);
+  // Many templates write it themselves.
+  return begin === null || ids[0] === begin ? ids : [begin, ...ids];
 }
 
 /** What ends a text: as generation_config.json or config.json says, or else the tokenizer. */

@@ -1,4 +1,4 @@
-import { hubReferenceText, parseHubReference } from "../formats/hub/reference.ts";
+import { COMMIT, hubReferenceText, parseHubReference } from "../formats/hub/reference.ts";
 import { hubSettings } from "../formats/hub/settings.ts";
 import { type DownloadProgress, fetchModel } from "../formats/hub/snapshot.ts";
 import { inputExists } from "../formats/input_file.ts";
@@ -35,6 +35,15 @@ export async function pinModel(model: string, options: PinOptions): Promise<stri
     settings: { ...settings, offline: offline || settings.offline },
   });
   return hubReferenceText(fetched.reference);
+}
+
+/** How a name of a model on the hub says what it is: by a commit, or by a branch or tag that may move. */
+export type HubName = "pinned" | "moving";
+
+/** Whether `model` has the form of a repository of the hub, pinned to a commit or not; null for presets and paths. */
+export function hubNameKind(model: string): HubName | null {
+  const reference = Object.hasOwn(PRESETS, model) ? null : parseHubReference(model);
+  return reference && (COMMIT.test(reference.revision) ? "pinned" : "moving");
 }
 
 /**

@@ -13,6 +13,7 @@ function options(changes: Partial<GenerateOptions>): GenerateOptions {
     model: `${FIXTURES}gpt2_tiny/model`,
     adapter: null,
     prompt: [1, 2, 3],
+    chat: false,
     tokenizer: null,
     maxNewTokens: 10,
     temperature: 0,
@@ -74,6 +75,25 @@ Deno.test("text appears as it is made, and all pieces are the text", async () =>
   assert.deepEqual(await generate(settings), made, "the same seed gave another text");
   const other = await generate({ ...settings, seed: 1 });
   assert.notDeepEqual(other.tokens, made.tokens);
+});
+
+Deno.test("--chat puts the prompt into the model's chat template, and a start token before it once", async () => {
+  using folder = copyOf("qwen2_tiny", { eos_token_id: null });
+  await saveTokenizer(folder.path, trainBpe("hello hello", 256));
+  const configPath = folder.file("tokenizer_config.json");
+  const config = JSON.parse(Deno.readTextFileSync(configPath));
+  const count = async (chat: boolean, changes: Record<string, unknown>) => {
+    Deno.writeTextFileSync(configPath, JSON.stringify({ ...config, ...changes }));
+    const settings = options({ model: folder.path, prompt: "hi", chat, maxNewTokens: 1 });
+    return (await generate(settings)).promptTokens;
+  };
+  const chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]";
+  assert.equal(await count(false, { chat_template }), 2);
+  assert.equal(await count(true, { chat_template }), "[user] hi\n[assistant]".length);
+  assert.equal(await count(true, {}), "user: hi\nassistant:".length);
+  const begin = { add_bos_token: true, bos_token: "A" };
+  assert.equal(await count(false, begin), 3);
+  assert.equal(await count(true, { ...begin, chat_template: "A{{ messages[0].content }}" }), 3);
 });
 
 Deno.test("a prompt may fill the context but for one token", async () => {

@@ -30,6 +30,7 @@ Deno.test("generate writes the text as it comes, and an end of line", async () =
     model: "out",
     adapter: null,
     prompt: "Say",
+    chat: false,
     tokenizer: null,
     maxNewTokens: 64,
     temperature: 0,
@@ -54,6 +55,7 @@ Deno.test("generate --json prints one document", async () => {
     seed: 4,
   });
   assert.deepEqual([asked[0].adapter, asked[0].maxNewTokens], ["a", 7]);
+  assert.equal((await run("--model", "m", "--prompt", "Say", "--chat")).asked[0].chat, true);
 });
 
 Deno.test("generate refuses what it cannot do, and ends with 2", async () => {
