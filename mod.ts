@@ -10,7 +10,13 @@ export { generate, type GenerateOptions, type Generation } from "./engine/train/
 export { evaluate, type EvaluateOptions, type Evaluation } from "./engine/train/evaluate.ts";
 export type { StepReport, TrainListener, TrainOptions, TrainResult } from "./engine/train/options.ts";
 export { IMPLEMENTED_METHODS } from "./engine/train/methods.ts";
-export { type DownloadProgress, pinModel, type PinOptions } from "./engine/train/model_source.ts";
+export {
+  type DownloadProgress,
+  type HubName,
+  hubNameKind,
+  pinModel,
+  type PinOptions,
+} from "./engine/train/model_source.ts";
 export { defaultTokenizer } from "./engine/train/prepare.ts";
 export {
   DivergedError,

@@ -17,6 +17,7 @@ import {
   within,
 } from "./matrix.ts";
 import { checkMethods, methodById, optimizerById } from "./methods.ts";
+import { hubNameKind } from "../mod.ts";
 import { looksLikePath, tokensPerStep } from "./run_config.ts";
 import {
   type Override,
@@ -220,7 +221,7 @@ function texts(field: NamedValue["field"], value: unknown, path: KeyPath): Named
 async function nameIssues({ path, field, value }: NamedValue, known: KnownNames): Promise<Issue[]> {
   switch (field) {
     case "model":
-      return await placeIssues(path, value, "preset", known.presets, "config.json");
+      return await modelIssues(path, value, known);
     case "data":
     case "alsoEvaluate":
       return await placeIssues(path, value, "corpus", known.corpora, "");
@@ -228,6 +229,25 @@ async function nameIssues({ path, field, value }: NamedValue, known: KnownNames)
       return caught(path, () => methodById(value));
     case "optimizer":
       return caught(path, () => optimizerById(value));
+  }
+}
+
+/** A model of the hub must be pinned: a branch could move between two cells of one run. */
+async function modelIssues(path: KeyPath, value: string, known: KnownNames): Promise<Issue[]> {
+  const issues = await placeIssues(path, value, "preset", known.presets, "config.json");
+  if (issues.length === 0) return issues;
+  switch (hubNameKind(value)) {
+    case "pinned":
+      return [];
+    case "moving":
+      return [{
+        path,
+        message:
+          `got ${value}, but there is no such folder, and a model of the hub must be pinned to a commit, as ` +
+          `${value.split("@")[0]}@0123…; \`deno task plan --model ${value}\` says which`,
+      }];
+    default:
+      return issues;
   }
 }
 

@@ -64,6 +64,10 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
       /got \.\/no\/such, but there is no \.\/no\/such\/config\.json$/,
     ],
     [
+      phase("defaults: { model: no/such }"),
+      /got no\/such, but there is no such folder, and .* pinned to a commit, as no\/such@0123…; `deno task plan --model no\/such`/,
+    ],
+    [
       phase("axes: { data: [moby-dick, mobydik] }"),
       /axes\.data\[1\]: unknown corpus mobydik.*did you mean moby-dick\?$/,
     ],
