@@ -121,7 +121,8 @@ export class Autotuner {
 function candidatesOf(plan: Plan): Map<string, Candidates> {
   const found = new Map<string, Candidates>();
   for (const command of plan.programs.flatMap(({ commands }) => commands)) {
-    if ("clear" in command || !command.choice || command.choice.names.length < 2) continue;
+    // Launches that read the scratch texture are not timed: theirs is the one form there is.
+    if ("clear" in command || command.texels || !command.choice || command.choice.names.length < 2) continue;
     const { choice, flops = 0 } = command;
     const known = found.get(choice.key);
     if (!known) found.set(choice.key, { choice, dispatch: command, flops });
