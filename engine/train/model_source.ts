@@ -1,6 +1,6 @@
-import { COMMIT, hubReferenceText, parseHubReference } from "../formats/hub/reference.ts";
+import { COMMIT, type HubReference, hubReferenceText, parseHubReference } from "../formats/hub/reference.ts";
 import { hubSettings } from "../formats/hub/settings.ts";
-import { type DownloadProgress, fetchModel } from "../formats/hub/snapshot.ts";
+import { type DownloadProgress, type FetchedModel, fetchModel } from "../formats/hub/snapshot.ts";
 import { inputExists } from "../formats/input_file.ts";
 import { InputError } from "../input_error.ts";
 import { type ModelConfig, readModelConfig } from "../model/config.ts";
@@ -28,13 +28,25 @@ export async function pinModel(model: string, options: PinOptions): Promise<stri
   if (Object.hasOwn(PRESETS, model) || await inputExists(model)) return model;
   const reference = parseHubReference(model);
   if (reference === null) return model; // what is wrong with it is said where it is opened
-  const { offline, ...rest } = options;
+  return hubReferenceText((await fetchNamed(model, reference, options)).reference);
+}
+
+/** A slip in the path of a folder looks like a repository: what is wrong may be either. */
+async function fetchNamed(
+  model: string,
+  reference: HubReference,
+  { offline, ...rest }: PinOptions,
+): Promise<FetchedModel> {
   const settings = hubSettings();
-  const fetched = await fetchModel(reference, {
-    ...rest,
-    settings: { ...settings, offline: offline || settings.offline },
-  });
-  return hubReferenceText(fetched.reference);
+  try {
+    return await fetchModel(reference, {
+      ...rest,
+      settings: { ...settings, offline: offline || settings.offline },
+    });
+  } catch (error) {
+    if (!(error instanceof InputError) || model.includes("@")) throw error;
+    throw new InputError(`${error.message} (nor is there a folder ${model})`, { cause: error });
+  }
 }
 
 /** How a name of a model on the hub says what it is: by a commit, or by a branch or tag that may move. */
@@ -66,7 +78,7 @@ export async function resolveModel(
   }
   const reference = parseHubReference(model);
   if (reference !== null) {
-    const { folder } = await fetchModel(reference, { what, settings: hubSettings() });
+    const { folder } = await fetchNamed(model, reference, { what });
     return { config: await readModelConfig(folder), folder };
   }
   throw new InputError(

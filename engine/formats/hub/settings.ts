@@ -31,7 +31,7 @@ export function hubSettings(read: (name: string) => string | undefined = readEnv
   return {
     endpoint: endpointOf(value("HF_ENDPOINT")),
     cacheFolder: cacheFolderOf(value),
-    token: value("HF_TOKEN") ?? null,
+    token: tokenOf(value("HF_TOKEN")),
     offline: /^(1|on|yes|true)$/i.test(value("HF_HUB_OFFLINE") ?? ""),
     timeoutMs: timeoutOf(value("HF_HUB_DOWNLOAD_TIMEOUT")),
     retryMs: 500,
@@ -58,6 +58,12 @@ function cacheFolderOf(value: (name: string) => string | undefined): string {
 
 function withHome(path: string): string {
   return path === "~" || path.startsWith("~/") ? join(homedir(), path.slice(1)) : path;
+}
+
+/** Never shown in a message: not even a wrong one. */
+function tokenOf(text: string | undefined): string | null {
+  if (text === undefined || /^[\x21-\x7e]+$/.test(text)) return text ?? null;
+  throw new InputError("Cannot use HF_TOKEN: it has spaces or characters that no token has");
 }
 
 function timeoutOf(text = "30"): number {

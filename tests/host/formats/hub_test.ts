@@ -444,6 +444,11 @@ Deno.test("hubSettings() reads the variables that Python's library reads", async
   assert.equal(settings({ HF_TOKEN: "" }).token, null);
   for (const on of ["1", "true", "YES", "on"]) assert.equal(settings({ HF_HUB_OFFLINE: on }).offline, true);
   assert.equal(settings({ HF_HUB_OFFLINE: "0" }).offline, false);
+  assert.throws(() => settings({ HF_TOKEN: "hf_secret\nhf_other" }), (error: Error) => {
+    assert.match(error.message, /HF_TOKEN/);
+    assert.doesNotMatch(error.message, /secret|other/);
+    return true;
+  });
   await assertInputError(() => settings({ HF_ENDPOINT: "huggingface.co" }), "HF_ENDPOINT");
   await assertInputError(() => settings({ HF_HUB_DOWNLOAD_TIMEOUT: "soon" }), "HF_HUB_DOWNLOAD_TIMEOUT");
 });

@@ -52,7 +52,11 @@ Deno.test("a model that was not pinned before is downloaded when it is opened", 
     Deno.env.set("HF_HUB_OFFLINE", "1");
     assert.equal((await resolveModel("someone/tiny")).folder, folder);
     assert.equal(await pinModel("someone/tiny", { what: "model" }), `someone/tiny@${server.commit}`);
-    await assertInputError(() => pinModel("someone/else", { what: "model" }), "someone/else@main offline");
+    await assertInputError(
+      () => pinModel("someone/else", { what: "model" }),
+      "someone/else@main offline",
+      "nor is there a folder someone/else",
+    );
   }));
 
 Deno.test("folders come before repositories, and presets before both", () =>
