@@ -83,6 +83,9 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
     const choice = pickTier(forced, probe);
     const size = sizeOf(asked, previous, suite, choice.tier);
     const { quick } = size;
+    const tiered = tieredSuite(suite, choice.tier, quick);
+    const planned = tiered.phases.every(({ kind }) => kind === "plan");
+    if (probe.adapter === null && !planned && !dryRun) throw new InputError(probe.failure);
     const out = early ?? newFolder(suite, quick);
     if (!dryRun) await requireWritable(out);
     if (previous && previous.tier !== choice.tier) {
@@ -91,13 +94,10 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
       );
     }
     if (previous && probe.adapter) requireSameProvider(out, previous, probe.adapter);
-    const tiered = tieredSuite(suite, choice.tier, quick);
     if (tiered.memoryBudgetBytes !== null) choice.memoryBudgetBytes = tiered.memoryBudgetBytes;
     const options = { suite, tiered, choice, quick, out, shard, filter, previous, engine: services.engine };
     if (size.note !== null) services.note(size.note);
     if (dryRun) return await listCells(options, services);
-    const planned = tiered.phases.every(({ kind }) => kind === "plan");
-    if (probe.adapter === null && !planned) throw new InputError(probe.failure);
     const adapter = probe.adapter ?? NO_ADAPTER;
     const progress = new Progress(services.progress);
     const outcome = await runSuite({
@@ -194,7 +194,6 @@ async function probeMachine(
   const baseline = await measureBaseline(measureScript, { signal, roofline });
   if ("failure" in baseline) {
     if (dryRun) note(baseline.failure);
-    else if (!signal.aborted) throw new InputError(baseline.failure);
     return { adapter: null, failure: baseline.failure };
   }
   return { ...baseline, deviceMemoryBytes: await deviceMemoryBytes(baseline.adapter) };
@@ -311,12 +310,15 @@ async function latestFolder(suite: SuiteFile, asked: "quick" | "full" | null): P
 }
 
 async function listCells(
-  options: Pick<RunOptions, "tiered" | "choice" | "shard" | "filter" | "out" | "engine" | "previous">,
+  options: Pick<
+    RunOptions,
+    "tiered" | "choice" | "shard" | "filter" | "out" | "engine" | "environment" | "previous"
+  >,
   { print, note }: Services,
 ): Promise<number> {
   const { tiered, choice, shard, filter, out, engine, previous } = options;
   const records = previous ? (await readCells(out)).cells : new Map<string, CellRecord>();
-  const plans = new PlanCache(engine);
+  const plans = new PlanCache(engine, options.environment.software ? "software" : "gpu");
   const all = forecastCells(tiered, previous ? decidedBefore(previous, records) : undefined);
   const wanted = wantedCells(all, filter).filter(({ cell }) =>
     shard === null || inShard(rootOf(cell, all), shard)

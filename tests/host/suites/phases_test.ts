@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { main } from "../../../suites/main.ts";
 import { records, run, withSuite } from "./command_line.ts";
+import { fakeServices } from "./fake_services.ts";
 
 const HEAD = `title: t
 defaults: { model: fake, data: words, heldOutFraction: 0.1, sequenceLength: 16, tokens: 512, effectiveBatchSize: 4 }
@@ -29,6 +31,25 @@ phases:
     assert.match(command, /^deno task plan --model fake-throws/);
     const { out: listed } = await run("bench", suite, "--dry-run");
     assert.match(listed, /64\.0 MiB {2}planned only\n2 cells, 0 to run/);
+  });
+});
+
+Deno.test("a suite that only plans runs where there is no adapter; one that trains is refused there", async () => {
+  const failing = {
+    ...fakeServices(() => {}, () => {}),
+    measureScript: new URL("data:application/typescript,Deno.exit(9)"),
+  };
+  const plan = `${HEAD}phases: [{ name: sizes, kind: plan, cells: [{ label: one }] }]\n`;
+  await withSuite(plan, async ({ suite, out }) => {
+    assert.equal(await main(["bench", suite, "--out", out], failing), 0);
+    const { run: record, cells } = await records(out);
+    assert.equal(record.environment.adapter, "none: planned only");
+    assert.deepEqual(cells.map(({ kind, status }) => [kind, status]), [["planned", "ok"]]);
+  });
+  const train = `${HEAD}phases: [{ name: sizes, kind: matrix, cells: [{ label: one }] }]\n`;
+  await withSuite(train, async ({ suite, out }) => {
+    assert.equal(await main(["bench", suite, "--out", out], failing), 2);
+    await assert.rejects(() => Deno.stat(join(out, "run.json")), Deno.errors.NotFound);
   });
 });
 
