@@ -27,6 +27,7 @@ export interface Candidate {
   memoryRatio: number;
   /** Null where the configuration has no seeds to compare with. */
   loss: LossOutcome | null;
+  isBaseline: boolean;
 }
 
 export interface BudgetRow {
@@ -91,6 +92,7 @@ export function budgetsOf(analysis: Analysis): Budgets | null {
       bytes: isObserved ? configuration.contextBytes!.interval.estimate : booked,
       throughputRatio: ratioOf(configuration.tokensPerSecond, baseline.tokensPerSecond),
       memoryRatio: base / booked,
+      isBaseline: configuration === baseline,
       loss: configuration === baseline ? "equal" : difference?.pValue == null ? null : difference.outcome,
     };
   });

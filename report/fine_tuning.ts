@@ -39,15 +39,11 @@ export function tuningKind({ config }: Configuration): string {
 }
 
 /** Configurations that start from saved weights and were evaluated on another text too: full fine-tuning first. */
-export function fineTunings({ trained }: Evidence): FineTuning[] {
+export function fineTunings({ trained, analysis: { loaded } }: Evidence): FineTuning[] {
   const found = trained.filter(({ config }) => config.startFrom !== null).flatMap((one): FineTuning[] => {
-    const own = domainLoss(one, one.config.data, (cell) => cell.heldOut);
+    const own = domainLoss(one, one.config.data, loaded.cells);
     const [name] = one.config.alsoEvaluate;
-    const original = name === undefined ? null : domainLoss(
-      one,
-      name,
-      (cell) => cell.heldOutElsewhere.find(({ data }) => data === name)?.points ?? [],
-    );
+    const original = name === undefined ? null : domainLoss(one, name, loaded.cells);
     if (!own || !original) return [];
     const [{ parameters, trainableParameters }] = one.ok;
     const trainableShare = parameters && trainableParameters !== null
@@ -68,18 +64,43 @@ export function fineTunings({ trained }: Evidence): FineTuning[] {
   ).toSorted((a, b) => rank(a) - rank(b));
 }
 
-function domainLoss(
-  { ok }: Configuration,
+/** Held-out points of a cell on a text, its own or one evaluated beside it, by rising step. */
+function pointsOn({ config, heldOut, heldOutElsewhere }: CellRecord, data: string): HeldOutPoint[] {
+  const points = config.data === data
+    ? heldOut
+    : heldOutElsewhere.find((one) => one.data === data)?.points ?? [];
+  return [...points].sort((a, b) => a.step - b.step);
+}
+
+/**
+ * Held-out loss on a text before the first step and after the last one. Where a cell was not evaluated before its first step,
+ * the last evaluation of the cell whose weights it starts from is the same figure. Null where the text was not evaluated.
+ */
+export function lossesOn(
+  cell: CellRecord,
   data: string,
-  pointsOf: (cell: CellRecord) => HeldOutPoint[],
-): DomainLoss | null {
+  cells: readonly CellRecord[],
+): { before: number | null; after: number } | null {
+  const points = pointsOn(cell, data);
+  const after = points.at(-1);
+  if (!after || after.step === 0) return null;
+  if (points[0].step === 0) return { before: points[0].loss, after: after.loss };
+  const parent = cells.find(({ id }) => id === cell.config.startFrom);
+  const isAlike = parent && EVALUATION.every((key) => parent.config[key] === cell.config[key]);
+  return { before: isAlike ? pointsOn(parent, data).at(-1)?.loss ?? null : null, after: after.loss };
+}
+
+/** Settings on which a held-out loss hangs beside the weights. */
+const EVALUATION = ["tokenizer", "heldOutFraction", "heldOutWindows", "sequenceLength"] as const;
+
+function domainLoss({ ok }: Configuration, data: string, cells: readonly CellRecord[]): DomainLoss | null {
   const bySeed = new Map<number, { id: string; seed: number; before: number; after: number }>();
   for (const cell of ok) {
-    const points = [...pointsOf(cell)].sort((a, b) => a.step - b.step);
-    // Without a point before the first step there is no telling what training changed.
-    if (points.length < 2 || points[0].step !== 0 || bySeed.has(cell.config.seed)) continue;
+    const losses = lossesOn(cell, data, cells);
     const { seed } = cell.config;
-    bySeed.set(seed, { id: cell.id, seed, before: points[0].loss, after: points.at(-1)!.loss });
+    // Without a figure from before the first step there is no telling what training changed.
+    if (!losses || losses.before === null || bySeed.has(seed)) continue;
+    bySeed.set(seed, { id: cell.id, seed, before: losses.before, after: losses.after });
   }
   if (bySeed.size === 0) return null;
   const perSeed = (value: (one: { before: number; after: number }) => number): PerSeed => {

@@ -1,6 +1,7 @@
 /** Bytes of optimizer state a parameter: as a run held them, and as the planner lays them out at 3 B parameters. */
 import type { Configuration } from "./derive.ts";
 import type { Evidence } from "./evidence.ts";
+import { formatNumber, formatSignificant } from "./format.ts";
 import { OPTIMIZER_STATE } from "./paper.ts";
 
 export interface OptimizerState {
@@ -39,4 +40,9 @@ function first(candidates: readonly Configuration[]): { configuration: Configura
     }
   }
   return null;
+}
+
+/** `8.00`, `0.0022`: two decimals, or two digits where there would be none left. */
+export function bytesText(bytes: number): string {
+  return bytes > 0 && bytes < 0.1 ? formatSignificant(bytes, 2) : formatNumber(bytes, 2);
 }

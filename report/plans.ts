@@ -1,7 +1,7 @@
 /** Planned models beside the paper's own sums: bytes by role, and why they differ. */
 import type { Configuration } from "./derive.ts";
 import type { Evidence } from "./evidence.ts";
-import { formatNumber } from "./format.ts";
+import { formatNumber, formatSignificant } from "./format.ts";
 import { GB, LLAMA_7B, THREE_BILLION } from "./paper.ts";
 import type { Role } from "./palette.ts";
 
@@ -60,7 +60,7 @@ export function threeBillion({ planned }: Evidence): PlannedModel | null {
         formatNumber(configuration.memory!.byRole.optimizer / sizes.parameters, 2)
       } bytes a parameter: each block of 8-bit values has two scales, and small tensors keep f32.`,
       `What the paper leaves out (activations, workspace, inputs) adds ${
-        formatNumber(rest, 1)
+        formatSignificant(rest, 2)
       } GB at batch ${configuration.effectiveBatchSize} × ${config.sequenceLength} tokens.`,
     ],
   };

@@ -93,7 +93,7 @@ svg.chart{display:block;width:100%;height:auto;overflow:visible;fill:var(--ink);
 .chart .box{fill:var(--paper);fill-opacity:.55;stroke-width:1.2}
 .chart .median{stroke-width:2.6}
 .chart text.cell{stroke:none;font-size:12px}
-.chart text.planned-text{font-style:italic;fill:var(--muted)}
+.chart text.planned-text{font-style:italic}
 .chart .on{fill:var(--ink)}
 .chart .off{fill:none;stroke:var(--muted)}
 .chart .faint{opacity:.45}

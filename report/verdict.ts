@@ -53,7 +53,11 @@ export function progressOf({ loaded: { run, cells, missing, unreadable } }: Anal
   const tally = new Map<string, number>();
   for (const { status } of cells) tally.set(status, (tally.get(status) ?? 0) + 1);
   const parts = [`${tally.get("ok") ?? 0} of ${count(run.cells.length, "cell")} finished`];
-  for (const [status, n] of tally) if (status !== "ok") parts.push(`${n} ${status}`);
+  for (const [status, n] of tally) {
+    if (status !== "ok") {
+      parts.push(status === "not-run" ? `${n} left out by a stated rule` : `${n} ${status}`);
+    }
+  }
   if (unreadable.length > 0) parts.push(`${unreadable.length} unreadable`);
   if (missing.length > 0) parts.push(`${missing.length} without a record`);
   return parts.join(", ");

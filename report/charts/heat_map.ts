@@ -103,7 +103,7 @@ export function heatMapChart(
   const chart = openChart({
     id,
     width,
-    height: narrow ? gridHeight * 2 + 34 : gridHeight + 6,
+    height: narrow && map.timeBase ? gridHeight * 2 + 34 : gridHeight + 6,
     title,
     description,
   });
@@ -112,7 +112,8 @@ export function heatMapChart(
     { name: "memory: times less", of: (cell: HeatCell) => cell.memory },
     { name: "throughput: times", of: (cell: HeatCell) => cell.throughput },
   ];
-  panels.forEach(({ name, of }, i) => {
+  // A factorial in which nothing was timed has memory alone to show.
+  panels.slice(0, map.timeBase ? 2 : 1).forEach(({ name, of }, i) => {
     const left = labelRoom + (narrow ? 0 : i * (gridWidth + gap));
     const top = narrow ? i * (gridHeight + 34) : 0;
     drawHead(name, left, top, narrow || i === 0);

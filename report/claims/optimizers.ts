@@ -1,6 +1,6 @@
 /** C7, C8 and C10: bytes of optimizer state, and what they add up to in large models. */
 import { count, formatNumber } from "../format.ts";
-import { optimizerStates } from "../optimizer_state.ts";
+import { bytesText, optimizerStates } from "../optimizer_state.ts";
 import { OPTIMIZER_STATE } from "../paper.ts";
 import { llama7b, meets, type PlannedModel, threeBillion } from "../plans.ts";
 import type { Evidence } from "../evidence.ts";
@@ -24,9 +24,9 @@ export const C7: Claim = {
       const papers = OPTIMIZER_STATE[optimizer];
       const bytes = (planned ?? measured)!.bytes;
       const agrees = bytes >= papers.low && bytes <= papers.high;
-      const run = measured ? `${formatNumber(measured.bytes, 2)} in a run` : "";
+      const run = measured ? `${bytesText(measured.bytes)} in a run` : "";
       const plan = planned
-        ? `${formatNumber(planned.bytes, 2)} planned (${formatNumber(planned.bytes * 3, 1)} GB at 3 B)`
+        ? `${bytesText(planned.bytes)} planned (${bytesText(planned.bytes * 3)} GB at 3 B)`
         : "";
       const less = bytes < papers.low ? ", less than the paper's" : "";
       return { agrees, text: `${papers.label} ${[run, plan].filter(Boolean).join(", ")}${less}` };

@@ -2,7 +2,7 @@
 import type { CellRecord } from "../../results/record.ts";
 import type { Configuration } from "../derive.ts";
 import type { Pair } from "../evidence.ts";
-import { chainOf } from "../fine_tuning.ts";
+import { chainOf, lossesOn } from "../fine_tuning.ts";
 import { count, formatNumber, formatRatio, formatSignificant } from "../format.ts";
 import { type Claim, lossText, verdictOn } from "./claim.ts";
 
@@ -89,6 +89,10 @@ export const C15: Claim = {
     const cells = configurations.flatMap(({ ok }) => ok);
     const chains = cells.map((cell) => chainOf(cell, cells)).filter((chain) => chain.length > 1);
     if (chains.length === 0) return null;
+    const learns = (cell: CellRecord) => {
+      const losses = ends(cell, cells);
+      return losses !== null && losses[1] < losses[0];
+    };
     const longest = Math.max(...chains.map((chain) => chain.length));
     const whole = chains.filter((chain) => chain.length === longest);
     const learned = whole.filter((chain) => chain.every(learns));
@@ -97,7 +101,12 @@ export const C15: Claim = {
     const owner = (cell: CellRecord) => configurations.find(({ ok }) => ok.includes(cell));
     const failed =
       loaded.cells.filter(({ config, status }) => config.startFrom !== null && status !== "ok").length;
-    const steps = example.map((cell) => `${cell.label} ${lossesText(cell)}`).join(" → ");
+    const steps = example.map((cell) => {
+      const losses = ends(cell, cells);
+      const text = losses &&
+        ` (${formatNumber(losses[0], 2)} to ${formatNumber(losses[1], 2)} on ${cell.config.data})`;
+      return cell.label + (text ?? "");
+    }).join(" → ");
     return {
       outcome: longest >= 3 && learned.length > 0 ? "reproduced" : anyLearned ? "partly" : "not reproduced",
       ours: `${
@@ -111,19 +120,9 @@ export const C15: Claim = {
   },
 };
 
-function ends({ heldOut }: CellRecord): [number, number] | null {
-  const points = [...heldOut].sort((a, b) => a.step - b.step);
-  return points.length > 1 ? [points[0].loss, points.at(-1)!.loss] : null;
-}
-
-function learns(cell: CellRecord): boolean {
-  const losses = ends(cell);
-  return losses !== null && losses[1] < losses[0];
-}
-
-function lossesText(cell: CellRecord): string {
-  const losses = ends(cell);
-  return losses
-    ? `(${formatNumber(losses[0], 2)} to ${formatNumber(losses[1], 2)} on ${cell.config.data})`
-    : "";
+/** Loss on its own text before and after a stage; a model trained from nothing begins with the loss of its first step. */
+function ends(cell: CellRecord, cells: readonly CellRecord[]): [number, number] | null {
+  const losses = lossesOn(cell, cell.config.data, cells);
+  const before = losses?.before ?? (cell.config.startFrom === null ? cell.samples?.loss[0] : null) ?? null;
+  return losses && before !== null ? [before, losses.after] : null;
 }

@@ -30,7 +30,7 @@ export function attentionSection({ configurations }: Analysis, context: PageCont
         subtitle:
           `Both axes logarithmic. Left: ${time}, median with 95 % interval where cells were repeated. Right: booked peak of the whole step. ${
             count(lengths.size, "sequence length")
-          }, naive attention and FlashAttention-2; one row of panels for each kind of base weights.`,
+          }, naive attention and FlashAttention-2; one row of panels for each kind of base weights that ran at several.`,
         draw: (size) => linesChart(panelsOf(ran, isProfiled), size),
         numbers: table(rows, columnsOf(context), { caption: "Attention by sequence length" }),
       })
@@ -68,6 +68,8 @@ function panelsOf(rows: readonly AttentionRow[], isProfiled: boolean): LinePanel
   } as const;
   return [...new Set(rows.map(({ base }) => base))].flatMap((base): LinePanel[] => {
     const own = rows.filter((row) => row.base === base);
+    // One length makes no line; its figures are in the table.
+    if (new Set(own.map(({ sequenceLength }) => sequenceLength)).size < 2) return [];
     const largest = Math.max(...own.map(({ configuration: { memory } }) => memory?.bookedBytes ?? 0));
     const unit = byteUnit(largest);
     const series = (

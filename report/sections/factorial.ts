@@ -54,14 +54,18 @@ function heatMap(factorial: Factorial, context: PageContext): Html | null {
     ? ` Throughput is compared with ${combinationName(base)}, the timed combination with least switched on.`
     : "";
   const best = cells.reduce((a, b) => (b.memory ?? 0) > (a.memory ?? 0) ? b : a);
-  const fastest = cells.reduce((a, b) => (b.throughput ?? 0) > (a.throughput ?? 0) ? b : a);
+  const timed = cells.filter(({ throughput }) => throughput !== null);
+  const top = timed.toSorted((a, b) => b.throughput! - a.throughput!)[0];
+  const fastest = top
+    ? `; fastest is ${combinationName(top.cell.configuration.config)}, ${
+      formatRatio(top.throughput)
+    } the throughput`
+    : "; no combination was timed here";
   return figure({
     id: `${context.prefix}heat-map`,
     title: `${capital(combinationName(best.cell.configuration.config))} needs least memory, ${
       formatRatio(best.memory)
-    } less; fastest is ${combinationName(fastest.cell.configuration.config)}, ${
-      formatRatio(fastest.throughput)
-    } the throughput`,
+    } less${fastest}`,
     subtitle: `Ratios to the combination with nothing switched on, ${
       count(cells.length, "combination")
     } at one effective batch: booked peak (left), median throughput (right). Blue is better, orange worse, full strength a factor of four. Filled dots: switched on.${

@@ -16,7 +16,7 @@ import { capital, listed, sentence } from "../findings.ts";
 import { count, formatCompact, formatInterval, formatNumber } from "../format.ts";
 import { type Html, markup } from "../html.ts";
 import { optimizerName } from "../names.ts";
-import { type OptimizerState, optimizerStates } from "../optimizer_state.ts";
+import { bytesText, type OptimizerState, optimizerStates } from "../optimizer_state.ts";
 import { OPTIMIZER_STATE } from "../paper.ts";
 import { table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
@@ -46,7 +46,7 @@ function stateFigure(states: readonly OptimizerState[], context: PageContext): H
     const theirs = optimizer === "adafactor" ? { low, high } : { low: papers, high: papers };
     return {
       value: point(found.bytes),
-      text: `${formatNumber(found.bytes, 2)} B`,
+      text: `${bytesText(found.bytes)} B`,
       theirs: { ...theirs, hint: `the paper: ${words} bytes` },
       isPlanned,
     };
@@ -59,9 +59,7 @@ function stateFigure(states: readonly OptimizerState[], context: PageContext): H
     optimizer,
     bytes: (planned ?? measured)!.bytes,
   }));
-  const text = known.map(({ optimizer, bytes }) =>
-    `${OPTIMIZER_STATE[optimizer].label} ${formatNumber(bytes, 2)}`
-  );
+  const text = known.map(({ optimizer, bytes }) => `${OPTIMIZER_STATE[optimizer].label} ${bytesText(bytes)}`);
   const dot = (name: string) => ({ name, format: (value: number) => `${formatNumber(value)} B` });
   const hasPlan = states.some(({ planned }) => planned);
   const panels = [dot("in a run of this page"), ...hasPlan ? [dot("planned at 3 B parameters")] : []];

@@ -14,7 +14,7 @@ export function lossSection(analysis: Analysis, context: PageContext): Html | nu
   const { highlighted, sweep } = analysis;
   const configurations = shownConfigurations(
     analysis,
-    ({ ok }) => ok.some(({ heldOut }) => heldOut.length > 1),
+    ({ ok }) => ok.some(({ heldOut, samples }) => heldOut.length > 0 && (samples?.loss.length ?? 0) > 1),
   );
   const panels = lossPanels(configurations, highlighted);
   if (panels.length === 0) return null;

@@ -92,13 +92,11 @@ function finding({ rows, scaled, candidates }: Budgets): string {
   const largest = Math.max(...candidates.map(({ bytes }) => bytes));
   const third = scaled.find(({ share, best }) => share !== null && share < 0.4 && best);
   const lean = third
-    ? `; with ${fraction(third.share!)} of the baseline's memory, ${
-      combinationName(third.best!.configuration.config)
-    }`
+    ? `; with ${fraction(third.share!)} of the baseline's memory, ${switchedOn(third.best)}`
     : "";
   return `Everything measured here fits into ${smallest.gib} GiB (the largest needs ${
     formatBytes(largest)
-  }): switch on ${combinationName(smallest.best!.configuration.config)}${lean}`;
+  }): switch on ${switchedOn(smallest.best)}${lean}`;
 }
 
 /** A row of the table: budgets that follow each other with the same answers share one. */
@@ -125,6 +123,10 @@ const FRACTIONS: Readonly<Record<string, string>> = {
   "0.33": "1/3",
   "0.25": "1/4",
 };
+
+function switchedOn(best: Candidate | null): string {
+  return !best || best.isBaseline ? "nothing" : combinationName(best.configuration.config);
+}
 
 function fraction(share: number): string {
   return FRACTIONS[share.toFixed(2)] ?? formatNumber(share, 2);
@@ -158,7 +160,10 @@ function columnsOf(context: PageContext, plans: readonly GuidePlan[]): Column<Ro
       numeric: true,
       cell: of(({ throughputRatio }) => formatInterval(throughputRatio, 2)),
     },
-    { head: "held-out loss", cell: of(({ loss }) => loss === null ? "no seeds" : LOSS[loss]) },
+    {
+      head: "held-out loss",
+      cell: of(({ loss, isBaseline }) => isBaseline ? "–" : loss === null ? "no seeds" : LOSS[loss]),
+    },
     { head: "fit", unit: "combinations", numeric: true, cell: ({ fitting }) => formatNumber(fitting) },
   ];
   if (plans.length > 0) {
