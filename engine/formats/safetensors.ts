@@ -390,8 +390,24 @@ function checkCoverage(
   }
 }
 
+/** Buffers that one tensor after the other is read into: left to the garbage collector, hundreds of megabytes would pile up. */
+class BufferPool {
+  readonly #free: ArrayBuffer[] = [];
+
+  take(byteLength: number): ArrayBuffer {
+    const found = this.#free.findIndex((buffer) => buffer.byteLength === byteLength);
+    return found === -1 ? new ArrayBuffer(byteLength) : this.#free.splice(found, 1)[0];
+  }
+
+  give(buffer: ArrayBuffer): void {
+    // Small ones differ from tensor to tensor; a few of the usual size are enough.
+    if (buffer.byteLength >= CHUNK_BYTES / 2 && this.#free.length < 3) this.#free.push(buffer);
+  }
+}
+
 class SafetensorsFile implements TensorSource {
   readonly metadata: Readonly<Record<string, string>>;
+  readonly #buffers = new BufferPool();
   #file: InputFile;
   #tensors: Map<string, TensorInfo>;
 
@@ -445,8 +461,8 @@ class SafetensorsFile implements TensorSource {
     const elementBytes = BYTES_PER_ELEMENT[info.dtype];
     const perChunk = Math.min(elementCount, Math.max(1, Math.floor(chunkBytes / 4)));
     // Two buffers: the next piece is read while the caller is busy with this one.
-    const buffers = [0, 1].map(() => new ArrayBuffer(perChunk * elementBytes));
-    const values = widen && new Float32Array(perChunk);
+    const buffers = [0, 1].map(() => this.#buffers.take(perChunk * elementBytes));
+    const widened = widen && this.#buffers.take(perChunk * 4);
     const readPiece = (firstElement: number, buffer: ArrayBuffer) => {
       const count = Math.min(perChunk, elementCount - firstElement);
       const read = this.#file.readAt(
@@ -457,17 +473,22 @@ class SafetensorsFile implements TensorSource {
       return read;
     };
     let reading = elementCount > 0 ? readPiece(0, buffers[0]) : Promise.resolve();
-    for (let first = 0, turn = 0; first < elementCount; first += perChunk, turn = 1 - turn) {
-      await reading;
-      const next = first + perChunk;
-      if (next < elementCount) reading = readPiece(next, buffers[1 - turn]);
-      const count = Math.min(perChunk, elementCount - first);
-      if (!values) yield { firstElement: first, values: new Float32Array(buffers[turn], 0, count) };
-      else {
-        const part = values.subarray(0, count);
-        widen!(buffers[turn], part);
-        yield { firstElement: first, values: part };
+    try {
+      for (let first = 0, turn = 0; first < elementCount; first += perChunk, turn = 1 - turn) {
+        await reading;
+        const next = first + perChunk;
+        if (next < elementCount) reading = readPiece(next, buffers[1 - turn]);
+        const values = new Float32Array(
+          widened ?? buffers[turn],
+          0,
+          Math.min(perChunk, elementCount - first),
+        );
+        widen?.(buffers[turn], values);
+        yield { firstElement: first, values };
       }
+    } finally {
+      await reading.catch(() => {}); // it still writes into a buffer
+      for (const buffer of [...buffers, ...widened ? [widened] : []]) this.#buffers.give(buffer);
     }
   }
 
