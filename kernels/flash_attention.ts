@@ -1,5 +1,6 @@
 import {
   type Binding,
+  BINDING_ALIGNMENT,
   type Command,
   defineOp,
   elementRange,
@@ -27,6 +28,7 @@ import {
   flashRowDotCode,
 } from "./flash_attention_code.ts";
 import { subgroupTile, type TileForm, workgroupTile } from "./flash_attention_tiles.ts";
+import { placeTexels, texelBytesOf } from "./texel_reads.ts";
 
 /**
  * Softmax attention that never holds a T × T matrix: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D], logsumexp f32
@@ -46,6 +48,7 @@ export const flashAttention = defineOp<AttentionAttrs>({
     tileCommands("flash_attention", { qkv, o }, attrs, target, {
       code: flashForwardCode,
       bindings: ({ qkv, o }) => [qkv, o, logsumexp, ...(segments ? [segments] : [])],
+      reads: ["qkv"],
       heads: attrs.heads,
       products: 2,
     }),
@@ -103,12 +106,14 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
           ...tileCommands("flash_attention_dkv", { qkv, dO, dqkv }, attrs, target, {
             code: flashKeyValueGradCode,
             bindings,
+            reads: ["qkv", "dO"],
             heads: attrs.kvHeads,
             products: (4 * attrs.heads) / attrs.kvHeads,
           }),
           ...tileCommands("flash_attention_dq", { qkv, dO, dqkv }, attrs, target, {
             code: flashQueryGradCode,
             bindings,
+            reads: ["qkv", "dO"],
             heads: attrs.heads,
             products: 3,
           }),
@@ -133,8 +138,38 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
   },
 });
 
-function formOf({ headSize, causal, segments, dropout }: AttentionAttrs, dtype: string): FlashForm {
-  return { headSize, causal, segments, dropout, dtype: dtype as "f32" | "f16" };
+function formOf(
+  { headSize, causal, segments, dropout }: AttentionAttrs,
+  dtype: string,
+  texels: readonly string[],
+): FlashForm {
+  return { headSize, causal, segments, dropout, dtype: dtype as "f32" | "f16", texels };
+}
+
+/**
+ * Which of the matrices a kernel reads from the scratch texture, all of `reads` or none, and the target to split the batch
+ * for: a sequence of each must fit.
+ */
+function texelsOf(
+  matrices: Readonly<Record<string, Located>>,
+  reads: readonly string[],
+  { sequence, headSize }: AttentionAttrs,
+  target: Target,
+): { texels: readonly string[]; splitFor: Target } {
+  const most = texelBytesOf(target) / reads.length;
+  const fits = Object.values(matrices).every(({ shape, dtype }) =>
+    sequence * shape[1] * DTYPE_BYTES[dtype] + 2 * BINDING_ALIGNMENT <= most
+  );
+  if (!fits || headSize % 4 !== 0) return { texels: [], splitFor: target };
+  const maxStorageBufferBindingSize = Math.min(target.maxStorageBufferBindingSize, most);
+  return { texels: reads, splitFor: { ...target, maxStorageBufferBindingSize } };
+}
+
+/** What a dispatch copies into the scratch texture, and the words that say where. */
+function texelCopies(range: SequenceRange, texels: readonly string[]) {
+  if (texels.length === 0) return { copies: {}, words: [] };
+  const placed = placeTexels(texels.map((name) => asBinding(range.windows[name])));
+  return { copies: { texels: placed.texels }, words: placed.firstTexels.map(u32) };
 }
 
 /**
@@ -223,6 +258,8 @@ function paramWords(
 interface TileKernel {
   code: (form: FlashForm, tile: TileForm) => string;
   bindings: (windows: Record<string, Binding>) => Binding[];
+  /** Matrices that it reads, rather than writes. */
+  reads: readonly string[];
   /** Heads that have a workgroup per tile. */
   heads: number;
   /** Products of T × T × D per head, for the profile. */
@@ -235,20 +272,23 @@ function tileCommands(
   matrices: Readonly<Record<string, Located>>,
   attrs: AttentionAttrs,
   target: Target,
-  { code, bindings, heads, products }: TileKernel,
+  { code, bindings, reads, heads, products }: TileKernel,
 ): Command[] {
   const { sequence, headSize, causal } = attrs;
   const tile = tileForm(name, headSize, target);
-  const kernel = cachedKernel(name, formOf(attrs, matrices.qkv.dtype), tile, code);
+  const { texels, splitFor } = texelsOf(matrices, reads, attrs, target);
+  const kernel = cachedKernel(name, formOf(attrs, matrices.qkv.dtype, texels), tile, code);
   const tiles = Math.ceil(sequence / tile.columns);
-  return sequenceRanges(matrices, attrs, target).map((range) => {
+  return sequenceRanges(matrices, attrs, splitFor).map((range) => {
+    const { copies, words } = texelCopies(range, texels);
     const workgroups = tiles * heads * range.batch;
     const grid = foldGrid(workgroups, target);
     const perHead = 2 * products * sequence * sequence * headSize * (causal ? 0.5 : 1);
     return {
       kernel,
       bindings: bindings(range.windows).map(asBinding),
-      params: paramWords(range, attrs, { tiles, workgroups, gridWidth: grid[0] }),
+      ...copies,
+      params: [...paramWords(range, attrs, { tiles, workgroups, gridWidth: grid[0] }), ...words],
       workgroups: grid,
       flops: perHead * heads * range.batch,
     };
@@ -271,19 +311,22 @@ function fusedGradCommands(
   const { sequence, heads, kvHeads, headSize, causal } = attrs;
   const tile = subgroupTile(8, headSize);
   const name = "flash_attention_dqkv";
+  const { texels, splitFor } = texelsOf(matrices, ["qkv", "dO"], attrs, target);
   const kernel = cachedKernel(
     name,
-    formOf(attrs, matrices.qkv.dtype),
+    formOf(attrs, matrices.qkv.dtype, texels),
     tile,
     (form) => flashFusedGradCode(form, tile),
   );
-  return sequenceRanges(matrices, attrs, target).map((range) => {
+  return sequenceRanges(matrices, attrs, splitFor).map((range) => {
+    const { copies, words } = texelCopies(range, texels);
     const workgroups = kvHeads * range.batch;
     const grid = foldGrid(workgroups, target);
     return {
       kernel,
       bindings: bindings(range.windows).map(asBinding),
-      params: paramWords(range, attrs, { tiles: 1, workgroups, gridWidth: grid[0] }),
+      ...copies,
+      params: [...paramWords(range, attrs, { tiles: 1, workgroups, gridWidth: grid[0] }), ...words],
       workgroups: grid,
       flops: 10 * heads * sequence * sequence * headSize * (causal ? 0.5 : 1) * range.batch,
     };
@@ -297,18 +340,24 @@ function rowDotCommands(
   attrs: AttentionAttrs,
   target: Target,
 ): Command[] {
+  const { texels, splitFor } = texelsOf({ o, dO }, ["o", "dO"], attrs, target);
   const kernel = {
     name: "flash_attention_row_dot",
-    code: flashRowDotCode(formOf({ ...attrs, dropout: null }, o.dtype)),
+    code: flashRowDotCode(formOf({ ...attrs, dropout: null }, o.dtype, texels)),
     entryPoint: "flash_attention_row_dot",
   };
-  return sequenceRanges({ o, dO }, attrs, target).map((range): Command => {
+  return sequenceRanges({ o, dO }, attrs, splitFor).map((range): Command => {
+    const { copies, words } = texelCopies(range, texels);
     const rows = range.batch * attrs.heads * attrs.sequence;
     const grid = foldGrid(Math.ceil(rows / 64), target);
     return {
       kernel,
       bindings: [range.windows.o, range.windows.dO, whole(rowDot)].map(asBinding),
-      params: paramWords(range, attrs, { tiles: rows, workgroups: grid[0] * grid[1], gridWidth: grid[0] }),
+      ...copies,
+      params: [
+        ...paramWords(range, attrs, { tiles: rows, workgroups: grid[0] * grid[1], gridWidth: grid[0] }),
+        ...words,
+      ],
       workgroups: grid,
     };
   });

@@ -1,6 +1,7 @@
 import { type AttentionAttrs, attentionDropoutWgsl, PADDING_SEGMENT } from "./attention_shapes.ts";
 import type { SquareTile, TileForm, TokenRows } from "./flash_attention_tiles.ts";
 import { range, repeat } from "./matmul_code.ts";
+import { TEXEL_LOAD_WGSL } from "./texel_reads.ts";
 
 /** What the text of a kernel depends on; extents and offsets are uniforms. */
 export interface FlashForm {
@@ -9,6 +10,8 @@ export interface FlashForm {
   causal: boolean;
   segments: boolean;
   dropout: AttentionAttrs["dropout"];
+  /** Matrices read from the scratch texture, which needs a head size that is a multiple of four. */
+  texels: readonly string[];
 }
 
 /** Fields of the uniform block. `…Row`, `…First` and `head` count vec4s where the head size is a multiple of four. */
@@ -53,8 +56,10 @@ function declarations(form: FlashForm, bound: readonly Bound[], tileWgsl = ""): 
 struct Params {
 ${FLASH_PARAMS.map((field) => `  ${field}: u32,`).join("\n")}
   softmaxScale: f32,
+${form.texels.map((name) => `  ${name}_texel: u32,`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
+${form.texels.length > 0 ? TEXEL_LOAD_WGSL : ""}
 ${tileWgsl}
 ${
     bound.filter(([name]) => ["qkv", "o", "dO"].includes(name)).map(([name]) => loadWgsl(form, name)).join(
@@ -71,7 +76,13 @@ function stored({ headSize, dtype }: FlashForm): string {
   return headSize % 4 === 0 ? `vec4<${dtype}>` : dtype;
 }
 
-function loadWgsl({ headSize, dtype }: FlashForm, name: string): string {
+function loadWgsl({ headSize, dtype, texels }: FlashForm, name: string): string {
+  if (texels.includes(name)) {
+    const value = dtype === "f32"
+      ? `bitcast<vec4<f32>>(texel(params.${name}_texel + base + d4))`
+      : `halfTexel(2u * params.${name}_texel + base + d4)`;
+    return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> { return ${value}; }`;
+  }
   if (headSize % 4 === 0) {
     const value = `${name}[base + d4]`;
     return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> { return ${
