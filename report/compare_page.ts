@@ -102,6 +102,7 @@ function runsTable(runs: readonly PageRun[]): Html {
     { head: "run", cell: ({ loaded, rawBase }) => markup`<a href="${rawBase}/run.json">${loaded.name}</a>` },
     { head: "adapter", cell: ({ loaded: { run } }) => run.environment.adapter },
     { head: "driver", cell: ({ loaded: { run } }) => run.environment.driver ?? MISSING },
+    { head: "WebGPU by", cell: ({ loaded: { run } }) => run.environment.gpuProviderVersion ?? "wgpu" },
     { head: "threefold", cell: ({ loaded: { run } }) => run.environment.threefold },
     {
       head: "commit",

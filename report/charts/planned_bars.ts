@@ -56,7 +56,7 @@ export function plannedBarsChart(
   const rowHeight = narrow ? 46 : 36;
   const labelRoom = narrow
     ? 0
-    : Math.min(230, Math.max(...bars.map(({ label }) => textWidth(shorten(label, 32)))) + 12);
+    : Math.min(width * 0.36, Math.max(...bars.map(({ label }) => textWidth(shorten(label, 42)))) + 12);
   const roles = ROLES.filter((role) =>
     bars.some(({ parts }) => parts.some((part) => part.role === role && part.gigabytes > 0))
   );
@@ -89,7 +89,7 @@ export function plannedBarsChart(
       addText(svg, shorten(label, 34), 0, rowTop + 13, { hint: label });
       addText(svg, `${figure} GB`, width, rowTop + 13, { anchor: "end", class: "tick" });
     } else {
-      addText(svg, shorten(label, 32), plot.left - 8, barTop + 16, { anchor: "end", hint: label });
+      addText(svg, shorten(label, 42), plot.left - 8, barTop + 16, { anchor: "end", hint: label });
       addText(svg, `${figure} GB`, width, barTop + 16, { anchor: "end" });
     }
     let from = 0;

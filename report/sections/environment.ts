@@ -15,6 +15,7 @@ function machine(environment: Environment): (readonly [string, string])[] {
       [environment.vendor, environment.architecture].filter(Boolean).join(", ") || MISSING,
     ],
     ["driver", environment.driver ?? "not known"],
+    ["WebGPU by", environment.gpuProviderVersion ?? "wgpu, the only one when this was recorded"],
     ["subgroup size", formatNumber(environment.subgroupSize)],
     ["processor", `${environment.cpu ?? "not known"}, ${count(environment.cpuCount, "core")}`],
     ["memory of the machine", formatBytes(environment.memoryBytes)],

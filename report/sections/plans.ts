@@ -61,6 +61,9 @@ export function plansSection(analysis: Analysis, context: PageContext): Html | n
   return figures.length === 0 ? null : section(context, "plans", "Large models, planned", markup`${figures}`);
 }
 
+/** Times the paper's total that a bar may be long. */
+const LONGEST = 4;
+
 interface Subject {
   phase: string;
   anchor: string;
@@ -75,6 +78,12 @@ function planFigure({ planned }: Analysis, context: PageContext, subject: Subjec
   if (configurations.length === 0) return null;
   context.drawn.add(anchor);
   const bars = [paper, ...configurations.flatMap((one) => plannedBar(one) ?? [])];
+  // One bar many times as long as the paper's would leave nothing to see of the comparison.
+  const drawn = bars.filter(({ total }) => total <= LONGEST * paper.total);
+  const left = bars.length - drawn.length;
+  const tooLong = left > 0
+    ? ` In the table alone: ${count(left, "configuration")} beyond ${LONGEST} times the paper's total.`
+    : "";
   const reasons = model
     ? markup`<p>Why ours differ from the paper's (${model.configuration.label}):</p>
 <ul>${model.reasons.map((reason) => markup`<li>${reason}</li>`)}</ul>`
@@ -88,8 +97,8 @@ function planFigure({ planned }: Analysis, context: PageContext, subject: Subjec
           count(configurations.length, "configuration")
         }; nothing ran. ${settingOf(configurations)} Above: the paper's own figures${
           paper.range ? ", the bracket its range" : ", without activations"
-        }.`,
-      draw: (size) => plannedBarsChart(bars, size),
+        }.${tooLong}`,
+      draw: (size) => plannedBarsChart(drawn, size),
       numbers: table(bars, columnsOf(context), { caption: `Planned bytes of ${what}` }),
     })
   }${reasons}`;
