@@ -50,6 +50,7 @@ export {
   type GpuProviderId,
   providerNamed,
 } from "./engine/runtime/provider.ts";
+export { likelyAdapter, PLANNED_ADAPTERS, type PlannedAdapter } from "./engine/runtime/planned_target.ts";
 export { measureRoofline, type Roofline, type RooflineOptions } from "./engine/runtime/roofline.ts";
 export { type ProviderSurvey, surveyProviders } from "./engine/runtime/survey.ts";
 export { touchDevice } from "./engine/runtime/touch.ts";

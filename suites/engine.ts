@@ -10,9 +10,12 @@ import {
   type Generation,
   IMPLEMENTED_METHODS,
   IMPLEMENTED_OPTIMIZERS,
+  likelyAdapter,
   measureRoofline,
   pinModel,
   type PinOptions,
+  PLANNED_ADAPTERS,
+  type PlannedAdapter,
   planTraining,
   PRESETS,
   type Printout,
@@ -31,7 +34,7 @@ import {
   type TrainResult,
 } from "../mod.ts";
 
-export { type Printout, PRINTOUTS };
+export { PLANNED_ADAPTERS, type PlannedAdapter, type Printout, PRINTOUTS };
 export type {
   AdapterDescription,
   EvaluateOptions,
@@ -58,11 +61,13 @@ export interface Engine {
   readonly corpora: readonly string[];
   train(options: TrainOptions, listener: TrainListener, extras?: TrainExtras): Promise<TrainResult>;
   /** Plans a training step without a GPU. */
-  planTraining(options: TrainOptions): Promise<TrainingPlan>;
+  planTraining(options: TrainOptions, adapter?: PlannedAdapter): Promise<TrainingPlan>;
+  /** The kind of adapter that plans are for where none is named. */
+  likelyAdapter?(): PlannedAdapter;
   /** Downloads a model of the hub and says at which commit it is; other models are called what they are called. */
   pinModel?(model: string, options: PinOptions): Promise<string>;
   /** A training step as text. */
-  printTraining?(options: TrainOptions, what: Printout): Promise<string>;
+  printTraining?(options: TrainOptions, what: Printout, adapter?: PlannedAdapter): Promise<string>;
   /** Loss of a model over a whole text. */
   evaluate(options: EvaluateOptions): Promise<Evaluation>;
   /** Continues a text; `onText` is told about it as it grows. */
@@ -87,6 +92,7 @@ export const engine: Engine = {
   planTraining,
   pinModel,
   printTraining,
+  likelyAdapter,
   evaluate: (options) => evaluate(options),
   generate,
   describeAdapter: () => describeAdapter(),

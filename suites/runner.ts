@@ -9,7 +9,7 @@ import {
 import { readCells, writeCell, writeRun } from "../results/files.ts";
 import { InputError } from "../engine/input_error.ts";
 import { decideBatchSize } from "./batch_size.ts";
-import type { Engine, TrainingPlan } from "./engine.ts";
+import type { Engine, PlannedAdapter, TrainingPlan } from "./engine.ts";
 import { calibrate, estimateMs } from "./estimate.ts";
 import { type ForecastCell, forecastCells, memoryKey, reuseKey, rootOf } from "./forecast.ts";
 import { decideLearningRates } from "./learning_rates.ts";
@@ -100,7 +100,7 @@ class Runner {
 
   constructor(options: RunOptions) {
     this.#options = options;
-    this.#plans = new PlanCache(options.engine);
+    this.#plans = new PlanCache(options.engine, options.environment.software ? "software" : "gpu");
     this.#models = new SavedModels(options.out);
     this.#run = newRun(options);
   }
@@ -420,16 +420,22 @@ const WITHOUT_MEMORY: Partial<Cell["config"]> = {
 /** Plans by what they depend on: seeds, repeats and rates share one. */
 export class PlanCache {
   readonly #engine: Pick<Engine, "planTraining">;
+  readonly #adapter: PlannedAdapter | undefined;
   readonly #plans = new Map<string, Promise<TrainingPlan | Error>>();
 
-  constructor(engine: Pick<Engine, "planTraining">) {
+  /** @param adapter What cells will run on; default: what the machine most likely has. */
+  constructor(engine: Pick<Engine, "planTraining">, adapter?: PlannedAdapter) {
     this.#engine = engine;
+    this.#adapter = adapter;
   }
 
   /** The plan, or the error that planning ended with. */
-  get({ config }: Pick<Cell, "config">): Promise<TrainingPlan | Error> {
-    const key = canonicalJson({ ...config, ...WITHOUT_MEMORY });
-    const plan = this.#plans.get(key) ?? this.#engine.planTraining(config).catch((error) => error as Error);
+  get({ config, kind }: Pick<Cell, "config" | "kind">): Promise<TrainingPlan | Error> {
+    // Cells that are only planned are about GPUs large enough for them, wherever they are planned.
+    const adapter = kind === "planned" ? "gpu" : this.#adapter;
+    const key = canonicalJson({ ...config, ...WITHOUT_MEMORY, adapter: adapter ?? null });
+    const plan = this.#plans.get(key) ??
+      this.#engine.planTraining(config, adapter).catch((error) => error as Error);
     this.#plans.set(key, plan);
     return plan;
   }

@@ -60,10 +60,12 @@ const RECORDED_LIMITS = [
   "minUniformBufferOffsetAlignment",
 ] as const;
 
+/** Largest scratch texture on Mesa's software adapter: it holds the logits and the head of a small model. */
+export const LAVAPIPE_TEXEL_BYTES = 32 * 2 ** 20;
+
 /**
- * What plans assume where no adapter is asked: a software adapter with 128 MiB bindings, the tightest we know. Sizes of
- * values do not depend on it; how many dispatches a step takes does. It has no scratch texture, as GPUs have none: plans
- * for Mesa's software adapter are larger by it (`Target.texelBytes`).
+ * What plans for GPUs assume where no adapter is asked: 128 MiB bindings, the tightest we know. Sizes of values do not depend
+ * on it; how many dispatches a step takes does. `planned_target.ts` has the one for Mesa's software adapter.
  */
 export const DEFAULT_TARGET: Target = {
   maxStorageBufferBindingSize: 2 ** 27,
@@ -204,8 +206,10 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       software: description.software,
       shaderF16: requiredFeatures.includes("shader-f16"),
       shaderInt64: requiredFeatures.includes("wgpu-shader-int64" as GPUFeatureName),
-      // Measured on Mesa's alone. 32 MiB hold the logits and the head of a small model.
-      texelBytes: description.software && /llvmpipe|lavapipe/i.test(description.name) ? 32 * 2 ** 20 : 0,
+      // Measured on Mesa's alone.
+      texelBytes: description.software && /llvmpipe|lavapipe/i.test(description.name)
+        ? LAVAPIPE_TEXEL_BYTES
+        : 0,
     },
   };
 }

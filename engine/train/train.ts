@@ -1,6 +1,7 @@
 import { openWeights } from "../formats/safetensors.ts";
 import { OPTIMIZERS } from "../passes/optimizer.ts";
-import { DEFAULT_TARGET, type Gpu, openGpu } from "../runtime/device.ts";
+import { type Gpu, openGpu } from "../runtime/device.ts";
+import { likelyAdapter, type PlannedAdapter, plannedTarget } from "../runtime/planned_target.ts";
 import type { PipelineCache } from "../runtime/pipelines.ts";
 import { InputError } from "../input_error.ts";
 import type { BytesByRole } from "../graph/types.ts";
@@ -245,11 +246,19 @@ export interface TrainingPlan {
   modelFlopsPerStep: number;
 }
 
-/** Plans a training run without a GPU and, but for the vocabulary of a token file, without its data. @throws {InputError} */
-export async function planTraining(options: TrainOptions): Promise<TrainingPlan> {
+/**
+ * Plans a training run without a GPU and, but for the vocabulary of a token file, without its data.
+ *
+ * @param adapter The kind it will run on; default: what this machine most likely has.
+ * @throws {InputError}
+ */
+export async function planTraining(
+  options: TrainOptions,
+  adapter: PlannedAdapter = likelyAdapter(),
+): Promise<TrainingPlan> {
   requireImplemented(options);
   const model = await prepareModel(options);
-  const { graphs, plan } = planStep(stepSettings(model, options), DEFAULT_TARGET);
+  const { graphs, plan } = planStep(stepSettings(model, options), plannedTarget(adapter));
   const { micro, update } = graphs.programs;
   const dispatches = (program: number) => plan.programs[program].commands.length;
   return {
@@ -284,12 +293,16 @@ export const PRINTOUTS = ["graph", "plan", "wgsl"] as const;
 export type Printout = typeof PRINTOUTS[number];
 
 /** A training step as text, without a GPU: one decision a line. @throws {InputError} */
-export async function printTraining(options: TrainOptions, what: Printout): Promise<string> {
+export async function printTraining(
+  options: TrainOptions,
+  what: Printout,
+  adapter: PlannedAdapter = likelyAdapter(),
+): Promise<string> {
   requireImplemented(options);
   const model = await prepareModel(options);
   const graphs: string[] = [];
   const trace = (pass: string, text: string) => graphs.push(`# after ${pass}\n${text}`);
-  const { plan } = planStep({ ...stepSettings(model, options), trace }, DEFAULT_TARGET);
+  const { plan } = planStep({ ...stepSettings(model, options), trace }, plannedTarget(adapter));
   switch (what) {
     case "graph":
       return graphs.join("\n");

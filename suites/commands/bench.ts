@@ -312,13 +312,13 @@ async function latestFolder(suite: SuiteFile, asked: "quick" | "full" | null): P
 async function listCells(
   options: Pick<
     RunOptions,
-    "tiered" | "choice" | "shard" | "filter" | "out" | "engine" | "environment" | "previous"
+    "tiered" | "choice" | "shard" | "filter" | "out" | "engine" | "previous"
   >,
   { print, note }: Services,
 ): Promise<number> {
   const { tiered, choice, shard, filter, out, engine, previous } = options;
   const records = previous ? (await readCells(out)).cells : new Map<string, CellRecord>();
-  const plans = new PlanCache(engine, options.environment.software ? "software" : "gpu");
+  const plans = new PlanCache(engine, choice.tier === "software" ? "software" : "gpu");
   const all = forecastCells(tiered, previous ? decidedBefore(previous, records) : undefined);
   const wanted = wantedCells(all, filter).filter(({ cell }) =>
     shard === null || inShard(rootOf(cell, all), shard)

@@ -1,6 +1,6 @@
 import { InputError } from "../../mod.ts";
 import { type Command, EXIT } from "../command.ts";
-import { PRINTOUTS } from "../engine.ts";
+import { type Engine, PLANNED_ADAPTERS, type PlannedAdapter, PRINTOUTS } from "../engine.ts";
 import { cheapestFits, type Fit, largestMicroBatch } from "../fit.ts";
 import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
 import { methodsLabel } from "../methods.ts";
@@ -18,6 +18,10 @@ export const plan: Command = {
     flags: {
       ...trainingFlags(),
       memory: { value: "BYTES", what: "budget, as 24GiB" },
+      on: {
+        value: "KIND",
+        what: `what it will run on: ${PLANNED_ADAPTERS.join(", ")} (Mesa's); default: what this machine has`,
+      },
       print: { value: "WHAT", what: `the step as text instead: ${PRINTOUTS.join(", ")}` },
       offline: OFFLINE_FLAG,
       json: { what: "one JSON document on standard output" },
@@ -30,7 +34,12 @@ export const plan: Command = {
     ],
   },
   async run(args, services) {
-    const { engine, print } = services;
+    const { print } = services;
+    const adapter = adapterOf(args.values.on) ?? services.engine.likelyAdapter?.();
+    const engine: Engine = {
+      ...services.engine,
+      planTraining: (options) => services.engine.planTraining(options, adapter),
+    };
     const budgetBytes = args.values.memory === undefined ? null : parseBytes(args.values.memory);
     const config = await withPinnedModel(
       configFromFlags(args, engine, { data: engine.corpora[0] }),
@@ -43,7 +52,7 @@ export const plan: Command = {
       if (!what || !engine.printTraining) {
         throw new InputError(`Cannot print ${args.values.print}: expected ${PRINTOUTS.join(", ")}`);
       }
-      print(await engine.printTraining(config, what));
+      print(await engine.printTraining(config, what, adapter));
       return EXIT.done;
     }
     const { plannedPeakBytes: peakBytes, plannedByRole: bytesByRole, ...rest } = await engine.planTraining(
@@ -60,6 +69,7 @@ export const plan: Command = {
       print(JSON.stringify({
         parameters: rest.parameters,
         trainableParameters: rest.trainableParameters,
+        plannedFor: adapter,
         peakBytes,
         bytesByRole,
         steadyBytes: rest.steadyBytes,
@@ -92,6 +102,12 @@ export const plan: Command = {
     return EXIT.done;
   },
 };
+
+function adapterOf(named: string | undefined): PlannedAdapter | undefined {
+  const found = PLANNED_ADAPTERS.find((one) => one === named);
+  if (named === undefined || found) return found;
+  throw new InputError(`Cannot plan for --on ${named}: expected ${PLANNED_ADAPTERS.join(" or ")}`);
+}
 
 function fitText(
   { methods, optimizer, microBatchSize, gradientAccumulationSteps, peakBytes, expectedSlowdown }: Fit,

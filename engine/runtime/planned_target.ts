@@ -1,0 +1,55 @@
+import type { Target } from "../graph/op.ts";
+import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "./device.ts";
+
+/**
+ * What a step can be planned for without asking an adapter. Values take the same bytes on both; Mesa's software adapter has a
+ * scratch texture besides (`Target.texelBytes`), and its binding limit cuts large values into more dispatches.
+ */
+export const PLANNED_ADAPTERS = ["gpu", "software"] as const;
+/** One of `PLANNED_ADAPTERS`. */
+export type PlannedAdapter = typeof PLANNED_ADAPTERS[number];
+
+/** The target that a plan for `adapter` is lowered to. */
+export function plannedTarget(adapter: PlannedAdapter): Target {
+  return adapter === "software"
+    ? { ...DEFAULT_TARGET, shaderInt64: true, texelBytes: LAVAPIPE_TEXEL_BYTES }
+    : DEFAULT_TARGET;
+}
+
+/** Files that a Linux machine has where a GPU has a driver: DRM, NVIDIA's own, AMD's compute, WSL's. */
+const GPU_FILES = [
+  "/dev/nvidiactl",
+  "/dev/kfd",
+  "/dev/dxg",
+  ...[0, 1, 2, 3].map((i) => `/dev/dri/renderD${128 + i}`),
+];
+
+/**
+ * The kind of adapter that this machine most likely offers, told by its device files alone: opening an adapter takes a
+ * second, and a plan must not need one. Systems other than Linux come with a GPU's driver.
+ *
+ * @param exists Whether a path is there.
+ */
+export function likelyAdapter(
+  {
+    os = Deno.build.os,
+    exists = isThere,
+    icd = Deno.env.get("VK_DRIVER_FILES") ?? Deno.env.get("VK_ICD_FILENAMES"),
+  }: {
+    os?: string;
+    exists?: (path: string) => boolean;
+    icd?: string;
+  } = {},
+): PlannedAdapter {
+  if (icd !== undefined && /lvp_icd/.test(icd)) return "software";
+  return os !== "linux" || GPU_FILES.some(exists) ? "gpu" : "software";
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

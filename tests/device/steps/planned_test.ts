@@ -1,0 +1,37 @@
+import assert from "node:assert/strict";
+import { describeAdapter } from "../../../engine/runtime/device.ts";
+import { likelyAdapter } from "../../../engine/runtime/planned_target.ts";
+import { planTraining, train } from "../../../engine/train/train.ts";
+import { resolveSettings } from "../../../suites/run_config.ts";
+
+/** What is on, and how many sequences at a time. */
+const CASES = [
+  { methods: [] as string[], optimizer: "adamw", microBatchSize: 2 },
+  { methods: ["checkpoint", "fp16"], optimizer: "adafactor", microBatchSize: 1 },
+  { methods: ["flash", "qlora-nf4"], optimizer: "adamw8bit", microBatchSize: 2 },
+];
+
+for (const { methods, optimizer, microBatchSize } of CASES) {
+  Deno.test({
+    name: `what is planned without an adapter is what a run books: ${[...methods, optimizer].join(", ")}`,
+    // A software adapter other than Mesa's has no scratch texture, and a machine may have a GPU that is not used.
+    ignore: (likelyAdapter() === "software") !== /llvmpipe|lavapipe/i.test((await describeAdapter()).name),
+    async fn() {
+      const config = resolveSettings({
+        model: "gpt2-nano",
+        data: "moby-dick",
+        tokenizer: "bytes",
+        methods,
+        optimizer,
+        microBatchSize,
+        effectiveBatchSize: 2,
+        steps: 1,
+      });
+      const plan = await planTraining(config);
+      const run = await train(config, {});
+      assert.deepEqual(run.bookedByRole, plan.plannedByRole);
+      assert.equal(run.bookedPeakBytes, plan.plannedPeakBytes);
+      assert.equal(run.dispatchesPerStep, plan.dispatchesPerStep);
+    },
+  });
+}
