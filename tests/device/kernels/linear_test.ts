@@ -88,7 +88,7 @@ for (const [family, target] of FAMILIES) {
       const cases = [
         [[60, 40, 52], { maxStorageBufferBindingSize: 4096 }],
         [[37, 41, 43], { maxStorageBufferBindingSize: 4096 }],
-        [[9, 150, 150], { maxComputeWorkgroupsPerDimension: 6 }],
+        [[9, 150, 150], { maxComputeWorkgroupsPerDimension: 8 }],
         [[300, 513, 520], {}],
       ] as const;
       for (const [[rows, cIn, cOut], limits] of cases) {
