@@ -11,16 +11,25 @@ export function meanInterval(values: readonly number[], confidence = 0.95): Inte
   return { estimate, low: estimate - reach, high: estimate + reach };
 }
 
-/** Geometric mean of independent ratios, with the interval that theirs add up to. */
+/**
+ * Geometric mean of independent ratios, with the interval that theirs add up to. Where one of them has no interval (a single
+ * run on each side), the ratios' own scatter speaks too: Student's interval over them, if it is wider.
+ */
 export function geometricMean(ratios: readonly Interval[]): Interval | null {
   if (ratios.length === 0) return null;
   const n = ratios.length;
-  const centre = ratios.reduce((sum, { estimate }) => sum + Math.log(estimate), 0) / n;
+  const logs = ratios.map(({ estimate }) => Math.log(estimate));
+  const overRatios = meanInterval(logs);
+  const isKnown = ratios.every(({ low, high }) => low < high);
+  const scatter = isKnown ? 0 : overRatios.high - overRatios.estimate;
   const reach = (side: "low" | "high") =>
-    Math.sqrt(ratios.reduce((sum, ratio) => sum + Math.log(ratio[side] / ratio.estimate) ** 2, 0)) / n;
+    Math.max(
+      scatter,
+      Math.sqrt(ratios.reduce((sum, ratio) => sum + Math.log(ratio[side] / ratio.estimate) ** 2, 0)) / n,
+    );
   return {
-    estimate: Math.exp(centre),
-    low: Math.exp(centre - reach("low")),
-    high: Math.exp(centre + reach("high")),
+    estimate: Math.exp(overRatios.estimate),
+    low: Math.exp(overRatios.estimate - reach("low")),
+    high: Math.exp(overRatios.estimate + reach("high")),
   };
 }

@@ -42,6 +42,9 @@ Deno.test("geometricMean() of independent ratios is as narrow as their number al
   assert.ok(Math.abs(four.estimate - 2) < 1e-12);
   assert.ok(Math.abs(Math.log(four.high / 2) - Math.log(1.1) / 2) < 1e-12);
   assert.equal(geometricMean([]), null);
+  const bare = (estimate: number) => ({ estimate, low: estimate, high: estimate });
+  const { low, high } = geometricMean([bare(0.8), bare(1.3)])!;
+  assert.ok(low < 0.8 && high > 1.3, "ratios of single runs are not exact");
 });
 
 Deno.test("breakEven() finds the batch from which on a method saves memory", () => {
