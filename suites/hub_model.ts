@@ -35,6 +35,11 @@ export async function withPinnedModel<C extends Pick<RunConfig, "model">>(
   return { ...config, model };
 }
 
+/** The pinned name for machine-readable output; nothing where the model is called what it was called. */
+export function pinnedField(config: Pick<RunConfig, "model">, { values }: Arguments): { model?: string } {
+  return config.model === values.model ? {} : { model: config.model };
+}
+
 /** Least time between two lines on a terminal, which redraws them, and elsewhere. */
 const REDRAW_MS = 200;
 const PLAIN_MS = 5000;

@@ -1,5 +1,5 @@
 import { type Command, EXIT } from "../command.ts";
-import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
+import { OFFLINE_FLAG, pinnedField, withPinnedModel } from "../hub_model.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { configFromFlags, trainingFlags } from "../train_flags.ts";
 
@@ -44,7 +44,8 @@ export const evaluate: Command = {
     const config = await withPinnedModel(configFromFlags(flags, engine), args, services, "model");
     const { loss, targets, tokens } = await engine.evaluate({ ...config, adapter: adapter ?? null });
     const perplexity = Math.exp(loss);
-    if (args.switches.has("json")) print(JSON.stringify({ loss, perplexity, targets, tokens }));
+    const pinned = pinnedField(config, args);
+    if (args.switches.has("json")) print(JSON.stringify({ loss, perplexity, targets, tokens, ...pinned }));
     else print(`loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(2)}, over ${targets} targets`);
     return EXIT.done;
   },

@@ -2,7 +2,7 @@ import { InputError } from "../../mod.ts";
 import { type Command, EXIT } from "../command.ts";
 import { type Engine, PLANNED_ADAPTERS, type PlannedAdapter, PRINTOUTS } from "../engine.ts";
 import { cheapestFits, type Fit, largestMicroBatch } from "../fit.ts";
-import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
+import { OFFLINE_FLAG, pinnedField, withPinnedModel } from "../hub_model.ts";
 import { methodsLabel } from "../methods.ts";
 import { effectiveBatchSize } from "../run_config.ts";
 import { bytesText, parseBytes } from "../suite.ts";
@@ -76,6 +76,7 @@ export const plan: Command = {
         dispatchesPerStep: rest.dispatchesPerStep,
         modelFlopsPerStep: rest.modelFlopsPerStep,
         ...memory && { memory },
+        ...pinnedField(config, args),
       }));
       return EXIT.done;
     }

@@ -2,7 +2,7 @@ import { type Command, EXIT, type Services } from "../command.ts";
 import type { AdapterDescription, Engine, StepReport, TrainingPlan, TrainResult } from "../engine.ts";
 import type { Arguments } from "../flags.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
-import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
+import { OFFLINE_FLAG, pinnedField, withPinnedModel } from "../hub_model.ts";
 import { kernelRates, modelFlopsUtilisation, raisedRoofline } from "../../results/roofline.ts";
 import { median } from "../../results/stats.ts";
 import { divergence } from "../measure.ts";
@@ -92,8 +92,10 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
     const summary = summaryOf(result, steps, await watch.end());
     // On a device of its own, when all that was to be observed has been: it takes memory.
     const profiled = result.profile ? await profiledStep(result, steps, config, services.engine) : null;
-    if (json) services.print(JSON.stringify({ ...summary, ...profiled && profileSummary(profiled) }));
-    else {
+    if (json) {
+      const more = { ...pinnedField(config, args), ...profiled && profileSummary(profiled) };
+      services.print(JSON.stringify({ ...summary, ...more }));
+    } else {
       services.print(summaryText(summary, divergence(steps.map(({ loss }) => loss), 1.5)));
       if (profiled) services.print(`\n${profileText(profiled)}`);
     }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { DownloadLines, downloadText, withPinnedModel } from "../../../suites/hub_model.ts";
+import { DownloadLines, downloadText, pinnedField, withPinnedModel } from "../../../suites/hub_model.ts";
 import type { PinOptions } from "../../../mod.ts";
 import { fakeServices } from "./fake_services.ts";
 
@@ -55,4 +55,7 @@ Deno.test("withPinnedModel() passes flags on and replaces the model's name alone
   assert.deepEqual(config, { model: "a/b@pinned", seed: 1 });
   assert.equal(asked[0].offline, true);
   assert.equal(asked[0].what, "config");
+  const given = { ...args, values: { model: "a/b" } };
+  assert.deepEqual(pinnedField(config, given), { model: "a/b@pinned" });
+  assert.deepEqual(pinnedField({ model: "a/b" }, given), {});
 });
