@@ -39,6 +39,9 @@ function fastestSeconds(
   return Math.max(flops / productRate(roofline, dtype), bytes / roofline.copyBytesPerSecond);
 }
 
+/** What a raised roof says of itself. */
+const RAISED = "; or the fastest kernel of a step, where that was faster";
+
 /**
  * The roof with every ceiling that a kernel of these profiles went through raised to the best one seen: the probe may have
  * run while the machine did something else. Kernels below a hundredth of their step do not count, as clocks are rounded.
@@ -66,7 +69,7 @@ export function raisedRoofline(
     ? {
       matmulFlopsPerSecond: { ...roofline.matmulFlopsPerSecond, [dtype]: products },
       copyBytesPerSecond,
-      how: `${roofline.how}; or the fastest kernel of a step, where that was faster`,
+      how: roofline.how.endsWith(RAISED) ? roofline.how : `${roofline.how}${RAISED}`,
     }
     : roofline;
 }

@@ -50,6 +50,7 @@ Deno.test("raisedRoofline() takes the best kernel seen, but for those too short 
   assert.deepEqual(raised.matmulFlopsPerSecond, { f32: 3e9, f16: 4e9 });
   assert.equal(raised.copyBytesPerSecond, 1.8e8);
   assert.match(raised.how, /^by hand; or the fastest kernel/);
+  assert.equal(raisedRoofline(raised, [[kernel(1000, 5e9, 1e6)]]).how, raised.how, "said once");
   assert.equal(kernelRates(profile[0], raised).ceilingShare, 1);
   assert.equal(raisedRoofline(ROOFLINE, [profile], "f16").matmulFlopsPerSecond.f16, 4e9);
 });
