@@ -4,7 +4,7 @@
  * @module
  */
 export { InputError } from "./engine/input_error.ts";
-export { PRESETS } from "./engine/model/presets.ts";
+export { PRESET_NAMES } from "./engine/model/presets.ts";
 export { CORPUS_NAMES } from "./engine/train/corpus.ts";
 export { generate, type GenerateOptions, type Generation } from "./engine/train/generate.ts";
 export { evaluate, type EvaluateOptions, type Evaluation } from "./engine/train/evaluate.ts";
@@ -54,3 +54,11 @@ export { likelyAdapter, PLANNED_ADAPTERS, type PlannedAdapter } from "./engine/r
 export { measureRoofline, type Roofline, type RooflineOptions } from "./engine/runtime/roofline.ts";
 export { type ProviderSurvey, surveyProviders } from "./engine/runtime/survey.ts";
 export { touchDevice } from "./engine/runtime/touch.ts";
+export { type BytesByRole, type Role, ROLES } from "./engine/graph/types.ts";
+export type { Sampling } from "./engine/train/sampling.ts";
+export {
+  type KernelTime,
+  PROFILE_METHODS,
+  type ProfileMethod,
+  type StepProfile,
+} from "./engine/runtime/timing.ts";

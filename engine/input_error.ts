@@ -3,5 +3,6 @@
  * with code 2. The message says what could not be done, with the file or field, the value given and the value expected.
  */
 export class InputError extends Error {
+  /** Name of the class, for those who meet it across processes. */
   override name = "InputError";
 }

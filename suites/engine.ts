@@ -17,7 +17,7 @@ import {
   PLANNED_ADAPTERS,
   type PlannedAdapter,
   planTraining,
-  PRESETS,
+  PRESET_NAMES,
   type Printout,
   PRINTOUTS,
   printTraining,
@@ -86,7 +86,7 @@ export interface Engine {
 export const engine: Engine = {
   implementedMethods: IMPLEMENTED_METHODS,
   implementedOptimizers: IMPLEMENTED_OPTIMIZERS,
-  presets: Object.keys(PRESETS),
+  presets: PRESET_NAMES,
   corpora: CORPUS_NAMES,
   train,
   planTraining,

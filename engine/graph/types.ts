@@ -17,6 +17,7 @@ export const ROLES = [
   "workspace",
   "inputs",
 ] as const;
+/** One of `ROLES`. */
 export type Role = typeof ROLES[number];
 
 /** Bytes by role; every role is present. */

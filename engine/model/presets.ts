@@ -154,3 +154,6 @@ function bertPreset(sizes: BertSizes): BertConfig {
 function maskedLmPreset(sizes: BertSizes): BertConfig {
   return { ...bertPreset(sizes), architecture: "BertForMaskedLM", labels: [] };
 }
+
+/** Names of the presets. */
+export const PRESET_NAMES: readonly string[] = Object.keys(PRESETS);

@@ -18,16 +18,23 @@ export interface Gpu {
 
 /** What an adapter says of itself. */
 export interface AdapterDescription {
+  /** Name of the device, as its driver has it. */
   name: string;
+  /** Vendor, as WebGPU has it; may be empty. */
   vendor: string;
+  /** Architecture, as WebGPU has it; may be empty. */
   architecture: string;
+  /** Driver and its version, where it is told. */
   driver: string | null;
   /** The implementation of WebGPU that speaks to it, and its version. */
   provider: GpuProviderId;
+  /** Version of that implementation. */
   providerVersion: string;
   /** Runs on the CPU. */
   software: boolean;
+  /** WebGPU features it offers, sorted. */
   features: string[];
+  /** Limits that decide what fits, by their WebGPU names. */
   limits: Record<string, number>;
   /** Lanes per subgroup where all have the same number, else 0. */
   subgroupSize: number;
@@ -35,16 +42,19 @@ export interface AdapterDescription {
 
 /** The device went away: driver reset, or the adapter was unplugged. */
 export class DeviceLostError extends Error {
+  /** Name of the class, for those who meet it across processes. */
   override name = "DeviceLostError";
 }
 
 /** The device has no room for a buffer of the plan. */
 export class OutOfMemoryError extends Error {
+  /** Name of the class, for those who meet it across processes. */
   override name = "OutOfMemoryError";
 }
 
 /** No adapter: what to do about it depends on the machine, so the message says both. */
 export class NoAdapterError extends InputError {
+  /** Name of the class, for those who meet it across processes. */
   override name = "NoAdapterError";
 }
 

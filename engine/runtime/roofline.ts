@@ -22,8 +22,6 @@ export interface Roofline {
 export interface RooflineOptions {
   /** Time for each of the three figures, milliseconds; compiling comes on top. */
   budgetMs?: number;
-  /** The device to measure; default: one of its own, closed afterwards. */
-  device?: Gpu;
 }
 
 /** Square products tried, smallest first, until one is slow enough to be timed well. */
@@ -44,8 +42,8 @@ const COPY_BYTES = 2 ** 26;
  * @throws {NoAdapterError} without an adapter.
  */
 export async function measureRoofline(options: RooflineOptions = {}): Promise<Roofline> {
-  const { budgetMs = 400, device } = options;
-  const gpu = device ?? await openGpu();
+  const { budgetMs = 400 } = options;
+  const gpu = await openGpu();
   try {
     const f32 = await fastestMatmul(gpu, "f32", budgetMs);
     const f16 = gpu.target.shaderF16 ? await fastestMatmul(gpu, "f16", budgetMs) : null;
@@ -60,7 +58,7 @@ export async function measureRoofline(options: RooflineOptions = {}): Promise<Ro
         `${copyBytes(gpu) / 2 ** 20} MiB copied from buffer to buffer (read and written bytes)`,
     };
   } finally {
-    if (!device) gpu.device.destroy();
+    gpu.device.destroy();
   }
 }
 

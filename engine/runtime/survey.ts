@@ -4,9 +4,11 @@ import { GPU_PROVIDERS, type GpuProviderId, openProvider } from "./provider.ts";
 
 /** What one implementation of WebGPU offers on this machine. */
 export interface ProviderSurvey {
+  /** Which implementation. */
   id: GpuProviderId;
   /** Null where it is not installed. */
   version: string | null;
+  /** Its adapter, or null where it has none. */
   adapter: AdapterDescription | null;
   /** Why there is no adapter, and what to do; null where there is one. */
   problem: string | null;

@@ -6,9 +6,13 @@ import type { Session } from "./session.ts";
 
 /** Time of one kernel over a profiled step. */
 export interface KernelTime {
+  /** Name of the kernel. */
   kernel: string;
+  /** Times it was launched. */
   dispatches: number;
+  /** Time of them all, milliseconds. */
   ms: number;
+  /** Floating-point operations of them all; 0 for kernels that are no products. */
   flops: number;
   /** Bytes its dispatches move at least; see `dispatchBytes`. */
   bytes: number;
@@ -16,11 +20,14 @@ export interface KernelTime {
 
 /** How kernels are timed: by the device's clock around each dispatch, or by steps in which one kernel's are repeated. */
 export const PROFILE_METHODS = ["timestamps", "differential"] as const;
+/** One of `PROFILE_METHODS`. */
 export type ProfileMethod = typeof PROFILE_METHODS[number];
 
 /** A step by kernel, longest first. */
 export interface StepProfile {
+  /** Longest first. */
   kernels: KernelTime[];
+  /** How they were timed. */
   method: ProfileMethod;
   /** Why timestamps were not used, where they were not. */
   reason: string | null;

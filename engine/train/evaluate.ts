@@ -15,16 +15,23 @@ import { initializeWeights, loadWeights } from "./weights.ts";
 
 /** What to evaluate on what. */
 export interface EvaluateOptions {
+  /** A preset, a model of the hub, or a folder with config.json. */
   model: string;
+  /** Named corpus, text file, token file or file of examples. */
   data: string;
+  /** `bytes`, `gpt2`, `bpe<size>`, or `model` for the tokenizer in the model's folder. */
   tokenizer: string;
+  /** Tokens in a sequence. */
   sequenceLength: number;
+  /** Sequences in one forward pass. */
   microBatchSize: number;
   /** Fields of examples, where they are not called `text` and `label`. */
   textField?: string;
+  /** Field of examples that holds the label. */
   labelField?: string;
   /** Whether short documents share a sequence, and what becomes of those that are too long. */
   packing?: boolean;
+  /** What becomes of documents longer than a sequence. */
   overlong?: "refuse" | "truncate" | "split";
   /** Sequences to evaluate; 0 is all. */
   heldOutWindows: number;

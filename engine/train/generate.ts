@@ -17,6 +17,7 @@ import { initializeWeights, loadWeights } from "./weights.ts";
 
 /** What to continue, and how. */
 export interface GenerateOptions extends Sampling {
+  /** A preset, a model of the hub, or a folder with config.json. */
   model: string;
   /** PEFT folder of an adapter to apply, or null. */
   adapter: string | null;
@@ -26,7 +27,9 @@ export interface GenerateOptions extends Sampling {
   chat: boolean;
   /** `bytes`, `gpt2`, or `model`; null is the model's own, and bytes for a preset without one. */
   tokenizer: string | null;
+  /** Tokens to add at most. */
   maxNewTokens: number;
+  /** Seed of the draws, and of weights where the model has none. */
   seed: number;
 }
 

@@ -14,7 +14,9 @@ export interface PinOptions {
   what: "config" | "model";
   /** Uses what the cache has, or says what it lacks. Also where the environment says so. */
   offline?: boolean;
+  /** Told about every file that is downloaded. */
   onProgress?: (progress: DownloadProgress) => void;
+  /** Told what else the user should know. */
   onNote?: (text: string) => void;
 }
 

@@ -13,6 +13,7 @@ export interface TrainOptions {
   data: string;
   /** Fields of examples that hold the text and the label, where they are not called `text` and `label`. */
   textField?: string;
+  /** Field of examples that holds the label. */
   labelField?: string;
   /** What becomes of texts longer than a sequence: an error, their first tokens alone, or several pieces. Default: refuse. */
   overlong?: "refuse" | "truncate" | "split";
@@ -20,23 +21,41 @@ export interface TrainOptions {
   packing?: boolean;
   /** `bytes`, `gpt2`, `bpe<size>`, or `model` for the tokenizer in the model's folder. Unused for token files. */
   tokenizer: string;
+  /** Share of the data, at its end, kept for evaluation; 0 is none. */
   heldOutFraction: number;
+  /** Tokens in a sequence. */
   sequenceLength: number;
+  /** Sequences in one forward and backward pass. */
   microBatchSize: number;
+  /** Micro-steps in an optimizer step. */
   gradientAccumulationSteps: number;
+  /** Memory methods switched on, of `IMPLEMENTED_METHODS`. */
   methods: readonly string[];
+  /** Settings of those methods, by method. */
   methodOptions: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** One of `IMPLEMENTED_OPTIMIZERS`. */
   optimizer: string;
+  /** Settings of the optimizer (`beta1`, `eps`, `weightDecay` …). */
   optimizerOptions: Readonly<Record<string, number | boolean | null>>;
+  /** Learning rate after warm-up; of a step, the rate it used. */
   learningRate: number;
+  /** Course of the learning rate after warm-up. */
   schedule: "constant" | "cosine";
+  /** Steps in which the rate rises from 0. */
   warmupSteps: number;
+  /** Largest global gradient norm; 0 is off. */
   clip: number;
+  /** Dropout probability. */
   dropout: number;
+  /** Optimizer steps. */
   steps: number;
+  /** Steps between held-out losses; 0 is at the end alone. */
   evaluateEvery: number;
+  /** Held-out sequences in an evaluation; 0 is all. */
   heldOutWindows: number;
+  /** Seed of weights, order and dropout. */
   seed: number;
+  /** Whether the order of sequences is shuffled by the seed. */
   shuffle: boolean;
 }
 
@@ -50,10 +69,15 @@ export interface StepReport {
   tokens: number;
   /** Unmasked targets of the step. */
   targets: number;
+  /** Wall time, milliseconds. */
   ms: number;
+  /** Global norm of the gradients before clipping. */
   gradientNorm: number;
+  /** Learning rate after warm-up; of a step, the rate it used. */
   learningRate: number;
+  /** Factor of the loss in the backward pass; 1 without mixed precision. */
   lossScale: number;
+  /** Whether the update was skipped because a gradient overflowed. */
   skipped: boolean;
   /** Bytes the ledger holds. */
   bytes: number;
@@ -61,19 +85,31 @@ export interface StepReport {
 
 /** What a whole run did. */
 export interface TrainResult {
+  /** Elements of all weights. */
   parameters: number;
+  /** Elements of the weights that are trained. */
   trainableParameters: number;
+  /** What the planner predicts for the peak. */
   plannedPeakBytes: number;
+  /** The same by role. */
   plannedByRole: BytesByRole;
+  /** What the ledger booked at the peak. */
   bookedPeakBytes: number;
+  /** The same by role. */
   bookedByRole: BytesByRole;
+  /** Live bytes by role over the step's dispatches. */
   timeline: { dispatch: number; bytes: BytesByRole }[];
+  /** Kernel launches in an optimizer step. */
   dispatchesPerStep: number;
+  /** FLOPs of the model's matrix products in an optimizer step, recomputation not counted. */
   modelFlopsPerStep: number;
+  /** Losses on the held-out data. */
   heldOut: { step: number; tokens: number; loss: number }[];
   /** One entry for each other data that was evaluated on. */
   heldOutElsewhere: { data: string; points: { step: number; tokens: number; loss: number }[] }[];
+  /** sha256 of the data as read. */
   dataHash: string;
+  /** Time by kernel over one more step; null where it was not asked for. */
   profile: KernelTime[] | null;
   /** Kernels that were chosen by the clock, by what they were chosen for; empty where the rules chose all. */
   kernelChoices: KernelChoices;
@@ -83,8 +119,11 @@ export interface TrainResult {
 
 /** What a run tells while it goes on. Losses are read back late, so `onStep` may come after the next step began. */
 export interface TrainListener {
+  /** Called after every optimizer step. */
   onStep?(report: StepReport): void;
+  /** Called after every evaluation. */
   onHeldOut?(point: { step: number; tokens: number; loss: number }): void;
+  /** Called after every evaluation on other data. */
   onHeldOutElsewhere?(data: string, point: { step: number; tokens: number; loss: number }): void;
   /** Called once the device is open and still empty; awaited. */
   onDevice?(adapter: AdapterDescription): void | Promise<void>;

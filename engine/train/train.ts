@@ -31,12 +31,11 @@ export interface TrainExtras {
   profile?: boolean;
   /** Other data whose held-out loss is taken at the same points. */
   alsoEvaluate?: readonly string[];
-  /** Trains on this device, which stays open, with pipelines that earlier runs have compiled. */
-  device?: { gpu: Gpu; pipelines: PipelineCache };
 }
 
 /** The loss is no longer a number: training has diverged. */
 export class DivergedError extends Error {
+  /** Name of the class, for those who meet it across processes. */
   override name = "DivergedError";
 }
 
@@ -50,7 +49,21 @@ export const IMPLEMENTED_OPTIMIZERS: readonly string[] = Object.keys(OPTIMIZERS)
  * @throws {OutOfMemoryError} when the device has no room for the plan.
  * @throws {DivergedError} when a loss is not finite; the steps so far have been reported.
  */
-export async function train(
+export function train(
+  options: TrainOptions,
+  listener: TrainListener = {},
+  extras: TrainExtras = {},
+): Promise<TrainResult> {
+  return trainOn(null, options, listener, extras);
+}
+
+/**
+ * Trains a model as `train()` does, on a device that stays open.
+ *
+ * @param device With the pipelines that earlier runs have compiled; null opens one and closes it in the end.
+ */
+export async function trainOn(
+  device: { gpu: Gpu; pipelines: PipelineCache } | null,
   options: TrainOptions,
   listener: TrainListener = {},
   extras: TrainExtras = {},
@@ -71,13 +84,13 @@ export async function train(
     elsewhere.push({ data, heldOut: await prepareElsewhere(data, prepared, options), points: [] });
   }
   const source = prepared.folder === null ? null : await openWeights(prepared.folder);
-  const gpu = extras.device?.gpu ?? await openGpu();
+  const gpu = device?.gpu ?? await openGpu();
   await requireFeatures(options, gpu);
   let trainer: Trainer | undefined;
   try {
     await listener.onDevice?.(gpu.adapter);
     trainer = await Trainer.open(gpu, prepared, options, {
-      pipelines: extras.device?.pipelines,
+      pipelines: device?.pipelines,
       onProgress: atMostEachSecond((done, of) => listener.onPhase?.(`compiling: ${done} of ${of} kernels`)),
     });
     listener.onPhase?.(source ? `loading ${prepared.folder}` : "initialising weights");
@@ -97,7 +110,7 @@ export async function train(
   } finally {
     source?.close();
     trainer?.close();
-    if (!extras.device) gpu.device.destroy();
+    if (!device) gpu.device.destroy();
   }
 }
 
@@ -234,15 +247,21 @@ function modelFlops(
 
 /** What the planner knows of a run. */
 export interface TrainingPlan {
+  /** Elements of all weights. */
   parameters: number;
+  /** Elements of the weights that are trained. */
   trainableParameters: number;
+  /** What the planner predicts for the peak. */
   plannedPeakBytes: number;
+  /** The same by role. */
   plannedByRole: BytesByRole;
   /** Bytes held between steps. */
   steadyBytes: number;
   /** Live bytes by role over the step's dispatches. */
   timeline: TrainResult["timeline"];
+  /** Kernel launches in an optimizer step. */
   dispatchesPerStep: number;
+  /** FLOPs of the model's matrix products in an optimizer step, recomputation not counted. */
   modelFlopsPerStep: number;
 }
 

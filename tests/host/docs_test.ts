@@ -56,27 +56,3 @@ Deno.test("the README's status table says what trains", async () => {
   const sorted = (map: Map<string, string>) => [...map].sort();
   assert.deepEqual(sorted(stated), sorted(actual));
 });
-
-/** A symbol as `deno doc --json` tells of it. */
-interface DocumentedSymbol {
-  name: string;
-  declarations: { jsDoc?: { doc?: string } }[];
-}
-
-Deno.test("every public symbol has a sentence", async () => {
-  // Not `deno doc --lint`: it asks for one on every field too, where a name with its unit says more.
-  const { success, stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["doc", "--json", "mod.ts"],
-    cwd: PROJECT,
-    stderr: "null",
-  }).output();
-  assert.ok(success, "deno doc failed");
-  const modules = JSON.parse(new TextDecoder().decode(stdout)).nodes as Record<
-    string,
-    { symbols: DocumentedSymbol[] }
-  >;
-  const symbols = Object.values(modules).flatMap(({ symbols }) => symbols);
-  assert.ok(symbols.length > 20, `only ${symbols.length} symbols found`);
-  const silent = symbols.filter(({ declarations }) => !declarations.some(({ jsDoc }) => jsDoc?.doc));
-  assert.deepEqual(silent.map(({ name }) => name), []);
-});

@@ -2,7 +2,7 @@ import type { StepReport, TrainOptions, TrainResult } from "../../engine/train/o
 import type { Plan } from "../../engine/plan/plan.ts";
 import { DEFAULT_TARGET } from "../../engine/runtime/device.ts";
 import { prepareModel } from "../../engine/train/prepare.ts";
-import { train } from "../../engine/train/train.ts";
+import { trainOn } from "../../engine/train/train.ts";
 import { planStep, stepSettings } from "../../engine/train/trainer.ts";
 import { methodById, optimizerById, type Setting } from "../../suites/methods.ts";
 import { sharedDevice } from "./with_device.ts";
@@ -59,12 +59,12 @@ export async function openTinyRuns(): Promise<TinyRuns> {
   await writeTokens(fresh, (x) => 13 * x + 7);
   const device = await sharedDevice();
   const plain = { methods: [], optimizer: "adamw" };
-  await train({ ...options(base, old, plain), steps: 30 }, {}, { device, save: base });
+  await trainOn(device, { ...options(base, old, plain), steps: 30 }, {}, { save: base });
   return {
     async run(combination, changes = {}) {
       const chosen = { ...options(base, fresh, combination), ...changes };
       const steps: StepReport[] = [];
-      const result = await train(chosen, { onStep: (step) => steps.push(step) }, { device });
+      const result = await trainOn(device, chosen, { onStep: (step) => steps.push(step) });
       const { plan } = planStep(stepSettings(await prepareModel(chosen), chosen), DEFAULT_TARGET);
       return { steps, result, plan };
     },

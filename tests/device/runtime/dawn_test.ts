@@ -6,7 +6,7 @@ import { PipelineCache } from "../../../engine/runtime/pipelines.ts";
 import { GPU_PROVIDERS, type GpuProviderId } from "../../../engine/runtime/provider.ts";
 import { readBuffer } from "../../../engine/runtime/readback.ts";
 import { surveyProviders } from "../../../engine/runtime/survey.ts";
-import { train } from "../../../engine/train/train.ts";
+import { trainOn } from "../../../engine/train/train.ts";
 import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
 import { assertClose } from "../../support/numerics.ts";
 import { deviceTest } from "../../support/with_device.ts";
@@ -31,9 +31,10 @@ async function lossesOn(provider: GpuProviderId): Promise<{ losses: number[]; gp
   const gpu = await openGpu({ provider, autotune: "off" });
   const losses: number[] = [];
   try {
-    await train(fixtureOptions(await gpt2Fixture(), { clip: 1 }), {
+    const device = { gpu, pipelines: new PipelineCache(gpu) };
+    await trainOn(device, fixtureOptions(await gpt2Fixture(), { clip: 1 }), {
       onStep: ({ loss }) => losses.push(loss),
-    }, { device: { gpu, pipelines: new PipelineCache(gpu) } });
+    });
   } finally {
     gpu.device.destroy();
   }
