@@ -5,6 +5,7 @@ import {
   type Located,
   type ParamWord,
   type Target,
+  TEXEL_ROW_BYTES,
   u32,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
@@ -14,10 +15,12 @@ import { vectorWgsl } from "./row_kernel.ts";
 /** Entries a table holds; its kernels are compiled for this many, whatever a dispatch needs. */
 const TABLE_CAPACITY = 128;
 /**
- * Most bytes that one dispatch reads through the scratch texture: enough that a copy costs little beside it, and little beside
- * a small model, since every plan pays for the texture.
+ * Share of its operands, and most bytes, that one dispatch reads through the scratch texture: large enough that dispatches stay
+ * few and copies cheap, small beside the model, since every plan pays for the texture.
  */
-const TEXEL_BYTES = 2 ** 20;
+const TEXEL_SHARE = 1 / 4;
+const MOST_TEXEL_BYTES = 4 * 2 ** 20;
+const LEAST_TEXEL_BYTES = 2 ** 18;
 /** Tensors one entry can name at most. */
 const MAX_OPERANDS = 5;
 
@@ -91,10 +94,11 @@ interface Range {
   half: boolean;
 }
 
-function vectorPieces(tensor: TableTensor, { vectorsPerBlock }: TableSpec, target: Target): Piece[] {
+function vectorPieces(tensor: TableTensor, spec: TableSpec, target: Target): Piece[] {
+  const { vectorsPerBlock } = spec;
   const elements = Math.floor(elementCount(tensor.values[0]) / 4) * 4;
   const perBlock = vectorsPerBlock * 4;
-  const texelBytes = mostTexelBytes(target);
+  const texelBytes = mostTexelBytes(spec, target);
   const mostBytes = texelBytes > 0
     ? Math.min(target.maxStorageBufferBindingSize, texelBytes / tensor.values.length)
     : target.maxStorageBufferBindingSize;
@@ -138,7 +142,7 @@ function group(pieces: Piece[], spec: TableSpec, target: Target): Piece[][] {
   let spans: Range[] | undefined;
   for (const next of sorted) {
     const grown = spans && open.length < TABLE_CAPACITY ? spanning(spans, next.ranges) : undefined;
-    if (grown && fits(windowsOf(grown, spec), spec, target)) {
+    if (grown && fits(windowsOf(grown, spec), [...open, next], spec, target)) {
       open.push(next);
       spans = grown;
     } else {
@@ -194,41 +198,81 @@ function windowsOf(spans: readonly Range[], { shared }: TableSpec): Windows | un
   };
 }
 
-function fits(windows: Windows | undefined, spec: TableSpec, target: Target): boolean {
+function fits(
+  windows: Windows | undefined,
+  pieces: readonly Piece[],
+  spec: TableSpec,
+  target: Target,
+): boolean {
   return windows !== undefined &&
     windows.windows.every(({ from, to }) => to - from <= target.maxStorageBufferBindingSize) &&
-    texelWindows(windows, spec, target).reduce((sum, { from, to }) => sum + to - from, 0) <=
-      mostTexelBytes(target);
+    texelRanges(pieces, target).reduce((sum, { from, to }) => sum + wholeRows(to - from), 0) <=
+      mostTexelBytes(spec, target);
 }
 
-function mostTexelBytes(target: Target): number {
-  return Math.min(texelBytesOf(target), TEXEL_BYTES);
+function wholeRows(bytes: number): number {
+  return Math.ceil(bytes / TEXEL_ROW_BYTES) * TEXEL_ROW_BYTES;
 }
 
-/** The windows that operands of a dispatch read from the scratch texture. */
-function texelWindows({ windows, of }: Windows, { operands }: TableSpec, target: Target): Range[] {
-  if (mostTexelBytes(target) === 0) return [];
+/** Ranges this close are copied together with what lies between them. */
+const TEXEL_GAP = 4096;
+
+/** What a dispatch copies into the scratch texture: the operands of its pieces, neighbours as one range. */
+function texelRanges(pieces: readonly Piece[], target: Target): Range[] {
+  if (texelBytesOf(target) === 0) return [];
   // Halves are only ever written.
-  return windows.filter(({ half }, k) => !half && of.slice(0, operands.length).includes(k));
+  const sorted = pieces.flatMap(({ ranges }) => ranges.filter(({ half }) => !half))
+    .sort((x, y) => x.buffer - y.buffer || x.from - y.from);
+  const merged: Range[] = [];
+  for (const range of sorted) {
+    const last = merged.at(-1);
+    if (last && last.buffer === range.buffer && range.from - last.to <= TEXEL_GAP) {
+      last.to = Math.max(last.to, range.to);
+    } else merged.push({ ...range });
+  }
+  return merged;
+}
+
+/** Bytes that a dispatch may copy, which is 0 where it reads operands where they lie. */
+function mostTexelBytes({ tensors }: TableSpec, target: Target): number {
+  const bytes = tensors.reduce(
+    (sum, { values }) => values.reduce((sum, { byteLength }) => sum + byteLength, sum),
+    0,
+  );
+  const share = Math.max(LEAST_TEXEL_BYTES, Math.min(bytes * TEXEL_SHARE, MOST_TEXEL_BYTES));
+  return Math.min(texelBytesOf(target), share);
 }
 
 function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Target): Dispatch {
   const layout = windowsOf(pieces.map(({ ranges }) => ranges).reduce((a, b) => spanning(a, b)!), spec)!;
   const { windows, of } = layout;
+  const read = texelRanges(pieces, target);
+  const { texels, firstTexels } = placeTexels(
+    read.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
+  );
   const table: ParamWord[] = [];
   let blocks = 0;
-  for (const { tensor, first, count, slot } of pieces) {
+  for (const { tensor, first, count, slot, ranges } of pieces) {
     const offsets = tensor.values.map(({ byteOffset, dtype }, k) =>
-      u32(((byteOffset - windows[of[k]].from) / DTYPE_BYTES[dtype] + first) / width)
+      ((byteOffset - windows[of[k]].from) / DTYPE_BYTES[dtype] + first) / width
     );
-    table.push(u32(blocks), u32(count / width), tensor.word ?? u32(slot), ...offsets);
-    while (table.length % WORDS_PER_ENTRY !== 0) table.push(u32(0));
+    const entry = [u32(blocks), u32(count / width), tensor.word ?? u32(slot), ...offsets.map(u32)];
+    while (entry.length < WORDS_PER_ENTRY) entry.push(u32(0));
+    if (read.length > 0) {
+      entry.push(...ranges.map(({ buffer, from, half }, k) => {
+        const at = half
+          ? -1
+          : read.findIndex((range) => range.buffer === buffer && range.from <= from && from < range.to);
+        // Added to a place in the window; wraps around below zero.
+        return u32(at < 0 ? 0 : (firstTexels[at] + (windows[of[k]].from - read[at].from) / 16) >>> 0);
+      }));
+      while (entry.length < 2 * WORDS_PER_ENTRY) entry.push(u32(0));
+    }
+    table.push(...entry);
     blocks += Math.ceil(count / width / spec.vectorsPerBlock);
   }
-  while (table.length < TABLE_CAPACITY * WORDS_PER_ENTRY) table.push(u32(0));
-  const bound = windows.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from }));
-  const read = texelWindows(layout, spec, target).map((window) => windows.indexOf(window));
-  const { texels, firstTexels } = placeTexels(read.map((k) => bound[k]));
+  const words = WORDS_PER_ENTRY * (read.length > 0 ? 2 : 1);
+  while (table.length < TABLE_CAPACITY * words) table.push(u32(0));
   const sharedOffsets = spec.shared.map(({ value }, k) =>
     u32((value.byteOffset - windows[of[spec.operands.length + k]].from) / 16)
   );
@@ -236,26 +280,27 @@ function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Targ
     u32(pieces.length),
     u32(blocks),
     ...sharedOffsets,
-    ...firstTexels.map(u32),
     ...(spec.fields ?? []).map(([, word]) => word),
   ];
   while (header.length % 4 !== 0) header.push(u32(0)); // where WGSL aligns the array of vec4 that follows
   return {
     kernel: {
       name: spec.name,
-      code: tableWgsl(layout, width, read, spec) + spec.source,
+      code: tableWgsl(layout, width, read.length > 0, spec) + spec.source,
       entryPoint: spec.name,
     },
-    bindings: bound,
+    bindings: windows.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
     ...read.length > 0 && { texels },
     params: [...header, ...table],
     workgroups: foldGrid(Math.ceil(blocks / (spec.blocksPerWorkgroup ?? 1)), target),
   };
 }
 
-/** Per entry: first block, vectors, the tensor's word, then the offset of each operand in its window. */
+/**
+ * Per entry: first block, vectors, the tensor's word, then the offset of each operand in its window. Where operands are read
+ * from the scratch texture as many words again, which begin with what is added to an offset to find the texel.
+ */
 const WORDS_PER_ENTRY = 3 + MAX_OPERANDS;
-const entryWord = (index: number) => `params.table[2u * low + ${index >> 2}u].${"xyzw"[index & 3]}`;
 
 /**
  * WGSL that a table-driven kernel builds on, in the scalar or the vector form (`vec_t`, `index_t`, …):
@@ -267,11 +312,15 @@ const entryWord = (index: number) => `params.table[2u * low + ${index >> 2}u].${
  *   bits. Windows of f32 are bound as u32, because only bits tell a NaN from a number in WGSL.
  * - `load_<shared>(i)`, `store_<shared>(i, v)`: elements 4·i … 4·i + 3 as `vec4<f32>`.
  */
-function tableWgsl({ windows, of }: Windows, width: 1 | 4, read: readonly number[], spec: TableSpec): string {
+function tableWgsl({ windows, of }: Windows, width: 1 | 4, texels: boolean, spec: TableSpec): string {
+  const vectorsPerEntry = (WORDS_PER_ENTRY / 4) * (texels ? 2 : 1);
+  const entryWord = (index: number) =>
+    `params.table[${vectorsPerEntry}u * low + ${index >> 2}u].${"xyzw"[index & 3]}`;
   const operands = spec.operands.map((name, k) => {
     const window = `window${of[k]}`;
-    if (read.includes(of[k])) {
-      return `fn bits_${name}(at: u32) -> index_t { return texel(params.${window}_texel + at); }
+    if (texels && !windows[of[k]].half) {
+      return `var<private> texel_of_${name}: u32;
+fn bits_${name}(at: u32) -> index_t { return texel(texel_of_${name} + at); }
 fn load_${name}(at: u32) -> vec_t { return bitcast<vec_t>(bits_${name}(at)); }
 fn store_${name}(at: u32, v: vec_t) { ${window}[at] = bitcast<index_t>(v); }`;
     }
@@ -302,9 +351,8 @@ struct Params {
   entries: u32,
   blocks: u32,
 ${spec.shared.map(({ name }) => `  ${name}_offset: u32,`).join("\n")}
-${read.map((k) => `  window${k}_texel: u32,`).join("\n")}
 ${(spec.fields ?? []).map(([name, { kind }]) => `  ${name}: ${kind},`).join("\n")}
-  table: array<vec4<u32>, ${(TABLE_CAPACITY * WORDS_PER_ENTRY) / 4}>,
+  table: array<vec4<u32>, ${TABLE_CAPACITY * vectorsPerEntry}>,
 }
 @group(1) @binding(0) var<uniform> params: Params;
 ${
@@ -312,7 +360,7 @@ ${
       `@group(0) @binding(${k}) var<storage, read_write> window${k}: array<${half ? "half_t" : "index_t"}>;`
     ).join("\n")
   }
-${read.length > 0 ? TEXEL_LOAD_WGSL : ""}
+${texels ? TEXEL_LOAD_WGSL : ""}
 struct Block {
   first: u32,
   end: u32,
@@ -326,7 +374,14 @@ fn block_at(number: u32) -> Block {
   var high = params.entries;
   while (high - low > 1u) {
     let middle = (low + high) / 2u;
-    if (params.table[2u * middle].x <= number) { low = middle; } else { high = middle; }
+    if (params.table[${vectorsPerEntry}u * middle].x <= number) { low = middle; } else { high = middle; }
+  }
+${
+    texels
+      ? spec.operands.map((name, k) =>
+        windows[of[k]].half ? "" : `  texel_of_${name} = ${entryWord(WORDS_PER_ENTRY + k)};`
+      ).join("\n")
+      : ""
   }
   let index = number - ${entryWord(0)};
   let first = index * BLOCK;
