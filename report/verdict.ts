@@ -155,6 +155,7 @@ function threefoldVerdict(analysis: Analysis): Verdict | null {
   if (memory === null || !rate) return null;
   const loss = evidence.loss(claim.pair);
   const observed = evidence.observedRatio(claim.pair);
+  const isPlanned = [baseline, changed].every(({ memory }) => memory!.bookedBytes === memory!.plannedBytes);
   const tie = rate.low <= 1 && rate.high >= 1 ? " (no difference)" : "";
   const sentence = `${placeOf(analysis)}, ${combinationName(changed.config)} needs ${
     memoryWords(memory)
@@ -167,9 +168,9 @@ function threefoldVerdict(analysis: Analysis): Verdict | null {
       {
         name: "Training memory (booked)",
         value: memoryWords(memory),
-        detail: `exact: planned = booked, to the byte, in ${
-          count(changed.ok.length + baseline.ok.length, "cell")
-        }. ${
+        detail: `${
+          isPlanned ? "exact: planned = booked, to the byte" : "exact, but booked differs from planned"
+        }, in ${count(changed.ok.length + baseline.ok.length, "cell")}. ${
           observed
             ? `Observed with context: ${memoryWords(observed.estimate)} (ratio ${
               formatInterval(observed, 2)

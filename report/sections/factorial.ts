@@ -1,6 +1,5 @@
 import { heatMapChart, heatMapOf, rowName } from "../charts/heat_map.ts";
-import type { Analysis } from "../derive.ts";
-import { differs } from "../derive.ts";
+import { type Analysis, type Configuration, differs } from "../derive.ts";
 import {
   type Factorial,
   factorialOf,
@@ -32,7 +31,7 @@ export function factorialSection({ configurations }: Analysis, context: PageCont
     context,
     "factorial",
     "Every combination",
-    markup`${heatMap(factorial, context)}
+    markup`${heatMap(factorial, configurations, context)}
 <h4 id="${context.prefix}effects">${effectsFinding(effects)}</h4>
 <p class="muted">Geometric means over pairs of cells that differ in the one method alone (contrasts on logarithms), so alone and in every company. Memory is booked, so exact; in brackets the smallest and the largest saving met. Times: 95 % interval from the spread that the cells of the factorial share, grey where it holds 1.${failed}</p>
 ${effectsTable(effects)}
@@ -44,10 +43,19 @@ ${interactionsTable(pairs)}`,
   );
 }
 
-function heatMap(factorial: Factorial, context: PageContext): Html | null {
+function heatMap(
+  factorial: Factorial,
+  configurations: readonly Configuration[],
+  context: PageContext,
+): Html | null {
   const map = heatMapOf(factorial);
   if (!map) return null;
   const cells = map.cells.flatMap((row) => row.flatMap((cell) => cell ?? []));
+  const ran = configurations.filter(({ memory }) => memory?.bookedBytes != null);
+  const alike = ran.filter(({ memory }) => memory!.bookedBytes === memory!.plannedBytes).length;
+  const agreement = alike === ran.length
+    ? "booked equals planned in every configuration that ran"
+    : `booked equals planned in ${alike} of ${ran.length} configurations that ran, so read it with care`;
   const planned = cells.filter(({ cell }) => cell.isPlanned).length;
   const base = map.timeBase?.configuration.config;
   const timeBase = base && combinationName(base) !== combinationName(cells[0].cell.configuration.config)
@@ -72,7 +80,7 @@ function heatMap(factorial: Factorial, context: PageContext): Html | null {
       planned > 0
         ? ` Italic: ${
           count(planned, "combination")
-        } that a stated rule left out of the run, with planned memory (booked equals planned in every cell that ran) and no time.`
+        } that a stated rule left out of the run, with planned memory (${agreement}) and no time.`
         : ""
     }${timeBase} Rows: optimizer and precision (${listed(map.rows.map(rowName).slice(0, 2))}, …).`,
     draw: (size) => heatMapChart(map, size),

@@ -47,7 +47,7 @@ export function methodSection(
 <li><strong>Held-out loss</strong> is the mean over targets of the held-out end of the corpus; between two evaluations it is interpolated.</li>
 <li><strong>Memory.</strong> <em>Planned</em>: what the planner predicts before anything runs. <em>Booked</em>: what the ledger of allocations counted, equal to the plan or the cell is an error; its ratios are exact and have no interval. <em>Observed</em>: what the driver or the operating system saw from outside, less the baseline before training${here}; it includes what no plan can know, such as shader compilers and driver caches. <em>Observed with context</em> adds that baseline back: it is what a driver's own figure shows, and what the guide's megabytes are. Booked ratios are larger, because a context is not saved by any method.</li>
 <li><strong>Factorial.</strong> Effects are contrasts of logarithms between cells that differ in what is named alone, averaged over all such pairs (pairs of pairs for interactions); with every combination run this is the classical analysis of a factorial experiment, and combinations that a rule left out bias nothing.</li>
-<li><strong>Planned cells</strong> ran nowhere: the same planner whose figures equal the booked bytes in every trained cell laid them out.</li>
+<li><strong>Planned cells</strong> ran nowhere. The planner that lays out every trained cell laid them out too; how far its figures and the booked bytes agree in the cells that ran stands under Memory.</li>
 </ul>
 <p>This page is a function of the records alone: the same records give the same bytes.</p>`,
   );
