@@ -5,7 +5,7 @@ import type { Kernel, Target } from "../../../engine/graph/op.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import { dawnFolder, dawnIsInstalled, loadDawn } from "../../../engine/runtime/dawn_package.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../../../engine/runtime/device.ts";
 import { completeWgsl } from "../../../engine/runtime/pipelines.ts";
 import { openProvider } from "../../../engine/runtime/provider.ts";
 import { planStep, stepSettings } from "../../../engine/train/trainer.ts";
@@ -22,6 +22,7 @@ const DAWN: Target = {
 const TARGETS: Readonly<Record<string, Target>> = {
   "software, 4 lanes": { ...DAWN, subgroupSize: 4 },
   "software, 8 lanes": DAWN,
+  "software, 8 lanes, scratch texture": { ...DAWN, texelBytes: LAVAPIPE_TEXEL_BYTES },
   "software, no subgroups": { ...DAWN, subgroupSize: 0 },
   "GPU, 32 lanes": { ...DAWN, software: false, subgroupSize: 32 },
   "GPU, no subgroups": { ...DAWN, software: false, subgroupSize: 0 },
