@@ -5,7 +5,7 @@ import type { Tier } from "./suite.ts";
 /** What time a cell takes is guessed from, until cells of the run have finished. */
 export const ASSUMED: Readonly<Record<Tier, { flopsPerSecond: number; stepMs: number; startMs: number }>> = {
   // A step has a floor: encoding and submitting its dispatches. Starting a process compiles every pipeline.
-  "software": { flopsPerSecond: 6e9, stepMs: 40, startMs: 2000 },
+  "software": { flopsPerSecond: 9e9, stepMs: 40, startMs: 1800 },
   "gpu-small": { flopsPerSecond: 2e12, stepMs: 10, startMs: 5000 },
   "gpu-large": { flopsPerSecond: 10e12, stepMs: 10, startMs: 5000 },
 };

@@ -293,7 +293,7 @@ Deno.test("bench --dry-run lists cells with planned memory and time, and writes 
     assert.match(lines[2], /^[0-9a-f]{12} {2}batch-size: batch 4, seed 1 {2}4\.00 MiB {2}\d+ s$/);
     assert.match(
       lines[3],
-      /^3 cells, 3 to run, about .*assuming 6 GFLOP\/s.*tier software: fake adapter runs on the CPU/,
+      /^3 cells, 3 to run, about .*assuming 9 GFLOP\/s.*tier software: fake adapter runs on the CPU/,
     );
     await assert.rejects(() => Deno.stat(out), Deno.errors.NotFound);
   }));

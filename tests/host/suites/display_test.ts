@@ -150,9 +150,9 @@ Deno.test("wrap() breaks at spaces and indents what follows", () => {
 });
 
 Deno.test("estimates scale the assumption by how long the steps of finished cells took, and all else of them", () => {
-  const work = { steps: 100, modelFlopsPerStep: 6e8 };
+  const work = { steps: 100, modelFlopsPerStep: 9e8 };
   const assumed = estimateMs(work, calibrate([], "software"));
-  assert.equal(assumed, 2000 + 100 * 100); // 0.6 GFLOP at 6 GFLOP/s is 100 ms
+  assert.equal(assumed, 1800 + 100 * 100); // 0.9 GFLOP at 9 GFLOP/s is 100 ms
   const cell = (
     stepMs: number,
     startMs: number,
@@ -163,7 +163,7 @@ Deno.test("estimates scale the assumption by how long the steps of finished cell
       sameRunAs,
       wallMs: steps * stepMs + startMs,
       samples: { ms: Array.from({ length: steps }, () => stepMs) },
-      modelFlopsPerStep: 6e8,
+      modelFlopsPerStep: 9e8,
       config: { steps },
     }) as unknown as CellRecord;
   const finished = [
