@@ -13,7 +13,17 @@ import { validate } from "./commands/validate.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { helpText, parseFlags } from "./flags.ts";
 
-const COMMANDS: readonly Command[] = [bench, train, evaluate, generate, plan, report, compare, doctor, validate];
+const COMMANDS: readonly Command[] = [
+  bench,
+  train,
+  evaluate,
+  generate,
+  plan,
+  report,
+  compare,
+  doctor,
+  validate,
+];
 
 /**
  * The command line: finds the command, parses its flags, runs it.
