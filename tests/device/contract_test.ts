@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { train } from "../../engine/train/train.ts";
+import { trainOn } from "../../engine/train/train.ts";
 import type { TrainOptions } from "../../engine/train/options.ts";
 import { methodById, optimizerById, type Setting } from "../../suites/methods.ts";
 import { deviceTest, sharedDevice } from "../support/with_device.ts";
@@ -53,7 +53,7 @@ function run(methods: string[], optimizer = "adamw", changes: Partial<TrainOptio
 async function trainOnce(options: TrainOptions): Promise<Outcome> {
   const losses: number[] = [];
   const device = await sharedDevice();
-  const { heldOut } = await train(options, { onStep: ({ loss }) => losses.push(loss) }, { device });
+  const { heldOut } = await trainOn(device, options, { onStep: ({ loss }) => losses.push(loss) });
   return { losses, heldOut: heldOut.at(-1)!.loss };
 }
 

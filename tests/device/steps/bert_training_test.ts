@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { openSafetensors } from "../../../engine/formats/safetensors.ts";
 import { evaluate } from "../../../engine/train/evaluate.ts";
 import type { StepReport, TrainOptions } from "../../../engine/train/options.ts";
-import { train, type TrainExtras } from "../../../engine/train/train.ts";
+import { type TrainExtras, trainOn } from "../../../engine/train/train.ts";
 import { TemporaryFolder } from "../../host/formats/temporary_folder.ts";
 import { assertClose } from "../../support/numerics.ts";
 import { tinyOptions } from "../../support/tiny_options.ts";
@@ -40,7 +40,7 @@ function folderWithReviews(): TemporaryFolder {
 async function run(options: TrainOptions, extras: TrainExtras = {}) {
   const device = await sharedDevice();
   const steps: StepReport[] = [];
-  const result = await train(options, { onStep: (step) => steps.push(step) }, { device, ...extras });
+  const result = await trainOn(device, options, { onStep: (step) => steps.push(step) }, extras);
   assert.equal(result.bookedPeakBytes, result.plannedPeakBytes);
   return { steps, result };
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { evaluate, type Evaluation } from "../../../engine/train/evaluate.ts";
 import type { StepReport, TrainOptions } from "../../../engine/train/options.ts";
-import { train } from "../../../engine/train/train.ts";
+import { trainOn } from "../../../engine/train/train.ts";
 import { TemporaryFolder } from "../../host/formats/temporary_folder.ts";
 import { assertClose } from "../../support/numerics.ts";
 import { tinyOptions } from "../../support/tiny_options.ts";
@@ -16,7 +16,7 @@ const PAIRS = Array.from({ length: 24 }, (_, i) => ({
 async function losses(options: TrainOptions): Promise<StepReport[]> {
   const steps: StepReport[] = [];
   const device = await sharedDevice();
-  const result = await train(options, { onStep: (step) => steps.push(step) }, { device });
+  const result = await trainOn(device, options, { onStep: (step) => steps.push(step) });
   assert.equal(result.bookedPeakBytes, result.plannedPeakBytes);
   return steps;
 }

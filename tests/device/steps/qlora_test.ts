@@ -3,7 +3,7 @@ import { elementCount } from "../../../engine/graph/types.ts";
 import { alignUp } from "../../../engine/plan/arena.ts";
 import { evaluate } from "../../../engine/train/evaluate.ts";
 import type { TrainOptions, TrainResult } from "../../../engine/train/options.ts";
-import { train, type TrainExtras } from "../../../engine/train/train.ts";
+import { type TrainExtras, trainOn } from "../../../engine/train/train.ts";
 import { DEQUANTIZATION_TABLE_SIZE } from "../../../kernels/quantized_linear.ts";
 import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
 import { assertClose } from "../../support/numerics.ts";
@@ -27,7 +27,7 @@ async function run(
     ...changes,
   });
   const device = await sharedDevice();
-  const result = await train(options, { onStep: ({ loss }) => losses.push(loss) }, { device, ...extras });
+  const result = await trainOn(device, options, { onStep: ({ loss }) => losses.push(loss) }, extras);
   return { losses, result };
 }
 
