@@ -1,6 +1,6 @@
 import type { StepReport, TrainOptions, TrainResult } from "../../engine/train/options.ts";
 import type { Plan } from "../../engine/plan/plan.ts";
-import { DEFAULT_TARGET } from "../../engine/runtime/device.ts";
+import { plannedTarget } from "../../engine/runtime/planned_target.ts";
 import { prepareModel } from "../../engine/train/prepare.ts";
 import { trainOn } from "../../engine/train/train.ts";
 import { planStep, stepSettings } from "../../engine/train/trainer.ts";
@@ -65,7 +65,10 @@ export async function openTinyRuns(): Promise<TinyRuns> {
       const chosen = { ...options(base, fresh, combination), ...changes };
       const steps: StepReport[] = [];
       const result = await trainOn(device, chosen, { onStep: (step) => steps.push(step) });
-      const { plan } = planStep(stepSettings(await prepareModel(chosen), chosen), DEFAULT_TARGET);
+      const { plan } = planStep(
+        stepSettings(await prepareModel(chosen), chosen),
+        plannedTarget(device.gpu.target.texelBytes ? "software" : "gpu"),
+      );
       return { steps, result, plan };
     },
     async untrainedModel(vocabularySize) {
