@@ -2,12 +2,10 @@ import assert from "node:assert/strict";
 import { trainOn } from "../../engine/train/train.ts";
 import type { TrainOptions } from "../../engine/train/options.ts";
 import { methodById, optimizerById, type Setting } from "../../suites/methods.ts";
-import { deviceTest, sharedDevice } from "../support/with_device.ts";
+import { longDeviceTest, sharedDevice } from "../support/with_device.ts";
 
 // What each method promises of the result, on a real text: gpt2-nano over the bytes of Moby-Dick. Minutes on a software adapter,
 // so only with THREEFOLD_LONG=1. Short runs over fixtures hold the same promises every time: see steps/ and combinations_test.ts.
-
-const long = { ...deviceTest, ignore: Deno.env.get("THREEFOLD_LONG") !== "1" };
 
 const defaults = (settings: Readonly<Record<string, Setting>>) =>
   Object.fromEntries(Object.entries(settings).map(([key, setting]) => [key, setting.default]));
@@ -69,18 +67,18 @@ function promise(what: string, value: number, allowed: number): void {
   assert.ok(value <= allowed, `${what}: ${value}, promised ${allowed}`);
 }
 
-Deno.test("checkpointing gives bit-identical losses, dropout included", long, async () => {
+Deno.test("checkpointing gives bit-identical losses, dropout included", longDeviceTest, async () => {
   const changes = { dropout: 0.1 };
   const plain = await run([], "adamw", changes);
   assert.deepEqual(await run(["checkpoint"], "adamw", changes), plain);
 });
 
-Deno.test("flash attention stays within 1e-5 of usual attention for 20 steps", long, async () => {
+Deno.test("flash attention stays within 1e-5 of usual attention for 20 steps", longDeviceTest, async () => {
   const [flash, plain] = [await run(["flash"]), await run([])];
   promise("flash, largest relative difference of 20 losses", difference(flash.losses, plain.losses), 1e-5);
 });
 
-Deno.test("8 × 1 sequences give the losses of 1 × 8", long, async () => {
+Deno.test("8 × 1 sequences give the losses of 1 × 8", longDeviceTest, async () => {
   const whole = await run([], "adamw", { microBatchSize: 8 });
   const parts = await run([], "adamw", { microBatchSize: 1, gradientAccumulationSteps: 8 });
   promise("8 × 1 against 1 × 8, 20 losses", difference(parts.losses, whole.losses), 1e-5);
@@ -88,25 +86,29 @@ Deno.test("8 × 1 sequences give the losses of 1 × 8", long, async () => {
 
 const STEPS = { steps: 200 };
 
-Deno.test("200 steps in f32 learn something: what the next two are compared with", long, async () => {
-  const { losses, heldOut } = await run([], "adamw", STEPS);
-  console.log(
-    `f32 AdamW: first loss ${losses[0].toFixed(4)}, held out after 200 steps ${heldOut.toFixed(4)}`,
-  );
-  // Bytes of this text have an entropy of 3.08 nats one by one: below that, context is used.
-  assert.ok(heldOut < 3, `held-out loss ${heldOut}`);
-});
+Deno.test(
+  "200 steps in f32 learn something: what the next two are compared with",
+  longDeviceTest,
+  async () => {
+    const { losses, heldOut } = await run([], "adamw", STEPS);
+    console.log(
+      `f32 AdamW: first loss ${losses[0].toFixed(4)}, held out after 200 steps ${heldOut.toFixed(4)}`,
+    );
+    // Bytes of this text have an entropy of 3.08 nats one by one: below that, context is used.
+    assert.ok(heldOut < 3, `held-out loss ${heldOut}`);
+  },
+);
 
 Deno.test("mixed precision ends within 2 % of the held-out loss of f32", {
-  ...long,
+  ...longDeviceTest,
   // A loss scaled by 65536 tells nothing where there is no f16.
-  ignore: long.ignore || !(await sharedDevice()).gpu.target.shaderF16,
+  ignore: longDeviceTest.ignore || !(await sharedDevice()).gpu.target.shaderF16,
 }, async () => {
   const [half, full] = [await run(["fp16"], "adamw", STEPS), await run([], "adamw", STEPS)];
   promise("fp16, relative difference of held-out loss", Math.abs(half.heldOut / full.heldOut - 1), 0.02);
 });
 
-Deno.test("8-bit AdamW ends within 2 % of the held-out loss of AdamW", long, async () => {
+Deno.test("8-bit AdamW ends within 2 % of the held-out loss of AdamW", longDeviceTest, async () => {
   const [eight, full] = [await run([], "adamw8bit", STEPS), await run([], "adamw", STEPS)];
   const difference = Math.abs(eight.heldOut / full.heldOut - 1);
   promise("8-bit AdamW, relative difference of held-out loss", difference, 0.02);

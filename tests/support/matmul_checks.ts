@@ -81,10 +81,14 @@ const FORMS = [false, true].flatMap((aTransposed) =>
  * Declares the tests of one kernel family. Each family has a file of its own, because compiling its kernels takes one core
  * for minutes and files run in parallel.
  */
-export function testProducts(family: string, target: Partial<Target>): void {
+export function testProducts(
+  family: string,
+  target: Partial<Target>,
+  options: typeof deviceTest & { ignore?: boolean } = deviceTest,
+): void {
   Deno.test(
     `${family} product equals its reference at sizes below, at and above a tile`,
-    deviceTest,
+    options,
     async () => {
       // m, n, k: one; primes; multiples of four; tile − 1, tile, tile + 1; several tiles; long k with a remainder.
       const sizes = [
@@ -103,7 +107,7 @@ export function testProducts(family: string, target: Partial<Target>): void {
     },
   );
 
-  Deno.test(`${family} product equals its reference in every tile`, deviceTest, async () => {
+  Deno.test(`${family} product equals its reference in every tile`, options, async () => {
     for (const tileRows of tilesOf(target)) {
       for (const form of FORMS) {
         // One row and column less than a tile, with a remainder of k; more than one tile each way, multiples of eight.
@@ -116,7 +120,7 @@ export function testProducts(family: string, target: Partial<Target>): void {
 
   Deno.test(
     `${family} product takes vec4s for some operands and scalars for others`,
-    deviceTest,
+    options,
     async () => {
       // Extents that are multiples of four in two dimensions, in one, in none.
       for (const form of FORMS) {
@@ -133,7 +137,7 @@ export function testProducts(family: string, target: Partial<Target>): void {
     },
   );
 
-  Deno.test(`${family} product adds bias, residual and C, and scales by alpha`, deviceTest, async () => {
+  Deno.test(`${family} product adds bias, residual and C, and scales by alpha`, options, async () => {
     for (const [m, n, k] of [[20, 36, 12], [11, 13, 10]]) {
       await checkProduct(m, n, k, { target, tileRows: SMALL, bias: true, alpha: -0.375 });
       await checkProduct(m, n, k, { target, tileRows: SMALL, residual: true, alpha: 3 });
@@ -148,7 +152,7 @@ export function testProducts(family: string, target: Partial<Target>): void {
     }
   });
 
-  Deno.test(`${family} product mixes f32 and f16 operands`, deviceTest, async (t) => {
+  Deno.test(`${family} product mixes f32 and f16 operands`, options, async (t) => {
     if (!(await sharedDevice()).gpu.target.shaderF16) {
       return void await t.step({ name: "needs shader-f16", ignore: true, fn() {} });
     }
@@ -179,7 +183,7 @@ export function testProducts(family: string, target: Partial<Target>): void {
     }
   });
 
-  Deno.test(`${family} product walks batches with strides, offsets and repeats`, deviceTest, async () => {
+  Deno.test(`${family} product walks batches with strides, offsets and repeats`, options, async () => {
     for (const [T, D] of [[13, 6], [36, 8]]) {
       const B = 2, H = 3, C = H * D;
       // Scores of interleaved heads: q and k lie in one value [B, T, 3·C], one binding.
@@ -209,7 +213,7 @@ export function testProducts(family: string, target: Partial<Target>): void {
     }
   });
 
-  Deno.test(`${family} product splits operands past the binding limit`, deviceTest, async () => {
+  Deno.test(`${family} product splits operands past the binding limit`, options, async () => {
     const small = { ...target, maxStorageBufferBindingSize: 4096 };
     for (const form of FORMS) {
       // Each of A, B and C passes 4096 bytes, aligned and not.
@@ -243,7 +247,7 @@ export function testProducts(family: string, target: Partial<Target>): void {
     }, { target: small, terms: 12 });
   });
 
-  Deno.test(`${family} product folds grids past the workgroup limit`, deviceTest, async () => {
+  Deno.test(`${family} product folds grids past the workgroup limit`, options, async () => {
     // 28 tiles, or 49 small ones, fold into 8 × 4 or 8 × 7 workgroups; those to spare must not add to C a second time.
     await checkProduct(100, 196, 8, {
       target: { ...target, maxComputeWorkgroupsPerDimension: 8 },
@@ -251,7 +255,7 @@ export function testProducts(family: string, target: Partial<Target>): void {
     });
   });
 
-  Deno.test(`${family} product ignores what lies beyond its operands`, deviceTest, async () => {
+  Deno.test(`${family} product ignores what lies beyond its operands`, options, async () => {
     // Infinite padding between rows and after the last one: any product with it would show as NaN or infinity.
     for (const [m, n, k, ld] of [[9, 12, 8, 12], [12, 12, 12, 16], [7, 5, 6, 9]]) {
       const padded = (rows: number, columns: number, seed: number) => {

@@ -17,6 +17,12 @@ export function sharedDevice(): Promise<{ gpu: Gpu; pipelines: PipelineCache }> 
 /** Options of device tests: the shared device outlives each test, so Deno's resource checks do not apply to it. */
 export const deviceTest = { sanitizeResources: false, sanitizeOps: false } as const;
 
+/**
+ * Options of device tests that take minutes to compile on a software adapter with an empty shader cache, for what shorter ones
+ * cover in part: run with THREEFOLD_LONG=1.
+ */
+export const longDeviceTest = { ...deviceTest, ignore: Deno.env.get("THREEFOLD_LONG") !== "1" };
+
 /** Options of a test of kernels of a dtype: skipped where that is f16 and the adapter has no `shader-f16`. */
 export async function deviceTestOf(dtype: Dtype): Promise<typeof deviceTest & { ignore: boolean }> {
   return { ...deviceTest, ignore: dtype === "f16" && !(await sharedDevice()).gpu.target.shaderF16 };
