@@ -62,6 +62,21 @@ def mean_loss(p, inputs, targets, mask, shape):
     return F.cross_entropy(logits, targets.view(-1))
 
 
+def blas():
+    """What computes the products: the libraries that this process has mapped, or what PyTorch was built with."""
+    files = set()
+    if os.path.exists("/proc/self/maps"):  # Linux alone
+        with open("/proc/self/maps") as maps:
+            files = {os.path.basename(line.split()[-1]) for line in maps if "/" in line}
+    named = sorted(name for name in files if re.match(r"lib(\w*blas|blis|mkl_rt)", name))
+    if any("openblas" in name for name in named):
+        named = [name for name in named if "openblas" in name]
+    built = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    found = ", ".join(named) or (built[1] if built else "unknown")
+    # Netlib's own: one thread and no blocks that fit caches. Times with it say nothing about PyTorch.
+    return f"{found} (the reference BLAS: slow)" if re.fullmatch(r"libblas\.so\.3[.\d]*", found) else found
+
+
 def main():
     job = json.loads(sys.argv[1])
     shape, hyper = job["shape"], job["hyperparameters"]
@@ -81,7 +96,8 @@ def main():
     mask = torch.triu(torch.ones(T, T, dtype=torch.bool), 1)
     windows = (len(tokens) - 1) // T
     version = f"torch {torch.__version__}"
-    print(json.dumps({"ready": True, "version": version, "adapter": f"CPU, {torch.get_num_threads()} threads"}), flush=True)
+    adapter = f"CPU, {torch.get_num_threads()} threads, {blas()}"
+    print(json.dumps({"ready": True, "version": version, "adapter": adapter}), flush=True)
 
     for index, line in enumerate(iter(sys.stdin.readline, "")):
         if line.strip() != "step":
