@@ -42,6 +42,8 @@ export interface MatmulForm {
   accumulate: boolean;
   /** The operand that is summed over k beside the product, and whether the sums are added to what is there. */
   sums?: { of: "a" | "b"; accumulate: boolean };
+  /** Whether the only loop steps by one k. */
+  single: boolean;
   /** Whether k leaves a remainder after the steps of the main loop. */
   tail: boolean;
 }

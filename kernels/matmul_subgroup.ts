@@ -9,7 +9,6 @@ import {
   storeRow,
   storeSums,
   TILE_WGSL,
-  type Width,
 } from "./matmul_code.ts";
 import { decodeFour, quantizedPrologue } from "./matmul_quantized.ts";
 
@@ -20,9 +19,9 @@ export interface SubgroupTile {
   columnVectors: number;
 }
 
-/** Rows that the lanes of a subgroup load at once: one each, or four or eight each where A is stored [k, m]. */
-export function rowsPerGroup(aTransposed: boolean, width: Width, lanes: number): number {
-  return aTransposed ? Math.max(4, width) * lanes : lanes;
+/** Rows that a lane loads at once: one, or four or eight where A is stored [k, m] and the tile has so many for each lane. */
+function rowsPerLane(form: MatmulForm, { lanes, rows }: SubgroupTile): number {
+  return form.aTransposed && rows % (4 * lanes) === 0 ? Math.max(4, form.widths.a) : 1;
 }
 
 /**
@@ -35,17 +34,18 @@ export function rowsPerGroup(aTransposed: boolean, width: Width, lanes: number):
  * Dtypes    each operand f32 or f16, or B codes (matmul_quantized.ts); products and sums f32, k in ascending order, so the
  *           bits do not depend on the tile.
  * Mapping   one workgroup = one subgroup = one tile; a lane owns 4 or 8 neighbouring columns per group. Rows are loaded
- *           one (or four, or eight) per lane and handed round by `subgroupShuffle` from a constant lane.
+ *           one (or four, or eight) a lane and handed round by `subgroupShuffle` from a constant lane.
  * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
  *           the last one inside and not stored, so nothing outside the operands is read.
  * Source    measured on Mesa lavapipe, which runs a load as a loop over the lanes: a vec4 costs some 20 multiply-adds, so
  *           every loaded value meets as many others as registers allow; workgroup memory is another such loop. All loads
  *           of an iteration come first and an accumulator takes its k terms in one statement, else LLVM spills.
  */
-export function subgroupMatmulCode(form: MatmulForm, { lanes, rows, columnVectors }: SubgroupTile): string {
-  const perGroup = rowsPerGroup(form.aTransposed, form.widths.a, lanes);
+export function subgroupMatmulCode(form: MatmulForm, tile: SubgroupTile): string {
+  const { lanes, rows, columnVectors } = tile;
+  const perLane = rowsPerLane(form, tile);
+  const perGroup = perLane * lanes;
   const rowGroups = rows / perGroup;
-  const perLane = perGroup / lanes;
   const sum = (row: number, j: number) => `s${row}_${j}`;
   const columnAt = (j: number) => columnOffset(form, lanes, j);
 
@@ -54,6 +54,7 @@ export function subgroupMatmulCode(form: MatmulForm, { lanes, rows, columnVector
     const i = Math.floor(row / perGroup);
     const within = row % perGroup;
     if (!form.aTransposed) return `subgroupShuffle(a${i}${q === undefined ? "" : `[${q}]`}, ${within}u)`;
+    if (perLane === 1) return `subgroupShuffle(a${i}_${q ?? 0}_0, ${within}u)`;
     const part = within % perLane;
     return `subgroupShuffle(a${i}_${q ?? 0}_${part >> 2}[${part & 3}], ${Math.floor(within / perLane)}u)`;
   };
@@ -91,9 +92,8 @@ export function subgroupMatmulCode(form: MatmulForm, { lanes, rows, columnVector
     )
       .join("");
 
-  const singly = form.quantized !== undefined && form.widths.b === 1;
   const step = (loadsOfB: string) =>
-    `${repeat(rowGroups, (i) => aLoads(form, i))}\n${loadsOfB}\n${multiplyAdd(4)}`;
+    `${repeat(rowGroups, (i) => aLoads(form, i, perLane))}\n${loadsOfB}\n${multiplyAdd(4)}`;
 
   return `${declarations(form)}
 @compute @workgroup_size(${lanes})
@@ -104,16 +104,16 @@ ${TILE_WGSL}
   let cRow = params.cRow;
   let firstRow = tileM * ${rows}u;
   let firstColumn = tileN * ${lanes * 4 * columnVectors}u;
-${repeat(rowGroups, (i) => aBases(form, i, `firstRow + ${i * perGroup}u`))}
+${repeat(rowGroups, (i) => aBases(form, i, `firstRow + ${i * perGroup}u`, perLane))}
 ${repeat(columnVectors, (j) => bBases(form, j, `firstColumn + ${columnAt(j)}`))}
 ${
     repeat(rows, (row) =>
       `  ${range(columnVectors).map((j) => `var ${sum(row, j)} = vec4<f32>();`).join(" ")}`)
   }
 ${repeat(summed.length, (v) => `  var sum${v} = vec4<f32>();`)}
-${quantizedPrologue(form)}  let steps = ${singly ? "0u" : "params.k / 4u"};
+${quantizedPrologue(form)}  let steps = ${form.single ? "0u" : "params.k / 4u"};
 ${
-    singly
+    form.single
       ? ""
       : form.quantized && form.bTransposed
       ? codesLoop(form, columnVectors, step)
@@ -124,7 +124,7 @@ ${step(repeat(columnVectors, (j) => bLoads(form, j)))}
 ${
     form.tail
       ? `  for (var k = 4u * steps; k < params.k; k++) {
-${repeat(rowGroups, (i) => aTailLoad(form, i))}
+${repeat(rowGroups, (i) => aTailLoad(form, i, perLane))}
 ${repeat(columnVectors, (j) => bTailLoad(form, j))}
 ${multiplyAdd(undefined)}
   }`
@@ -180,37 +180,40 @@ function columnOffset({ widths, bTransposed }: MatmulForm, lanes: number, j: num
 }
 
 /** Where lane `lane` finds its row (or four or eight rows) of group `i`, outside the loop. */
-function aBases(form: MatmulForm, i: number, first: string): string {
+function aBases(form: MatmulForm, i: number, first: string, perLane: number): string {
   if (!form.aTransposed) return `  let aBase${i} = aStart + min(${first} + lane, params.m - 1u) * aRow;`;
   const width = form.widths.a;
   if (width > 1) {
     return `  let aBase${i} = aStart + min((${first}) / ${width}u + lane, params.m / ${width}u - 1u);`;
   }
   return repeat(
-    4,
-    (x) => `  let aBase${i}_${x} = aStart + min(${first} + 4u * lane + ${x}u, params.m - 1u);`,
+    perLane,
+    (x) => `  let aBase${i}_${x} = aStart + min(${first} + ${perLane}u * lane + ${x}u, params.m - 1u);`,
   );
 }
 
-function aLoads(form: MatmulForm, i: number): string {
-  if (form.aTransposed) return repeat(4, (q) => aColumnAt(form, i, q, `(4u * step4 + ${q}u) * aRow`));
+function aLoads(form: MatmulForm, i: number, perLane: number): string {
+  if (form.aTransposed) {
+    return repeat(4, (q) => aColumnAt(form, i, q, `(4u * step4 + ${q}u) * aRow`, perLane));
+  }
   if (form.widths.a === 4) return `    let a${i} = ${load(form, "a", `aBase${i} + step4`)};`;
   const parts = range(4).map((q) => load(form, "a", `aBase${i} + 4u * step4 + ${q}u`));
   return `    let a${i} = vec4<f32>(${parts.join(", ")});`;
 }
 
 /** Declares the rows that a lane holds of A, stored [k, m], at one k. */
-function aColumnAt(form: MatmulForm, i: number, q: number, at: string): string {
+function aColumnAt(form: MatmulForm, i: number, q: number, at: string, perLane: number): string {
   const name = `a${i}_${q}`;
   if (form.widths.a === 8) return loadEight(form, "a", `aBase${i} + ${at}`, [`${name}_0`, `${name}_1`]);
   if (form.widths.a === 4) return `    let ${name}_0 = ${load(form, "a", `aBase${i} + ${at}`)};`;
+  if (perLane === 1) return `    let ${name}_0 = ${load(form, "a", `aBase${i}_0 + ${at}`)};`;
   return `    let ${name}_0 = vec4<f32>(${
     range(4).map((x) => load(form, "a", `aBase${i}_${x} + ${at}`)).join(", ")
   });`;
 }
 
-function aTailLoad(form: MatmulForm, i: number): string {
-  if (form.aTransposed) return aColumnAt(form, i, 0, "k * aRow");
+function aTailLoad(form: MatmulForm, i: number, perLane: number): string {
+  if (form.aTransposed) return aColumnAt(form, i, 0, "k * aRow", perLane);
   if (form.widths.a > 1) throw new TypeError("Cannot step singly through rows of A bound as vectors");
   return `    let a${i} = ${load(form, "a", `aBase${i} + k`)};`;
 }

@@ -3,7 +3,7 @@ import type { MatmulDtype, MatmulForm, MatmulRole, Width } from "./matmul_code.t
 import { elementOffset, type Part, startsTerms, type Window } from "./matmul_parts.ts";
 import { quantizedForm, widestCodes } from "./matmul_quantized.ts";
 import type { CheckedSpec } from "./matmul_spec.ts";
-import { rowsPerGroup, type SubgroupTile } from "./matmul_subgroup.ts";
+import { type SubgroupTile } from "./matmul_subgroup.ts";
 import { invocations, workgroupBytes, type WorkgroupTile } from "./matmul_workgroup.ts";
 
 /** A tile of either family, its extents, and the terms one step of its main loop takes. */
@@ -60,13 +60,28 @@ const LOAD_COST = 100;
 /** Multiply-adds from which the largest tile repays its compilation of two seconds, within a few hundred uses. */
 const LARGE_PRODUCT = 2 ** 26;
 
+/**
+ * Multiply-adds up to which a product takes half a millisecond or so in any tile, and the smallest one repays: its code is
+ * a fifth of the others', and compiles in a fifth of the time.
+ */
+const SMALL_PRODUCT = 2 ** 22;
+
+const multiplyAdds = ({ m, n, k, batchCount }: Part) =>
+  batchCount.reduce((product, count) => product * count, m.count * n.count * k.count);
+
 /** At most four tiles per form, because each costs some 0.3 s of compilation (the largest 1 to 2 s). */
-function chooseSubgroupTile(spec: CheckedSpec, { m, n, k, batchCount }: Part, lanes: number): SubgroupTile {
-  const unit = rowsPerGroup(spec.a.transposed === true, 4, lanes);
+function chooseSubgroupTile(spec: CheckedSpec, part: Part, lanes: number): SubgroupTile {
+  const { m, n, batchCount } = part;
+  const unit = rowUnit(spec, lanes);
   const wholeGroups = (rows: number) => Math.ceil(rows / unit) * unit;
-  const wide = n.count > 4 * lanes ? 2 : 1;
-  if (spec.tileRows) return { lanes, rows: wholeGroups(spec.tileRows), columnVectors: wide };
-  if (m.count <= lanes) return { lanes, rows: unit, columnVectors: wide };
+  // Sums of A are kept and stored by fours of rows.
+  const smallest = { lanes, rows: spec.sums?.of === "a" ? unit : lanes, columnVectors: 1 };
+  if ((spec.tileRows ?? m.count) <= lanes || (!spec.tileRows && multiplyAdds(part) <= SMALL_PRODUCT)) {
+    return smallest;
+  }
+  if (spec.tileRows) {
+    return { lanes, rows: wholeGroups(spec.tileRows), columnVectors: n.count > 4 * lanes ? 2 : 1 };
+  }
   const batches = batchCount.reduce((product, count) => product * count, 1);
   const tiles = largeSubgroupTiles(spec, lanes);
   const middle = tiles[0].rows;
@@ -78,14 +93,19 @@ function chooseSubgroupTile(spec: CheckedSpec, { m, n, k, batchCount }: Part, la
   };
   // With few tiles the last ones leave cores idle; a small product does not repay the compilation.
   const worthwhile = tiles.filter((tile) =>
-    tile.rows === middle || (m.count * n.count * k.count * batches >= LARGE_PRODUCT && count(tile) >= 16)
+    tile.rows === middle || (multiplyAdds(part) >= LARGE_PRODUCT && count(tile) >= 16)
   );
   return worthwhile.reduce((best, tile) => cost(tile) < cost(best) ? tile : best);
 }
 
+/** What the rows of all but the smallest tile are a multiple of: where A is stored [k, m], a lane loads four of them at once. */
+function rowUnit(spec: CheckedSpec, lanes: number): number {
+  return spec.a.transposed ? 4 * lanes : lanes;
+}
+
 /** Tiles for products of more rows than a subgroup has lanes, smallest first. */
 function largeSubgroupTiles(spec: CheckedSpec, lanes: number): SubgroupTile[] {
-  const unit = rowsPerGroup(spec.a.transposed === true, 4, lanes);
+  const unit = rowUnit(spec, lanes);
   const wholeGroups = (rows: number) => Math.ceil(rows / unit) * unit;
   const [middle, tall] = [wholeGroups(Math.min(32, 4 * lanes)), wholeGroups(Math.min(64, 8 * lanes))];
   return [
@@ -155,8 +175,10 @@ export function formOf(
       const { role } = span;
       if (role === "sums") return 1;
       const offset = elementOffset(span, binding);
-      const widest = (asWords || codes) && tile.subgroup && (role === "a" || role === "b");
-      const most = widest ? widestLoad(spec, role, tile.subgroup!) : 4;
+      const owned = tile.subgroup && (role === "a" || role === "b")
+        ? widestLoad(spec, role, tile.subgroup)
+        : 4;
+      const most = asWords || codes ? owned : Math.min(owned, 4) as Width;
       const limit = codes ? widestCodes(spec, most) : most;
       return widestAligned(spec, part, role, offset, limit);
     })) as Width;
@@ -176,9 +198,12 @@ export function formOf(
       if (role === "a" || role === "b") widths[role] = Math.min(widths[role], widths.c) as Width;
     }
   }
-  // Single codes take many instructions each: their loop steps by one k, which compiles in a fourth of the time.
-  const single = spec.b.quantized !== undefined && tile.subgroup !== undefined && widths.b === 1;
-  if (single && !spec.a.transposed) [widths.a, words.a] = [1, false];
+  // Loads of single numbers take many instructions each: a loop that steps by one k compiles in a fourth of the time. Codes
+  // are worth no more ever, numbers where the product is small.
+  const codesSingly = spec.b.quantized !== undefined && widths.b === 1;
+  if (codesSingly && tile.subgroup && !spec.a.transposed) [widths.a, words.a] = [1, false];
+  const single = tile.subgroup !== undefined &&
+    (codesSingly || (widths.a === 1 && widths.b === 1 && multiplyAdds(part) <= SMALL_PRODUCT));
   const quantized = quantizedForm(spec, windows, tile.subgroup?.lanes ?? 0);
   const form: MatmulForm = {
     aTransposed: spec.a.transposed ?? false,
@@ -193,6 +218,7 @@ export function formOf(
       of: spec.sums!.of,
       accumulate: spec.sums!.accumulate || !startsTerms(part),
     },
+    single,
     tail: single || part.k.count % tile.step !== 0,
   };
   return { form, bindings: [...windows.map(({ binding }) => binding), ...quantized?.bindings ?? []] };
@@ -200,7 +226,10 @@ export function formOf(
 
 /** Elements one load may take where a tile leaves eight rows of A, or eight columns of B, to each lane. */
 function widestLoad(spec: CheckedSpec, role: "a" | "b", { lanes, rows, columnVectors }: SubgroupTile): Width {
-  if (role === "a") return spec.a.transposed && rows % (8 * lanes) === 0 ? 8 : 4;
+  if (role === "a") {
+    if (!spec.a.transposed) return 4;
+    return rows % (8 * lanes) === 0 ? 8 : rows % (4 * lanes) === 0 ? 4 : 1;
+  }
   // Along rows of codes k runs, and a word of them feeds two steps.
   if (spec.b.transposed) return spec.b.quantized ? 8 : 4;
   return columnVectors % 2 === 0 ? 8 : 4;
