@@ -3,7 +3,7 @@ import type { MatmulDtype, MatmulForm, MatmulRole, Width } from "./matmul_code.t
 import { elementOffset, type Part, startsTerms, type Window } from "./matmul_parts.ts";
 import { quantizedForm, widestCodes } from "./matmul_quantized.ts";
 import type { CheckedSpec } from "./matmul_spec.ts";
-import { type SubgroupTile } from "./matmul_subgroup.ts";
+import type { SubgroupTile } from "./matmul_subgroup.ts";
 import { invocations, workgroupBytes, type WorkgroupTile } from "./matmul_workgroup.ts";
 
 /** A tile of either family, its extents, and the terms one step of its main loop takes. */
