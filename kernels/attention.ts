@@ -58,6 +58,7 @@ export const attention = defineOp<AttentionAttrs>({
         c: part.scores(probabilities),
         // Here and not in the softmax: unscaled scores would overflow f16.
         alpha: softmaxScale,
+        triangle: attrs.causal ? "c" : undefined,
       }, target),
       ...softmaxCommands(probabilities, dropped, segments, attrs, target),
       ...matmulCommands({
@@ -69,6 +70,7 @@ export const attention = defineOp<AttentionAttrs>({
         a: part.scores(dropped ?? probabilities),
         b: part.v(qkv),
         c: part.o(o),
+        triangle: attrs.causal ? "a" : undefined,
       }, target),
     ];
   },
@@ -127,6 +129,7 @@ export const attentionGrad = defineOp<AttentionAttrs>({
           c: headOfGroup(c, 0),
           alpha,
           accumulate: group > 0,
+          triangle: attrs.causal ? "a" : undefined,
         }, target)).flat();
     const perHead = { batch: headBatch(attrs), m: sequence };
     return [
@@ -147,6 +150,7 @@ export const attentionGrad = defineOp<AttentionAttrs>({
         a: part.o(dO),
         b: { ...part.v(qkv), transposed: true },
         c: part.scores(dS),
+        triangle: attrs.causal ? "c" : undefined,
       }, target),
       ...softmaxGradCommands(probabilities, dS, attrs, target),
       ...matmulCommands({
@@ -158,6 +162,7 @@ export const attentionGrad = defineOp<AttentionAttrs>({
         b: part.k(qkv),
         c: part.q(dqkv),
         alpha: softmaxScale,
+        triangle: attrs.causal ? "a" : undefined,
       }, target),
       ...overGroup("attention_dk", part.scores(dS), part.q(qkv), part.k(dqkv), softmaxScale),
     ];

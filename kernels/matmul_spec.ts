@@ -57,6 +57,11 @@ export interface MatmulSpec {
   accumulate?: boolean;
   /** Sums of an operand over the terms, made on the way. Not batched. */
   sums?: OperandSums;
+  /**
+   * A square matrix, as stored, of which nothing above the diagonal matters: an A that holds zeros there, so that its terms
+   * may be left out, or a C that nobody reads there, so that it may stay unwritten. A hint: kernels may compute all.
+   */
+  triangle?: "a" | "c";
   /** Rows of the output tile, for tests and tuning; default by the product's size. */
   tileRows?: number;
 }
@@ -86,6 +91,7 @@ export function normalise(spec: MatmulSpec): CheckedSpec {
     }
   }
   if (spec.sums) requireSums(spec, spec.sums);
+  if (spec.triangle) requireTriangle(spec, spec.triangle);
   const padding = 3 - batch.length;
   const pad = (operand: MatmulOperand): MatmulOperand => {
     const strides = operand.strides ?? batch.map(() => 0);
@@ -120,6 +126,24 @@ function requireSums({ name, a, batch = [] }: MatmulSpec, { of, value }: Operand
     throw new TypeError(`Cannot sum A of ${name} over k: expected A stored as [k, m]`);
   }
   if (batch.some((extent) => extent !== 1)) throw new TypeError(`Cannot sum ${of} of ${name} over batches`);
+}
+
+function requireTriangle(
+  { name, m, n, k, bias, residual, accumulate, sums }: MatmulSpec,
+  of: "a" | "c",
+): void {
+  const columns = of === "a" ? k : n;
+  if (m !== columns) {
+    throw new RangeError(
+      `Cannot leave out a triangle of ${of} of ${name}: it is no square but ${m} × ${columns}`,
+    );
+  }
+  // What lies above the diagonal would depend on the kernel.
+  if (sums || (of === "c" && (bias || residual || accumulate))) {
+    throw new TypeError(
+      `Cannot leave out a triangle of ${of} of ${name}: something is added to it, or summed`,
+    );
+  }
 }
 
 function requireCodes({ name, b }: MatmulSpec, quantized: QuantizedOperand): void {

@@ -29,8 +29,10 @@ import {
 } from "./matmul_parts.ts";
 import { matmulParams } from "./matmul_params.ts";
 import { placeTexels, texelBytesOf } from "./texel_reads.ts";
-import type { CheckedSpec } from "./matmul_spec.ts";
+import type { CheckedSpec, MatmulSpec } from "./matmul_spec.ts";
 import { type ChosenTile, formOf, widestAligned } from "./matmul_tiles.ts";
+
+type Triangle = MatmulSpec["triangle"];
 
 const isOperand = ({ role }: Span) => role === "a" || role === "b";
 
@@ -110,8 +112,8 @@ function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch 
       b: spec.b.value.dtype as MatmulDtype,
     },
   };
-  const tilesM = Math.ceil(part.m.count / tile.rows);
-  const tilesN = Math.ceil(part.n.count / tile.columns);
+  const triangle = wholeMatrices(spec, part) ? spec.triangle : undefined;
+  const { tilesM, tilesN, share } = tilesOf(part, tile, triangle);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
   const grid = foldGrid(tilesM * tilesN * batches, target);
   const copies = copiesOf(spec, part);
@@ -122,21 +124,50 @@ function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch 
     })
   ));
   return {
-    kernel: { name: spec.name, code: codeFor(form, lanes, rows), entryPoint: "matmul" },
+    kernel: { name: spec.name, code: codeFor(form, lanes, rows, triangle), entryPoint: "matmul" },
     bindings,
     texels: copies.map(({ copy }) => copy),
     params: matmulParams(spec, part, form, windows, { tilesM, tilesN, grid }, offsets),
     workgroups: grid,
-    flops: 2 * part.m.count * part.n.count * part.k.count * batches,
+    flops: 2 * part.m.count * part.n.count * part.k.count * batches * share,
   };
+}
+
+/** Whether a part has all rows, columns and terms of its batches: diagonals are where the matrices have them. */
+function wholeMatrices(spec: CheckedSpec, { m, n, k }: Part): boolean {
+  return m.count === spec.m && n.count === spec.n && k.count === spec.k;
+}
+
+/**
+ * Tiles of C down and across, and the share of the product that they compute. Of a triangle of C the tiles that reach the
+ * diagonal or lie below it, in one column.
+ */
+function tilesOf({ m, n }: Part, { rows, columns }: ChosenTile, triangle: Triangle) {
+  const tilesM = Math.ceil(m.count / rows);
+  const tilesN = Math.ceil(n.count / columns);
+  const sumOverRows = (of: (row: number) => number) => range(tilesM).reduce((sum, row) => sum + of(row), 0);
+  switch (triangle) {
+    case undefined:
+      return { tilesM, tilesN, share: 1 };
+    case "a": {
+      const terms = sumOverRows((row) => Math.min((row + 1) * rows, m.count));
+      return { tilesM, tilesN, share: terms / (tilesM * m.count) };
+    }
+    case "c": {
+      const tiles = sumOverRows((row) => Math.floor(row * rows / columns) + 1);
+      return { tilesM: tiles, tilesN: 1, share: tiles / (tilesM * tilesN) };
+    }
+    default:
+      throw new TypeError(`Unknown triangle ${triangle satisfies never}`);
+  }
 }
 
 const codes = new Map<string, string>();
 
 /** The text for a form, generated once. */
-function codeFor(form: MatmulForm, lanes: number, rows: number): string {
-  const key = JSON.stringify([form, lanes, rows]);
-  const code = codes.get(key) ?? texelMatmulCode(form, lanes, rows);
+function codeFor(form: MatmulForm, lanes: number, rows: number, triangle: Triangle): string {
+  const key = JSON.stringify([form, lanes, rows, triangle]);
+  const code = codes.get(key) ?? texelMatmulCode(form, lanes, rows, triangle);
   codes.set(key, code);
   return code;
 }
@@ -167,12 +198,15 @@ const LOADS = {
  * Mapping   one workgroup = one subgroup = one tile of one or two rows a lane × four columns a lane. A row is loaded four k
  *           at a time by one lane, or where A is stored [k, m] four rows at a time, half the lanes one k further than the
  *           others; `subgroupShuffle` from a constant lane hands the numbers round.
+ *           Of a triangle of A the terms of a tile end, or begin where A is stored [k, m], at the diagonal; light and heavy
+ *           tiles take turns, because the adapter gives each of its threads one run of workgroups. Of a triangle of C only
+ *           tiles that reach it are launched.
  * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
  *           the last one inside and not stored.
  * Source    measured on Mesa lavapipe; see `texelProduct`. Larger tiles save loads, which cost little here, and pay with code
  *           that leaves the cache of decoded instructions.
  */
-function texelMatmulCode(form: MatmulForm, lanes: number, rows: number): string {
+function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle?: Triangle): string {
   const { aTransposed, bTransposed } = form;
   const half = lanes / 2;
   const four = (role: "a" | "b", index: string) => `fourOf_${form.types[role]}(${index})`;
@@ -241,14 +275,15 @@ ${TILE_WGSL}
   let aRow = params.aRow;
   let bRow = params.bRow;
   let cRow = params.cRow;
-  let firstRow = tileM * ${rows}u;
-  let firstColumn = tileN * ${4 * lanes}u;
+${originWgsl(rows, 4 * lanes, triangle)}
 ${aBases}
 ${bBases}
 ${repeat(rows, (row) => `  var s${row} = vec4<f32>();`)}
 ${sums ?? ""}
-  let steps = params.k / 4u;
-  for (var step4 = 0u; step4 < steps; step4++) {
+  let steps = ${
+    triangle === "a" && !aTransposed ? `min(params.k, firstRow + ${rows}u) / 4u` : "params.k / 4u"
+  };
+  for (var step4 = ${triangle === "a" && aTransposed ? "firstRow / 4u" : "0u"}; step4 < steps; step4++) {
 ${aLoads}
 ${bLoads}
 ${
@@ -265,4 +300,30 @@ ${repeat(rows, (row) => storeRow(form, `firstRow + ${row}u`, "column", `s${row}`
 ${storedSums}
 }
 `;
+}
+
+/** Declares `firstRow` and `firstColumn` of a tile; see `tilesOf`. */
+function originWgsl(rows: number, columns: number, triangle: Triangle): string {
+  switch (triangle) {
+    case undefined:
+      return `  let firstRow = tileM * ${rows}u;
+  let firstColumn = tileN * ${columns}u;`;
+    case "a":
+      return `  let firstRow = select(tileM / 2u, params.tilesM - 1u - tileM / 2u, (tileM & 1u) != 0u) * ${rows}u;
+  let firstColumn = tileN * ${columns}u;`;
+    case "c": {
+      // Rows of tiles of which `across` make a square: those of the square with index s have s + 1 tiles each, and
+      // those before it across · s · (s + 1) / 2. The root may be off by one for large numbers, hence the two checks.
+      const across = columns / rows;
+      const before = (s: string) => `${across / 2}u * ${s} * (${s} + 1u)`;
+      return `  let root = u32((sqrt(1.0 + ${8 / across} * f32(tileM)) - 1.0) / 2.0);
+  let raised = select(root, root + 1u, ${before("(root + 1u)")} <= tileM);
+  let square = select(raised, raised - 1u, ${before("raised")} > tileM);
+  let inSquare = tileM - ${before("square")};
+  let firstRow = (${across}u * square + inSquare / (square + 1u)) * ${rows}u;
+  let firstColumn = inSquare % (square + 1u) * ${columns}u;`;
+    }
+    default:
+      throw new TypeError(`Unknown triangle ${triangle satisfies never}`);
+  }
 }

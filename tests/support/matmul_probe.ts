@@ -26,6 +26,7 @@ export interface ProbeAttrs {
   residual?: boolean;
   accumulate?: boolean;
   tileRows?: number;
+  triangle?: "a" | "c";
   /** A and B lie in one value, the first input. */
   oneValue?: boolean;
 }
@@ -58,7 +59,7 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
   ],
   lower: ({ inputs, outputs: [c], attrs, target }) => {
     const { a, b, bias, residual } = roles<Located>(inputs, attrs);
-    const { m, n, k, batch, alpha, accumulate, tileRows } = attrs;
+    const { m, n, k, batch, alpha, accumulate, tileRows, triangle } = attrs;
     return matmulCommands({
       name: "matmul_probe",
       m,
@@ -73,6 +74,7 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
       residual,
       accumulate,
       tileRows,
+      triangle,
     }, target);
   },
   reference: (inputs, attrs, { outputs: [type] }) => {
