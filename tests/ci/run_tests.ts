@@ -33,6 +33,12 @@ function jobCount(): string {
   return Deno.env.get("DENO_JOBS") ?? String(Math.max(cores, Math.min(2 * cores, 8)));
 }
 
+/** Files run side by side, so that threads of Mesa's software adapter in each would only wake one another. */
+function softwareThreads(): Record<string, string> {
+  const variable = "LP_NUM_THREADS";
+  return { [variable]: Deno.env.get(variable) ?? "0" };
+}
+
 /** Runs the tests. @returns The exit code: that of `deno test`, and never 0 where no test ran. */
 async function runTests(args: readonly string[]): Promise<number> {
   const junitPath = await Deno.makeTempFile({ prefix: "threefold-tests-", suffix: ".xml" });
@@ -40,7 +46,7 @@ async function runTests(args: readonly string[]): Promise<number> {
     const { code } = await new Deno.Command(Deno.execPath(), {
       args: ["test", "-A", `--junit-path=${junitPath}`, ...args],
       cwd: PROJECT,
-      env: { DENO_JOBS: jobCount() },
+      env: { DENO_JOBS: jobCount(), ...softwareThreads() },
     }).spawn().status;
     const { passed, failed, skipped } = countTests(await Deno.readTextFile(junitPath));
     if (passed + failed === 0) {

@@ -5,9 +5,10 @@ import { type TensorToWrite, writeSafetensors } from "../../engine/formats/safet
 import { type ModelConfig, modelConfigJson, modelOf } from "../../engine/model/config.ts";
 import { PRESETS } from "../../engine/model/presets.ts";
 import type { LoadFigures } from "../support/load_probe.ts";
+import { isLongRun } from "../support/with_device.ts";
 
 const MB = 1e6;
-const LONG = Deno.env.get("THREEFOLD_LONG") === "1";
+
 const OPTIONS = { ignore: Deno.build.os !== "linux" }; // the peak is read from /proc
 
 type Dtype = "F32" | "F16" | "BF16";
@@ -116,7 +117,7 @@ for (const [dtype, shards] of [["F32", 1], ["F16", 1], ["BF16", 3]] as [Dtype, n
 
 Deno.test(
   "a checkpoint of 500 MB loads in its size and 256 MB over an empty process, at 300 MB/s",
-  { ignore: OPTIONS.ignore || !LONG },
+  { ignore: OPTIONS.ignore || !isLongRun },
   async () => {
     const folder = await Deno.makeTempDir({ prefix: "threefold-" });
     try {
