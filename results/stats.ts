@@ -46,7 +46,7 @@ export interface BootstrapOptions {
  */
 export function bootstrapMedian(samples: readonly number[], options: BootstrapOptions = {}): Interval {
   requireSamples(samples);
-  return bootstrap(median([...samples]), (draw) => median(draw(samples)), options);
+  return bootstrap(median([...samples]), (random) => resampledMedian(samples, random), options);
 }
 
 /**
@@ -61,18 +61,46 @@ export function bootstrapRatioOfMedians(
   requireSamples(numerator);
   requireSamples(denominator);
   const estimate = median([...numerator]) / median([...denominator]);
-  return bootstrap(estimate, (draw) => median(draw(numerator)) / median(draw(denominator)), options);
+  const statistic = (random: () => number) => {
+    const [above, below] = [resampledMedian(numerator, random), resampledMedian(denominator, random)];
+    return () => above() / below();
+  };
+  return bootstrap(estimate, statistic, options);
 }
 
-type Draw = (samples: readonly number[]) => number[];
-
-function bootstrap(estimate: number, statistic: (draw: Draw) => number, options: BootstrapOptions): Interval {
+/** @param statistic Given random numbers, what draws the samples once more and estimates from them. */
+function bootstrap(
+  estimate: number,
+  statistic: (random: () => number) => () => number,
+  options: BootstrapOptions,
+): Interval {
   const { confidence = 0.95, resamples = 2000, seed = 1 } = options;
-  const random = seededRandom(seed);
-  const draw: Draw = (samples) => Array.from(samples, () => samples[Math.floor(random() * samples.length)]);
-  const estimates = Array.from({ length: resamples }, () => statistic(draw));
+  const next = statistic(seededRandom(seed));
+  const estimates = Array.from({ length: resamples }, next);
   const tail = (1 - confidence) / 2;
   return { estimate, low: quantile(estimates, tail), high: quantile(estimates, 1 - tail) };
+}
+
+/** Medians of as many samples drawn with replacement: counts of sorted places, as sorting every draw took most of a report. */
+function resampledMedian(samples: readonly number[], random: () => number): () => number {
+  const count = samples.length;
+  const order = [...samples.keys()].sort((i, j) => samples[i] - samples[j]);
+  const sorted = order.map((i) => samples[i]);
+  const places = new Uint32Array(count);
+  order.forEach((i, place) => places[i] = place);
+  const drawn = new Uint32Array(count);
+  return () => {
+    drawn.fill(0);
+    for (let i = 0; i < count; i++) drawn[places[Math.floor(random() * count)]]++;
+    let [place, seen] = [-1, 0];
+    /** The value of this rank among those drawn; ranks are asked for in ascending order. */
+    const at = (rank: number) => {
+      while (seen <= rank) seen += drawn[++place];
+      return sorted[place];
+    };
+    const lower = at((count - 1) >> 1);
+    return (lower + at(count >> 1)) / 2;
+  };
 }
 
 /** Uniform numbers in [0, 1). Source: mulberry32, Tommy Ettinger, public domain. */
