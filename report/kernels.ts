@@ -1,5 +1,6 @@
 /** Where a step's time goes, kernel by kernel, and how near each comes to what the device can do. */
 import type { Roofline } from "../results/record.ts";
+import { kernelRates, modelFlopsUtilisation, raisedRoofline } from "../results/roofline.ts";
 import type { Configuration } from "./derive.ts";
 
 export interface KernelShare {
@@ -23,45 +24,49 @@ export interface Profile {
   totalMs: number;
 }
 
+const DTYPES = ["f32", "f16"] as const;
+
+function dtypeOf({ config }: Configuration): typeof DTYPES[number] {
+  return config.methods.includes("fp16") ? "f16" : "f32";
+}
+
+/** A run's roof, raised to the best kernel of these profiles where one went through it; null where none was measured. */
+export function roofOf(configurations: readonly Configuration[], measured: Roofline | null): Roofline | null {
+  return measured && DTYPES.reduce((roof, dtype) => {
+    const profiles = configurations.filter((one) => dtypeOf(one) === dtype)
+      .flatMap(({ ok }) => ok.flatMap(({ profile }) => profile ? [profile] : []));
+    return profiles.length > 0 ? raisedRoofline(roof, profiles, dtype) : roof;
+  }, measured);
+}
+
 /** The first profiled cell of a configuration, longest kernel first; null where none was profiled. */
 export function profileOf(configuration: Configuration, roof: Roofline | null): Profile | null {
   const cell = configuration.ok.find(({ profile }) => profile && profile.length > 0);
   if (!cell) return null;
   const totalMs = cell.profile!.reduce((sum, { ms }) => sum + ms, 0);
-  const isHalf = configuration.config.methods.includes("fp16");
-  const kernels = cell.profile!.map(({ kernel, dispatches, ms, flops, bytes }): KernelShare => {
-    const per = (amount: number) => ms > 0 && amount > 0 ? amount / ms * 1000 : null;
-    const [flopsPerSecond, bytesPerSecond] = [per(flops), per(bytes)];
-    const ceiling = roof && ceilingOf(roof, flops, bytes, isHalf);
-    const used = flops > 0 ? flopsPerSecond : bytesPerSecond;
+  const kernels = cell.profile!.map((profiled): KernelShare => {
+    const { kernel, dispatches, ms } = profiled;
+    const rates = kernelRates(profiled, roof, dtypeOf(configuration));
     return {
       kernel,
       dispatches,
       ms,
       share: totalMs > 0 ? ms / totalMs : 0,
-      flopsPerSecond,
-      bytesPerSecond,
-      intensity: flops > 0 && bytes > 0 ? flops / bytes : null,
-      ofRoof: ceiling && used ? used / ceiling : null,
+      flopsPerSecond: rates.flopsPerSecond || null,
+      bytesPerSecond: rates.bytesPerSecond || null,
+      intensity: rates.intensity || null,
+      ofRoof: rates.ceilingShare || null,
     };
   });
   kernels.sort((a, b) => b.ms - a.ms || (a.kernel < b.kernel ? -1 : 1));
   return { id: cell.id, configuration, kernels, totalMs };
 }
 
-/** Work (or, for kernels without products, bytes) a second that the device could do at this intensity. */
-function ceilingOf(roof: Roofline, flops: number, bytes: number, isHalf: boolean): number {
-  if (flops === 0 || bytes === 0) return roof.copyBytesPerSecond;
-  const { f32, f16 } = roof.matmulFlopsPerSecond;
-  return Math.min(isHalf ? Math.max(f32, f16 ?? 0) : f32, roof.copyBytesPerSecond * flops / bytes);
-}
-
-/** Model FLOPs utilisation: FLOPs of the model's products a second, recomputation not counted, over the measured peak. */
+/** Model FLOPs utilisation of a configuration's step; null where a part of it was not measured. */
 export function utilisation(configuration: Configuration, roof: Roofline | null): number | null {
   const [cell] = configuration.ok;
-  const ms = configuration.stepMs?.interval.estimate;
-  if (!roof || !cell?.modelFlopsPerStep || !ms) return null;
-  const { f32, f16 } = roof.matmulFlopsPerSecond;
-  const peak = configuration.config.methods.includes("fp16") ? Math.max(f32, f16 ?? 0) : f32;
-  return peak > 0 ? cell.modelFlopsPerStep / ms * 1000 / peak : null;
+  const stepMs = configuration.stepMs?.interval.estimate;
+  if (!roof || !cell?.modelFlopsPerStep || !stepMs) return null;
+  const { modelFlopsPerStep } = cell;
+  return modelFlopsUtilisation({ modelFlopsPerStep, stepMs }, roof, dtypeOf(configuration));
 }

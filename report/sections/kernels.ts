@@ -5,7 +5,7 @@ import { figure } from "../figure.ts";
 import { named } from "../findings.ts";
 import { count, formatCompact, formatNumber, formatSignificant } from "../format.ts";
 import { type Html, markup } from "../html.ts";
-import { type KernelShare, type Profile, profileOf, utilisation } from "../kernels.ts";
+import { type KernelShare, type Profile, profileOf, roofOf, utilisation } from "../kernels.ts";
 import type { Roofline } from "../../results/record.ts";
 import { type Column, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
@@ -15,18 +15,17 @@ export function kernelsSection(analysis: Analysis, context: PageContext): Html |
   const { loaded: { run }, configurations, baseline } = analysis;
   const stack = judge(analysis).verdicts.find(({ id }) => id === "C1")?.pair?.changed ?? null;
   const own = [baseline, stack].filter((one): one is Configuration => one !== null);
-  const profiles = own.flatMap((one) => profileOf(one, run.roofline) ?? []);
-  if (profiles.length === 0) {
-    const any = configurations.map((one) => profileOf(one, run.roofline)).find((one) => one !== null);
-    if (any) profiles.push(any);
-  }
+  const profiled = (one: Configuration) => profileOf(one, null) !== null;
+  const shown = own.some(profiled) ? own.filter(profiled) : configurations.filter(profiled).slice(0, 1);
+  const roof = roofOf(shown, run.roofline);
+  const profiles = shown.map((one) => profileOf(one, roof)!);
   if (profiles.length === 0) return null;
   return section(
     context,
     "kernels",
     "Kernels and roofline",
-    markup`${profiles.map((profile) => profileFigure(profile, run.roofline, context))}${
-      run.roofline && utilisationTable(configurations, run.roofline, context)
+    markup`${profiles.map((profile) => profileFigure(profile, roof, context))}${
+      roof && utilisationTable(configurations, roof, context)
     }`,
   );
 }

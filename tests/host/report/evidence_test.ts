@@ -6,7 +6,7 @@ import { judge } from "../../../report/claims.ts";
 import { analyse } from "../../../report/derive.ts";
 import { chainOf, fineTunings, seedwise } from "../../../report/fine_tuning.ts";
 import { geometricMean, meanInterval } from "../../../report/intervals.ts";
-import { profileOf, utilisation } from "../../../report/kernels.ts";
+import { profileOf, roofOf, utilisation } from "../../../report/kernels.ts";
 import { scaleRuns } from "../../../report/loss_scales.ts";
 import { combinationName } from "../../../report/names.ts";
 import { llama7b, threeBillion } from "../../../report/plans.ts";
@@ -225,6 +225,19 @@ Deno.test("profileOf() holds each kernel against the roof over it", () => {
   assert.ok(Math.abs(kernels.reduce((sum, { share }) => sum + share, 0) - 1) < 1e-12);
   const peak = one.ok[0].modelFlopsPerStep! / one.stepMs!.interval.estimate * 1000;
   assert.ok(Math.abs(utilisation(one, roof)! - peak / 100e9) < 1e-12);
+});
+
+Deno.test("roofOf() is no lower than the kernels under it", () => {
+  const one = asItIs.configurations.find(({ phase, config }) =>
+    phase === "attention" && config.methods.length === 0
+  )!;
+  const low = { matmulFlopsPerSecond: { f32: 1, f16: null }, copyBytesPerSecond: 1, how: "measured" };
+  const shares = profileOf(one, roofOf([one], low))!.kernels.map(({ ofRoof }) => ofRoof ?? 0);
+  assert.ok(Math.max(...shares) > 0.999 && shares.every((share) => share <= 1 + 1e-12), `shares ${shares}`);
+  assert.ok(Math.max(...profileOf(one, low)!.kernels.map(({ ofRoof }) => ofRoof!)) > 1);
+  const high = { matmulFlopsPerSecond: { f32: 1e15, f16: null }, copyBytesPerSecond: 1e15, how: "measured" };
+  assert.equal(roofOf([one], high), high);
+  assert.equal(roofOf([one], null), null);
 });
 
 Deno.test("combinationName() names what is switched on, in the order of the ladder", () => {
