@@ -30,13 +30,19 @@ function attention(
   return nn.dotProductAttention(heads[0], heads[1], heads[2], { isCausal: true }).reshape([B * T, C]);
 }
 
+/** Rows of zeros with a one at each index. `nn.oneHot` takes rows of an identity matrix: 256 MiB of it at 8192 columns. */
+function oneHot(indices: np.Array, columns: number): np.Array {
+  const places = np.arange(0, columns, 1, { dtype: np.int32 }).reshape([1, columns]);
+  return np.equal(indices.reshape([-1, 1]), places).astype(np.float32);
+}
+
 /** Mean cross-entropy; takes the parameters over. */
 function meanLoss(p: Tensors, tokens: np.Array, targets: np.Array, shape: PeerShape): np.Array {
   const { batchSize: B, sequenceLength: T, hiddenSize: C, vocabularySize: V } = shape;
   const embedding = p["transformer.wte.weight"];
   const positions = p["transformer.wpe.weight"].ref.slice([0, T]).reshape([1, T, C]);
   // Not gathered: the gradient of a gather is a scatter, whose shader naga refuses (a pointer to storage as an argument).
-  let x = np.matmul(nn.oneHot(tokens, V).astype(np.float32), embedding.ref).reshape([B, T, C]).add(positions)
+  let x = np.matmul(oneHot(tokens, V), embedding.ref).reshape([B, T, C]).add(positions)
     .reshape([B * T, C]);
   for (let l = 0; l < shape.layerCount; l++) {
     const name = `transformer.h.${l}`;
@@ -46,7 +52,7 @@ function meanLoss(p: Tensors, tokens: np.Array, targets: np.Array, shape: PeerSh
     x = x.add(linear(wide, p, `${name}.mlp.c_proj`));
   }
   const logits = np.matmul(layerNorm(x, p, "transformer.ln_f"), embedding.ref.transpose());
-  const hit = nn.oneHot(targets, V);
+  const hit = oneHot(targets, V);
   const loss = nn.logSoftmax(logits, -1).mul(hit).sum().mul(-1 / (B * T));
   tree.dispose(p);
   return loss;
