@@ -11,7 +11,7 @@ import {
 } from "../../../kernels/quantized_linear.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { seededIntegers, seededNumbers } from "../../support/seeded.ts";
-import { deviceTest, isLongRun, sharedDevice } from "../../support/with_device.ts";
+import { deviceTest, isLongRun, longDeviceTest, sharedDevice } from "../../support/with_device.ts";
 
 const FOLDER = new URL("../../fixtures/nf4/", import.meta.url).pathname;
 const FAMILIES: [string, Partial<Target>][] = [
@@ -69,7 +69,8 @@ for (const [family, target] of FAMILIES) {
   for (const dtype of ["f32", "f16"] as const) {
     Deno.test(
       `${family} product with a quantized weight equals its reference, ${dtype}`,
-      deviceTest,
+      // How workgroup products load halves, they show without codes.
+      dtype === "f16" && target.software === false ? longDeviceTest : deviceTest,
       async (t) => {
         if (dtype === "f16" && !(await sharedDevice()).gpu.target.shaderF16) {
           return void await t.step({ name: "needs shader-f16", ignore: true, fn() {} });
