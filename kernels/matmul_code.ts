@@ -36,6 +36,8 @@ export interface MatmulForm {
   types: Partial<Record<MatmulRole, MatmulDtype>>;
   /** Group-0 binding of each role in use. Roles that read one range share a binding: bound ranges may not overlap. */
   slots: Partial<Record<MatmulRole, number>>;
+  /** Roles read from the scratch texture by `fourOf_<type>(i)`, four elements at a time; the others have a slot. */
+  texels?: readonly MatmulRole[];
   /** Where B holds codes: how they are decoded. */
   quantized?: QuantizedForm;
   /** Whether C is read and added. */
@@ -150,8 +152,9 @@ ${form.quantized ? quantizedDeclarations(form) : ""}`;
  */
 export function load(form: MatmulForm, role: MatmulRole, index: string, row = ""): string {
   if (role === "b" && form.quantized) return loadQuantized(form, index, row);
-  const text = `storage${form.slots[role]}[${index}]`;
   const type = form.types[role];
+  if (form.texels?.includes(role)) return `fourOf_${type}(${index})`;
+  const text = `storage${form.slots[role]}[${index}]`;
   if ((role === "a" || role === "b") && form.words[role]) {
     return `${type === "f32" ? "unpackFloats" : "unpackHalves"}(${text})`;
   }

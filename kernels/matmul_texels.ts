@@ -10,6 +10,7 @@ import { DTYPE_BYTES } from "../engine/graph/types.ts";
 import {
   columnPrologue,
   declarations,
+  load,
   type MatmulDtype,
   type MatmulForm,
   range,
@@ -66,19 +67,24 @@ function partsOf(spec: CheckedSpec, whole: Part, target: Target): Part[] | undef
   }
 }
 
-/** Copies of the operands, one behind the other in the texture, and where in it each begins. */
-function copiesOf(spec: CheckedSpec, part: Part) {
-  const windows = windowsOf(spec, spansOf(spec, part).filter(isOperand));
+/** Copies of spans, by default of the operands, one behind the other in the texture, and where in it each begins. */
+function copiesOf(spec: CheckedSpec, part: Part, spans = spansOf(spec, part).filter(isOperand)) {
+  const windows = windowsOf(spec, spans);
   const { texels } = placeTexels(windows.map(({ binding }) => binding));
   return windows.map(({ spans }, i) => ({ spans, copy: texels[i] }));
 }
 
-/** Bytes by which the operands pass what the texture holds, or other values the binding limit. */
-function excessTexels(spec: CheckedSpec, target: Target, part: Part): number {
-  const copied = copiesOf(spec, part).reduce(
+/** Bytes that copies take of the texture. */
+function bytesOf(copies: ReturnType<typeof copiesOf>): number {
+  return copies.reduce(
     (sum, { copy }) => sum + Math.ceil(copy.source.byteLength / TEXEL_ROW_BYTES) * TEXEL_ROW_BYTES,
     0,
   );
+}
+
+/** Bytes by which the operands pass what the texture holds, or other values the binding limit. */
+function excessTexels(spec: CheckedSpec, target: Target, part: Part): number {
+  const copied = bytesOf(copiesOf(spec, part));
   return windowsOf(spec, spansOf(spec, part).filter((span) => !isOperand(span))).reduce(
     (sum, { binding }) => sum + Math.max(0, binding.byteLength - target.maxStorageBufferBindingSize),
     Math.max(0, copied - texelBytesOf(target)),
@@ -95,28 +101,14 @@ function aligned(spec: CheckedSpec, part: Part): boolean {
 }
 
 function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch {
-  const spans = spansOf(spec, part);
-  windowsOf(spec, spans); // throws where C lies over an operand
   const lanes = target.subgroupSize;
-  const windows = windowsOf(spec, spans.filter((span) => !isOperand(span)));
   const rows = part.m.count <= lanes && !spec.a.transposed ? lanes : 2 * lanes;
   const tile: ChosenTile = { rows, columns: 4 * lanes, step: 4 };
-  const accumulate = spec.accumulate || !startsTerms(part);
-  const { form: bound, bindings } = formOf(spec, part, windows, accumulate, tile, target);
-  const form: MatmulForm = {
-    ...bound,
-    widths: { ...bound.widths, a: 4, b: 4 },
-    types: {
-      ...bound.types,
-      a: spec.a.value.dtype as MatmulDtype,
-      b: spec.b.value.dtype as MatmulDtype,
-    },
-  };
+  const { copies, windows, form, bindings } = storageOf(spec, part, tile, target);
   const triangle = wholeMatrices(spec, part) ? spec.triangle : undefined;
   const { tilesM, tilesN, share } = tilesOf(part, tile, triangle);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
   const grid = foldGrid(tilesM * tilesN * batches, target);
-  const copies = copiesOf(spec, part);
   const offsets = Object.fromEntries(copies.flatMap(({ spans, copy }) =>
     spans.map((span) => {
       const fours = TEXEL_ROW_TEXELS * 4 / DTYPE_BYTES[span.value.dtype];
@@ -130,6 +122,44 @@ function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch 
     params: matmulParams(spec, part, form, windows, { tilesM, tilesN, grid }, offsets),
     workgroups: grid,
     flops: 2 * part.m.count * part.n.count * part.k.count * batches * share,
+  };
+}
+
+/**
+ * The copies in the texture, the windows and bindings of what is read and written where it lies, and the kernel's form.
+ *
+ * What is added to C, C itself among it, is copied beside the operands where it is loaded in fours and there is room: a row of
+ * a tile of it takes as long to load from a buffer as twenty of its products.
+ */
+function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Target) {
+  const spans = spansOf(spec, part);
+  windowsOf(spec, spans); // throws where C lies over an operand
+  const accumulate = spec.accumulate || !startsTerms(part);
+  const bound = spans.filter((span) => !isOperand(span));
+  const { form: whole } = formOf(spec, part, windowsOf(spec, bound), accumulate, tile, target);
+  const prior = spans.filter(({ role }) => accumulate && role === "c" && !whole.types.residual)
+    .map((span): Span => ({ ...span, role: "residual" }));
+  const added = [...bound.filter(({ role }) => role === "bias" || role === "residual"), ...prior];
+  const operands = spans.filter(isOperand);
+  const all = copiesOf(spec, part, [...operands, ...added]);
+  const copied = whole.widths.c === 4 && bytesOf(all) <= texelBytesOf(target) ? added : [];
+  const windows = windowsOf(spec, bound.filter((span) => !copied.includes(span)));
+  const inPlace = accumulate && !copied.some((span) => prior.includes(span));
+  const { form, bindings } = formOf(spec, part, windows, inPlace, tile, target);
+  const texels = [...operands, ...copied];
+  return {
+    copies: copied.length > 0 ? all : copiesOf(spec, part),
+    windows,
+    bindings,
+    form: {
+      ...form,
+      widths: { ...form.widths, a: 4, b: 4 },
+      types: {
+        ...form.types,
+        ...Object.fromEntries(texels.map(({ role, value }) => [role, value.dtype as MatmulDtype])),
+      },
+      texels: texels.map(({ role }) => role),
+    } satisfies MatmulForm as MatmulForm,
   };
 }
 
@@ -209,7 +239,7 @@ const LOADS = {
 function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle?: Triangle): string {
   const { aTransposed, bTransposed } = form;
   const half = lanes / 2;
-  const four = (role: "a" | "b", index: string) => `fourOf_${form.types[role]}(${index})`;
+  const four = (role: "a" | "b", index: string) => load(form, role, index);
   const groups = rows / lanes;
 
   // What a lane loads of A for four k, and the register and lane that hold row `row` at the q-th of them.
@@ -265,7 +295,9 @@ ${
     : `  let rowSums = operandSum + subgroupShuffleXor(operandSum, ${half}u);
 ${storeSums(form, ["rowSums"], ["firstRow + 4u * quad"], " && ahead == 0u")}`;
 
-  const loads = [...new Set([form.types.a!, form.types.b!])].map((type) => LOADS[type]).join("");
+  const loads = [...new Set(form.texels!.map((role) => form.types[role]!))].map((type) => LOADS[type]).join(
+    "",
+  );
   return `${declarations(form)}
 @group(0) @binding(${SCRATCH_BINDING}) var operands: texture_storage_2d<rgba32uint, read>;
 ${loads}

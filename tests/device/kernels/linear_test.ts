@@ -143,8 +143,9 @@ Deno.test("linear reads a residual that is its own input through one binding", d
       const commands = linear.lower({ inputs: [x, w, x], outputs, attrs, target });
       for (const command of commands) {
         assert.ok("bindings" in command);
-        // x, w and y; of operands that are read from the scratch texture the residual alone, and y.
-        assert.equal(command.bindings.length, command.texels ? 2 : 3);
+        // x, w and y; where the scratch texture is read, copies of x and w, and y.
+        assert.equal(command.bindings.length, command.texels ? 1 : 3);
+        assert.equal(command.texels?.length ?? 2, 2);
       }
       return commands;
     },
