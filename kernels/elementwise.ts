@@ -1,7 +1,7 @@
 import { defineOp, f32, type OpDefinition, ShapeError } from "../engine/graph/op.ts";
 import { type Dtype, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { elementwiseCommands } from "./elementwise_dispatch.ts";
-import source from "./elementwise.wgsl" with { type: "text" };
+import { ELEMENTWISE_WGSL as source } from "./elementwise_source.ts";
 
 /** Sum, in place of the first operand: `(a, b) → (a + b)`, same shape and dtype. */
 export const add = defineOp({

@@ -1,7 +1,7 @@
-import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
+import { defineOp, type Located, type OutputType, ShapeError } from "../engine/graph/op.ts";
 import { type TensorType, typeText, type Value } from "../engine/graph/types.ts";
 import { columnSum } from "./column_sum.ts";
-import { matmulCommands } from "./matmul.ts";
+import { matmulCommands, type MatmulSpec } from "./matmul.ts";
 
 /** Attributes of `linear`. */
 export interface LinearAttrs {
@@ -36,6 +36,43 @@ function requireMatrices(op: string, ...types: TensorType[]): void {
       `Cannot apply ${op} to ${types.map(typeText).join(" and ")}: expected two dimensions each`,
     );
   }
+}
+
+/** The product of `linear` on its inputs. */
+export function linearProduct(inputs: readonly Located[], y: Located, attrs: LinearAttrs): MatmulSpec {
+  const [x, w] = inputs;
+  const place = places(attrs);
+  const [cIn, cOut] = widths(w, attrs.transposedWeight);
+  return {
+    name: "linear",
+    m: x.shape[0],
+    n: cOut,
+    k: cIn,
+    a: { value: x, ld: cIn },
+    b: { value: w, ld: w.shape[1], transposed: attrs.transposedWeight },
+    c: { value: y, ld: cOut },
+    bias: inputs[place.bias],
+    residual: inputs[place.residual],
+  };
+}
+
+/** The product of `linearInputGrad`, without a prior. */
+export function linearInputProduct(
+  dy: Located,
+  w: Located,
+  dx: Located,
+  { transposedWeight }: LinearGradAttrs,
+): MatmulSpec {
+  const [cIn, cOut] = widths(w, transposedWeight);
+  return {
+    name: "linear_input_grad",
+    m: dy.shape[0],
+    n: cIn,
+    k: cOut,
+    a: { value: dy, ld: cOut },
+    b: { value: w, ld: w.shape[1], transposed: !transposedWeight },
+    c: { value: dx, ld: cIn },
+  };
 }
 
 /**
@@ -75,22 +112,7 @@ export const linear = defineOp<LinearAttrs>({
     }
     return [{ shape, dtype: x.dtype }];
   },
-  lower: ({ inputs, outputs: [y], attrs, target }) => {
-    const [x, w] = inputs;
-    const place = places(attrs);
-    const [cIn, cOut] = widths(w, attrs.transposedWeight);
-    return matmulCommands({
-      name: "linear",
-      m: x.shape[0],
-      n: cOut,
-      k: cIn,
-      a: { value: x, ld: cIn },
-      b: { value: w, ld: w.shape[1], transposed: attrs.transposedWeight },
-      c: { value: y, ld: cOut },
-      bias: inputs[place.bias],
-      residual: inputs[place.residual],
-    }, target);
-  },
+  lower: ({ inputs, outputs: [y], attrs, target }) => matmulCommands(linearProduct(inputs, y, attrs), target),
   vjp: ({ builder, inputs, attrs, outGrads: [dy], needs, takePrior }) => {
     const gradients: (Value | undefined)[] = inputs.map(() => undefined);
     if (!dy) return gradients;
@@ -150,19 +172,8 @@ export const linearInputGrad = defineOp<LinearGradAttrs>({
     }
     return [accumulated({ shape: [dy.shape[0], cIn], dtype: dy.dtype, name: "dx" }, prior, 2)];
   },
-  lower: ({ inputs: [dy, w, prior], outputs: [dx], attrs: { transposedWeight }, target }) => {
-    const [cIn, cOut] = widths(w, transposedWeight);
-    return matmulCommands({
-      name: "linear_input_grad",
-      m: dy.shape[0],
-      n: cIn,
-      k: cOut,
-      a: { value: dy, ld: cOut },
-      b: { value: w, ld: w.shape[1], transposed: !transposedWeight },
-      c: { value: dx, ld: cIn },
-      accumulate: prior !== undefined,
-    }, target);
-  },
+  lower: ({ inputs: [dy, w, prior], outputs: [dx], attrs, target }) =>
+    matmulCommands({ ...linearInputProduct(dy, w, dx, attrs), accumulate: prior !== undefined }, target),
   reference: ([dy, weights, prior], { transposedWeight }, { inputs: [{ shape: [rows] }, w] }) => {
     const [cIn, cOut] = widths(w, transposedWeight);
     const dx = new Float64Array(rows * cIn);

@@ -1,8 +1,9 @@
-import { type Command, type Dispatch, foldGrid, type Target } from "../engine/graph/op.ts";
+import { type Command, type Dispatch, foldGrid, type Located, type Target } from "../engine/graph/op.ts";
+import { gelu, geluGrad } from "./elementwise.ts";
 import type { MatmulForm } from "./matmul_code.ts";
 import { matmulParams } from "./matmul_params.ts";
 import { type Part, spansOf, split, startsTerms, windowsOf } from "./matmul_parts.ts";
-import { type CheckedSpec, type MatmulSpec, normalise } from "./matmul_spec.ts";
+import { type CheckedSpec, type FusedGelu, type MatmulSpec, normalise } from "./matmul_spec.ts";
 import { subgroupMatmulCode } from "./matmul_subgroup.ts";
 import { chooseTile, type ChosenTile, fittingTiles, formOf, tileName } from "./matmul_tiles.ts";
 import { texelProduct } from "./matmul_texels.ts";
@@ -29,8 +30,27 @@ export function matmulCommands(spec: MatmulSpec, target: Target): Command[] {
     n: { first: 0, count: spec.n },
     k: { first: 0, count: spec.k },
   };
-  return texelProduct(checked, whole, target) ??
-    split(checked, target, whole).map((part) => dispatchPart(checked, part, target));
+  const texels = texelProduct(checked, whole, target);
+  if (texels) return texels;
+  const parts = split(checked, target, whole);
+  // No part knows an element of C before its terms have met; and the texture is worth more than the fusion.
+  const termsApart = parts.some(({ k }) => k.count < spec.k) ||
+    texelProduct({ ...checked, gelu: undefined }, whole, target) !== undefined;
+  if (spec.gelu && termsApart) {
+    return [
+      ...matmulCommands({ ...spec, gelu: undefined }, target),
+      ...geluCommands(spec.c.value, spec.gelu, target),
+    ];
+  }
+  return parts.map((part) => dispatchPart(checked, part, target));
+}
+
+/** What a product fuses, in a kernel of its own after it. */
+function geluCommands(c: Located, { approximation, activated, of }: FusedGelu, target: Target): Command[] {
+  const attrs = { approximation };
+  return of
+    ? geluGrad.lower({ inputs: [of, c], outputs: [c], attrs, target })
+    : gelu.lower({ inputs: [c], outputs: [activated!], attrs, target });
 }
 
 function dispatchPart(
@@ -80,8 +100,13 @@ function choiceKey(spec: CheckedSpec, { m, n, k, batchCount }: Part, form: Matmu
   const stored = `${form.aTransposed ? "t" : "n"}${form.bTransposed ? "t" : "n"}`;
   const types = `${form.types.a}·${spec.b.quantized?.format ?? form.types.b}→${form.types.c}`;
   const widths = `${form.widths.a}${form.widths.b}${form.widths.c}`;
-  const added = [form.types.bias && "bias", form.types.residual && "residual", form.accumulate && "c"]
-    .concat(form.sums && "sums").filter((part) => part).map((part) => ` +${part}`).join("");
+  const added = [
+    form.types.bias && "bias",
+    form.types.residual && "residual",
+    form.accumulate && "c",
+    form.sums && "sums",
+    form.gelu && "gelu",
+  ].filter((part) => part).map((part) => ` +${part}`).join("");
   const batches = batchCount.reduce((product, count) => product * count, 1);
   const extents = [m.count, n.count, k.count, batches].map((count) => 2 ** Math.ceil(Math.log2(count)));
   return `${stored} ${types} ${widths}${added} ${extents.join("×")}`;

@@ -6,12 +6,13 @@ import {
   quantizedDeclarations,
   type QuantizedForm,
 } from "./matmul_quantized.ts";
+import geluSource from "./gelu.wgsl" with { type: "text" };
 
 /** Element types a product reads and writes; sums are f32 always. */
 export type MatmulDtype = "f32" | "f16";
 
 /** The storage a kernel touches, in the order of its uniform block. */
-export const MATMUL_ROLES = ["a", "b", "c", "bias", "residual", "sums"] as const;
+export const MATMUL_ROLES = ["a", "b", "c", "bias", "residual", "sums", "activated", "slope"] as const;
 export type MatmulRole = typeof MATMUL_ROLES[number];
 
 /** Elements that one load takes. */
@@ -25,7 +26,7 @@ export interface MatmulForm {
   /** A stored as [k, m], B stored as [n, k]. */
   aTransposed: boolean;
   bTransposed: boolean;
-  /** Elements per binding element; bias and residual follow C, sums are single. Eight only as words. */
+  /** Elements per binding element; all but A, B and the sums, which are single, follow C. Eight only as words. */
   widths: Readonly<Record<"a" | "b" | "c", Width>>;
   /**
    * Operands bound as 64-bit words and taken apart in registers: software adapters run a load as one loop over the lanes
@@ -42,6 +43,8 @@ export interface MatmulForm {
   quantized?: QuantizedForm;
   /** Whether C is read and added. */
   accumulate: boolean;
+  /** GELU of C goes to `activated`, or C is multiplied by its derivative at `slope`, whichever is in use. */
+  gelu?: "tanh" | "erf";
   /** The operand that is summed over k beside the product, and whether the sums are added to what is there. */
   sums?: { of: "a" | "b"; accumulate: boolean };
   /** Whether the only loop steps by one k. */
@@ -73,7 +76,12 @@ const PARAM_FIELDS = [
 ] as const;
 
 function paramFields(form: MatmulForm): readonly string[] {
-  return form.quantized ? [...PARAM_FIELDS, ...QUANTIZED_FIELDS] : PARAM_FIELDS;
+  const gelu = (["activated", "slope"] as const).filter((role) => form.types[role]);
+  return [
+    ...PARAM_FIELDS,
+    ...gelu.map((role) => `${role}Offset`),
+    ...form.quantized ? QUANTIZED_FIELDS : [],
+  ];
 }
 
 /** The uniform block by field name; see `PARAM_FIELDS`. */
@@ -142,7 +150,9 @@ ${[...new Set(unpacked)].map((type) => UNPACK_WGSL[type]).join("")}struct Params
 ${paramFields(form).map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
-${form.quantized ? quantizedDeclarations(form) : ""}`;
+${form.quantized ? quantizedDeclarations(form) : ""}${
+    form.gelu ? `alias vec_t = ${form.widths.c === 4 ? "vec4<f32>" : "f32"};\n${geluSource}` : ""
+  }`;
 }
 
 /**
@@ -248,7 +258,10 @@ ${stores.join("\n")}
   }`;
 }
 
-/** Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this order. */
+/**
+ * Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this order, then GELU or its
+ * derivative to what C would hold.
+ */
 export function storeRow(form: MatmulForm, row: string, name: string, sum: string): string {
   const bias = form.types.bias ? ` + ${name}Bias` : "";
   const element = (start: string, x?: number) =>
@@ -256,19 +269,32 @@ export function storeRow(form: MatmulForm, row: string, name: string, sum: strin
   const extra = (x?: number) =>
     (form.types.residual ? ` + ${load(form, "residual", element("residualStart", x))}` : "") +
     (form.accumulate ? ` + ${load(form, "c", element("cStart", x))}` : "");
-  const target = (x?: number) => `storage${form.slots.c}[${element("cStart", x)}]`;
   const type = form.types.c;
+  const [stored, loaded] = form.widths.c === 4 ? [`vec4<${type}>`, "vec4<f32>"] : [type, "f32"];
+  const store = (role: "c" | "activated", value: string, x?: number) => {
+    const start = role === "c" ? "cStart" : "params.activatedOffset + cBatch";
+    return `storage${form.slots[role]}[${element(start, x)}] = ${
+      type === "f32" ? value : `${stored}(${value})`
+    };`;
+  };
+  const stores = (value: string, x?: number) => {
+    if (!form.gelu) return store("c", value, x);
+    const rounded = type === "f32" ? value : `${loaded}(${stored}(${value}))`;
+    const gelu = `gelu_${form.gelu}`;
+    return `let r = ${rounded}; ${
+      form.types.slope
+        ? store(
+          "c",
+          `r * ${gelu}_slope(${load(form, "slope", element("params.slopeOffset + cBatch", x))})`,
+          x,
+        )
+        : `${store("c", "r", x)} ${store("activated", `${gelu}_of(r)`, x)}`
+    }`;
+  };
   if (form.widths.c === 4) {
     const value = `alpha * ${sum}${bias}${extra()}`;
-    return `    if ((${row}) < rowEnd && ${name} < params.n) { ${target()} = ${
-      type === "f32" ? value : `vec4<${type}>(${value})`
-    }; }`;
+    return `    if ((${row}) < rowEnd && ${name} < params.n) { ${stores(value)} }`;
   }
-  const parts = range(4).map((x) => {
-    const value = `v[${x}]${extra(x)}`;
-    return `if (${name} + ${x}u < params.n) { ${target(x)} = ${
-      type === "f32" ? value : `${type}(${value})`
-    }; }`;
-  });
+  const parts = range(4).map((x) => `if (${name} + ${x}u < params.n) { ${stores(`v[${x}]${extra(x)}`, x)} }`);
   return `    if ((${row}) < rowEnd) { let v = alpha * ${sum}${bias}; ${parts.join(" ")} }`;
 }

@@ -64,6 +64,8 @@ export function spansOf(spec: CheckedSpec, part: Part): Span[] {
     if (spec.bias) spans.push({ role: "bias", value: spec.bias, first, end: first + count });
     if (spec.residual) spans.push({ role: "residual", value: spec.residual, ...c });
   }
+  if (spec.gelu?.activated) spans.push({ role: "activated", value: spec.gelu.activated, ...c });
+  if (spec.gelu?.of) spans.push({ role: "slope", value: spec.gelu.of, ...c });
   if (spec.sums && makesSums(part, spec.sums.of)) {
     const { first, count } = spec.sums.of === "a" ? part.m : part.n;
     spans.push({ role: "sums", value: spec.sums.value, first, end: first + count });
@@ -106,7 +108,7 @@ export function windowsOf(spec: CheckedSpec, spans: Span[]): Window[] {
   for (const { spans } of windows) {
     if (spans.length === 1) continue;
     const names = spans.map(({ role, value }) => `${role} ("${value.name}")`).join(" and ");
-    if (spans.some(({ role }) => role === "c" || role === "sums")) {
+    if (spans.some(({ role }) => role === "c" || role === "sums" || role === "activated")) {
       throw new TypeError(`Cannot write ${spec.name} over an operand: ${names} share storage`);
     }
     if (new Set(spans.map(({ value }) => value.dtype)).size > 1) {

@@ -38,6 +38,15 @@ export interface OperandSums {
   accumulate: boolean;
 }
 
+/** GELU on the way of a product's result, or its derivative. */
+export interface FusedGelu {
+  approximation: "tanh" | "erf";
+  /** Where GELU(C) goes. */
+  activated?: Located;
+  /** What the derivative is taken at. */
+  of?: Located;
+}
+
 /** C[m, n] = alpha · A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C where `accumulate`), for every batch. */
 export interface MatmulSpec {
   /** Name for profiles. */
@@ -55,6 +64,11 @@ export interface MatmulSpec {
   /** Same layout as C; may be C itself, which is then added to in place. */
   residual?: Located;
   accumulate?: boolean;
+  /**
+   * GELU of C as stored, kept beside it in the layout of C, or C = the rest · GELU′(of), with what `of` holds in that layout. Each
+   * product is rounded to the type of C before, so that the bits are those of two kernels.
+   */
+  gelu?: FusedGelu;
   /** Sums of an operand over the terms, made on the way. Not batched. */
   sums?: OperandSums;
   /**
@@ -90,6 +104,7 @@ export function normalise(spec: MatmulSpec): CheckedSpec {
       );
     }
   }
+  if (spec.gelu) requireGelu(spec, spec.gelu);
   if (spec.sums) requireSums(spec, spec.sums);
   if (spec.triangle) requireTriangle(spec, spec.triangle);
   const padding = 3 - batch.length;
@@ -116,6 +131,21 @@ export function normalise(spec: MatmulSpec): CheckedSpec {
     residual: inPlace ? undefined : spec.residual,
     accumulate: spec.accumulate || inPlace,
   };
+}
+
+function requireGelu({ name, c, accumulate, triangle }: MatmulSpec, { activated, of }: FusedGelu): void {
+  if ((activated === undefined) === (of === undefined)) {
+    throw new TypeError(
+      `Cannot fuse GELU into ${name}: expected where it goes or what it is of, one of them`,
+    );
+  }
+  if (triangle || (of && accumulate)) {
+    throw new TypeError(`Cannot fuse GELU into ${name}: part of C is not written, or C is added to`);
+  }
+  const { dtype } = (activated ?? of)!;
+  if (dtype !== c.value.dtype) {
+    throw new TypeError(`Cannot fuse GELU in ${dtype} into ${name}: expected ${c.value.dtype}, as C`);
+  }
 }
 
 function requireSums({ name, a, batch = [] }: MatmulSpec, { of, value }: OperandSums): void {
@@ -175,6 +205,8 @@ function valuesOf(spec: MatmulSpec): [MatmulRole, Located][] {
     ["c", spec.c.value],
     ["bias", spec.bias],
     ["residual", spec.residual],
+    ["activated", spec.gelu?.activated],
+    ["slope", spec.gelu?.of],
   ];
   return all.filter((entry): entry is [MatmulRole, Located] => entry[1] !== undefined);
 }

@@ -13,6 +13,7 @@ import {
   load,
   type MatmulDtype,
   type MatmulForm,
+  type MatmulRole,
   range,
   repeat,
   storeRow,
@@ -35,6 +36,8 @@ import { type ChosenTile, formOf, widestAligned } from "./matmul_tiles.ts";
 
 type Triangle = MatmulSpec["triangle"];
 
+/** Roles that only the end of a product reads. */
+const ADDED_ROLES: readonly MatmulRole[] = ["bias", "residual", "slope"];
 const isOperand = ({ role }: Span) => role === "a" || role === "b";
 
 /**
@@ -51,6 +54,7 @@ export function texelProduct(spec: CheckedSpec, whole: Part, target: Target): Di
   const parts = partsOf(spec, whole, target);
   const fits = parts?.every((part) =>
     aligned(spec, part) &&
+    (!spec.gelu || part.k.count === spec.k) &&
     // Partial sums meet in C: in f32 they may, in f16 they would be rounded once a part.
     (startsTerms(part) || spec.c.value.dtype === "f32")
   );
@@ -128,8 +132,8 @@ function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch 
 /**
  * The copies in the texture, the windows and bindings of what is read and written where it lies, and the kernel's form.
  *
- * What is added to C, C itself among it, is copied beside the operands where it is loaded in fours and there is room: a row of
- * a tile of it takes as long to load from a buffer as twenty of its products.
+ * What the end of a product reads, C itself among it, is copied beside the operands where it is loaded in fours and there is
+ * room: a row of a tile of it takes as long to load from a buffer as twenty of its products.
  */
 function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Target) {
   const spans = spansOf(spec, part);
@@ -139,7 +143,7 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
   const { form: whole } = formOf(spec, part, windowsOf(spec, bound), accumulate, tile, target);
   const prior = spans.filter(({ role }) => accumulate && role === "c" && !whole.types.residual)
     .map((span): Span => ({ ...span, role: "residual" }));
-  const added = [...bound.filter(({ role }) => role === "bias" || role === "residual"), ...prior];
+  const added = [...bound.filter(({ role }) => ADDED_ROLES.includes(role)), ...prior];
   const operands = spans.filter(isOperand);
   const all = copiesOf(spec, part, [...operands, ...added]);
   const copied = whole.widths.c === 4 && bytesOf(all) <= texelBytesOf(target) ? added : [];

@@ -191,7 +191,7 @@ export function formOf(
       } else if (role !== "sums") widths.c = Math.min(widths.c, width) as Width;
     }
   });
-  // Bias and residual follow C, and with them A or B where they share a binding.
+  // All else follows C, and with them A or B where they share a binding.
   for (const { spans } of windows) {
     if (spans.every(({ role }) => role === "a" || role === "b")) continue;
     for (const { role } of spans) {
@@ -214,6 +214,7 @@ export function formOf(
     slots,
     quantized: quantized?.form,
     accumulate,
+    gelu: spec.gelu?.approximation,
     sums: slots.sums === undefined ? undefined : {
       of: spec.sums!.of,
       accumulate: spec.sums!.accumulate || !startsTerms(part),
@@ -246,7 +247,7 @@ export function widestAligned(
   const fits = (...counts: number[]) =>
     ([8, 4, 1] as const).find((width) => width <= limit && counts.every((count) => count % width === 0))!;
   if (role === "bias") return fits(offset, part.n.count);
-  const operand = role === "residual" ? spec.c : spec[role];
+  const operand = role === "a" || role === "b" ? spec[role] : spec.c;
   const [down, across] = role === "a" ? [part.m, part.k] : role === "b" ? [part.k, part.n] : [part.m, part.n];
   const [rows, columns] = operand.transposed ? [across, down] : [down, across];
   return fits(

@@ -1,7 +1,7 @@
 import { defineOp, f32, ShapeError } from "../engine/graph/op.ts";
 import { elementCount, typeText } from "../engine/graph/types.ts";
 import { elementwiseCommands } from "./elementwise_dispatch.ts";
-import source from "./elementwise.wgsl" with { type: "text" };
+import { ELEMENTWISE_WGSL as source } from "./elementwise_source.ts";
 
 /** Largest finite f16. */
 const LARGEST_F16 = 65504;

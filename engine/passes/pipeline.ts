@@ -10,6 +10,7 @@ import { backward } from "./backward.ts";
 import { appendOptimizer, type OptimizerOptions } from "./optimizer.ts";
 import { checkpointing, type CheckpointSettings } from "./checkpointing.ts";
 import { fuseAttention } from "./flash_attention.ts";
+import { fuseGelu, geluFusion } from "./gelu_fusion.ts";
 import { injectLora, type LoraSettings } from "./lora.ts";
 import { optimizerInBackward } from "./optimizer_in_backward.ts";
 import { quantizeBase, type QuantizeSettings } from "./quantize_base.ts";
@@ -95,8 +96,9 @@ function passesFor(
     methods.optimizerInBackward
       ? optimizerInBackward({ optimizer, options: optimizerOptions })
       : appendOptimizer({ optimizer, options: optimizerOptions, clip, accumulate }),
-    // Last: its working copies are of every parameter there is, and are made anew after the update.
+    // After the optimizer: its working copies are of every parameter there is, and are made anew after the update.
     ...precision,
+    geluFusion(),
   ];
 }
 
@@ -164,17 +166,19 @@ export function buildLogits(
   const shared = declareShared(settings, passes);
   const draft = forwardDraft(settings, shared, { training: false, dropout: 0, result: "logits" });
   runPasses(draft, passes, "rewrite");
-  const graph = draft.builder.finish("logits", [draft.loss]);
+  const { builder, current } = fuseGelu(draft.builder);
+  const logits = current(draft.loss);
+  const graph = builder.finish("logits", [logits]);
   verifyGraph(graph, "logits");
   settings.trace?.("logits", printGraph(graph));
-  return { graph, ...shared, persistents: shared.persistents.all(), logits: draft.loss };
+  return { graph, ...shared, persistents: shared.persistents.all(), logits };
 }
 
 /** What evaluation replays: the forward graph without dropout. */
 function evaluationGraph(settings: ForwardSettings, shared: SharedDraft, passes: readonly Pass[]): Graph {
   const draft = forwardDraft(settings, shared, { training: false, dropout: 0, result: "loss" });
   runPasses(draft, passes, "rewrite");
-  const graph = draft.builder.finish("evaluate", []);
+  const graph = fuseGelu(draft.builder).builder.finish("evaluate", []);
   verifyGraph(graph, "evaluation");
   settings.trace?.("evaluation", printGraph(graph));
   return graph;

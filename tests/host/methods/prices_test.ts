@@ -53,9 +53,9 @@ const LORA: LoraSettings = {
 };
 
 const PLAIN: Price = {
-  // 36 forward: 1 reset of the loss, 2 embeddings, 8 a layer, 1 final norm. 61 backward: 1 head and loss, 2 of the final norm,
-  // 14 a layer, 2 embeddings. 2 of the update: norm and AdamW.
-  nodes: [99],
+  // 32 forward: 1 reset of the loss, 2 embeddings, 7 a layer, 1 final norm. 57 backward: 1 head and loss, 2 of the final norm,
+  // 13 a layer, 2 embeddings. 2 of the update: norm and AdamW. GELU and its gradient are none: products have them.
+  nodes: [91],
   bytes: {
     weights: 3_501_056, // 4·P
     masterWeights: 0,
@@ -84,7 +84,7 @@ Deno.test("price of packing: a segment for every token, and nothing else", () =>
 
 Deno.test("price of accumulation: a gradient of every parameter, activations of one sequence", () => {
   assert.deepEqual(priceOf({}, { microBatchSize: 1, gradientAccumulationSteps: 8 }), {
-    nodes: [97, 3], // the update is a graph of its own: norm, AdamW, zeroing
+    nodes: [89, 3], // the update is a graph of its own: norm, AdamW, zeroing
     bytes: {
       ...PLAIN.bytes,
       gradients: 3_501_056, // 4·P
@@ -97,7 +97,7 @@ Deno.test("price of accumulation: a gradient of every parameter, activations of 
 
 Deno.test("price of checkpointing: layers run twice but for their last product; one layer's inside at a time", () => {
   assert.deepEqual(priceOf({ checkpoint: { every: 1, selective: false } }), {
-    nodes: [127], // 99 + 7·L
+    nodes: [115], // 91 + 6·L
     bytes: {
       ...PLAIN.bytes,
       // The most is alive in the backward pass of the first layer's feed-forward, when all later gradients exist:
@@ -113,7 +113,7 @@ Deno.test("price of checkpointing: layers run twice but for their last product; 
 
 Deno.test("price of checkpointing every second layer: half the kept inputs, two layers' insides", () => {
   assert.deepEqual(priceOf({ checkpoint: { every: 2, selective: false } }), {
-    nodes: [129], // 99 + (8 + 7)·2
+    nodes: [117], // 91 + (7 + 6)·2
     bytes: {
       ...PLAIN.bytes,
       gradients: 2_112_000, // as above with 2 layers of 4·198 272
@@ -125,14 +125,14 @@ Deno.test("price of checkpointing every second layer: half the kept inputs, two 
 
 Deno.test("price of selective checkpointing: attention alone runs twice, and no probabilities are kept", () => {
   assert.deepEqual(priceOf({ checkpoint: { every: 1, selective: true } }), {
-    nodes: [103], // 99 + L
+    nodes: [95], // 91 + L
     bytes: { ...PLAIN.bytes, activations: 34_676_736 }, // 43 065 344 − L·4·B·H·T²
   });
 });
 
 Deno.test("price of mixed precision: half the activations, two bytes more a matrix element", () => {
   assert.deepEqual(priceOf({ fp16: true }), {
-    nodes: [117], // 99 + 18 working copies
+    nodes: [109], // 91 + 18 working copies
     bytes: {
       ...PLAIN.bytes,
       weights: 1_764_352, // 2·M + 4·6912
@@ -145,16 +145,16 @@ Deno.test("price of mixed precision: half the activations, two bytes more a matr
 
 Deno.test("price of flash attention: a logsumexp a row instead of probabilities", () => {
   assert.deepEqual(priceOf({ flash: true }), {
-    nodes: [99],
+    nodes: [91],
     bytes: { ...PLAIN.bytes, activations: 34_742_272 }, // 43 065 344 − L·(4·B·H·T² − 4·B·H·T)
   });
 });
 
 Deno.test("price of LoRA: state of the adapters alone, and no activations for gradients of frozen weights", () => {
   assert.deepEqual(priceOf({ lora: LORA }), {
-    // Forward 36 + 3·L. Backward: head 1, final norm 1; a layer 6 input gradients and 4 of the adapter; 3 more to reach the
+    // Forward 32 + 3·L. Backward: head 1, final norm 1; a layer 5 input gradients and 4 of the adapter; 3 more to reach the
     // layer below, which the first does not. Update 2.
-    nodes: [101],
+    nodes: [93],
     bytes: {
       ...PLAIN.bytes,
       weights: 3_566_592, // 4·P + 4·16 384: R·(C + 3C) a layer
@@ -169,7 +169,7 @@ Deno.test("price of LoRA: state of the adapters alone, and no activations for gr
 
 Deno.test("price of LoRA over an f16 base: frozen matrices have no master", () => {
   assert.deepEqual(priceOf({ lora: LORA, fp16: true }), {
-    nodes: [109], // 101 + 8 working copies of adapters
+    nodes: [101], // 93 + 8 working copies of adapters
     bytes: {
       ...PLAIN.bytes,
       weights: 1_797_120, // 2·M + 4·6912 + 2·16 384
@@ -185,7 +185,7 @@ Deno.test("price of LoRA over an f16 base: frozen matrices have no master", () =
 Deno.test("price of a base in NF4: 4 bits a weight, 8 a block of 64, 32 a block of 16 384", () => {
   const quantize = { format: "nf4", quantBlockSize: 64, doubleQuantization: true } as const;
   assert.deepEqual(priceOf({ lora: LORA, quantize }), {
-    nodes: [101], // as LoRA
+    nodes: [101], // as LoRA, and 2·L: products of codes have no GELU
     bytes: {
       ...priceOf({ lora: LORA }).bytes,
       // A layer: codes 196 608 ÷ 2, absmax 196 608 ÷ 64, four nested absmax of 256 (12 or 20 bytes, rounded). Then tables
@@ -198,7 +198,7 @@ Deno.test("price of a base in NF4: 4 bits a weight, 8 a block of 64, 32 a block 
 Deno.test("price of a base in int8: a byte a weight, 4 a row", () => {
   const quantize = { format: "int8", quantBlockSize: 64, doubleQuantization: true } as const;
   assert.deepEqual(priceOf({ lora: LORA, quantize }), {
-    nodes: [101],
+    nodes: [101], // as above
     bytes: {
       ...priceOf({ lora: LORA }).bytes,
       // A layer: codes 196 608; absmax 4·(3C + C + F + C); four unused nested absmax of 256. The rest as with NF4.
@@ -210,8 +210,8 @@ Deno.test("price of a base in int8: a byte a weight, 4 a row", () => {
 Deno.test("price of whole logits, over 50 257 words: all rows of them instead of 160", () => {
   const changes = { model: modelOf({ ...PRESETS["gpt2-nano"], vocabularySize: 50_257 }) };
   const [chunked, whole] = [priceOf({}, changes), priceOf({ wholeLogits: true }, changes)];
-  assert.deepEqual(chunked.nodes, [99]);
-  assert.deepEqual(whole.nodes, [99]);
+  assert.deepEqual(chunked.nodes, [91]);
+  assert.deepEqual(whole.nodes, [91]);
   // 4·160·50 260 + NC + 4096 + 256 + 262 144 + 512; rows of logits are a whole number of four
   assert.equal(chunked.bytes.workspace, 32_957_696);
   assert.equal(whole.bytes.workspace, 206_656_256); // with 4·1024·50 260
@@ -223,7 +223,7 @@ Deno.test("price of the optimizer in the backward pass, where weights and not ac
   const changes = { clip: 0, microBatchSize: 1, sequenceLength: 16 };
   const inputs = 1536; // five inputs of 64 bytes, rounded to 256 each; the step block 256
   assert.deepEqual(priceOf({}, changes), {
-    nodes: [99],
+    nodes: [91],
     bytes: {
       ...PLAIN.bytes,
       gradients: 3_501_056, // 4·P: the most is alive at the end of the backward pass, when all gradients are
@@ -233,7 +233,7 @@ Deno.test("price of the optimizer in the backward pass, where weights and not ac
     },
   });
   assert.deepEqual(priceOf({ optimizerInBackward: true }, changes), {
-    nodes: [201], // 99 − 2 + 52 tensors · 2
+    nodes: [193], // 91 − 2 + 52 tensors · 2
     bytes: {
       ...PLAIN.bytes,
       // Head 4·V·C, of which the embedding's part is still to come, and the one that is being applied, 4·(F·C + C).
