@@ -84,15 +84,21 @@ export const PACKAGED_PEERS: Readonly<Record<string, PeerProgram>> = {
 
 /** PyTorch as a peer, by `THREEFOLD_PYTHON` or the system's Python; null where neither has it. */
 export async function torchPeer(): Promise<PeerProgram | null> {
+  const command = await pythonWith(["torch", "numpy"]);
+  return command === null ? null : { command, args: [here("torch_peer.py")] };
+}
+
+/** The Python of `THREEFOLD_PYTHON`, or the system's, if it has these modules; null where neither does. */
+export async function pythonWith(modules: readonly string[]): Promise<string | null> {
   const named = Deno.env.get("THREEFOLD_PYTHON");
   for (const command of named ? [named] : ["/usr/bin/python3", "python3"]) {
     try {
       const { success } = await new Deno.Command(command, {
-        args: ["-c", "import torch, numpy"],
+        args: ["-c", `import ${modules.join(", ")}`],
         stdout: "null",
         stderr: "null",
       }).output();
-      if (success) return { command, args: [here("torch_peer.py")] };
+      if (success) return command;
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }

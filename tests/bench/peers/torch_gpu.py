@@ -2,8 +2,8 @@
 
     python3 tests/bench/peers/torch_gpu.py matmul gpt2:b4:t1024 bert-large:b4:t512:f32-sdpa,bf16-sdpa
 
-Prints a JSON object a line for each case and variant, on standard output. A variant that cannot run (no such operator in
-this PyTorch, out of memory) is a line with `error`; the others go on.
+Prints a JSON object a line for each case and variant, on standard output. A variant that cannot run (no such operator
+in this PyTorch, out of memory) is a line with `error`; the others go on.
 """
 
 import argparse
@@ -256,6 +256,7 @@ class Memory:
 
     def __init__(self, device):
         self.counts = device == "cuda"
+        self.baseline = self.used()  # opens the device: what is in use then is no model's
 
     def empty(self):
         gc.collect()
@@ -287,12 +288,16 @@ class Memory:
         own = [int(row[-1]) for row in cells if row[0] == str(os.getpid()) and row[-1].isdigit()]
         return sum(own) * 2**20 if own else None
 
-    def device(self):
-        """Memory in use on the whole device, the contexts of all processes included."""
+    def used(self):
+        """Memory in use on the whole device, by all processes."""
         if not self.counts:
             return None
         free, total = torch.cuda.mem_get_info()
         return total - free
+
+    def observed(self):
+        """What the device has in use beyond the baseline: the allocator's reserve, kernels, workspaces of libraries."""
+        return self.used() - self.baseline if self.counts else None
 
 
 def synchronize(device):
@@ -300,10 +305,9 @@ def synchronize(device):
         torch.cuda.synchronize()
 
 
-def train(case, variant, options):
+def train(case, variant, memory, options):
     """One line: times of the steps after the warm-up, losses of all, and the peak from before the first step on."""
     device, (dtype, attention) = options.device, variant.split("-")
-    memory = Memory(device)
     memory.empty()
     training = Training(case, dtype, attention == "sdpa", device)
     data = batches(case, options.warmup + options.steps, device)
@@ -328,7 +332,7 @@ def train(case, variant, options):
         "peakBytes": memory.peak(),
         "reservedBytes": memory.reserved(),
         "driverBytes": memory.driver(),
-        "deviceBytes": memory.device(),
+        "observedBytes": memory.observed(),
         "tokensPerSecond": 1000 * case.batch * case.sequence / median,
         "loss": losses,
         "lossScale": training.scaler.get_scale() if training.scaler else None,
@@ -362,7 +366,7 @@ def time_repeated(run, options):
 
 
 def products(options):
-    """Lines of matrix products, then of a copy. A product's operands are the same in all its runs: small ones stay in caches."""
+    """Lines of products, then of a copy. Operands are the same in all runs of a product: small ones stay in caches."""
     generator = torch.Generator(options.device).manual_seed(1)
     shrink = 1 if options.device == "cuda" else 16
 
@@ -392,13 +396,14 @@ def products(options):
 
 
 def lines(cases, options):
+    memory = Memory(options.device)
     for case in cases:
         if case == "matmul":
             yield from products(options)
             continue
         for variant in case.variants:
             try:
-                yield train(case, variant, options)
+                yield train(case, variant, memory, options)
             except (Skipped, RuntimeError) as error:  # OutOfMemoryError is a RuntimeError
                 dtype, attention = variant.split("-")
                 reason = str(error).splitlines()[0]
