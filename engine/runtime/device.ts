@@ -157,7 +157,7 @@ async function offeredFeatures(adapter: GPUAdapter, provider: GpuProvider): Prom
 async function nvidiaDriver(name: string): Promise<string | null> {
   if (!/nvidia/i.test(name)) return null;
   try {
-    return (await Deno.readTextFile("/proc/driver/nvidia/version")).match(/Module\s+(\S+)/)?.[1] ?? null;
+    return (await Deno.readTextFile("/proc/driver/nvidia/version")).match(/Module\s+(?:for\s+\S+\s+)?(\S+)/)?.[1] ?? null;
   } catch {
     return null;
   }

@@ -134,13 +134,17 @@ async function timestampTimes(
     for (let first = 0; first < commands.length; first += QUERIES / 2) {
       const batch = commands.slice(first, first + QUERIES / 2);
       const encoder = device.createCommandEncoder();
-      batch.forEach((command, i) => {
+      const timed: string[] = [];
+      for (const command of batch) {
         if ("clear" in command) {
           const { buffer, byteOffset, byteLength } = command.clear;
           encoder.clearBuffer(session.buffers[buffer], byteOffset, byteLength);
-          return;
+          continue;
         }
-        const [beginningOfPassWriteIndex, endOfPassWriteIndex] = [2 * i, 2 * i + 1];
+        // No query is left out: NVIDIA's driver waits for ever for those that nobody writes.
+        const beginningOfPassWriteIndex = 2 * timed.length;
+        const endOfPassWriteIndex = beginningOfPassWriteIndex + 1;
+        timed.push(command.dispatch.kernel.name);
         const copies = command.copies.length > 0;
         if (copies) {
           // Timed with the dispatch they are for: from the beginning of an empty pass before them.
@@ -153,14 +157,14 @@ async function timestampTimes(
         const pass = encoder.beginComputePass({ timestampWrites });
         encodeDispatch(pass, command);
         pass.end();
-      });
-      encoder.resolveQuerySet(querySet, 0, 2 * batch.length, resolved, 0);
+      }
+      if (timed.length > 0) encoder.resolveQuerySet(querySet, 0, 2 * timed.length, resolved, 0);
       wallMs += await submitAndTime(session.gpu, encoder.finish());
-      const stamps = new BigUint64Array(await readBuffer(session.gpu, resolved, 0, 16 * batch.length));
-      batch.forEach((command, i) => {
-        if ("clear" in command) return;
+      if (timed.length === 0) continue;
+      const stamps = new BigUint64Array(await readBuffer(session.gpu, resolved, 0, 16 * timed.length));
+      timed.forEach((kernel, i) => {
         const nanoseconds = Number(BigInt.asIntN(64, stamps[2 * i + 1] - stamps[2 * i]));
-        times.push({ kernel: command.dispatch.kernel.name, ms: nanoseconds / 1e6 });
+        times.push({ kernel, ms: nanoseconds / 1e6 });
       });
     }
   } finally {
