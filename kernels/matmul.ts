@@ -2,11 +2,12 @@ import { type Command, type Dispatch, foldGrid, type Located, type Target } from
 import { gelu, geluGrad } from "./elementwise.ts";
 import type { MatmulForm } from "./matmul_code.ts";
 import { matmulParams } from "./matmul_params.ts";
-import { type Part, spansOf, split, startsTerms, windowsOf } from "./matmul_parts.ts";
+import { type Part, spansOf, split, startsTerms, wholeMatrices, windowsOf } from "./matmul_parts.ts";
 import { type CheckedSpec, type FusedGelu, type MatmulSpec, normalise } from "./matmul_spec.ts";
 import { subgroupMatmulCode } from "./matmul_subgroup.ts";
 import { chooseTile, type ChosenTile, fittingTiles, formOf, tileName } from "./matmul_tiles.ts";
 import { texelProduct } from "./matmul_texels.ts";
+import { tilesOf, type Triangle } from "./matmul_triangle.ts";
 import { workgroupMatmulCode } from "./matmul_workgroup.ts";
 
 export type { MatmulOperand, MatmulSpec } from "./matmul_spec.ts";
@@ -66,16 +67,17 @@ function dispatchPart(
   const tilesN = Math.ceil(part.n.count / tile.columns);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
   const grid = foldGrid(tilesM * tilesN * batches, target);
+  const triangle = tile.workgroup && wholeMatrices(spec, part) ? spec.triangle : undefined;
   return {
-    kernel: { name: spec.name, code: codeFor(form, tile), entryPoint: "matmul" },
+    kernel: { name: spec.name, code: codeFor(form, tile, triangle), entryPoint: "matmul" },
     bindings,
     params: matmulParams(spec, part, form, windows, { tilesM, tilesN, grid }),
     workgroups: grid,
-    flops: 2 * part.m.count * part.n.count * part.k.count * batches,
+    flops: 2 * part.m.count * part.n.count * part.k.count * batches * tilesOf(part, tile, triangle).share,
     // Worked out when asked for: plans have many launches, and most are never tuned.
     choice: {
       get key() {
-        return choiceKey(spec, part, form);
+        return choiceKey(spec, part, form, tile, triangle);
       },
       get chosen() {
         return tileName(tile);
@@ -96,7 +98,13 @@ function dispatchPart(
  * What the best tile of a product depends on: storage, types, what is added, and the extents up to the next power of two.
  * As text: `"nt f32·f32→f32 444 +bias 512×1024×256×1"`.
  */
-function choiceKey(spec: CheckedSpec, { m, n, k, batchCount }: Part, form: MatmulForm): string {
+function choiceKey(
+  spec: CheckedSpec,
+  { m, n, k, batchCount }: Part,
+  form: MatmulForm,
+  { workgroup }: ChosenTile,
+  triangle: Triangle,
+): string {
   const stored = `${form.aTransposed ? "t" : "n"}${form.bTransposed ? "t" : "n"}`;
   const types = `${form.types.a}·${spec.b.quantized?.format ?? form.types.b}→${form.types.c}`;
   const widths = `${form.widths.a}${form.widths.b}${form.widths.c}`;
@@ -106,6 +114,8 @@ function choiceKey(spec: CheckedSpec, { m, n, k, batchCount }: Part, form: Matmu
     form.accumulate && "c",
     form.sums && "sums",
     form.gelu && "gelu",
+    triangle && `triangle of ${triangle}`,
+    workgroup?.split && `split ${workgroup.split}`,
   ].filter((part) => part).map((part) => ` +${part}`).join("");
   const batches = batchCount.reduce((product, count) => product * count, 1);
   const extents = [m.count, n.count, k.count, batches].map((count) => 2 ** Math.ceil(Math.log2(count)));
@@ -115,11 +125,15 @@ function choiceKey(spec: CheckedSpec, { m, n, k, batchCount }: Part, form: Matmu
 const codes = new Map<string, string>();
 
 /** The text for a form and tile, generated once. */
-function codeFor(form: MatmulForm, { subgroup, workgroup }: ChosenTile): string {
-  const key = JSON.stringify([form, subgroup, workgroup]);
+function codeFor(
+  form: MatmulForm,
+  { subgroup, workgroup }: ChosenTile,
+  triangle: Triangle,
+): string {
+  const key = JSON.stringify([form, subgroup, workgroup, triangle]);
   let code = codes.get(key);
   if (code === undefined) {
-    code = subgroup ? subgroupMatmulCode(form, subgroup) : workgroupMatmulCode(form, workgroup!);
+    code = subgroup ? subgroupMatmulCode(form, subgroup) : workgroupMatmulCode(form, workgroup!, triangle);
     codes.set(key, code);
   }
   return code;

@@ -29,10 +29,11 @@ export interface MatmulForm {
   /** Elements per binding element; all but A, B and the sums, which are single, follow C. Eight only as words. */
   widths: Readonly<Record<"a" | "b" | "c", Width>>;
   /**
-   * Operands bound as 64-bit words and taken apart in registers: software adapters run a load as one loop over the lanes
-   * per component, so half the components cost half the time.
+   * Operands bound as words of these bits and taken apart in registers, or 0. Of 64: software adapters run a load as one loop over
+   * the lanes per component, so half the components cost half the time. Of 32, for halves: NVIDIA's compiler loads the four
+   * halves of a vector one by one.
    */
-  words: Readonly<Record<"a" | "b", boolean>>;
+  words: Readonly<Record<"a" | "b", 0 | 32 | 64>>;
   /** Element type by role; a role that is absent is not used, or is a B of codes. */
   types: Partial<Record<MatmulRole, MatmulDtype>>;
   /** Group-0 binding of each role in use. Roles that read one range share a binding: bound ranges may not overlap. */
@@ -114,22 +115,48 @@ function elementType(form: MatmulForm, role: MatmulRole): string {
   const type = form.types[role]!;
   const width = widthOf(form, role);
   if (width === 1) return type;
-  if ((role === "a" || role === "b") && form.words[role]) {
-    const words = width * (type === "f32" ? 4 : 2) / 8;
-    return words === 1 ? "u64" : `vec${words}<u64>`;
+  const bits = role === "a" || role === "b" ? form.words[role] : 0;
+  if (bits > 0) {
+    const words = width * 8 * (type === "f32" ? 4 : 2) / bits;
+    return words === 1 ? `u${bits}` : `vec${words}<u${bits}>`;
   }
   return `vec4<${type}>`;
 }
 
+/** By the bits of a word. */
 const UNPACK_WGSL = {
-  f32: `fn unpackFloats(words: vec2<u64>) -> vec4<f32> {
+  64: {
+    f32: `fn unpackFloats(words: vec2<u64>) -> vec4<f32> {
   let low = bitcast<vec2<f32>>(vec2<u32>(words));
   let high = bitcast<vec2<f32>>(vec2<u32>(words >> vec2<u32>(32u)));
   return vec4<f32>(low.x, high.x, low.y, high.y);
 }
 `,
-  f16: `fn unpackHalves(word: u64) -> vec4<f32> {
+    f16: `fn unpackHalves(word: u64) -> vec4<f32> {
   return vec4<f32>(unpack2x16float(u32(word)), unpack2x16float(u32(word >> 32u)));
+}
+`,
+  },
+  32: {
+    f32: `fn unpackFloats(words: vec4<u32>) -> vec4<f32> {
+  return bitcast<vec4<f32>>(words);
+}
+`,
+    f16: `fn unpackHalves(words: vec2<u32>) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+`,
+  },
+} as const;
+
+/**
+ * `to_half(v)`: what is left of v in f16. Not by conversions there and back, which NVIDIA's compiler leaves out.
+ */
+const TO_HALF_WGSL = {
+  1: `fn to_half(v: f32) -> f32 { return unpack2x16float(pack2x16float(vec2<f32>(v, 0.0))).x; }
+`,
+  4: `fn to_half(v: vec4<f32>) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(pack2x16float(v.xy)), unpack2x16float(pack2x16float(v.zw)));
 }
 `,
 };
@@ -144,14 +171,21 @@ export function declarations(form: MatmulForm): string {
       elementType(form, role)
     }>;`;
   }
-  const unpacked = (["a", "b"] as const).filter((role) => form.words[role]).map((role) => form.types[role]!);
+  const unpacked = (["a", "b"] as const).flatMap((role) => {
+    const bits = form.words[role];
+    return bits === 0 ? [] : [UNPACK_WGSL[bits][form.types[role]!]];
+  });
   return `${bySlot.join("\n")}
-${[...new Set(unpacked)].map((type) => UNPACK_WGSL[type]).join("")}struct Params {
+${[...new Set(unpacked)].join("")}struct Params {
 ${paramFields(form).map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
 ${form.quantized ? quantizedDeclarations(form) : ""}${
-    form.gelu ? `alias vec_t = ${form.widths.c === 4 ? "vec4<f32>" : "f32"};\n${geluSource}` : ""
+    form.gelu
+      ? `alias vec_t = ${form.widths.c === 4 ? "vec4<f32>" : "f32"};\n${geluSource}${
+        form.types.c === "f16" ? TO_HALF_WGSL[form.widths.c === 4 ? 4 : 1] : ""
+      }`
+      : ""
   }`;
 }
 
@@ -165,7 +199,7 @@ export function load(form: MatmulForm, role: MatmulRole, index: string, row = ""
   const type = form.types[role];
   if (form.texels?.includes(role)) return `fourOf_${type}(${index})`;
   const text = `storage${form.slots[role]}[${index}]`;
-  if ((role === "a" || role === "b") && form.words[role]) {
+  if ((role === "a" || role === "b") && form.words[role] > 0) {
     return `${type === "f32" ? "unpackFloats" : "unpackHalves"}(${text})`;
   }
   if (type === "f32") return text;
@@ -270,7 +304,7 @@ export function storeRow(form: MatmulForm, row: string, name: string, sum: strin
     (form.types.residual ? ` + ${load(form, "residual", element("residualStart", x))}` : "") +
     (form.accumulate ? ` + ${load(form, "c", element("cStart", x))}` : "");
   const type = form.types.c;
-  const [stored, loaded] = form.widths.c === 4 ? [`vec4<${type}>`, "vec4<f32>"] : [type, "f32"];
+  const stored = form.widths.c === 4 ? `vec4<${type}>` : type;
   const store = (role: "c" | "activated", value: string, x?: number) => {
     const start = role === "c" ? "cStart" : "params.activatedOffset + cBatch";
     return `storage${form.slots[role]}[${element(start, x)}] = ${
@@ -279,7 +313,7 @@ export function storeRow(form: MatmulForm, row: string, name: string, sum: strin
   };
   const stores = (value: string, x?: number) => {
     if (!form.gelu) return store("c", value, x);
-    const rounded = type === "f32" ? value : `${loaded}(${stored}(${value}))`;
+    const rounded = type === "f32" ? value : `to_half(${value})`;
     const gelu = `gelu_${form.gelu}`;
     return `let r = ${rounded}; ${
       form.types.slope

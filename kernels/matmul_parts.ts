@@ -16,6 +16,11 @@ export interface Extent {
   count: number;
 }
 
+/** Whether a part has all rows, columns and terms of its batches: diagonals are where the matrices have them. */
+export function wholeMatrices(spec: CheckedSpec, { m, n, k }: Part): boolean {
+  return m.count === spec.m && n.count === spec.n && k.count === spec.k;
+}
+
 /** The elements of one operand that a part touches. */
 export interface Span {
   role: MatmulRole;

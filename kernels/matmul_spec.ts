@@ -12,6 +12,11 @@ export interface MatmulOperand {
   transposed?: boolean;
   /** Elements between batches, one per batch dimension; 0 repeats the operand. */
   strides?: readonly number[];
+  /**
+   * Whether rows go on after their last element, to `ld` or the next multiple of four, with elements that may be read and, of C,
+   * written with anything: then whole vectors will do where the extent is no multiple of four.
+   */
+  padded?: boolean;
   /** B alone: its value is u8 codes, decoded inside the product. */
   quantized?: QuantizedOperand;
 }

@@ -27,14 +27,14 @@ import {
   spansOf,
   split,
   startsTerms,
+  wholeMatrices,
   windowsOf,
 } from "./matmul_parts.ts";
 import { matmulParams } from "./matmul_params.ts";
 import { placeTexels, texelBytesOf } from "./texel_reads.ts";
-import type { CheckedSpec, MatmulSpec } from "./matmul_spec.ts";
+import type { CheckedSpec } from "./matmul_spec.ts";
 import { type ChosenTile, formOf, widestAligned } from "./matmul_tiles.ts";
-
-type Triangle = MatmulSpec["triangle"];
+import { tilesOf, type Triangle } from "./matmul_triangle.ts";
 
 /** Roles that only the end of a product reads. */
 const ADDED_ROLES: readonly MatmulRole[] = ["bias", "residual", "slope"];
@@ -165,35 +165,6 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
       texels: texels.map(({ role }) => role),
     } satisfies MatmulForm as MatmulForm,
   };
-}
-
-/** Whether a part has all rows, columns and terms of its batches: diagonals are where the matrices have them. */
-function wholeMatrices(spec: CheckedSpec, { m, n, k }: Part): boolean {
-  return m.count === spec.m && n.count === spec.n && k.count === spec.k;
-}
-
-/**
- * Tiles of C down and across, and the share of the product that they compute. Of a triangle of C the tiles that reach the
- * diagonal or lie below it, in one column.
- */
-function tilesOf({ m, n }: Part, { rows, columns }: ChosenTile, triangle: Triangle) {
-  const tilesM = Math.ceil(m.count / rows);
-  const tilesN = Math.ceil(n.count / columns);
-  const sumOverRows = (of: (row: number) => number) => range(tilesM).reduce((sum, row) => sum + of(row), 0);
-  switch (triangle) {
-    case undefined:
-      return { tilesM, tilesN, share: 1 };
-    case "a": {
-      const terms = sumOverRows((row) => Math.min((row + 1) * rows, m.count));
-      return { tilesM, tilesN, share: terms / (tilesM * m.count) };
-    }
-    case "c": {
-      const tiles = sumOverRows((row) => Math.floor(row * rows / columns) + 1);
-      return { tilesM: tiles, tilesN: 1, share: tiles / (tilesM * tilesN) };
-    }
-    default:
-      throw new TypeError(`Unknown triangle ${triangle satisfies never}`);
-  }
 }
 
 const codes = new Map<string, string>();

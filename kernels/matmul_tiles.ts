@@ -4,7 +4,7 @@ import { elementOffset, type Part, startsTerms, type Window } from "./matmul_par
 import { quantizedForm, widestCodes } from "./matmul_quantized.ts";
 import type { CheckedSpec } from "./matmul_spec.ts";
 import type { SubgroupTile } from "./matmul_subgroup.ts";
-import { invocations, workgroupBytes, type WorkgroupTile } from "./matmul_workgroup.ts";
+import { invocations, termsPerTurn, workgroupBytes, type WorkgroupTile } from "./matmul_workgroup.ts";
 
 /** A tile of either family, its extents, and the terms one step of its main loop takes. */
 export interface ChosenTile {
@@ -17,7 +17,7 @@ export interface ChosenTile {
 
 /** The tile for a part of a product. */
 export function chooseTile(spec: CheckedSpec, part: Part, target: Target): ChosenTile {
-  if (!target.software || target.subgroupSize < 4) return chooseWorkgroupTile(part, target, spec.tileRows);
+  if (!target.software || target.subgroupSize < 4) return chooseWorkgroupTile(spec, part, target);
   return subgroupChoice(chooseSubgroupTile(spec, part, target.subgroupSize));
 }
 
@@ -26,7 +26,7 @@ function subgroupChoice(subgroup: SubgroupTile): ChosenTile {
 }
 
 function workgroupChoice(workgroup: WorkgroupTile): ChosenTile {
-  return { rows: workgroup.rows, columns: workgroup.columns, step: workgroup.depth, workgroup };
+  return { rows: workgroup.rows, columns: workgroup.columns, step: termsPerTurn(workgroup), workgroup };
 }
 
 /** Whether a device's limits allow a tile. */
@@ -38,7 +38,11 @@ function fits(tile: WorkgroupTile, target: Target): boolean {
 /** Name of a tile, for choices that are kept: rows × columns, and what else tells it from others. */
 export function tileName({ rows, columns, subgroup, workgroup }: ChosenTile): string {
   const size = `${rows}×${columns}`;
-  return subgroup ? `subgroup ${size}` : `workgroup ${size}×${workgroup!.depth}/${workgroup!.block}`;
+  if (subgroup) return `subgroup ${size}`;
+  const { depth, block, split = 1, stages = 1 } = workgroup!;
+  return `workgroup ${size}×${depth}/${block.join("×")}${split > 1 ? ` split ${split}` : ""}${
+    stages > 1 ? ` stages ${stages}` : ""
+  }`;
 }
 
 /** The tiles that can do a part of a product, the one of `chooseTile` among them: what the runtime may choose from. */
@@ -47,7 +51,7 @@ export function fittingTiles(spec: CheckedSpec, part: Part, target: Target): Cho
   const chosen = chooseTile(spec, part, target);
   const tiles = chosen.subgroup
     ? largeSubgroupTiles(spec, target.subgroupSize).map(subgroupChoice)
-    : [...WORKGROUP_TILES, ...TIMED_TILES].filter((tile) => fits(tile, target)).map(workgroupChoice);
+    : workgroupTiles(spec, part, target).map(workgroupChoice);
   // A tile more than twice as tall or wide as the product computes more outside it than inside.
   const useful = tiles.filter(({ rows, columns }) => rows <= 2 * part.m.count && columns <= 2 * part.n.count);
   const others = useful.filter((tile) => tileName(tile) !== tileName(chosen));
@@ -115,42 +119,85 @@ function largeSubgroupTiles(spec: CheckedSpec, lanes: number): SubgroupTile[] {
   ];
 }
 
-const WORKGROUP_TILES: readonly WorkgroupTile[] = [
-  { rows: 128, columns: 128, depth: 16, block: 8 },
-  { rows: 64, columns: 64, depth: 16, block: 8 },
-  { rows: 32, columns: 32, depth: 16, block: 4 },
+/** Tiles of one team, from which rules and clock choose; the rules take the first that suits. */
+const WHOLE_TILES: readonly WorkgroupTile[] = [
+  { rows: 128, columns: 128, depth: 32, block: [8, 8] },
+  { rows: 64, columns: 128, depth: 16, block: [8, 8] },
+  { rows: 128, columns: 64, depth: 16, block: [8, 8] },
+  { rows: 64, columns: 64, depth: 16, block: [8, 8] },
+  { rows: 64, columns: 32, depth: 32, block: [8, 4] },
+  { rows: 32, columns: 32, depth: 16, block: [4, 4] },
 ];
+
+/** Of several teams. All slices are of 16 terms: then the sums have the same bits in each of them. */
+const SPLIT_TILES: readonly WorkgroupTile[] = [
+  { rows: 64, columns: 64, depth: 16, block: [8, 8] },
+  { rows: 32, columns: 32, depth: 16, block: [4, 4] },
+];
+
+/** The tiles that sum in the order of the rules, whose bits are therefore the same: those of as many teams. */
+function workgroupTiles(spec: CheckedSpec, part: Part, target: Target): readonly WorkgroupTile[] {
+  const split = teamsFor(spec, part);
+  const splits = SPLIT_TILES.map((tile): WorkgroupTile => ({ ...tile, split })).filter((tile) =>
+    fits(tile, target)
+  );
+  return split > 1 && splits.length === SPLIT_TILES.length
+    ? splits
+    : WHOLE_TILES.filter((tile) => fits(tile, target));
+}
+
+const tileCount = ({ m, n, batchCount }: Part, { rows, columns }: { rows: number; columns: number }) =>
+  batchCount.reduce(
+    (product, count) => product * count,
+    Math.ceil(m.count / rows) * Math.ceil(n.count / columns),
+  );
 
 /**
- * Tiles that only the clock chooses: deeper slices, for fewer barriers; shallower ones, for more workgroups at once; blocks of
- * 4 in larger tiles, for fewer registers. An invocation fetches one block of A or B or one of each, no more and no less,
- * which leaves few others.
+ * Teams that share out the terms, where there are so many of them and so few tiles that waiting for memory would show. Measured
+ * on a GPU of 132 cores: four teams for 576 tiles of 4096 terms took 0.73 of one's time, for 768 tiles of 3072 terms 0.9; two
+ * for 128 tiles of 1024 terms 0.6.
+ *
+ * Terms decide first, so that products of few never have other bits for other extents.
  */
-const TIMED_TILES: readonly WorkgroupTile[] = [
-  { rows: 128, columns: 128, depth: 32, block: 8 },
-  { rows: 64, columns: 64, depth: 8, block: 8 },
-  { rows: 64, columns: 64, depth: 32, block: 4 },
-  { rows: 32, columns: 32, depth: 32, block: 4 },
-];
+function teamsFor({ tileRows }: CheckedSpec, part: Part): 1 | 2 | 4 {
+  if (tileRows || part.k.count < 512) return 1;
+  const tiles = tileCount(part, SPLIT_TILES[0]);
+  if (part.k.count >= 2048 && tiles <= 640) return 4;
+  return tiles <= 256 ? 2 : 1;
+}
 
-/** Workgroups a GPU needs to have work for all its cores; the largest NVIDIA ones have 132. */
-const ENOUGH_WORKGROUPS = 256;
+/** Workgroups that keep a large GPU busy: the largest NVIDIA ones have 132 cores, and the last wave is rarely full. */
+const ENOUGH_WORKGROUPS = 128;
+/** For the largest tile, of which a core holds one or two: several waves. */
+const ENOUGH_LARGE_WORKGROUPS = 400;
 
-function chooseWorkgroupTile({ m, n, batchCount }: Part, target: Target, tileRows?: number): ChosenTile {
-  const batches = batchCount.reduce((product, count) => product * count, 1);
-  const fitting = WORKGROUP_TILES.filter((tile) => fits(tile, target));
-  if (fitting.length === 0) {
+/** What a tile computes in and beyond C, in C's. */
+const waste = ({ m, n }: Part, { rows, columns }: WorkgroupTile) =>
+  Math.ceil(m.count / rows) * rows * Math.ceil(n.count / columns) * columns / (m.count * n.count);
+/** What larger tiles gain is lost beyond this. */
+const MOST_WASTE = 1.5;
+
+function chooseWorkgroupTile(spec: CheckedSpec, part: Part, target: Target): ChosenTile {
+  const tiles = workgroupTiles(spec, part, target);
+  if (tiles.length === 0) {
     throw new RangeError(
       `Cannot multiply with workgroups of ${target.maxComputeInvocationsPerWorkgroup} invocations and ` +
         `${target.maxComputeWorkgroupStorageSize} bytes: the smallest tile needs 64 and 4096`,
     );
   }
-  const tile =
-    fitting.find(({ rows, columns }) =>
-      tileRows ? rows === tileRows : rows <= 2 * m.count && columns <= 2 * n.count &&
-        Math.ceil(m.count / rows) * Math.ceil(n.count / columns) * batches >= ENOUGH_WORKGROUPS
-    ) ?? fitting.at(-1)!;
-  return workgroupChoice(tile);
+  const { tileRows } = spec;
+  const suits = (tile: WorkgroupTile) => {
+    const { rows, columns, split = 1 } = tile;
+    if (tileRows) return rows === tileRows;
+    if (waste(part, tile) > MOST_WASTE) return false;
+    if (split > 1) return true;
+    // Turning slices of B in the largest tile has bank conflicts.
+    if (columns === 128 && rows === 128) {
+      return !spec.b.transposed && tileCount(part, tile) >= ENOUGH_LARGE_WORKGROUPS;
+    }
+    return tileCount(part, tile) >= ENOUGH_WORKGROUPS;
+  };
+  return workgroupChoice(tiles.find(suits) ?? tiles.at(-1)!);
 }
 
 /** The kernel's form for a part, its windows and its tile, and its bindings: the windows and what decodes B. */
@@ -165,7 +212,7 @@ export function formOf(
   const slots: MatmulForm["slots"] = {};
   const types: MatmulForm["types"] = {};
   const widths: Record<"a" | "b" | "c", Width> = { a: 1, b: 1, c: 8 };
-  const words = { a: false, b: false };
+  const words: Record<"a" | "b", 0 | 32 | 64> = { a: 0, b: 0 };
   windows.forEach(({ spans, binding }, slot) => {
     // Roles that share a binding share its element type.
     const codes = spec.b.quantized && spans.some(({ role }) => role === "b");
@@ -180,14 +227,15 @@ export function formOf(
         : 4;
       const most = asWords || codes ? owned : Math.min(owned, 4) as Width;
       const limit = codes ? widestCodes(spec, most) : most;
-      return widestAligned(spec, part, role, offset, limit);
+      return widestAligned(spec, part, role, offset, limit, tile.workgroup !== undefined);
     })) as Width;
     for (const { role, value } of spans) {
       slots[role] = slot;
       if (!(role === "b" && codes)) types[role] = value.dtype as MatmulDtype;
       if (role === "a" || role === "b") {
         widths[role] = width;
-        words[role] = asWords && width > 1;
+        const halves = tile.workgroup && operandsOnly && value.dtype === "f16";
+        words[role] = width === 1 ? 0 : asWords ? 64 : halves ? 32 : 0;
       } else if (role !== "sums") widths.c = Math.min(widths.c, width) as Width;
     }
   });
@@ -201,7 +249,7 @@ export function formOf(
   // Loads of single numbers take many instructions each: a loop that steps by one k compiles in a fourth of the time. Codes
   // are worth no more ever, numbers where the product is small.
   const codesSingly = spec.b.quantized !== undefined && widths.b === 1;
-  if (codesSingly && tile.subgroup && !spec.a.transposed) [widths.a, words.a] = [1, false];
+  if (codesSingly && tile.subgroup && !spec.a.transposed) [widths.a, words.a] = [1, 0];
   const single = tile.subgroup !== undefined &&
     (codesSingly || (widths.a === 1 && widths.b === 1 && multiplyAdds(part) <= SMALL_PRODUCT));
   const quantized = quantizedForm(spec, windows, tile.subgroup?.lanes ?? 0);
@@ -236,13 +284,18 @@ function widestLoad(spec: CheckedSpec, role: "a" | "b", { lanes, rows, columnVec
   return columnVectors % 2 === 0 ? 8 : 4;
 }
 
-/** The largest width up to `limit` at which all rows and batches of an operand, and what follows them, begin. */
+/**
+ * The largest width up to `limit` at which all rows and batches of an operand, and what follows them, begin.
+ *
+ * @param usePadding Whether the kernel can do with whole vectors of padded rows.
+ */
 export function widestAligned(
   spec: CheckedSpec,
   part: Part,
   role: Exclude<MatmulRole, "sums">,
   offset: number,
   limit: Width,
+  usePadding = false,
 ): Width {
   const fits = (...counts: number[]) =>
     ([8, 4, 1] as const).find((width) => width <= limit && counts.every((count) => count % width === 0))!;
@@ -250,9 +303,17 @@ export function widestAligned(
   const operand = role === "a" || role === "b" ? spec[role] : spec.c;
   const [down, across] = role === "a" ? [part.m, part.k] : role === "b" ? [part.k, part.n] : [part.m, part.n];
   const [rows, columns] = operand.transposed ? [across, down] : [down, across];
+  const [wholeDown, wholeAcross] = role === "a"
+    ? [spec.m, spec.k]
+    : role === "b"
+    ? [spec.k, spec.n]
+    : [spec.m, spec.n];
+  const end = operand.transposed ? wholeDown : wholeAcross;
+  // Padding follows the last column of the matrix, not of a part that ends before it.
+  const inPadding = usePadding && operand.padded && columns.first + columns.count === end;
   return fits(
     offset,
-    columns.count,
+    inPadding ? operand.ld : columns.count,
     // A single row is never stepped over, nor a single batch.
     rows.count === 1 ? 0 : operand.ld,
     ...operand.strides!.filter((_, d) => part.batchCount[d] > 1),

@@ -9,24 +9,69 @@ import {
   storeSums,
   TILE_WGSL,
 } from "./matmul_code.ts";
+import type { Triangle } from "./matmul_triangle.ts";
 
-/** Output tile of a workgroup, depth of its slices of A and B, and the square block of outputs of one invocation. */
+/** Output tile of a workgroup, its slices of A and B, and the block of outputs of one invocation. */
 export interface WorkgroupTile {
   rows: number;
   columns: number;
+  /** Terms of one slice. */
   depth: number;
-  /** 4 or 8. */
-  block: 4 | 8;
+  /** Rows and columns of an invocation's outputs, 4 or 8. */
+  block: readonly [4 | 8, 4 | 8];
+  /** Teams of invocations that share the terms out between them, each for the whole tile. */
+  split?: 1 | 2 | 4;
+  /** Slices held of each operand and team: with two, one is filled while the other is read, at one barrier a slice. */
+  stages?: 1 | 2;
+}
+
+/** Invocations that compute the whole tile once. */
+function teamSize({ rows, columns, block }: WorkgroupTile): number {
+  return (rows / block[0]) * (columns / block[1]);
 }
 
 /** Invocations of the workgroup. */
-export function invocations({ rows, columns, block }: WorkgroupTile): number {
-  return (rows / block) * (columns / block);
+export function invocations(tile: WorkgroupTile): number {
+  return teamSize(tile) * (tile.split ?? 1);
 }
 
-/** Bytes of workgroup memory: one slice of A and one of B, f32. */
-export function workgroupBytes({ rows, columns, depth }: WorkgroupTile): number {
-  return (rows + columns) * depth * 4;
+/** Terms that one turn of the main loop takes. */
+export function termsPerTurn({ depth, split = 1 }: WorkgroupTile): number {
+  return depth * split;
+}
+
+/** Vectors of an invocation's outputs that teams hand over at a time. */
+const HANDED_OVER = 4;
+
+/** Bytes of workgroup memory: the slices, and what teams hand over; f32. */
+export function workgroupBytes(tile: WorkgroupTile): number {
+  const { rows, columns, depth, split = 1, stages = 1 } = tile;
+  const handedOver = (split - 1) * teamSize(tile) * HANDED_OVER * 16;
+  return (rows + columns) * depth * 4 * split * stages + handedOver;
+}
+
+/** One operand's share of the work of staging slices. */
+interface Side {
+  side: "a" | "b";
+  /** 4 × 4 blocks of a slice. */
+  blocks: number;
+  /** Groups of 4 rows of A or columns of B in the tile. */
+  vectors: number;
+  /** Vectors that an invocation's block has in the tile, half a tile apart where there are two. */
+  parts: number;
+  /** Stored [k, …], as the slice is. */
+  kMajor: boolean;
+}
+
+/** A block that an invocation moves: its number among those of the slice, and when there is one. */
+interface Move {
+  side: Side;
+  /** Prefix of its names. */
+  id: string;
+  /** Names of its four held vectors are this and 0 … 3. */
+  held: string;
+  block: string;
+  only?: string;
 }
 
 /**
@@ -36,110 +81,187 @@ export function workgroupBytes({ rows, columns, depth }: WorkgroupTile): number 
  *   sums[m] = Σ_k A[m, k] or sums[n] = Σ_k B[k, n] (+ sums), where they are asked for
  *
  * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
- * Dtypes    each operand f32 or f16, or B codes (matmul_quantized.ts); slices in workgroup memory, products and sums f32, k in ascending order.
+ * Dtypes    each operand f32 or f16, or B codes (matmul_quantized.ts); slices in workgroup memory, products and sums f32, k in ascending order
+ *           (of each team's slices, where teams share them out; their sums are added in the order of the teams).
  * Mapping   one workgroup per tile. Slices of `depth` k are staged k-major; each invocation fetches 4 × 4 blocks of them,
  *           turning those whose operand is stored the other way, and holds the next ones in registers while it
- *           multiplies. An invocation owns `block`² outputs in groups of 4 rows and 4 columns half a tile apart, so that
- *           neighbouring lanes read neighbouring vec4s of workgroup memory.
+ *           multiplies. An invocation owns `block` outputs in groups of 4 rows and 4 columns half a tile apart, so that
+ *           neighbouring lanes read neighbouring vec4s of workgroup memory. Where products have few tiles, `split` teams
+ *           of invocations take slices in turn, so that there are as many more to hide each other's waiting.
+ *           Workgroup memory is arrays of arrays: compilers clamp every index they do not know, and so only the one that
+ *           depends on the invocation, which is the same in all terms; of a flat array, one in each.
+ *           Of a triangle of A the turns end, or begin where A is stored [k, m], at the diagonal; of a triangle of C workgroups
+ *           whose tile lies above it end at once.
  * Limits    invocations() and workgroupBytes() within the device's limits. Any m, n, k ≥ 1: rows and columns outside are
  *           loaded from the last one inside and not stored; k outside is loaded from inside and replaced by zero.
  * Source    the classic register-tiled product; see Volkov & Demmel 2008, "Benchmarking GPUs to tune dense linear algebra".
  */
-export function workgroupMatmulCode(form: MatmulForm, tile: WorkgroupTile): string {
-  const { rows, columns, depth, block } = tile;
-  const size = invocations(tile);
-  const parts = block / 4;
-  const aBlocks = (rows / 4) * (depth / 4);
-  const bBlocks = (columns / 4) * (depth / 4);
-  // With enough invocations each fetches one block, of A or of B; otherwise one of each.
-  const shared = size >= aBlocks + bBlocks;
-  const a = { side: "a", count: aBlocks, vectors: rows / 4, kMajor: form.aTransposed } as const;
-  const b = { side: "b", count: bBlocks, vectors: columns / 4, kMajor: !form.bTransposed } as const;
-  const pick = (ofA: string, ofB: string) =>
-    shared ? `    if (lane < ${aBlocks}u) {\n${ofA}\n    } else {\n${ofB}\n    }` : `${ofA}\n${ofB}`;
-  const bLane = shared ? `(lane - ${aBlocks}u)` : "lane";
-  const fetch = pick(fetchBlock(form, a, shared ? "p" : "pa"), fetchBlock(form, b, shared ? "p" : "pb"));
-  const stage = pick(stageBlock(a, shared ? "p" : "pa"), stageBlock(b, shared ? "p" : "pb"));
-  const held = (shared ? ["p"] : ["pa", "pb"]).flatMap((name) =>
-    range(4).map((x) => `var ${name}${x} = vec4<f32>();`)
-  );
+export function workgroupMatmulCode(form: MatmulForm, tile: WorkgroupTile, triangle?: Triangle): string {
+  const { rows, columns, depth, block: [blockRows, blockColumns], split = 1, stages = 1 } = tile;
+  const perTeam = teamSize(tile);
+  const [downParts, acrossParts] = [blockRows / 4, blockColumns / 4];
+  const a: Side = {
+    side: "a",
+    blocks: (rows / 4) * (depth / 4),
+    vectors: rows / 4,
+    parts: downParts,
+    kMajor: form.aTransposed,
+  };
+  const b: Side = {
+    side: "b",
+    blocks: (columns / 4) * (depth / 4),
+    vectors: columns / 4,
+    parts: acrossParts,
+    kMajor: !form.bTransposed,
+  };
+  const moves = movesOf(a, b, perTeam);
+  const held = [...new Set(moves.map((move) => move.held))];
+  const guarded = (move: Move, text: string) => move.only ? `    if (${move.only}) {\n${text}\n    }` : text;
+  const fetch = moves.map((move) => guarded(move, fetchBlock(form, move))).join("\n");
+  const slice = split * stages === 1
+    ? ""
+    : `[${[split > 1 && "team", stages > 1 && `${split}u * stage`].filter((part) => part).join(" + ")}]`;
+  const stage = moves.map((move) => guarded(move, stageBlock(move, slice))).join("\n");
   const sum = (row: number, j: number) => `s${row}_${j}`;
-  const sums = sliceSums(form, tile);
+  const sums = sliceSums(form, tile, slice);
+  const all = range(blockRows).flatMap((row) => range(acrossParts).map((j) => sum(row, j)));
+  const sliceType = ({ vectors, parts }: Side) => {
+    const one = `array<array<array<array<vec4<f32>, ${vectors / parts}>, ${parts}>, 4>, ${depth / 4}>`;
+    return split * stages === 1 ? one : `array<${one}, ${split * stages}>`;
+  };
+  const multiply = repeat(depth, (q) => {
+    const at = `${slice}[${q >> 2}][${q & 3}]`;
+    const vectors = [
+      ...range(downParts).map((i) => `let a${i} = aSlice${at}[${i}][down];`),
+      ...range(acrossParts).map((j) => `let b${j} = bSlice${at}[${j}][across];`),
+    ];
+    const products = repeat(
+      blockRows,
+      (row) =>
+        `      ${
+          range(acrossParts).map((j) =>
+            `${sum(row, j)} = fma(vec4<f32>(a${row >> 2}[${row & 3}]), b${j}, ${sum(row, j)});`
+          ).join(" ")
+        }`,
+    );
+    return `    { ${vectors.join(" ")}\n${products} }`;
+  });
 
   return `${declarations(form)}
-var<workgroup> aSlice: array<vec4<f32>, ${depth * rows / 4}>;
-var<workgroup> bSlice: array<vec4<f32>, ${depth * columns / 4}>;
-@compute @workgroup_size(${size})
-fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+var<workgroup> aSlice: ${sliceType(a)};
+var<workgroup> bSlice: ${sliceType(b)};
+${
+    split > 1
+      ? `var<workgroup> handedOver: array<array<array<vec4<f32>, ${perTeam}>, ${HANDED_OVER}>, ${split - 1}>;`
+      : ""
+  }
+@compute @workgroup_size(${perTeam * split})
+fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
 ${TILE_WGSL}
+  let lane = ${split > 1 ? `invocation % ${perTeam}u` : "invocation"};
+  let team = ${split > 1 ? `invocation / ${perTeam}u` : "0u"};
   let aRow = params.aRow;
   let bRow = params.bRow;
   let cRow = params.cRow;
   let firstRow = tileM * ${rows}u;
   let firstColumn = tileN * ${columns}u;
-${blockPlace("a", "lane", a)}
-${blockPlace("b", shared ? `select(0u, ${bLane}, lane >= ${aBlocks}u)` : bLane, b)}
-${blockBases(form, "a", a.kMajor, "firstRow", "params.m")}
-${blockBases(form, "b", b.kMajor, "firstColumn", "params.n")}
-  let down = lane / ${columns / block}u;
-  let across = lane % ${columns / block}u;
-${repeat(block, (row) => `  ${range(parts).map((j) => `var ${sum(row, j)} = vec4<f32>();`).join(" ")}`)}
-  ${held.join(" ")}
+${moves.map(blockPlace).join("\n")}
+${moves.map((move) => blockBases(form, move)).join("\n")}
+  let down = lane / ${columns / blockColumns}u;
+  let across = lane % ${columns / blockColumns}u;
+${all.map((name) => `  var ${name} = vec4<f32>();`).join("\n")}
+${held.map((name) => `  ${range(4).map((x) => `var ${name}${x} = vec4<f32>();`).join(" ")}`).join("\n")}
 ${sums ? sums.declare : ""}
-  let slices = (params.k + ${depth - 1}u) / ${depth}u;
+${triangle === "c" ? `  if (firstColumn >= firstRow + ${rows}u) { return; }` : ""}
+  let firstTurn = ${triangle === "a" && form.aTransposed ? `firstRow / ${depth * split}u` : "0u"};
+  let terms = ${triangle === "a" && !form.aTransposed ? `min(params.k, firstRow + ${rows}u)` : "params.k"};
+  let turns = (terms + ${depth * split - 1}u) / ${depth * split}u;
   {
-    let k0 = 0u;
+    let k0 = (firstTurn * ${split}u + team) * ${depth}u;
 ${fetch}
   }
-  for (var slice = 0u; slice < slices; slice++) {
+${stages > 1 ? "  var stage = 0u;\n" : ""}  for (var turn = firstTurn; turn < turns; turn++) {
 ${stage}
     workgroupBarrier();
     {
       // After the last slice this reads it once more: cheaper than a branch.
-      let k0 = min(slice + 1u, slices - 1u) * ${depth}u;
+      let k0 = (min(turn + 1u, turns - 1u) * ${split}u + team) * ${depth}u;
 ${fetch}
     }
-${
-    repeat(depth, (q) =>
-      `    { ${
-        range(parts).map((i) =>
-          `let a${i} = aSlice[${q * rows / 4 + i * rows / 4 / parts}u + down];`
-        ).join(" ")
-      } ${
-        range(parts).map((j) =>
-          `let b${j} = bSlice[${q * columns / 4 + j * columns / 4 / parts}u + across];`
-        )
-          .join(" ")
-      }
-${
-        repeat(block, (row) =>
-          `      ${
-            range(parts).map((j) =>
-              `${sum(row, j)} = fma(vec4<f32>(a${row >> 2}[${row & 3}]), b${j}, ${sum(row, j)});`
-            ).join(" ")
-          }`)
-      } }`)
-  }
+${multiply}
 ${sums ? sums.update : ""}
-    workgroupBarrier();
+${stages > 1 ? "    stage = 1u - stage;" : "    workgroupBarrier();"}
   }
+${split > 1 ? handOver([...all, ...sums?.names ?? []], split) : ""}
 ${
-    repeat(parts, (j) =>
-      columnPrologue(form, `column${j}`, `firstColumn + ${j * columns / parts}u + 4u * across`))
+    repeat(acrossParts, (j) =>
+      columnPrologue(form, `column${j}`, `firstColumn + ${j * columns / acrossParts}u + 4u * across`))
   }
+${split > 1 ? "  if (team == 0u) {" : ""}
 ${
-    repeat(block, (row) =>
-      repeat(parts, (j) =>
+    repeat(blockRows, (row) =>
+      repeat(acrossParts, (j) =>
         storeRow(
           form,
-          `firstRow + ${(row >> 2) * rows / parts + (row & 3)}u + 4u * down`,
+          `firstRow + ${(row >> 2) * rows / downParts + (row & 3)}u + 4u * down`,
           `column${j}`,
           sum(row, j),
         )))
   }
 ${sums ? sums.store : ""}
+${split > 1 ? "  }" : ""}
 }
 `;
+}
+
+/** The blocks each invocation of a team moves. */
+function movesOf(a: Side, b: Side, size: number): Move[] {
+  // With enough invocations each moves one block, of A or of B; otherwise some of each.
+  if (size >= a.blocks + b.blocks) {
+    const end = size > a.blocks + b.blocks ? ` && lane < ${a.blocks + b.blocks}u` : "";
+    return [
+      { side: a, id: "a", held: "p", block: "lane", only: `lane < ${a.blocks}u` },
+      {
+        side: b,
+        id: "b",
+        held: "p",
+        block: `select(0u, lane - ${a.blocks}u, lane >= ${a.blocks}u)`,
+        only: `lane >= ${a.blocks}u${end}`,
+      },
+    ];
+  }
+  return [a, b].flatMap((side) =>
+    range(Math.ceil(side.blocks / size)).map((round): Move => ({
+      side,
+      id: `${side.side}${round}`,
+      held: `p${side.side}${round}_`,
+      block: `lane + ${round * size}u`,
+      only: (round + 1) * size > side.blocks ? `lane + ${round * size}u < ${side.blocks}u` : undefined,
+    }))
+  );
+}
+
+/** Adds what the teams have to what the first one has, a few vectors at a time. */
+function handOver(names: readonly string[], split: number): string {
+  const chunks = range(Math.ceil(names.length / HANDED_OVER)).map((i) =>
+    names.slice(i * HANDED_OVER, (i + 1) * HANDED_OVER)
+  );
+  return chunks.map((chunk) =>
+    `  workgroupBarrier();
+  if (team > 0u) {
+${chunk.map((name, i) => `    handedOver[team - 1u][${i}][lane] = ${name};`).join("\n")}
+  }
+  workgroupBarrier();
+  if (team == 0u) {
+${
+      chunk.map((name, i) =>
+        `    ${name} = ${name}${
+          range(split - 1).map((other) => ` + handedOver[${other}][${i}][lane]`).join("")
+        };`
+      ).join("\n")
+    }
+  }`
+  ).join("\n");
 }
 
 /**
@@ -149,93 +271,74 @@ ${sums ? sums.store : ""}
 function sliceSums(
   form: MatmulForm,
   { rows, columns, depth, block }: WorkgroupTile,
-): { declare: string; update: string; store: string } | undefined {
+  slice: string,
+): { names: string[]; declare: string; update: string; store: string } | undefined {
   if (!form.sums) return undefined;
   const { of } = form.sums;
-  const [extent, tile, first, place, other] = of === "a"
-    ? [rows, "tileN", "firstRow", "down", "across"]
-    : [columns, "tileM", "firstColumn", "across", "down"];
-  const parts = range(block / 4);
+  const [extent, tile, first, place, other, parts] = of === "a"
+    ? [rows, "tileN", "firstRow", "down", "across", block[0] / 4]
+    : [columns, "tileM", "firstColumn", "across", "down", block[1] / 4];
+  const names = range(parts).map((i) => `sum${i}`);
   return {
-    declare: parts.map((i) => `  var sum${i} = vec4<f32>();`).join("\n"),
+    names,
+    declare: names.map((name) => `  var ${name} = vec4<f32>();`).join("\n"),
     update: `    if (${tile} == 0u && ${other} == 0u) {
       for (var q = 0u; q < ${depth}u; q++) {
-${
-      repeat(
-        parts.length,
-        (i) =>
-          `        sum${i} = sum${i} + ${of}Slice[q * ${extent / 4}u + ${
-            i * extent / 4 / parts.length
-          }u + ${place}];`,
-      )
-    }
+${repeat(parts, (i) => `        sum${i} = sum${i} + ${of}Slice${slice}[q / 4u][q % 4u][${i}][${place}];`)}
       }
     }`,
     store: storeSums(
       form,
-      parts.map((i) => `sum${i}`),
-      parts.map((i) => `${first} + ${i * extent / parts.length}u + 4u * ${place}`),
+      names,
+      range(parts).map((i) => `${first} + ${i * extent / parts}u + 4u * ${place}`),
       ` && ${other} == 0u`,
     ),
   };
 }
 
-interface BlockSide {
-  side: "a" | "b";
-  count: number;
-  /** Groups of 4 rows of A or columns of B in the tile. */
-  vectors: number;
-  /** Stored [k, …], as the slice is. */
-  kMajor: boolean;
-}
-
 /**
- * Which 4 × 4 block an invocation moves: `aVector` of the tile's row groups, `aDepth` of the slice's groups of 4 k. Along
+ * Which 4 × 4 block an invocation moves: `…Vector` of the tile's row groups, `…Depth` of the slice's groups of 4 k. Along
  * the storage where it is k-major; otherwise eight row groups side by side, so that both the fetch fills memory
  * sectors and the turned block is staged without bank conflicts.
  */
-function blockPlace(side: "a" | "b", lane: string, { count, vectors, kMajor }: BlockSide): string {
-  const depths = count / vectors;
-  const text = `  let ${side}Lane = ${lane};\n`;
-  if (kMajor || vectors % 8 !== 0) {
-    return `${text}  let ${side}Vector = ${side}Lane % ${vectors}u;\n  let ${side}Depth = ${side}Lane / ${vectors}u;`;
-  }
-  return `${text}  let ${side}Vector = ${side}Lane % 8u + 8u * (${side}Lane / ${8 * depths}u);
-  let ${side}Depth = (${side}Lane / 8u) % ${depths}u;`;
+function blockPlace({ side: { blocks, vectors, parts, kMajor }, id, block }: Move): string {
+  const depths = blocks / vectors;
+  const [vector, depth] = kMajor || vectors % 8 !== 0
+    ? [`${id}Block % ${vectors}u`, `${id}Block / ${vectors}u`]
+    : [`${id}Block % 8u + 8u * (${id}Block / ${8 * depths}u)`, `(${id}Block / 8u) % ${depths}u`];
+  return `  let ${id}Block = ${block};
+  let ${id}Vector = ${vector};
+  let ${id}Depth = ${depth};
+  let ${id}Part = ${id}Vector / ${vectors / parts}u;
+  let ${id}Place = ${id}Vector % ${vectors / parts}u;`;
 }
 
 /** Offsets of the block's four rows (columns), clamped to the operand, outside the loop. */
-function blockBases(
-  form: MatmulForm,
-  side: "a" | "b",
-  kMajor: boolean,
-  first: string,
-  extent: string,
-): string {
+function blockBases(form: MatmulForm, { side: { side, kMajor }, id }: Move): string {
   const vector = form.widths[side] === 4;
+  const [first, extent] = side === "a" ? ["firstRow", "params.m"] : ["firstColumn", "params.n"];
   if (!kMajor) {
     return repeat(
       4,
       (x) =>
-        `  let ${side}Line${x} = min(${first} + 4u * ${side}Vector + ${x}u, ${extent} - 1u);
-  let ${side}Base${x} = ${side}Start + ${side}Line${x} * ${side}Row;`,
+        `  let ${id}Line${x} = min(${first} + 4u * ${id}Vector + ${x}u, ${extent} - 1u);
+  let ${id}Base${x} = ${side}Start + ${id}Line${x} * ${side}Row;`,
     );
   }
   if (vector) {
-    return `  let ${side}Base = ${side}Start + min(${first} / 4u + ${side}Vector, ${extent} / 4u - 1u);`;
+    return `  let ${id}Base = ${side}Start + min(${first} / 4u + ${id}Vector, (${extent} - 1u) / 4u);`;
   }
   return repeat(
     4,
-    (x) =>
-      `  let ${side}Base${x} = ${side}Start + min(${first} + 4u * ${side}Vector + ${x}u, ${extent} - 1u);`,
+    (x) => `  let ${id}Base${x} = ${side}Start + min(${first} + 4u * ${id}Vector + ${x}u, ${extent} - 1u);`,
   );
 }
 
-/** Loads the block of the slice that begins at `k0` into `p0 … p3`, each four rows (columns) at one k. */
-function fetchBlock(form: MatmulForm, { side, kMajor }: BlockSide, p: string): string {
+/** Loads the block of the slice that begins at `k0` into its held vectors, each four rows (columns) at one k. */
+function fetchBlock(form: MatmulForm, { side: { side, kMajor }, id, held }: Move): string {
   const vector = form.widths[side] === 4;
-  const k = `${side}K`;
-  const lines = [`      let ${k} = k0 + 4u * ${side}Depth;`];
+  const k = `${id}K`;
+  const lines = [`      let ${k} = k0 + 4u * ${id}Depth;`];
   // `select` and not a product with zero: what lies beyond k may be infinite or NaN.
   const inside = (q: number, value: string) =>
     form.tail ? `select(vec4<f32>(), ${value}, ${k} + ${q}u < params.k)` : value;
@@ -243,11 +346,11 @@ function fetchBlock(form: MatmulForm, { side, kMajor }: BlockSide, p: string): s
   if (kMajor) {
     for (const q of range(4)) {
       const value = vector
-        ? load(form, side, `${side}Base + ${at(q)} * ${side}Row`, at(q))
+        ? load(form, side, `${id}Base + ${at(q)} * ${side}Row`, at(q))
         : `vec4<f32>(${
-          range(4).map((x) => load(form, side, `${side}Base${x} + ${at(q)} * ${side}Row`, at(q))).join(", ")
+          range(4).map((x) => load(form, side, `${id}Base${x} + ${at(q)} * ${side}Row`, at(q))).join(", ")
         })`;
-      lines.push(`      ${p}${q} = ${inside(q, value)};`);
+      lines.push(`      ${held}${q} = ${inside(q, value)};`);
     }
     return lines.join("\n");
   }
@@ -256,25 +359,25 @@ function fetchBlock(form: MatmulForm, { side, kMajor }: BlockSide, p: string): s
       ? load(
         form,
         side,
-        `${side}Base${x} + ${form.tail ? `min(${k}, params.k - 4u)` : k} / 4u`,
-        `${side}Line${x}`,
+        `${id}Base${x} + ${form.tail ? `min(${k} / 4u, (params.k - 1u) / 4u)` : `${k} / 4u`}`,
+        `${id}Line${x}`,
       )
       : `vec4<f32>(${
-        range(4).map((q) => load(form, side, `${side}Base${x} + ${at(q)}`, `${side}Line${x}`)).join(", ")
+        range(4).map((q) => load(form, side, `${id}Base${x} + ${at(q)}`, `${id}Line${x}`)).join(", ")
       })`;
-    lines.push(`      let ${side}t${x} = ${value};`);
+    lines.push(`      let ${id}t${x} = ${value};`);
   }
   for (const q of range(4)) {
-    const turned = `vec4<f32>(${range(4).map((x) => `${side}t${x}[${q}]`).join(", ")})`;
-    lines.push(`      ${p}${q} = ${inside(q, turned)};`);
+    const turned = `vec4<f32>(${range(4).map((x) => `${id}t${x}[${q}]`).join(", ")})`;
+    lines.push(`      ${held}${q} = ${inside(q, turned)};`);
   }
   return lines.join("\n");
 }
 
 /** Writes the held block into the slice. */
-function stageBlock({ side, vectors }: BlockSide, p: string): string {
+function stageBlock({ side: { side }, id, held }: Move, slice: string): string {
   return repeat(
     4,
-    (q) => `      ${side}Slice[(4u * ${side}Depth + ${q}u) * ${vectors}u + ${side}Vector] = ${p}${q};`,
+    (q) => `      ${side}Slice${slice}[${id}Depth][${q}][${id}Part][${id}Place] = ${held}${q};`,
   );
 }

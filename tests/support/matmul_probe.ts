@@ -8,6 +8,7 @@ export interface ProbeOperand {
   ld: number;
   transposed?: boolean;
   strides?: readonly number[];
+  padded?: boolean;
 }
 
 /** A product as plain data, so that the harness of single ops can run it. */

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import type { Target } from "../../../engine/graph/op.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { checkKernel } from "../../support/check_op.ts";
+import { FAMILIES } from "../../support/matmul_checks.ts";
 import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { deviceTestOf, sharedDevice } from "../../support/with_device.ts";
+import { deviceTestOf, isLongRun, sharedDevice } from "../../support/with_device.ts";
 
 /** An odd number of matrices: the threads of a software adapter get a part of one. */
 const BATCH = 3;
@@ -41,24 +43,34 @@ const shapeOfB = ({ n, k, b }: ProbeAttrs) => [BATCH, ...(b.transposed ? [n, k] 
 // Below a tile, its edge, several tiles each way, and what falls into no whole vectors.
 const SIZES = [1, 4, 8, 12, 16, 20, 32, 33, 36, 64, 100, 132, 260];
 
-for (const dtype of ["f32", "f16"] as const) {
+/** The adapter's own kernels, and those with workgroup memory, which a software adapter compiles for long. */
+const KERNELS: [string, Partial<Target>, number[]][] = [
+  ["", {}, SIZES],
+  [" in workgroup memory", FAMILIES[3][1], isLongRun ? SIZES : [1, 33, 132]],
+];
+
+for (
+  const [dtype, [family, target, sizes]] of (["f32", "f16"] as const).flatMap((dtype) =>
+    KERNELS.map((kernel) => [dtype, kernel] as const)
+  )
+) {
   const options = await deviceTestOf(dtype);
 
   Deno.test(
-    `a product of a lower triangle of ${dtype} has the bits of the whole product`,
+    `a product of a lower triangle of ${dtype}${family} has the bits of the whole product`,
     options,
     async () => {
       for (const transposed of [false, true]) {
-        for (const size of SIZES) {
+        for (const size of sizes) {
           const attrs = attrsOf("a", { size, other: 36, dtype, transposed });
           const inputs = [
             { shape: [BATCH, size, size], dtype, data: triangles(size, () => 0) },
             { shape: shapeOfB(attrs), dtype },
           ];
           const what = `triangle of A, ${size}${transposed ? ", transposed" : ""}`;
-          const [part] = await checkKernel(matmulProbe, inputs, attrs, { terms: size, what });
+          const [part] = await checkKernel(matmulProbe, inputs, attrs, { target, terms: size, what });
           const whole = { ...attrs, triangle: undefined };
-          const [all] = await checkKernel(matmulProbe, inputs, whole, { terms: size, what });
+          const [all] = await checkKernel(matmulProbe, inputs, whole, { target, terms: size, what });
           assert.deepEqual(part, all, what);
         }
       }
@@ -66,15 +78,16 @@ for (const dtype of ["f32", "f16"] as const) {
   );
 
   Deno.test(
-    `a lower triangle of a product of ${dtype} has the bits of the whole product`,
+    `a lower triangle of a product of ${dtype}${family} has the bits of the whole product`,
     options,
     async () => {
-      for (const size of SIZES) {
+      for (const size of sizes) {
         const attrs = attrsOf("c", { size, other: 12, dtype, transposed: false });
         const inputs = [{ shape: [BATCH, size, 12], dtype }, { shape: shapeOfB(attrs), dtype }];
         // What is above the diagonal may be anything.
-        const [part] = await checkKernel(matmulProbe, inputs, attrs, { skipOutputs: [0] });
+        const [part] = await checkKernel(matmulProbe, inputs, attrs, { target, skipOutputs: [0] });
         const [all] = await checkKernel(matmulProbe, inputs, { ...attrs, triangle: undefined }, {
+          target,
           terms: 12,
         });
         const lower = (c: Float64Array) => c.filter((_, i) => i % size <= Math.floor(i / size) % size);
