@@ -14,7 +14,8 @@ import { type TensorType, typeText } from "../engine/graph/types.ts";
 import biasGradSource from "./cross_entropy_bias_grad.wgsl" with { type: "text" };
 import rowsSource from "./cross_entropy.wgsl" with { type: "text" };
 import sumSource from "./cross_entropy_sum.wgsl" with { type: "text" };
-import { matmulCommands, type MatmulOperand } from "./matmul.ts";
+import { matmulCommands, type MatmulOperand, type MatmulSpec } from "./matmul.ts";
+import { splitTermsCommands } from "./matmul_split_terms.ts";
 import { rowForm, rowGrid, rowWindow, vectorWgsl } from "./row_kernel.ts";
 import { readsOf } from "./texel_reads.ts";
 
@@ -41,14 +42,23 @@ export interface LinearCrossEntropyGradAttrs extends LinearCrossEntropyAttrs {
 export const IGNORED_TARGET = -100;
 
 /**
- * Rows per chunk: as many as fit 32 MiB of logits, in multiples of 32 so that the products' tiles are full, at least
- * 32 and at most all.
+ * Rows per chunk: as many as fit 64 MiB of logits, in multiples of 128 so that the products' tiles are full, at least
+ * 128 and at most all.
  *
- * One rule and no tuning knob: 32 MiB is far above where the products lose speed and far below the memory of `[N, V]`.
+ * One rule and no tuning knob: each chunk reads the weight twice and its gradient once, and writes that, 16 bytes for 6 · rows
+ * operations, which a few hundred rows hide on a GPU; and 64 MiB is far below the memory of `[N, V]`.
  */
 export function crossEntropyChunkRows(rows: number, vocabularySize: number): number {
-  const fitting = Math.floor((32 * 2 ** 20) / (4 * leadingColumns(vocabularySize)));
-  return Math.min(rows, Math.max(32, Math.floor(fitting / 32) * 32));
+  const fitting = Math.floor((64 * 2 ** 20) / (4 * leadingColumns(vocabularySize)));
+  return Math.min(rows, Math.max(128, Math.floor(fitting / 128) * 128));
+}
+
+/**
+ * Parts into which a GPU splits the vocabulary where the gradient of the input sums over it: few rows of C channels alone have
+ * fewer tiles than a GPU has cores.
+ */
+function inputGradParts(vocabulary: number, rows: number): number {
+  return Math.max(1, Math.min(12, Math.floor(vocabulary / 4096), Math.floor(4096 / rows)));
 }
 
 /**
@@ -140,6 +150,7 @@ export const linearCrossEntropyGrad = defineOp<LinearCrossEntropyGradAttrs>({
       ...(attrs.weightGrad ? [parameterGrad(w, weightPrior, "dw")] : []),
       ...(attrs.biasGrad ? [parameterGrad(inputs[4], biasPrior, "db")] : []),
       ...workspaces(inputs, attrs),
+      ...partialsType(inputs, attrs),
     ];
   },
   lower: ({ inputs, outputs, attrs, target }) => {
@@ -149,12 +160,12 @@ export const linearCrossEntropyGrad = defineOp<LinearCrossEntropyGradAttrs>({
     const dx = attrs.inputGrad ? rest.shift() : undefined;
     const dw = attrs.weightGrad ? rest.shift() : undefined;
     const db = attrs.biasGrad ? rest.shift() : undefined;
-    const [logits, rowLosses] = rest;
+    const [logits, rowLosses, partials] = rest;
     return [
       ...chunks(x.shape[0], attrs).flatMap(({ first, count }) => [
         ...logitsCommands(x, w, bias, logits, first, count, attrs, target),
         ...rowCommands(logits, targets, rowLosses, w, first, count, attrs, true, target),
-        ...(dx ? inputGradCommands(logits, w, dx, first, count, attrs, target) : []),
+        ...(dx ? inputGradCommands(logits, w, dx, partials, first, count, attrs, target) : []),
         ...(dw
           ? weightGradCommands(logits, x, dw, first, count, attrs.weightPrior || first > 0, attrs, target)
           : []),
@@ -197,6 +208,7 @@ export const linearCrossEntropyGrad = defineOp<LinearCrossEntropyGradAttrs>({
       ...(attrs.biasGrad ? [db] : []),
       new Float64Array(Math.min(attrs.chunkRows, rows) * leadingColumns(vocabulary)),
       rowLosses,
+      ...partialsType([xType, wType], attrs).map(({ shape }) => new Float64Array(shape[0] * shape[1])),
     ];
   },
 });
@@ -283,6 +295,14 @@ function workspaces([x, w]: readonly TensorType[], attrs: LinearCrossEntropyAttr
   ];
 }
 
+/** Where the parts of the input's gradient meet, if it has any. */
+function partialsType([x, w]: readonly TensorType[], attrs: LinearCrossEntropyGradAttrs): OutputType[] {
+  const rows = Math.min(attrs.chunkRows, x.shape[0]);
+  const parts = inputGradParts(vocabularyOf(w, attrs), rows);
+  if (!attrs.inputGrad || parts === 1) return [];
+  return [{ shape: [parts, rows * x.shape[1]], dtype: "f32", role: "workspace", name: "dx_parts" }];
+}
+
 function chunks(rows: number, { chunkRows }: LinearCrossEntropyAttrs): { first: number; count: number }[] {
   return Array.from({ length: Math.ceil(rows / chunkRows) }, (_, i) => ({
     first: i * chunkRows,
@@ -291,7 +311,7 @@ function chunks(rows: number, { chunkRows }: LinearCrossEntropyAttrs): { first: 
 }
 
 function logitsOperand(logits: Located): MatmulOperand {
-  return { value: logits, ld: logits.shape[1] };
+  return { value: logits, ld: logits.shape[1], padded: true };
 }
 
 function logitsCommands(
@@ -321,13 +341,14 @@ function inputGradCommands(
   logits: Located,
   w: Located,
   dx: Located,
+  partials: Located | undefined,
   first: number,
   count: number,
   attrs: LinearCrossEntropyAttrs,
   target: Target,
 ): Command[] {
   const channels = dx.shape[1];
-  return matmulCommands({
+  const product: MatmulSpec = {
     name: "cross_entropy_dx",
     m: count,
     n: channels,
@@ -335,7 +356,8 @@ function inputGradCommands(
     a: logitsOperand(logits),
     b: { value: w, ld: w.shape[1], transposed: !attrs.transposedWeight },
     c: { value: dx, offset: first * channels, ld: channels },
-  }, target);
+  };
+  return partials ? splitTermsCommands({ ...product, partials }, target) : matmulCommands(product, target);
 }
 
 function weightGradCommands(

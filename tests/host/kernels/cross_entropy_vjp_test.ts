@@ -20,10 +20,10 @@ for (const transposedWeight of [true, false]) {
   }
 }
 
-Deno.test("crossEntropyChunkRows() keeps a chunk's logits within 32 MiB, in multiples of 32 rows", () => {
-  assert.equal(crossEntropyChunkRows(8192, 50257), 160);
-  assert.equal(crossEntropyChunkRows(8192, 1001), 8192); // 8352 would fit
-  assert.equal(crossEntropyChunkRows(100_000, 1001), 8352);
-  assert.equal(crossEntropyChunkRows(8192, 1_000_000), 32); // never fewer, whatever it takes
+Deno.test("crossEntropyChunkRows() keeps a chunk's logits within 64 MiB, in multiples of 128 rows", () => {
+  assert.equal(crossEntropyChunkRows(8192, 50257), 256);
+  assert.equal(crossEntropyChunkRows(8192, 1001), 8192); // 16 640 would fit
+  assert.equal(crossEntropyChunkRows(100_000, 1001), 16640);
+  assert.equal(crossEntropyChunkRows(8192, 1_000_000), 128); // never fewer, whatever it takes
   assert.equal(crossEntropyChunkRows(7, 50257), 7);
 });

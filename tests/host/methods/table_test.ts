@@ -48,7 +48,7 @@ function stepText(methods: readonly string[], methodOptions: Record<string, Opti
   const options = { methods, methodOptions: methodOptions as Record<string, Record<string, unknown>> };
   const { graphs } = buildStep({
     model,
-    microBatchSize: 2,
+    microBatchSize: 3,
     gradientAccumulationSteps: 1,
     sequenceLength: 128,
     methods: stepMethods(options, model),
