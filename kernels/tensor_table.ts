@@ -243,6 +243,9 @@ function mostTexelBytes({ tensors }: TableSpec, target: Target): number {
   return Math.min(texelBytesOf(target), share);
 }
 
+/** What fills tables up: one word for all of them, since a large model's have millions. */
+const ZERO = u32(0);
+
 function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Target): Dispatch {
   const layout = windowsOf(pieces.map(({ ranges }) => ranges).reduce((a, b) => spanning(a, b)!), spec)!;
   const { windows, of } = layout;
@@ -257,7 +260,7 @@ function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Targ
       ((byteOffset - windows[of[k]].from) / DTYPE_BYTES[dtype] + first) / width
     );
     const entry = [u32(blocks), u32(count / width), tensor.word ?? u32(slot), ...offsets.map(u32)];
-    while (entry.length < WORDS_PER_ENTRY) entry.push(u32(0));
+    while (entry.length < WORDS_PER_ENTRY) entry.push(ZERO);
     if (read.length > 0) {
       entry.push(...ranges.map(({ buffer, from, half }, k) => {
         const at = half
@@ -266,13 +269,13 @@ function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Targ
         // Added to a place in the window; wraps around below zero.
         return u32(at < 0 ? 0 : (firstTexels[at] + (windows[of[k]].from - read[at].from) / 16) >>> 0);
       }));
-      while (entry.length < 2 * WORDS_PER_ENTRY) entry.push(u32(0));
+      while (entry.length < 2 * WORDS_PER_ENTRY) entry.push(ZERO);
     }
     table.push(...entry);
     blocks += Math.ceil(count / width / spec.vectorsPerBlock);
   }
   const words = WORDS_PER_ENTRY * (read.length > 0 ? 2 : 1);
-  while (table.length < TABLE_CAPACITY * words) table.push(u32(0));
+  while (table.length < TABLE_CAPACITY * words) table.push(ZERO);
   const sharedOffsets = spec.shared.map(({ value }, k) =>
     u32((value.byteOffset - windows[of[spec.operands.length + k]].from) / 16)
   );
@@ -282,7 +285,7 @@ function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Targ
     ...sharedOffsets,
     ...(spec.fields ?? []).map(([, word]) => word),
   ];
-  while (header.length % 4 !== 0) header.push(u32(0)); // where WGSL aligns the array of vec4 that follows
+  while (header.length % 4 !== 0) header.push(ZERO); // where WGSL aligns the array of vec4 that follows
   return {
     kernel: {
       name: spec.name,

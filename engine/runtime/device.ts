@@ -82,8 +82,8 @@ export const DEFAULT_TARGET: Target = {
   maxComputeWorkgroupsPerDimension: 65535,
   maxComputeWorkgroupStorageSize: 32768,
   maxComputeInvocationsPerWorkgroup: 1024,
-  subgroupSize: 8,
-  software: true,
+  subgroupSize: 32,
+  software: false,
   shaderF16: true,
 };
 
@@ -133,31 +133,65 @@ async function describe(adapter: GPUAdapter, provider: GpuProvider): Promise<Ada
   };
 }
 
+/** What adapters were found to offer, by provider and name: asking opens devices, which takes NVIDIA's driver a tenth of a second each. */
+const offered = new Map<string, Promise<string[]>>();
+
 /** What the adapter offers: Deno grants some features, `subgroups` among them, that `adapter.features` does not list. */
 async function offeredFeatures(adapter: GPUAdapter, provider: GpuProvider): Promise<string[]> {
-  const offered = [...adapter.features].map(String);
-  if (provider.listsFeatures) return offered;
+  if (provider.listsFeatures) return [...adapter.features].map(String);
+  const key = `${provider.id} ${provider.identify(adapter.info).name}`;
+  let features = offered.get(key);
+  if (!features) {
+    features = askForFeatures(adapter, provider);
+    features.catch(() => offered.delete(key));
+    offered.set(key, features);
+  }
+  return [...await features];
+}
+
+async function askForFeatures(adapter: GPUAdapter, provider: GpuProvider): Promise<string[]> {
+  const found = [...adapter.features].map(String);
   for (const feature of provider.wantedFeatures) {
-    if (offered.includes(feature)) continue;
+    if (found.includes(feature)) continue;
+    const requiredFeatures = [feature as GPUFeatureName];
+    const device = await openDevice(provider, { requiredFeatures });
+    if (device?.features.has(requiredFeatures[0])) found.push(feature);
+    device?.destroy();
+  }
+  return found;
+}
+
+/** Times a device is asked for that the driver has no room for: other processes may be opening theirs. */
+const OPENING_ATTEMPTS = 4;
+const OPENING_PAUSE_MS = 250;
+
+/**
+ * A device of an adapter of its own, because an adapter gives one; null where the adapter lacks what is required.
+ *
+ * A refusal is a `TypeError`. Anything else, such as a driver that has no room for one more process just now, says nothing of what
+ * the adapter can do: taken for a refusal it would take features away, and with them kernels and their bits.
+ *
+ * @throws {NoAdapterError} without an adapter; what the last attempt threw, if none succeeds.
+ */
+async function openDevice(provider: GpuProvider, descriptor: GPUDeviceDescriptor): Promise<GPUDevice | null> {
+  for (let attempt = 1;; attempt++) {
+    const adapter = await requestAdapter(provider);
     try {
-      // An adapter gives one device, so each question needs one of its own.
-      const requiredFeatures = [feature as GPUFeatureName];
-      const device = await (await requestAdapter(provider)).requestDevice({ requiredFeatures });
-      if (device.features.has(requiredFeatures[0])) offered.push(feature);
-      device.destroy();
+      return await adapter.requestDevice(descriptor);
     } catch (error) {
-      // Refusing is how an adapter says no; any other failure shows when the real device is asked for.
-      if (error instanceof InputError) throw error;
+      if (error instanceof TypeError) return null;
+      if (attempt === OPENING_ATTEMPTS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, attempt * OPENING_PAUSE_MS));
     }
   }
-  return offered;
 }
 
 /** The NVIDIA driver's version from the kernel, where there is one: no implementation of WebGPU tells it exactly. */
 async function nvidiaDriver(name: string): Promise<string | null> {
   if (!/nvidia/i.test(name)) return null;
   try {
-    return (await Deno.readTextFile("/proc/driver/nvidia/version")).match(/Module\s+(?:for\s+\S+\s+)?(\S+)/)?.[1] ?? null;
+    return (await Deno.readTextFile("/proc/driver/nvidia/version")).match(/Module\s+(?:for\s+\S+\s+)?(\S+)/)
+      ?.[1] ?? null;
   } catch {
     return null;
   }
@@ -189,7 +223,10 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   for (const [limit, value] of Object.entries(description.limits)) {
     if (!limit.startsWith("min")) requiredLimits[limit] = value;
   }
-  const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
+  const device = await openDevice(provider, { requiredFeatures, requiredLimits });
+  if (!device) {
+    throw new Error(`${description.name} refuses a device with what it offers: ${requiredFeatures}`);
+  }
   const failure: { error: Error | null } = { error: null };
   device.lost.then(({ reason, message }) => {
     if (reason !== "destroyed") failure.error = new DeviceLostError(`The device was lost: ${message}`);

