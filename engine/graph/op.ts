@@ -38,11 +38,23 @@ export interface Target {
   /** Whether kernels may use `u64`; absent means no. */
   shaderInt64?: boolean;
   /**
+   * The matrices that a subgroup multiplies at once, f16 with sums in f32, where the adapter has such units, kernels can say so
+   * and `subgroupSize` is not 0; absent means they cannot.
+   */
+  subgroupMatrix?: MatrixShape;
+  /**
    * Most bytes that one dispatch may copy into the scratch texture, where loads from a storage texture are so much cheaper
    * than from a buffer that copying pays; absent or 0 means they are not. The texture is no value: a plan has it beside
    * them, as large as its largest dispatch needs.
    */
   texelBytes?: number;
+}
+
+/** Extents of one matrix product, m × k by k × n; multiples of 8. */
+export interface MatrixShape {
+  m: number;
+  n: number;
+  k: number;
 }
 
 /** A range of a planned buffer. */

@@ -1,8 +1,8 @@
-import type { Target } from "../graph/op.ts";
+import type { MatrixShape, Target } from "../graph/op.ts";
 import { InputError } from "../input_error.ts";
 import { type AutotuneMode, Autotuner, defaultAutotuneMode } from "./autotune.ts";
 import { ChoiceCache } from "./autotune_cache.ts";
-import { type GpuProvider, type GpuProviderId, openProvider } from "./provider.ts";
+import { type GpuProvider, type GpuProviderId, openProvider, SUBGROUP_MATRIX } from "./provider.ts";
 
 /** A WebGPU device with what lowering and records need to know of it. */
 export interface Gpu {
@@ -38,6 +38,8 @@ export interface AdapterDescription {
   limits: Record<string, number>;
   /** Lanes per subgroup where all have the same number, else 0. */
   subgroupSize: number;
+  /** The matrices of f16 that a subgroup multiplies at once with sums in f32; absent where it has none. */
+  subgroupMatrix?: { m: number; n: number; k: number };
 }
 
 /** The device went away: driver reset, or the adapter was unplugged. */
@@ -130,7 +132,26 @@ async function describe(adapter: GPUAdapter, provider: GpuProvider): Promise<Ada
     features: listed.sort(),
     limits,
     subgroupSize: low !== undefined && low === high && listed.includes("subgroups") ? low : 0,
+    subgroupMatrix: listed.includes(SUBGROUP_MATRIX) ? largestMatrix(info) : undefined,
   };
+}
+
+/** What Dawn says of an adapter's matrix units, one entry for each product they can do. */
+interface SubgroupMatrixInfo {
+  subgroupMatrixConfigs?: Iterable<
+    { componentType: string; resultComponentType: string; M: number; N: number; K: number }
+  >;
+}
+
+/** The largest matrices of f16 whose products are summed in f32: sums in f16 are no good for training. */
+function largestMatrix(info: GPUAdapterInfo): MatrixShape | undefined {
+  const shapes = [...(info as SubgroupMatrixInfo).subgroupMatrixConfigs ?? []]
+    .filter(({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f16" && resultComponentType === "f32" && [M, N, K].every((size) => size % 8 === 0)
+    );
+  const size = ({ M, N, K }: typeof shapes[number]) => M * N * K;
+  const [largest] = shapes.sort((one, other) => size(other) - size(one));
+  return largest ? { m: largest.M, n: largest.N, k: largest.K } : undefined;
 }
 
 /** What adapters were found to offer, by provider and name: asking opens devices, which takes NVIDIA's driver a tenth of a second each. */
@@ -253,6 +274,7 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       software: description.software,
       shaderF16: requiredFeatures.includes("shader-f16"),
       shaderInt64: requiredFeatures.includes("wgpu-shader-int64" as GPUFeatureName),
+      subgroupMatrix: description.subgroupSize > 0 ? description.subgroupMatrix : undefined,
       // Measured on Mesa's alone.
       texelBytes: description.software && /llvmpipe|lavapipe/i.test(description.name)
         ? LAVAPIPE_TEXEL_BYTES

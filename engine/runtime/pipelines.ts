@@ -1,6 +1,7 @@
 import { type Kernel, SCRATCH_BINDING } from "../graph/op.ts";
 import { STEP_BLOCK_WGSL } from "../../kernels/step_block.ts";
 import type { Gpu } from "./device.ts";
+import type { GpuProvider } from "./provider.ts";
 
 /** A kernel and how many storage buffers it binds: what a pipeline is made for. */
 export interface PipelineRequest {
@@ -97,7 +98,7 @@ export class PipelineCache {
 
   async #compile(kernel: Kernel, bindingCount: number, texels: boolean): Promise<GPUComputePipeline> {
     const { device, provider } = this.#gpu;
-    const code = completeWgsl(kernel.code, provider.subgroupsDirective);
+    const code = completeWgsl(kernel.code, provider);
     device.pushErrorScope("validation");
     const descriptor = {
       label: kernel.name,
@@ -140,12 +141,19 @@ function keyOf(kernel: Kernel, bindingCount: number): string {
 /**
  * A kernel's text with what the runtime adds: feature lines, where the code (not a comment) uses them, and the step block.
  *
- * @param subgroupsDirective What the provider wants to read in front of kernels that use subgroups.
+ * @param provider What it wants to read in front of kernels that use subgroups, and of those that use their matrices.
  */
-export function completeWgsl(code: string, subgroupsDirective = ""): string {
+export function completeWgsl(
+  code: string,
+  { subgroupsDirective, subgroupMatrixDirective }: Pick<
+    GpuProvider,
+    "subgroupsDirective" | "subgroupMatrixDirective"
+  > = { subgroupsDirective: "", subgroupMatrixDirective: "" },
+): string {
   const uncommented = code.replace(/\/\/.*$/gm, "");
   const usesF16 = /\bf16\b/.test(uncommented);
   const usesSubgroups = /\bsubgroup(?:[A-Z]|_size\b|_invocation_id\b)/.test(uncommented);
-  return (usesF16 ? "enable f16;\n" : "") + (usesSubgroups ? subgroupsDirective : "") + STEP_BLOCK_WGSL +
-    code;
+  const usesMatrices = /\bsubgroup_matrix_/.test(uncommented);
+  return (usesF16 ? "enable f16;\n" : "") + (usesMatrices ? subgroupMatrixDirective : "") +
+    (usesSubgroups ? subgroupsDirective : "") + STEP_BLOCK_WGSL + code;
 }

@@ -8,6 +8,9 @@ export const GPU_PROVIDERS = ["wgpu", "dawn"] as const;
 /** One of `GPU_PROVIDERS`. */
 export type GpuProviderId = typeof GPU_PROVIDERS[number];
 
+/** The feature that brings `subgroup_matrix` types to WGSL. */
+export const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";
+
 /** Where WebGPU comes from, and all in which one implementation differs from the other for the engine. */
 export interface GpuProvider {
   readonly id: GpuProviderId;
@@ -25,6 +28,8 @@ export interface GpuProvider {
   readonly listsFeatures: boolean;
   /** WGSL in front of kernels that use subgroups: one compiler demands it, the other refuses it. */
   readonly subgroupsDirective: string;
+  /** WGSL in front of kernels that use subgroup matrices, where the implementation has them. */
+  readonly subgroupMatrixDirective: string;
   /**
    * Whether the calls of `mapAsync` and `onSubmittedWorkDone` return only when the queue is idle, so that a buffer that has
    * been mapped before can be read without awaiting the promise.

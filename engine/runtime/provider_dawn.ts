@@ -1,6 +1,6 @@
 import { InputError } from "../input_error.ts";
 import { DAWN_VERSION, installDawn, loadDawn } from "./dawn_package.ts";
-import type { GpuProvider } from "./provider.ts";
+import { type GpuProvider, SUBGROUP_MATRIX } from "./provider.ts";
 
 /**
  * What is switched on in Dawn, besides its defaults.
@@ -38,10 +38,11 @@ export async function openDawn(): Promise<GpuProvider> {
       name: device.replace(/-+$/, "") || architecture || "unknown adapter",
       driver: description || null,
     }),
-    wantedFeatures: ["subgroups", "shader-f16", "timestamp-query"],
+    wantedFeatures: ["subgroups", "shader-f16", "timestamp-query", SUBGROUP_MATRIX],
     listsFeatures: true,
     // Kernels say by their tests, not by proof, that a subgroup stays together: a lane number tells the compiler nothing.
     subgroupsDirective: "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n",
+    subgroupMatrixDirective: "enable chromium_experimental_subgroup_matrix;\n",
     callsWaitForQueue: false,
     // While anything is awaited, dawn.node asks for events in a loop that takes a core. With two cores that is one of those
     // that compile: pipelines in parallel then took four times as long as one after the other.

@@ -21,6 +21,8 @@ export function openWgpu(): GpuProvider {
     wantedFeatures: ["subgroups", "shader-f16", "timestamp-query", "wgpu-shader-int64"],
     listsFeatures: false,
     subgroupsDirective: "",
+    // wgpu has something like them under other names, which Deno does not offer.
+    subgroupMatrixDirective: "",
     callsWaitForQueue: true,
     compilesInParallel: false,
   };

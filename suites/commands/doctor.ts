@@ -110,6 +110,7 @@ function rowsOf(diagnosis: Awaited<ReturnType<typeof diagnose>>): [string, strin
         Object.keys(FEATURES).filter((name) => adapter.features.includes(name)).join(", ") || "none of use",
       ],
       ["subgroups", adapter.subgroupSize > 0 ? `${adapter.subgroupSize} lanes` : "size varies, or none"],
+      ["matrix units", matrixText(adapter)],
       ["limits", limits.join(", ")],
       ["WebGPU by", adapter.providerVersion],
       ["tier", `${tier}: ${tierReason}`],
@@ -118,6 +119,12 @@ function rowsOf(diagnosis: Awaited<ReturnType<typeof diagnose>>): [string, strin
   }
   rows.push(...providers.map((survey): [string, string] => [`--gpu ${survey.id}`, providerText(survey)]));
   return [...rows, ...problems.map((problem): [string, string] => ["missing", problem])];
+}
+
+/** What the engine multiplies at once where the adapter has units for it and its subgroups are of one size. */
+function matrixText({ subgroupMatrix: shape, subgroupSize }: AdapterDescription): string {
+  if (!shape || subgroupSize === 0) return "none to be had";
+  return `${shape.m} × ${shape.n} × ${shape.k} of f16, summed in f32`;
 }
 
 /** `Dawn of webgpu 0.6.2 on swiftshader: subgroups, timestamp-query` */
