@@ -5,6 +5,7 @@ import { matmulParams } from "./matmul_params.ts";
 import { type Part, spansOf, split, startsTerms, wholeMatrices, windowsOf } from "./matmul_parts.ts";
 import { type CheckedSpec, type FusedGelu, type MatmulSpec, normalise } from "./matmul_spec.ts";
 import { subgroupMatmulCode } from "./matmul_subgroup.ts";
+import { matrixMatmulCode } from "./matmul_subgroup_matrix.ts";
 import { chooseTile, type ChosenTile, fittingTiles, formOf, tileName } from "./matmul_tiles.ts";
 import { texelProduct } from "./matmul_texels.ts";
 import { tilesOf, type Triangle } from "./matmul_triangle.ts";
@@ -15,7 +16,8 @@ export type { MatmulOperand, MatmulSpec } from "./matmul_spec.ts";
 /**
  * Dispatches of one product, split over batches, rows, columns or terms where an operand passes the binding limit.
  *
- * Every element of C sums its terms in ascending k in f32, whatever the tile, so results are the same from run to run.
+ * Every element of C sums its terms in ascending k in f32, whatever the tile, so results are the same from run to run; a
+ * device's matrix units add some of them at once, in an order of their own.
  * Where terms are split, the partial sums meet in C, rounded to its type.
  *
  * @throws {TypeError} if C overlaps an operand, or a dtype is neither f32 nor f16.
@@ -127,13 +129,17 @@ const codes = new Map<string, string>();
 /** The text for a form and tile, generated once. */
 function codeFor(
   form: MatmulForm,
-  { subgroup, workgroup }: ChosenTile,
+  { subgroup, workgroup, matrix }: ChosenTile,
   triangle: Triangle,
 ): string {
-  const key = JSON.stringify([form, subgroup, workgroup, triangle]);
+  const key = JSON.stringify([form, subgroup, workgroup, matrix, triangle]);
   let code = codes.get(key);
   if (code === undefined) {
-    code = subgroup ? subgroupMatmulCode(form, subgroup) : workgroupMatmulCode(form, workgroup!, triangle);
+    code = subgroup
+      ? subgroupMatmulCode(form, subgroup)
+      : matrix
+      ? matrixMatmulCode(form, matrix)
+      : workgroupMatmulCode(form, workgroup!, triangle);
     codes.set(key, code);
   }
   return code;

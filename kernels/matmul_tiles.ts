@@ -4,19 +4,23 @@ import { elementOffset, type Part, startsTerms, type Window } from "./matmul_par
 import { quantizedForm, widestCodes } from "./matmul_quantized.ts";
 import type { CheckedSpec } from "./matmul_spec.ts";
 import type { SubgroupTile } from "./matmul_subgroup.ts";
+import { matrixExtents, type MatrixTile, matrixTileName, matrixTiles } from "./matmul_subgroup_matrix.ts";
 import { invocations, termsPerTurn, workgroupBytes, type WorkgroupTile } from "./matmul_workgroup.ts";
 
-/** A tile of either family, its extents, and the terms one step of its main loop takes. */
+/** A tile of one of the families, its extents, and the terms one step of its main loop takes. */
 export interface ChosenTile {
   rows: number;
   columns: number;
   step: number;
   subgroup?: SubgroupTile;
   workgroup?: WorkgroupTile;
+  matrix?: MatrixTile;
 }
 
 /** The tile for a part of a product. */
 export function chooseTile(spec: CheckedSpec, part: Part, target: Target): ChosenTile {
+  const [matrix] = matrixTiles(spec, part, target);
+  if (matrix) return matrixChoice(matrix);
   if (!target.software || target.subgroupSize < 4) return chooseWorkgroupTile(spec, part, target);
   return subgroupChoice(chooseSubgroupTile(spec, part, target.subgroupSize));
 }
@@ -29,6 +33,11 @@ function workgroupChoice(workgroup: WorkgroupTile): ChosenTile {
   return { rows: workgroup.rows, columns: workgroup.columns, step: termsPerTurn(workgroup), workgroup };
 }
 
+function matrixChoice(matrix: MatrixTile): ChosenTile {
+  const { rows, columns, depth } = matrixExtents(matrix);
+  return { rows, columns, step: depth, matrix };
+}
+
 /** Whether a device's limits allow a tile. */
 function fits(tile: WorkgroupTile, target: Target): boolean {
   return invocations(tile) <= target.maxComputeInvocationsPerWorkgroup &&
@@ -36,7 +45,8 @@ function fits(tile: WorkgroupTile, target: Target): boolean {
 }
 
 /** Name of a tile, for choices that are kept: rows × columns, and what else tells it from others. */
-export function tileName({ rows, columns, subgroup, workgroup }: ChosenTile): string {
+export function tileName({ rows, columns, subgroup, workgroup, matrix }: ChosenTile): string {
+  if (matrix) return matrixTileName(matrix);
   const size = `${rows}×${columns}`;
   if (subgroup) return `subgroup ${size}`;
   const { depth, block, split = 1, stages = 1 } = workgroup!;
@@ -51,6 +61,8 @@ export function fittingTiles(spec: CheckedSpec, part: Part, target: Target): Cho
   const chosen = chooseTile(spec, part, target);
   const tiles = chosen.subgroup
     ? largeSubgroupTiles(spec, target.subgroupSize).map(subgroupChoice)
+    : chosen.matrix
+    ? matrixTiles(spec, part, target).map(matrixChoice)
     : workgroupTiles(spec, part, target).map(workgroupChoice);
   // A tile more than twice as tall or wide as the product computes more outside it than inside.
   const useful = tiles.filter(({ rows, columns }) => rows <= 2 * part.m.count && columns <= 2 * part.n.count);
@@ -224,17 +236,22 @@ export function formOf(
       const offset = elementOffset(span, binding);
       const owned = tile.subgroup && (role === "a" || role === "b")
         ? widestLoad(spec, role, tile.subgroup)
+        : tile.matrix && operandsOnly
+        ? 8
         : 4;
-      const most = asWords || codes ? owned : Math.min(owned, 4) as Width;
+      const most = asWords || codes || tile.matrix ? owned : Math.min(owned, 4) as Width;
       const limit = codes ? widestCodes(spec, most) : most;
-      return widestAligned(spec, part, role, offset, limit, tile.workgroup !== undefined);
+      // By matrices, what lies in the padding of A and B would be multiplied.
+      const usePadding = tile.workgroup !== undefined ||
+        (tile.matrix !== undefined && role !== "a" && role !== "b");
+      return widestAligned(spec, part, role, offset, limit, usePadding);
     })) as Width;
     for (const { role, value } of spans) {
       slots[role] = slot;
       if (!(role === "b" && codes)) types[role] = value.dtype as MatmulDtype;
       if (role === "a" || role === "b") {
         widths[role] = width;
-        const halves = tile.workgroup && operandsOnly && value.dtype === "f16";
+        const halves = (tile.workgroup || tile.matrix) && operandsOnly && value.dtype === "f16";
         words[role] = width === 1 ? 0 : asWords ? 64 : halves ? 32 : 0;
       } else if (role !== "sums") widths.c = Math.min(widths.c, width) as Width;
     }

@@ -7,7 +7,7 @@ import { PRESETS } from "../../../engine/model/presets.ts";
 import { dawnFolder, dawnIsInstalled, loadDawn } from "../../../engine/runtime/dawn_package.ts";
 import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../../../engine/runtime/device.ts";
 import { completeWgsl } from "../../../engine/runtime/pipelines.ts";
-import { openProvider } from "../../../engine/runtime/provider.ts";
+import { openProvider, SUBGROUP_MATRIX } from "../../../engine/runtime/provider.ts";
 import { planStep, stepSettings } from "../../../engine/train/trainer.ts";
 import { resolveSettings, type Settings } from "../../../suites/run_config.ts";
 import { deviceTest } from "../../support/with_device.ts";
@@ -24,6 +24,12 @@ const TARGETS: Readonly<Record<string, Target>> = {
   "software, 8 lanes": DAWN,
   "software, 8 lanes, scratch texture": { ...DAWN, texelBytes: LAVAPIPE_TEXEL_BYTES },
   "software, no subgroups": { ...DAWN, subgroupSize: 0 },
+  "GPU, 32 lanes, matrices": {
+    ...DAWN,
+    software: false,
+    subgroupSize: 32,
+    subgroupMatrix: { m: 16, n: 16, k: 16 },
+  },
   "GPU, 32 lanes": { ...DAWN, software: false, subgroupSize: 32 },
   "GPU, no subgroups": { ...DAWN, software: false, subgroupSize: 0 },
 };
@@ -78,8 +84,9 @@ Deno.test({
     const gpu = loadDawn(dawnFolder()).create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
     const adapter = await gpu.requestAdapter();
     assert.ok(adapter, "the null backend always has an adapter");
-    const device = await adapter.requestDevice({ requiredFeatures: ["shader-f16", "subgroups"] });
-    const { subgroupsDirective } = await openProvider("dawn");
+    const requiredFeatures = ["shader-f16", "subgroups", SUBGROUP_MATRIX] as GPUFeatureName[];
+    const device = await adapter.requestDevice({ requiredFeatures });
+    const provider = await openProvider("dawn");
     for (const [name, target] of Object.entries(TARGETS)) {
       await t.step(name, async () => {
         const kernels = kernelsOf(target);
@@ -87,7 +94,7 @@ Deno.test({
         const refused: string[] = [];
         for (const { name, code, entryPoint, constants } of kernels) {
           device.pushErrorScope("validation");
-          const module = device.createShaderModule({ code: completeWgsl(code, subgroupsDirective) });
+          const module = device.createShaderModule({ code: completeWgsl(code, provider) });
           device.createComputePipeline({ layout: "auto", compute: { module, entryPoint, constants } });
           const error = await device.popErrorScope();
           if (error) refused.push(`${name}: ${error.message}`);
