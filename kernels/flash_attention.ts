@@ -27,7 +27,8 @@ import {
   flashQueryGradCode,
   flashRowDotCode,
 } from "./flash_attention_code.ts";
-import { subgroupTile, type TileForm, workgroupTile } from "./flash_attention_tiles.ts";
+import { subgroupTile, type TileForm } from "./flash_attention_tiles.ts";
+import { workgroupShapes, workgroupTile } from "./flash_attention_workgroup.ts";
 import { placeTexels, texelBytesOf } from "./texel_reads.ts";
 
 /**
@@ -142,8 +143,9 @@ function formOf(
   { headSize, causal, segments, dropout }: AttentionAttrs,
   dtype: string,
   texels: readonly string[],
+  { software }: Target,
 ): FlashForm {
-  return { headSize, causal, segments, dropout, dtype: dtype as "f32" | "f16", texels };
+  return { headSize, causal, segments, dropout, dtype: dtype as "f32" | "f16", words: !software, texels };
 }
 
 /**
@@ -183,7 +185,7 @@ function tileForm(name: keyof typeof FLASH_SUMS, headSize: number, target: Targe
   const sums = FLASH_SUMS[name].length;
   const forms = [
     ...(software && lanes >= 4 && lanes <= 32 ? [subgroupTile(lanes, headSize)] : []),
-    workgroupTile(headSize),
+    ...workgroupShapes(headSize, sums).map((shape) => workgroupTile(headSize, shape)),
   ];
   const fitting = forms.find((form) =>
     form.invocations <= maxComputeInvocationsPerWorkgroup &&
@@ -277,7 +279,7 @@ function tileCommands(
   const { sequence, headSize, causal } = attrs;
   const tile = tileForm(name, headSize, target);
   const { texels, splitFor } = texelsOf(matrices, reads, attrs, target);
-  const kernel = cachedKernel(name, formOf(attrs, matrices.qkv.dtype, texels), tile, code);
+  const kernel = cachedKernel(name, formOf(attrs, matrices.qkv.dtype, texels, target), tile, code);
   const tiles = Math.ceil(sequence / tile.columns);
   return sequenceRanges(matrices, attrs, splitFor).map((range) => {
     const { copies, words } = texelCopies(range, texels);
@@ -314,7 +316,7 @@ function fusedGradCommands(
   const { texels, splitFor } = texelsOf(matrices, ["qkv", "dO"], attrs, target);
   const kernel = cachedKernel(
     name,
-    formOf(attrs, matrices.qkv.dtype, texels),
+    formOf(attrs, matrices.qkv.dtype, texels, target),
     tile,
     (form) => flashFusedGradCode(form, tile),
   );
@@ -343,7 +345,7 @@ function rowDotCommands(
   const { texels, splitFor } = texelsOf({ o, dO }, ["o", "dO"], attrs, target);
   const kernel = {
     name: "flash_attention_row_dot",
-    code: flashRowDotCode(formOf({ ...attrs, dropout: null }, o.dtype, texels)),
+    code: flashRowDotCode(formOf({ ...attrs, dropout: null }, o.dtype, texels, target)),
     entryPoint: "flash_attention_row_dot",
   };
   return sequenceRanges({ o, dO }, attrs, splitFor).map((range): Command => {
@@ -377,7 +379,12 @@ function cachedKernel(
   codeOf: (form: FlashForm, tile: TileForm) => string,
 ): Kernel {
   // The stream is a uniform: layers that differ in nothing else share a pipeline.
-  const key = JSON.stringify([name, { ...form, dropout: form.dropout?.probability }, tile.invocations]);
+  const key = JSON.stringify([
+    name,
+    { ...form, dropout: form.dropout?.probability },
+    tile.invocations,
+    tile.rows,
+  ]);
   let code = codes.get(key);
   if (code === undefined) {
     code = codeOf(form, tile);

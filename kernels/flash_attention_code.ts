@@ -10,6 +10,8 @@ export interface FlashForm {
   causal: boolean;
   segments: boolean;
   dropout: AttentionAttrs["dropout"];
+  /** Whether matrices in f16 are read as pairs of 32-bit words: GPUs' compilers load vectors of f16 poorly. */
+  words: boolean;
   /** Matrices read from the scratch texture, which needs a head size that is a multiple of four. */
   texels: readonly string[];
 }
@@ -62,26 +64,44 @@ ${form.texels.map((name) => `  ${name}_texel: u32,`).join("\n")}
 ${form.texels.length > 0 ? TEXEL_LOAD_WGSL : ""}
 ${tileWgsl}
 ${
-    bound.filter(([name]) => ["qkv", "o", "dO"].includes(name)).map(([name]) => loadWgsl(form, name)).join(
-      "\n",
-    )
+    bound.filter(([name, element]) => ["qkv", "o", "dO"].includes(name) && element === loaded(form)).map((
+      [name],
+    ) => loadWgsl(form, name)).join("\n")
   }
-${bound.filter(([name]) => ["o", "dqkv"].includes(name)).map(([name]) => storeWgsl(form, name)).join("\n")}
+${
+    bound.filter(([name, element]) => ["o", "dqkv"].includes(name) && element === stored(form)).map((
+      [name],
+    ) => storeWgsl(form, name)).join("\n")
+  }
 ${form.dropout ? attentionDropoutWgsl({ dropout: form.dropout } as AttentionAttrs) : ""}
 `;
 }
 
-/** Element type of the big matrices: vectors where every head starts on one. */
+/** Element type of the big matrices that are written: vectors where every head starts on one. */
 function stored({ headSize, dtype }: FlashForm): string {
   return headSize % 4 === 0 ? `vec4<${dtype}>` : dtype;
 }
 
-function loadWgsl({ headSize, dtype, texels }: FlashForm, name: string): string {
+/** Element type of those that are read. */
+function loaded(form: FlashForm): string {
+  return asWords(form) ? "vec2<u32>" : stored(form);
+}
+
+const asWords = ({ headSize, dtype, words }: FlashForm) => words && dtype === "f16" && headSize % 4 === 0;
+
+function loadWgsl(form: FlashForm, name: string): string {
+  const { headSize, dtype, texels } = form;
   if (texels.includes(name)) {
     const value = dtype === "f32"
       ? `bitcast<vec4<f32>>(texel(params.${name}_texel + base + d4))`
       : `halfTexel(2u * params.${name}_texel + base + d4)`;
     return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> { return ${value}; }`;
+  }
+  if (asWords(form)) {
+    return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> {
+  let words = ${name}[base + d4];
+  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}`;
   }
   if (headSize % 4 === 0) {
     const value = `${name}[base + d4]`;
@@ -118,16 +138,29 @@ function tokenRows(name: string, start: string, row: string): TokenRows {
  * The invocation's place: tile of columns, head and sequence. A folded grid can have workgroups to spare: they compute the
  * last tile and store nothing (`limit` is 0), because a `return` would put the rest of the kernel under an execution mask.
  */
-function place(tile: TileForm, headCount: string, lastFirst: boolean): string {
-  return `  let surplusIndex = group.y * params.gridWidth + group.x;
+function place(
+  form: FlashForm,
+  tile: TileForm,
+  headCount: string,
+  lastFirst: boolean,
+): string {
+  // With a causal mask tiles differ in work: begun in descending order, the short ones fill the gaps at the end.
+  const tileSlowest = tile.balanced && form.causal;
+  return `${tile.prologue}
+  let surplusIndex = group.y * params.gridWidth + group.x;
   let limit = select(0u, params.sequence, surplusIndex < params.workgroups);
   let index = min(surplusIndex, params.workgroups - 1u);
-  let tileIndex = index % params.tiles;
+  ${
+    tileSlowest
+      ? `let perTile = params.workgroups / params.tiles;
+  let tileIndex = index / perTile;
+  let headIndex = index % perTile;`
+      : `let tileIndex = index % params.tiles;
+  let headIndex = index / params.tiles;`
+  }
   let tileStart = ${lastFirst ? "(params.tiles - 1u - tileIndex)" : "tileIndex"} * ${tile.columns}u;
-  let ownHead = (index / params.tiles) % (${headCount});
-  let batch = index / (params.tiles * (${headCount}));
-  let x = lane % 8u;
-  let y = lane / 8u;
+  let ownHead = headIndex % (${headCount});
+  let batch = headIndex / (${headCount});
   let sequenceStart = (params.firstBatch + batch) * params.sequence;
   let qkvStart = params.qkvFirst + batch * params.sequence * params.qkvRow;
   let oStart = params.oFirst + batch * params.sequence * params.oRow;
@@ -166,6 +199,35 @@ function visible(form: FlashForm, tile: TileForm, i: number, columnsAre: "querie
   return tests.join(" & ");
 }
 
+/**
+ * Replaces own scores `<name>i` that do not count by `hidden`. On GPUs only in tiles that have such scores: those on the
+ * diagonal, and the last ones.
+ */
+function hideScores(
+  form: FlashForm,
+  tile: TileForm,
+  name: string,
+  hidden: string,
+  columnsAre: "queries" | "keys",
+): string {
+  const lines = repeat(
+    tile.ownRows,
+    (i) =>
+      `    ${name}${i} = select(vec4<f32>(${hidden}), ${name}${i}, ${visible(form, tile, i, columnsAre)});`,
+  );
+  if (!tile.balanced || form.segments) return lines;
+  const ends = [`first + ${tile.rows}u > params.sequence`];
+  if (columnsAre === "keys") ends.push(`tileStart + ${tile.columns}u > params.sequence`);
+  if (form.causal) {
+    ends.push(
+      columnsAre === "queries"
+        ? `first + ${tile.rows - 1}u > tileStart`
+        : `tileStart + ${tile.columns - 1}u > first`,
+    );
+  }
+  return `    if (${ends.join(" || ")}) {\n${lines}\n    }`;
+}
+
 function columnSegments({ segments }: FlashForm): string {
   return segments
     ? columnNumbers("columnSegments", "u32", (token) => `segments[sequenceStart + ${token}]`)
@@ -189,18 +251,11 @@ function keepScales(form: FlashForm, tile: TileForm, columnsAre: "queries" | "ke
     const ofRow = (i: number) => `    let keep${i} = ${words(`first + ${tile.row(i)}`, "firstColumn / 4u")};`;
     return `${start}\n${repeat(tile.ownRows, ofRow)}`;
   }
-  if (!tile.allRows) {
-    const ofRow = (i: number) => {
-      const key = `first + ${tile.row(i)}`;
-      const scales = range(4).map((c) => `${words(`columnTokens[${c}]`, `(${key}) / 4u`)}[(${key}) % 4u]`);
-      return `    let keep${i} = vec4<f32>(${scales.join(", ")});`;
-    };
-    return `${start}\n${repeat(tile.ownRows, ofRow)}`;
-  }
   return `${start}\n${
     repeat(tile.ownRows / 4, (g) =>
       `${
-        repeat(4, (c) => `    let scales${g}_${c} = ${words(`columnTokens[${c}]`, `first / 4u + ${g}u`)};`)
+        repeat(4, (c) =>
+          `    let scales${g}_${c} = ${words(`columnTokens[${c}]`, `first / 4u + ${tile.fourRows(g)}`)};`)
       }
 ${
         repeat(4, (q) =>
@@ -254,19 +309,20 @@ export function flashForwardCode(form: FlashForm, tile: TileForm): string {
   const rows = range(tile.ownRows);
   return `${
     declarations(form, [
-      ["qkv", stored(form)],
+      ["qkv", loaded(form)],
       ["o", stored(form)],
       ["logsumexp", "f32"],
       ...(form.segments ? [["segments", "u32"] as const] : []),
     ], tile.declarations(FLASH_SUMS.flash_attention))
   }
 ${entry(tile, "flash_attention")}
-${place(tile, "params.heads", form.causal)}
+${place(form, tile, "params.heads", form.causal)}
   let head = ownHead;
   let qStart = qkvStart + head * params.head;
   let kStart = qkvStart + (params.heads + head / params.groups) * params.head;
   let vStart = kStart + kvHeads * params.head;
 ${columnBases("queryColumns", q)}
+${tile.keepColumns(q)}
 ${columnSegments(form)}
 ${tile.declareSums("sums")}
   var highest = vec4<f32>(${LOWEST});
@@ -274,13 +330,9 @@ ${tile.declareSums("sums")}
   let end = ${form.causal ? `min(params.sequence, tileStart + ${tile.columns}u)` : "params.sequence"};
   for (var first = 0u; first < end; first += ${tile.rows}u) {
 ${rowSegments(form, tile)}
-${tile.product("s", k, { name: "queryColumns", source: q })}
-${
-    repeat(tile.ownRows, (i) =>
-      `    s${i} = select(vec4<f32>(${HIDDEN}), s${i} * params.softmaxScale, ${
-        visible(form, tile, i, "queries")
-      });`)
-  }
+${tile.product("s", k, { name: "queryColumns", source: q, kept: true })}
+${repeat(tile.ownRows, (i) => `    s${i} *= params.softmaxScale;`)}
+${hideScores(form, tile, "s", HIDDEN, "queries")}
     var tileHighest = ${pairwise(rows.map((i) => `s${i}`), (a, b) => `max(${a}, ${b})`)};
 ${tile.overRows("tileHighest", "tileHighest", (a, b) => `max(${a}, ${b})`)}
     let higher = max(highest, tileHighest);
@@ -316,7 +368,7 @@ ${repeat(4, (c) => `    if (columns[${c}] < limit) { logsumexp[row + columns[${c
  * Source    Dao 2023, arXiv:2307.08691, algorithm 2, line 4.
  */
 export function flashRowDotCode(form: FlashForm): string {
-  return `${declarations(form, [["o", stored(form)], ["dO", stored(form)], ["rowDot", "f32"]])}
+  return `${declarations(form, [["o", loaded(form)], ["dO", loaded(form)], ["rowDot", "f32"]])}
 @compute @workgroup_size(64)
 fn flash_attention_row_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = (group.y * params.gridWidth + group.x) * 64u + lane;
@@ -337,8 +389,8 @@ fn flash_attention_row_dot(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
 /** Bindings of both gradient kernels. */
 function gradientBindings(form: FlashForm): Bound[] {
   return [
-    ["qkv", stored(form)],
-    ["dO", stored(form)],
+    ["qkv", loaded(form)],
+    ["dO", loaded(form)],
     ["logsumexp", "f32"],
     ["rowDot", "f32"],
     ["dqkv", stored(form)],
@@ -366,7 +418,7 @@ export function flashQueryGradCode(form: FlashForm, tile: TileForm): string {
   const keep = (i: number) => form.dropout ? ` * keep${i}` : "";
   return `${declarations(form, gradientBindings(form), tile.declarations(FLASH_SUMS.flash_attention_dq))}
 ${entry(tile, "flash_attention_dq")}
-${place(tile, "params.heads", form.causal)}
+${place(form, tile, "params.heads", form.causal)}
   let head = ownHead;
   let qStart = qkvStart + head * params.head;
   let kStart = qkvStart + (params.heads + head / params.groups) * params.head;
@@ -374,6 +426,7 @@ ${place(tile, "params.heads", form.causal)}
   let dOStart = oStart + head * params.head;
   let rowStart = ((params.firstBatch + batch) * params.heads + head) * params.sequence;
 ${columnBases("queryColumns", q)}
+${tile.keepColumns(q)}
 ${columnBases("gradColumns", dO)}
 ${columnSegments(form)}
 ${columnNumbers("columnLogsumexp", "f32", (token) => `logsumexp[rowStart + ${token}]`)}
@@ -382,16 +435,13 @@ ${tile.declareSums("sums")}
   let end = ${form.causal ? `min(params.sequence, tileStart + ${tile.columns}u)` : "params.sequence"};
   for (var first = 0u; first < end; first += ${tile.rows}u) {
 ${rowSegments(form, tile)}
-${tile.product("s", k, { name: "queryColumns", source: q })}
-${
-    repeat(tile.ownRows, (i) =>
-      `    let p${i} = select(vec4<f32>(), exp(s${i} * params.softmaxScale - columnLogsumexp), ${
-        visible(form, tile, i, "queries")
-      });`)
-  }
+${tile.product("s", k, { name: "queryColumns", source: q, kept: true })}
+${repeat(tile.ownRows, (i) => `    s${i} = exp(s${i} * params.softmaxScale - columnLogsumexp);`)}
+${hideScores(form, tile, "s", "0.0", "queries")}
+${repeat(tile.ownRows, (i) => tile.hold("p", i, `s${i}`))}
 ${tile.product("g", v, { name: "gradColumns", source: dO })}
 ${keepScales(form, tile, "queries")}
-${repeat(tile.ownRows, (i) => `    let w${i} = p${i} * (g${i}${keep(i)} - columnDot);`)}
+${repeat(tile.ownRows, (i) => `    let w${i} = ${tile.held("p", i)} * (g${i}${keep(i)} - columnDot);`)}
 ${tile.accumulate("sums", (i) => `w${i}`, k)}
   }
   let scale = vec4<f32>(params.softmaxScale);
@@ -424,8 +474,8 @@ ${
 export function flashKeyValueGradCode(form: FlashForm, tile: TileForm): string {
   return `${declarations(form, gradientBindings(form), tile.declarations(FLASH_SUMS.flash_attention_dkv))}
 ${entry(tile, "flash_attention_dkv")}
-${place(tile, "params.heads / params.groups", false)}
-${keyColumns(form)}
+${place(form, tile, "params.heads / params.groups", false)}
+${keyColumns(form, tile)}
 ${tile.declareSums("keySums")}
 ${tile.declareSums("valueSums")}
 ${overQueries(form, tile, keyValueStep(form, tile))}
@@ -456,11 +506,11 @@ fn load_dqkv(base: u32, d4: u32) -> vec4<f32> { return ${
       })`
   }; }
 ${entry(tile, "flash_attention_dqkv")}
-${place({ ...tile, columns: 0 }, "params.heads / params.groups", false)}
+${place(form, { ...tile, columns: 0 }, "params.heads / params.groups", false)}
   let scale = params.softmaxScale;
   for (var tileStart = 0u; tileStart < params.sequence; tileStart += ${tile.columns}u) {
 ${ownColumns(tile)}
-${keyColumns(form)}
+${keyColumns(form, tile)}
 ${FLASH_SUMS.flash_attention_dqkv.map((sums) => tile.zeroSums(sums)).join("\n")}
 ${
     overQueries(
@@ -495,10 +545,12 @@ ${storeKeyValueSums(tile)}
 }
 
 /** Declares the bases and segments of columns that are keys. */
-function keyColumns(form: FlashForm): string {
+function keyColumns(form: FlashForm, tile: TileForm): string {
+  const k = tokenRows("qkv", "kStart", "qkvRow");
   return `  let kStart = qkvStart + (params.heads + ownHead) * params.head;
   let vStart = kStart + kvHeads * params.head;
-${columnBases("keyColumns", tokenRows("qkv", "kStart", "qkvRow"))}
+${columnBases("keyColumns", k)}
+${tile.keepColumns(k)}
 ${columnBases("valueColumns", tokenRows("qkv", "vStart", "qkvRow"))}
 ${columnSegments(form)}`;
 }
@@ -527,18 +579,24 @@ function keyValueStep(form: FlashForm, tile: TileForm): string {
   return `${rowSegments(form, tile)}
 ${tile.rowNumbers("rowLogsumexp", "f32", (token) => `logsumexp[rowStart + ${token}]`)}
 ${tile.rowNumbers("dot", "f32", (token) => `rowDot[rowStart + ${token}]`)}
-${tile.product("s", q, { name: "keyColumns", source: k })}
+${tile.product("s", q, { name: "keyColumns", source: k, kept: true })}
 ${
-    repeat(tile.ownRows, (i) =>
-      `    let p${i} = select(vec4<f32>(), exp(s${i} * params.softmaxScale - ${
-        tile.rowNumber("rowLogsumexp", i)
-      }), ${visible(form, tile, i, "keys")});`)
+    repeat(
+      tile.ownRows,
+      (i) => `    s${i} = exp(s${i} * params.softmaxScale - ${tile.rowNumber("rowLogsumexp", i)});`,
+    )
   }
+${hideScores(form, tile, "s", "0.0", "keys")}
 ${keepScales(form, tile, "keys")}
-${form.dropout ? repeat(tile.ownRows, (i) => `    let kept${i} = p${i} * keep${i};`) : ""}
-${tile.accumulate("valueSums", (i) => form.dropout ? `kept${i}` : `p${i}`, dO)}
+${form.dropout ? repeat(tile.ownRows, (i) => `    let kept${i} = s${i} * keep${i};`) : ""}
+${tile.accumulate("valueSums", (i) => form.dropout ? `kept${i}` : `s${i}`, dO)}
 ${tile.product("g", dO, { name: "valueColumns", source: v })}
-${repeat(tile.ownRows, (i) => `    let w${i} = p${i} * (g${i}${keep(i)} - ${tile.rowNumber("dot", i)});`)}
+${
+    repeat(tile.ownRows, (i) => {
+      const p = form.dropout ? `s${i}` : tile.held("s", i);
+      return `    let w${i} = ${p} * (g${i}${keep(i)} - ${tile.rowNumber("dot", i)});`;
+    })
+  }
 ${tile.accumulate("keySums", (i) => `w${i}`, q)}`;
 }
 

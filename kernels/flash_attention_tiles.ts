@@ -22,29 +22,43 @@ export interface TileForm {
   columns: number;
   /** Score vectors per invocation. */
   ownRows: number;
-  /** Whether own row i is row i of the tile, so that four of them are neighbours. */
-  allRows: boolean;
+  /** Whether tiles are taken so that the longest walks begin first, and scores masked only where some are hidden. */
+  balanced: boolean;
   /** Bytes of workgroup memory that a kernel with this many sums takes. */
   workgroupBytes(sums: number): number;
   /** Module-scope declarations of a kernel with these sums. */
   declarations(sums: readonly string[]): string;
   /** First of the invocation's columns within the tile. */
   firstColumn: string;
-  /** Row within the tile of own row `i`. */
+  /** Row within the tile of own row `i`; four rows from a multiple of four on are neighbours. */
   row(i: number): string;
+  /** Which four rows of the tile own rows `4·group … 4·group + 3` are. */
+  fourRows(group: number): string;
   /** Whether this invocation is the one that stores what all that share its columns know. */
   speaks: string;
   /**
    * `<result>i = Σ_d row[d] · column[d]` for own rows i of the tile that starts at token `first`; `<columns.name>0 … 3` are
-   * the bases of the invocation's columns.
+   * the bases of the invocation's columns. `kept`: they are those of `keepColumns`.
    */
-  product(result: string, rows: TokenRows, columns: { name: string; source: TokenRows }): string;
+  product(
+    result: string,
+    rows: TokenRows,
+    columns: { name: string; source: TokenRows; kept?: boolean },
+  ): string;
+  /** Before all products: gets columns ready that do not change. */
+  keepColumns(source: TokenRows): string;
   /** Declares sums over rows, zero, where they are not at module scope. */
   declareSums(name: string): string;
   /** `sums[d] = sums[d] · factor + Σ_rows weight · row[d]`, over all rows of the tile, also those of other invocations. */
   accumulate(name: string, weight: (i: number) => string, rows: TokenRows, factor?: string): string;
+  /** After a product: keeps a value for own score `i` until the next `accumulate`, over further products. */
+  hold(name: string, i: number, value: string): string;
+  /** What is held, or what the last `accumulate` had as a weight. */
+  held(name: string, i: number): string;
   /** Runs `store` for every four d of the invocation: `<value>0 … 3` are the sums, `d4` their index. */
   eachSum(name: string, value: string, store: string): string;
+  /** Statements before all others. */
+  prologue: string;
   /** Declares a number per row, from an expression of the row's token. */
   rowNumbers(name: string, type: string, of: (token: string) => string): string;
   /** That number of own row `i`. */
@@ -66,7 +80,8 @@ export interface SquareTile extends TileForm {
 /** Rows walked at a time: scores of 32 × 4 columns are what registers hold. */
 const ROWS = 32;
 
-const tokenOf = (row: string) => `min(first + ${row}, params.sequence - 1u)`;
+/** The token of a row of the tile at `first`; past the end, the last one. */
+export const tokenOf = (row: string) => `min(first + ${row}, params.sequence - 1u)`;
 
 /**
  * For software adapters: a workgroup is one subgroup, a lane owns four columns and all 32 rows. Rows are loaded one per lane
@@ -112,7 +127,7 @@ ${store}
     rows: ROWS,
     columns: 4 * lanes,
     ownRows: ROWS,
-    allRows: true,
+    balanced: false,
     workgroupBytes: (sums) => sums * 64 * quads * lanes,
     // In workgroup memory, although each lane keeps to its own: as a local array, indexed by the loop over d, they take Mesa
     // 20 seconds to compile instead of one; as named variables the loop over d would have to be unrolled.
@@ -120,6 +135,7 @@ ${store}
       repeat(sums.length, (i) => `var<workgroup> ${sums[i]}: array<vec4<f32>, ${4 * quads * lanes}>;`),
     firstColumn: "4u * lane",
     row: (i) => `${i}u`,
+    fourRows: (group) => `${group}u`,
     speaks: "true",
     product: (result, rows, columns) =>
       `${repeat(ROWS, (i) => `    var ${result}${i} = vec4<f32>();`)}
@@ -138,6 +154,10 @@ ${
     }
     }`,
     declareSums: () => "",
+    prologue: "",
+    keepColumns: () => "",
+    hold: (name, i, value) => `    let ${name}${i} = ${value};`,
+    held: (name, i) => `${name}${i}`,
     accumulate: (name, weight, rows, factor) =>
       sumRows(
         (q) => `${sum(name, q)}${factor ? ` * ${factor}` : ""}`,
@@ -184,141 +204,5 @@ ${store}
       repeat(groups, (i) => `    let ${name}${i}: ${type} = ${of(tokenOf(`${i * lanes}u + lane`))};`),
     rowNumber: (name, i) => shuffled(name, i),
     overRows: (name, partial) => `    ${name} = ${partial};`,
-  };
-}
-
-/** Invocations side by side along the rows and along the columns of a GPU's tile. */
-const ACROSS_ROWS = 8;
-const ACROSS_COLUMNS = 16;
-/** Vectors of four d staged at a time: for products, and for sums, where each invocation along the rows takes one. */
-const PRODUCT_DEPTH = 4;
-const SUM_DEPTH = ACROSS_ROWS;
-/** Strides in vectors, odd so that neighbouring rows of a tile start in different banks. */
-const PRODUCT_STRIDE = PRODUCT_DEPTH + 1;
-const WEIGHT_STRIDE = ACROSS_COLUMNS + 1;
-
-const WORKGROUP_TILE_BYTES = 16 *
-  ((ROWS + 4 * ACROSS_COLUMNS) * PRODUCT_STRIDE + ROWS * WEIGHT_STRIDE);
-
-/**
- * For GPUs: 128 invocations hold 32 rows × 64 columns; the one at (x, y) has rows x, x + 8, x + 16, x + 24, columns
- * 4·y … 4·y + 3 and, of sums, every eighth vector of four d from x on. Operands pass through `stage`, scores that all need
- * through `weights`.
- *
- * Every write to workgroup memory comes after a barrier that follows the last read of what was there, and before one that
- * precedes the first read of what it wrote: each method begins with a barrier.
- */
-export function workgroupTile(headSize: number): TileForm {
-  const quads = Math.ceil(headSize / 4);
-  const columns = 4 * ACROSS_COLUMNS;
-  const own = ROWS / ACROSS_ROWS;
-  const chunks = Math.ceil(quads / SUM_DEPTH);
-  const size = ACROSS_ROWS * ACROSS_COLUMNS;
-  const row = (i: number) => `x + ${i * ACROSS_ROWS}u`;
-  /** Vector `d4` of a token, zero past the last: the tail of a chunk must not add anything. */
-  const orZero = (source: TokenRows, base: string, d4: string) =>
-    `select(vec4<f32>(), ${source.at(base, `min(${d4}, ${quads - 1}u)`)}, ${d4} < ${quads}u)`;
-  return {
-    invocations: size,
-    rows: ROWS,
-    columns,
-    ownRows: own,
-    allRows: false,
-    workgroupBytes: () => WORKGROUP_TILE_BYTES,
-    declarations: () =>
-      `var<workgroup> stage: array<vec4<f32>, ${(ROWS + columns) * PRODUCT_STRIDE}>;
-var<workgroup> weights: array<vec4<f32>, ${ROWS * WEIGHT_STRIDE}>;`,
-    firstColumn: `4u * (lane / ${ACROSS_ROWS}u)`,
-    row,
-    speaks: `lane % ${ACROSS_ROWS}u == 0u`,
-    product: (result, rows, { source }) => {
-      const stagedColumns = size / PRODUCT_DEPTH;
-      return `${repeat(own, (i) => `    var ${result}${i} = vec4<f32>();`)}
-    for (var chunk = 0u; chunk < ${quads}u; chunk += ${PRODUCT_DEPTH}u) {
-      workgroupBarrier(); // the stage has been read
-      {
-        let d4 = chunk + lane / ${ROWS}u;
-        let token = lane % ${ROWS}u;
-        let base = ${rows.base(tokenOf("token"))};
-        stage[token * ${PRODUCT_STRIDE}u + lane / ${ROWS}u] = ${orZero(rows, "base", "d4")};
-      }
-${
-        repeat(columns / stagedColumns, (part) =>
-          `      {
-        let token = lane % ${columns}u;
-        let depth = lane / ${columns}u + ${part * (size / columns)}u;
-        let base = ${source.base("min(tileStart + token, params.sequence - 1u)")};
-        stage[${ROWS * PRODUCT_STRIDE}u + token * ${PRODUCT_STRIDE}u + depth] = ${
-            orZero(source, "base", "chunk + depth")
-          };
-      }`)
-      }
-      workgroupBarrier();
-${
-        repeat(PRODUCT_DEPTH, (depth) =>
-          `      {
-${repeat(own, (i) => `        let r${i} = stage[(${row(i)}) * ${PRODUCT_STRIDE}u + ${depth}u];`)}
-${
-            repeat(
-              4,
-              (c) =>
-                `        let c${c} = stage[${ROWS * PRODUCT_STRIDE + c * PRODUCT_STRIDE + depth}u + y * ${
-                  4 * PRODUCT_STRIDE
-                }u];`,
-            )
-          }
-${
-            repeat(own, (i) =>
-              `        ${result}${i} += vec4<f32>(${
-                range(4).map((c) => `dot(r${i}, c${c})`).join(", ")
-              });`)
-          }
-      }`)
-      }
-    }`;
-    },
-    declareSums: (name) =>
-      repeat(
-        chunks,
-        (chunk) => `  ${range(4).map((q) => `var ${name}${chunk}_${q} = vec4<f32>();`).join(" ")}`,
-      ),
-    accumulate: (name, weight, rows, factor) =>
-      `    workgroupBarrier(); // the weights and the stage have been read
-${repeat(own, (i) => `    weights[(${row(i)}) * ${WEIGHT_STRIDE}u + y] = ${weight(i)};`)}
-${
-        repeat(chunks, (chunk) =>
-          `${chunk ? "    workgroupBarrier(); // the stage has been read" : ""}
-${
-            repeat((ROWS * SUM_DEPTH) / size, (part) => {
-              const token = `lane / ${SUM_DEPTH}u + ${part * (size / SUM_DEPTH)}u`;
-              return `    {
-      let base = ${rows.base(tokenOf(`(${token})`))};
-      stage[(${token}) * ${SUM_DEPTH}u + x] = ${orZero(rows, "base", `${chunk * SUM_DEPTH}u + x`)};
-    }`;
-            })
-          }
-    workgroupBarrier();
-${factor ? `    ${range(4).map((q) => `${name}${chunk}_${q} *= ${factor};`).join(" ")}` : ""}
-    for (var j = 0u; j < ${ROWS}u; j++) {
-      let w = weights[j * ${WEIGHT_STRIDE}u + y];
-      let r = stage[j * ${SUM_DEPTH}u + x];
-      ${range(4).map((q) => `${name}${chunk}_${q} += r[${q}] * w;`).join(" ")}
-    }`)
-      }`,
-    eachSum: (name, value, store) =>
-      repeat(chunks, (chunk) =>
-        `  if (${chunk * SUM_DEPTH}u + x < ${quads}u) {
-    let d4 = ${chunk * SUM_DEPTH}u + x;
-    ${range(4).map((q) => `let ${value}${q} = ${name}${chunk}_${q};`).join(" ")}
-${store}
-  }`),
-    rowNumbers: (name, type, of) =>
-      repeat(own, (i) => `    let ${name}${i}: ${type} = ${of(tokenOf(row(i)))};`),
-    rowNumber: (name, i) => `${name}${i}`,
-    overRows: (name, partial, combine) =>
-      `    workgroupBarrier(); // the stage has been read
-    stage[lane] = ${partial};
-    workgroupBarrier();
-    ${name} = ${range(ACROSS_ROWS).map((i) => `stage[y * ${ACROSS_ROWS}u + ${i}u]`).reduce(combine)};`,
   };
 }
