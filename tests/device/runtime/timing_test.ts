@@ -49,8 +49,10 @@ Deno.test(
     assert.ok(facts[0].some(({ flops }) => flops > 0));
     for (const { kernels, wallMs, method } of all) {
       const sum = kernels.reduce((total, { ms }) => total + ms, 0);
-      // The machine may be busy with other things in either measurement, so no more than the order of magnitude.
-      assert.ok(sum > wallMs / 10 && sum < 10 * wallMs, `${method}: ${sum} ms of ${wallMs}`);
+      // The machine may be busy with other things in either measurement, so no more than the order of magnitude; where a GPU
+      // takes less than a millisecond for the step, differences are what other processes make one of two submits wait.
+      const waiting = method === "differential" ? 4 * kernels.length : 0;
+      assert.ok(sum > wallMs / 10 && sum < 10 * wallMs + waiting, `${method}: ${sum} ms of ${wallMs}`);
       assert.deepEqual(kernels, [...kernels].sort((a, b) => b.ms - a.ms));
     }
   },
