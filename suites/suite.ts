@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
-import { Ajv2020, type ErrorObject } from "ajv/dist/2020.js";
+import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
 import { InputError } from "../engine/input_error.ts";
 import type { PhaseKind } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
@@ -91,8 +91,14 @@ export interface TieredPhase extends Phase {
   path: KeyPath;
 }
 
-const ajv = new Ajv2020({ allErrors: true, verbose: true, allowUnionTypes: true });
-const matchesSchema = ajv.compile(schema);
+let schemaCheck: ValidateFunction | undefined;
+
+/** The schema's check, compiled when the first suite is read: that takes longer than most commands, which read none. */
+function compiledSchema(): ValidateFunction {
+  return schemaCheck ??= new Ajv2020({ allErrors: true, verbose: true, allowUnionTypes: true }).compile(
+    schema,
+  );
+}
 
 /**
  * Parses a suite and checks it against the schema. Where there are issues, `suite` may have any shape.
@@ -103,7 +109,8 @@ const matchesSchema = ajv.compile(schema);
 export function parseSuite(text: string, path: string): { file: SuiteFile; issues: Issue[] } {
   const source = new SuiteSource(path, text);
   const json = source.toJson();
-  const issues = matchesSchema(json) ? [] : schemaIssues(matchesSchema.errors ?? []);
+  const matches = compiledSchema();
+  const issues = matches(json) ? [] : schemaIssues(matches.errors ?? []);
   const file: SuiteFile = {
     path,
     name: basename(path).replace(/\.ya?ml$/, ""),
