@@ -123,7 +123,8 @@ export function windowsOf(spec: CheckedSpec, spans: Span[]): Window[] {
   return windows;
 }
 
-function overlap(x: Binding, y: Binding): boolean {
+/** Whether two ranges share bytes. */
+export function overlap(x: Binding, y: Binding): boolean {
   return x.buffer === y.buffer && x.byteOffset < y.byteOffset + y.byteLength &&
     y.byteOffset < x.byteOffset + x.byteLength;
 }

@@ -101,6 +101,7 @@ export function normalise(spec: MatmulSpec): CheckedSpec {
     throw new TypeError(`Cannot multiply ${name} with codes in A or C: only B can be quantized`);
   }
   if (spec.b.quantized) requireCodes(spec, spec.b.quantized);
+  if (spec.sums) requireSums(spec, spec.sums);
   for (const [role, value] of valuesOf(spec)) {
     if (role === "b" && spec.b.quantized) continue;
     if (value.dtype !== "f32" && value.dtype !== "f16") {
@@ -110,7 +111,6 @@ export function normalise(spec: MatmulSpec): CheckedSpec {
     }
   }
   if (spec.gelu) requireGelu(spec, spec.gelu);
-  if (spec.sums) requireSums(spec, spec.sums);
   if (spec.triangle) requireTriangle(spec, spec.triangle);
   const padding = 3 - batch.length;
   const pad = (operand: MatmulOperand): MatmulOperand => {
@@ -203,7 +203,8 @@ function requireCodes({ name, b }: MatmulSpec, quantized: QuantizedOperand): voi
   }
 }
 
-function valuesOf(spec: MatmulSpec): [MatmulRole, Located][] {
+/** The values of a product with their roles, those that decode B left out. */
+export function valuesOf(spec: MatmulSpec): [MatmulRole, Located][] {
   const all: [MatmulRole, Located | undefined][] = [
     ["a", spec.a.value],
     ["b", spec.b.value],
@@ -212,6 +213,7 @@ function valuesOf(spec: MatmulSpec): [MatmulRole, Located][] {
     ["residual", spec.residual],
     ["activated", spec.gelu?.activated],
     ["slope", spec.gelu?.of],
+    ["sums", spec.sums?.value],
   ];
   return all.filter((entry): entry is [MatmulRole, Located] => entry[1] !== undefined);
 }

@@ -31,6 +31,7 @@ import {
   windowsOf,
 } from "./matmul_parts.ts";
 import { matmulParams } from "./matmul_params.ts";
+import { loweredOnce } from "./matmul_places.ts";
 import { placeTexels, texelBytesOf } from "./texel_reads.ts";
 import type { CheckedSpec } from "./matmul_spec.ts";
 import { type ChosenTile, formOf, widestAligned } from "./matmul_tiles.ts";
@@ -50,6 +51,10 @@ const isOperand = ({ role }: Span) => role === "a" || role === "b";
  */
 export function texelProduct(spec: CheckedSpec, whole: Part, target: Target): Dispatch[] | undefined {
   if (texelBytesOf(target) === 0 || target.subgroupSize < 4 || spec.b.quantized) return undefined;
+  return loweredOnce(spec, target, () => lowered(spec, whole, target));
+}
+
+function lowered(spec: CheckedSpec, whole: Part, target: Target): Dispatch[] | undefined {
   if (!aligned(spec, whole)) return undefined;
   const parts = partsOf(spec, whole, target);
   const fits = parts?.every((part) =>

@@ -1,0 +1,64 @@
+import type { Binding, Dispatch, Located, Target } from "../engine/graph/op.ts";
+import { overlap } from "./matmul_parts.ts";
+import { type CheckedSpec, valuesOf } from "./matmul_spec.ts";
+
+/** Dispatches of a product, if there are any, and the values that they are for. */
+interface Lowered {
+  values: readonly Located[];
+  dispatches: readonly Dispatch[] | undefined;
+}
+
+/** What was lowered for a target, by all that its dispatches depend on. */
+const known = new WeakMap<Target, Map<string, Lowered>>();
+
+/**
+ * What `lower` gives for a product, worked out once for all products of a target that differ only by where their values lie:
+ * every layer of a model has the same products, and of a large model each falls into hundreds of dispatches.
+ */
+export function loweredOnce(
+  spec: CheckedSpec,
+  target: Target,
+  lower: () => Dispatch[] | undefined,
+): Dispatch[] | undefined {
+  let products = known.get(target);
+  if (!products) known.set(target, products = new Map());
+  const values = valuesOf(spec).map(([, value]) => value);
+  const key = keyOf(spec, values);
+  const found = products.get(key);
+  if (found) return found.dispatches?.map((dispatch) => moved(dispatch, found.values, values));
+  const dispatches = lower();
+  products.set(key, { values, dispatches });
+  return dispatches;
+}
+
+/** A spec as text, of its values only type and size, and how far those that overlap are apart. */
+function keyOf(spec: CheckedSpec, values: readonly Located[]): string {
+  const apart = values.map((value, i) =>
+    values.slice(0, i).map((other) => overlap(value, other) ? value.byteOffset - other.byteOffset : null)
+  );
+  return JSON.stringify(
+    [spec, apart],
+    (_, property) => isLocated(property) ? [property.dtype, property.byteLength] : property,
+  );
+}
+
+function isLocated(property: unknown): property is Located {
+  return typeof property === "object" && property !== null && "byteOffset" in property;
+}
+
+/** A dispatch for other values. A range lies in one of the values it was for, or in several that overlap. */
+function moved(dispatch: Dispatch, from: readonly Located[], to: readonly Located[]): Dispatch {
+  const move = (range: Binding): Binding => {
+    const i = from.findIndex((value) => overlap(value, range) && value.byteOffset <= range.byteOffset);
+    return {
+      buffer: to[i].buffer,
+      byteOffset: range.byteOffset - from[i].byteOffset + to[i].byteOffset,
+      byteLength: range.byteLength,
+    };
+  };
+  return {
+    ...dispatch,
+    bindings: dispatch.bindings.map(move),
+    texels: dispatch.texels?.map(({ source, row }) => ({ source: move(source), row })),
+  };
+}
