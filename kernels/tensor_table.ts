@@ -61,12 +61,13 @@ export interface TableSpec {
  * where a tensor is no whole number of vectors go to a dispatch of the scalar form of the kernel.
  */
 export function tableCommands(spec: TableSpec, target: Target): Dispatch[] {
-  const whole = spec.tensors.flatMap((tensor) => vectorPieces(tensor, spec, target));
+  const vector = { ...target, texelBytes: mostTexelBytes(spec, target) };
+  const whole = spec.tensors.flatMap((tensor) => vectorPieces(tensor, spec, vector));
   const tails = spec.tensors.flatMap((tensor) => tailPiece(tensor, spec));
   // Scalars are few: they are read from where they lie.
   const scalar = { ...target, texelBytes: 0 };
   return [
-    ...group(whole, spec, target).map((pieces) => dispatchOf(pieces, 4, spec, target)),
+    ...group(whole, spec, vector).map((pieces) => dispatchOf(pieces, 4, spec, vector)),
     ...group(tails, spec, scalar).map((pieces) => dispatchOf(pieces, 1, spec, scalar)),
   ];
 }
@@ -98,7 +99,7 @@ function vectorPieces(tensor: TableTensor, spec: TableSpec, target: Target): Pie
   const { vectorsPerBlock } = spec;
   const elements = Math.floor(elementCount(tensor.values[0]) / 4) * 4;
   const perBlock = vectorsPerBlock * 4;
-  const texelBytes = mostTexelBytes(spec, target);
+  const texelBytes = texelBytesOf(target);
   const mostBytes = texelBytes > 0
     ? Math.min(target.maxStorageBufferBindingSize, texelBytes / tensor.values.length)
     : target.maxStorageBufferBindingSize;
@@ -142,7 +143,7 @@ function group(pieces: Piece[], spec: TableSpec, target: Target): Piece[][] {
   let spans: Range[] | undefined;
   for (const next of sorted) {
     const grown = spans && open.length < TABLE_CAPACITY ? spanning(spans, next.ranges) : undefined;
-    if (grown && fits(windowsOf(grown, spec), [...open, next], spec, target)) {
+    if (grown && fits(windowsOf(grown, spec), [...open, next], target)) {
       open.push(next);
       spans = grown;
     } else {
@@ -198,16 +199,11 @@ function windowsOf(spans: readonly Range[], { shared }: TableSpec): Windows | un
   };
 }
 
-function fits(
-  windows: Windows | undefined,
-  pieces: readonly Piece[],
-  spec: TableSpec,
-  target: Target,
-): boolean {
+function fits(windows: Windows | undefined, pieces: readonly Piece[], target: Target): boolean {
   return windows !== undefined &&
     windows.windows.every(({ from, to }) => to - from <= target.maxStorageBufferBindingSize) &&
     texelRanges(pieces, target).reduce((sum, { from, to }) => sum + wholeRows(to - from), 0) <=
-      mostTexelBytes(spec, target);
+      texelBytesOf(target);
 }
 
 function wholeRows(bytes: number): number {
@@ -253,29 +249,27 @@ function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Targ
   const { texels, firstTexels } = placeTexels(
     read.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
   );
-  const table: ParamWord[] = [];
+  const words = WORDS_PER_ENTRY * (read.length > 0 ? 2 : 1);
+  const table: ParamWord[] = Array(TABLE_CAPACITY * words).fill(ZERO);
+  const write = (at: number, entry: readonly ParamWord[]) => entry.forEach((word, k) => table[at + k] = word);
   let blocks = 0;
-  for (const { tensor, first, count, slot, ranges } of pieces) {
+  pieces.forEach(({ tensor, first, count, slot, ranges }, i) => {
     const offsets = tensor.values.map(({ byteOffset, dtype }, k) =>
       ((byteOffset - windows[of[k]].from) / DTYPE_BYTES[dtype] + first) / width
     );
-    const entry = [u32(blocks), u32(count / width), tensor.word ?? u32(slot), ...offsets.map(u32)];
-    while (entry.length < WORDS_PER_ENTRY) entry.push(ZERO);
+    write(i * words, [u32(blocks), u32(count / width), tensor.word ?? u32(slot), ...offsets.map(u32)]);
     if (read.length > 0) {
-      entry.push(...ranges.map(({ buffer, from, half }, k) => {
+      const toTexels = ranges.map(({ buffer, from, half }, k) => {
         const at = half
           ? -1
           : read.findIndex((range) => range.buffer === buffer && range.from <= from && from < range.to);
         // Added to a place in the window; wraps around below zero.
         return u32(at < 0 ? 0 : (firstTexels[at] + (windows[of[k]].from - read[at].from) / 16) >>> 0);
-      }));
-      while (entry.length < 2 * WORDS_PER_ENTRY) entry.push(ZERO);
+      });
+      write(i * words + WORDS_PER_ENTRY, toTexels);
     }
-    table.push(...entry);
     blocks += Math.ceil(count / width / spec.vectorsPerBlock);
-  }
-  const words = WORDS_PER_ENTRY * (read.length > 0 ? 2 : 1);
-  while (table.length < TABLE_CAPACITY * words) table.push(ZERO);
+  });
   const sharedOffsets = spec.shared.map(({ value }, k) =>
     u32((value.byteOffset - windows[of[spec.operands.length + k]].from) / 16)
   );
@@ -294,7 +288,7 @@ function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Targ
     },
     bindings: windows.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
     ...read.length > 0 && { texels },
-    params: [...header, ...table],
+    params: header.concat(table),
     workgroups: foldGrid(Math.ceil(blocks / (spec.blocksPerWorkgroup ?? 1)), target),
   };
 }
