@@ -16,11 +16,13 @@ import { vectorWgsl } from "./row_kernel.ts";
 const TABLE_CAPACITY = 128;
 /**
  * Share of its operands, and most bytes, that one dispatch reads through the scratch texture: large enough that dispatches stay
- * few and copies cheap, small beside the model, since every plan pays for the texture.
+ * few and copies cheap, small beside the model, since every plan pays for the texture. Where the most would make thousands of
+ * dispatches, each with a table of its own, another share: models so large have products that fill the texture.
  */
 const TEXEL_SHARE = 1 / 4;
 const MOST_TEXEL_BYTES = 4 * 2 ** 20;
 const LEAST_TEXEL_BYTES = 2 ** 18;
+const LARGE_TEXEL_SHARE = 1 / 1024;
 /** Tensors one entry can name at most. */
 const MAX_OPERANDS = 5;
 
@@ -235,8 +237,8 @@ function mostTexelBytes({ tensors }: TableSpec, target: Target): number {
     (sum, { values }) => values.reduce((sum, { byteLength }) => sum + byteLength, sum),
     0,
   );
-  const share = Math.max(LEAST_TEXEL_BYTES, Math.min(bytes * TEXEL_SHARE, MOST_TEXEL_BYTES));
-  return Math.min(texelBytesOf(target), share);
+  const most = Math.max(MOST_TEXEL_BYTES, bytes * LARGE_TEXEL_SHARE);
+  return Math.min(texelBytesOf(target), Math.max(LEAST_TEXEL_BYTES, Math.min(bytes * TEXEL_SHARE, most)));
 }
 
 /** What fills tables up: one word for all of them, since a large model's have millions. */
