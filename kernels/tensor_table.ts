@@ -57,8 +57,8 @@ export interface TableSpec {
 /**
  * Dispatches of a table-driven kernel: as few as tables, windows and bindings allow, which for a small model is one.
  *
- * Tensors are taken in order of their place in memory and put into one dispatch as long as each operand's tensors fit one
- * binding window. Operands whose windows overlap (moments stored alternately, say) share a binding, because bindings of
+ * Tensors are taken by the buffers they lie in, in order of their place there, and put into one dispatch as long as each
+ * operand's tensors fit one binding window. Operands whose windows overlap (moments stored alternately, say) share a binding, because bindings of
  * one dispatch may not overlap. Tensors larger than a window are split between blocks. The one to three elements left over
  * where a tensor is no whole number of vectors go to a dispatch of the scalar form of the kernel.
  */
@@ -136,10 +136,15 @@ function piece(tensor: TableTensor, first: number, count: number, block: number)
   return { tensor, first, count, slot: (tensor.firstSlot ?? 0) + block, ranges };
 }
 
+/** Those whose operands lie in the same buffers together, since windows are of one buffer; then in the order of the first operand. */
+function byPlace(a: Piece, b: Piece): number {
+  const k = a.ranges.findIndex(({ buffer }, k) => buffer !== b.ranges[k].buffer);
+  return k < 0 ? a.ranges[0].from - b.ranges[0].from : a.ranges[k].buffer - b.ranges[k].buffer;
+}
+
 /** Greedy: a group grows until its table is full or its windows would pass the binding limit. */
 function group(pieces: Piece[], spec: TableSpec, target: Target): Piece[][] {
-  const place = ({ ranges: [{ buffer, from }] }: Piece) => [buffer, from];
-  const sorted = pieces.toSorted((a, b) => place(a)[0] - place(b)[0] || place(a)[1] - place(b)[1]);
+  const sorted = pieces.toSorted(byPlace);
   const groups: Piece[][] = [];
   let open: Piece[] = [];
   let spans: Range[] | undefined;
