@@ -322,7 +322,7 @@ ${place(form, tile, "params.heads", form.causal)}
   let kStart = qkvStart + (params.heads + head / params.groups) * params.head;
   let vStart = kStart + kvHeads * params.head;
 ${columnBases("queryColumns", q)}
-${tile.keepColumns(q)}
+
 ${columnSegments(form)}
 ${tile.declareSums("sums")}
   var highest = vec4<f32>(${LOWEST});
@@ -330,7 +330,7 @@ ${tile.declareSums("sums")}
   let end = ${form.causal ? `min(params.sequence, tileStart + ${tile.columns}u)` : "params.sequence"};
   for (var first = 0u; first < end; first += ${tile.rows}u) {
 ${rowSegments(form, tile)}
-${tile.product("s", k, { name: "queryColumns", source: q, kept: true })}
+${tile.product("s", k, { name: "queryColumns", source: q })}
 ${repeat(tile.ownRows, (i) => `    s${i} *= params.softmaxScale;`)}
 ${hideScores(form, tile, "s", HIDDEN, "queries")}
     var tileHighest = ${pairwise(rows.map((i) => `s${i}`), (a, b) => `max(${a}, ${b})`)};
@@ -426,7 +426,7 @@ ${place(form, tile, "params.heads", form.causal)}
   let dOStart = oStart + head * params.head;
   let rowStart = ((params.firstBatch + batch) * params.heads + head) * params.sequence;
 ${columnBases("queryColumns", q)}
-${tile.keepColumns(q)}
+
 ${columnBases("gradColumns", dO)}
 ${columnSegments(form)}
 ${columnNumbers("columnLogsumexp", "f32", (token) => `logsumexp[rowStart + ${token}]`)}
@@ -435,7 +435,7 @@ ${tile.declareSums("sums")}
   let end = ${form.causal ? `min(params.sequence, tileStart + ${tile.columns}u)` : "params.sequence"};
   for (var first = 0u; first < end; first += ${tile.rows}u) {
 ${rowSegments(form, tile)}
-${tile.product("s", k, { name: "queryColumns", source: q, kept: true })}
+${tile.product("s", k, { name: "queryColumns", source: q })}
 ${repeat(tile.ownRows, (i) => `    s${i} = exp(s${i} * params.softmaxScale - columnLogsumexp);`)}
 ${hideScores(form, tile, "s", "0.0", "queries")}
 ${repeat(tile.ownRows, (i) => tile.hold("p", i, `s${i}`))}
@@ -475,7 +475,7 @@ export function flashKeyValueGradCode(form: FlashForm, tile: TileForm): string {
   return `${declarations(form, gradientBindings(form), tile.declarations(FLASH_SUMS.flash_attention_dkv))}
 ${entry(tile, "flash_attention_dkv")}
 ${place(form, tile, "params.heads / params.groups", false)}
-${keyColumns(form, tile)}
+${keyColumns(form)}
 ${tile.declareSums("keySums")}
 ${tile.declareSums("valueSums")}
 ${overQueries(form, tile, keyValueStep(form, tile))}
@@ -510,7 +510,7 @@ ${place(form, { ...tile, columns: 0 }, "params.heads / params.groups", false)}
   let scale = params.softmaxScale;
   for (var tileStart = 0u; tileStart < params.sequence; tileStart += ${tile.columns}u) {
 ${ownColumns(tile)}
-${keyColumns(form, tile)}
+${keyColumns(form)}
 ${FLASH_SUMS.flash_attention_dqkv.map((sums) => tile.zeroSums(sums)).join("\n")}
 ${
     overQueries(
@@ -545,12 +545,12 @@ ${storeKeyValueSums(tile)}
 }
 
 /** Declares the bases and segments of columns that are keys. */
-function keyColumns(form: FlashForm, tile: TileForm): string {
+function keyColumns(form: FlashForm): string {
   const k = tokenRows("qkv", "kStart", "qkvRow");
   return `  let kStart = qkvStart + (params.heads + ownHead) * params.head;
   let vStart = kStart + kvHeads * params.head;
 ${columnBases("keyColumns", k)}
-${tile.keepColumns(k)}
+
 ${columnBases("valueColumns", tokenRows("qkv", "vStart", "qkvRow"))}
 ${columnSegments(form)}`;
 }
@@ -579,7 +579,7 @@ function keyValueStep(form: FlashForm, tile: TileForm): string {
   return `${rowSegments(form, tile)}
 ${tile.rowNumbers("rowLogsumexp", "f32", (token) => `logsumexp[rowStart + ${token}]`)}
 ${tile.rowNumbers("dot", "f32", (token) => `rowDot[rowStart + ${token}]`)}
-${tile.product("s", q, { name: "keyColumns", source: k, kept: true })}
+${tile.product("s", q, { name: "keyColumns", source: k })}
 ${
     repeat(
       tile.ownRows,

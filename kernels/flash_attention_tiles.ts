@@ -38,15 +38,13 @@ export interface TileForm {
   speaks: string;
   /**
    * `<result>i = Σ_d row[d] · column[d]` for own rows i of the tile that starts at token `first`; `<columns.name>0 … 3` are
-   * the bases of the invocation's columns. `kept`: they are those of `keepColumns`.
+   * the bases of the invocation's columns.
    */
   product(
     result: string,
     rows: TokenRows,
-    columns: { name: string; source: TokenRows; kept?: boolean },
+    columns: { name: string; source: TokenRows },
   ): string;
-  /** Before all products: gets columns ready that do not change. */
-  keepColumns(source: TokenRows): string;
   /** Declares sums over rows, zero, where they are not at module scope. */
   declareSums(name: string): string;
   /** `sums[d] = sums[d] · factor + Σ_rows weight · row[d]`, over all rows of the tile, also those of other invocations. */
@@ -155,7 +153,6 @@ ${
     }`,
     declareSums: () => "",
     prologue: "",
-    keepColumns: () => "",
     hold: (name, i, value) => `    let ${name}${i} = ${value};`,
     held: (name, i) => `${name}${i}`,
     accumulate: (name, weight, rows, factor) =>

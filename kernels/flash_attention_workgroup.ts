@@ -6,23 +6,15 @@ const COLUMNS = 64;
 const ACROSS = COLUMNS / 4;
 /** Lines of workgroup memory that one turn of a loop reads, unrolled. More would not fit the first instruction cache. */
 const UNROLLED = 8;
+/** Vectors of four d in them. */
+const TURN = UNROLLED / 4;
 
 /** How a workgroup of a GPU holds a tile. */
 export interface WorkgroupShape {
   /** Rows walked at a time: with 64, workgroups take 32 KiB; with 32, the 16 KiB that every device has. */
   rows: 32 | 64;
   /** Invocations side by side along the rows; each has `rows / down` of them. */
-  down: 4 | 8 | 16;
-  /** Lines of workgroup memory that one turn of a loop reads. */
-  unrolled?: 4 | 8 | 16;
-  /** Whether the columns that scores are made of stay in workgroup memory: 16 KiB more for heads of 64. */
-  keepsColumns?: boolean;
-}
-
-/** Slices of an operand of a product: how many, and their vectors of four d. */
-interface Slices {
-  count: number;
-  depth: number;
+  down: 8 | 16;
 }
 
 /**
@@ -52,30 +44,21 @@ export function workgroupShapes(headSize: number, sums: number): WorkgroupShape[
  * - `accumulate` and `overRows` begin with one, then write `weights`: all have read what either left there.
  * - `hold` writes `weights` after a product, whose barriers all passed after their reads in the `accumulate` before; it writes
  *   and `held` reads own elements only, and `accumulate` overwrites each by the invocation that held it.
- * - `keepColumns` writes `kept` once, before the barriers of the first product, which is the first to read it.
  * What no element of an operand belongs to is zero in products (d past the head's width), weighs nothing (rows past the end)
  * or is not stored (sums past the head's width, columns past the end).
  */
-export function workgroupTile(
-  headSize: number,
-  { rows, down, unrolled = UNROLLED, keepsColumns = false }: WorkgroupShape,
-): TileForm {
+export function workgroupTile(headSize: number, { rows, down }: WorkgroupShape): TileForm {
   const quads = Math.ceil(headSize / 4);
   const size = ACROSS * down;
   const own = rows / down;
   /** Lines of `stage`: a slice of either operand of a product, or all rows of one of a sum. */
   const lines = rows;
-  const parts = lines / unrolled;
-  const turn = unrolled / 4;
-  /** As many vectors of four d as fit, in whole turns of the loop. */
-  const slicesOf = (most: number): Slices => {
-    const count = Math.ceil(quads / most);
-    return { count, depth: turn * Math.ceil(quads / count / turn) };
-  };
-  // A slice of columns and one of rows share the lines, unless the columns are there already.
-  const shared = slicesOf(lines / 8);
-  const alone = slicesOf(lines / 4);
-  const keptLines = keepsColumns ? 4 * alone.count * alone.depth : 0;
+  const parts = lines / UNROLLED;
+  /** Slices of a product: one of the columns and one of the rows share the lines. */
+  const slices = Math.ceil(quads / (lines / 8));
+  /** Vectors of four d in each, in whole turns of the loop. */
+  const depth = TURN * Math.ceil(quads / slices / TURN);
+  const sliceParts = depth / TURN;
   /** Own vectors of four d, in chunks that fit the lines. */
   const vectors = Math.ceil(quads / down);
   const chunks = range(Math.ceil(vectors / (ACROSS / down))).map((chunk) => {
@@ -84,16 +67,10 @@ export function workgroupTile(
   });
   const sumName = (name: string, vector: number, q: number) => `${name}${vector}_${q}`;
   const weight = (i: number) => `weights[ownPart${i >> 2}][ownLine${i >> 2} + ${i & 3}u][yHigh][yLow]`;
-  /** Four tokens × four d at a time from storage at vector `chunk` on, turned, into the lines of `into` from `firstPart` on. */
+  /** Four tokens × four d at a time from storage at vector `chunk` on, turned, into the lines of `stage` from `firstPart` on. */
   const stageTurned = (
     source: TokenRows,
-    { tokens, depth, into, firstPart, token }: {
-      tokens: number;
-      depth: number;
-      into: string;
-      firstPart: string;
-      token: (row: string) => string;
-    },
+    { tokens, firstPart, token }: { tokens: number; firstPart: number; token: (row: string) => string },
   ) => {
     const groups = tokens / 4;
     const blocks = groups * depth;
@@ -122,11 +99,11 @@ ${guarded(round, `      {\n        let d4 = chunk + quad${round};\n${repeat(4, o
       guarded(
         round,
         `      {
-        let part = ${firstPart} + quad${round} / ${turn}u;
-        let line = 4u * (quad${round} % ${turn}u);
+        let part = ${firstPart}u + quad${round} / ${TURN}u;
+        let line = 4u * (quad${round} % ${TURN}u);
 ${
           repeat(4, (q) =>
-            `        ${into}[part][line + ${q}u][group${round} / ${down}u][group${round} % ${down}u] = vec4<f32>(${
+            `        stage[part][line + ${q}u][group${round} / ${down}u][group${round} % ${down}u] = vec4<f32>(${
               range(4).map((c) => `t${round}_${c}[${q}]`).join(", ")
             });`)
         }
@@ -134,32 +111,21 @@ ${
       );
     return `      {\n${repeat(rounds, load)}\n${repeat(rounds, store)}\n      }`;
   };
-  const stageColumns = (source: TokenRows, into: string, firstPart: string, depth: number) =>
-    stageTurned(source, {
-      tokens: COLUMNS,
-      depth,
-      into,
-      firstPart,
-      token: (row) => `min(tileStart + ${row}, params.sequence - 1u)`,
-    });
   /** Runs `body` for every slice, whose first vector is `chunk`. */
-  const overSlices = ({ count, depth }: Slices, body: string) =>
-    count === 1
+  const overSlices = (body: string) =>
+    slices === 1
       ? `    {\n      let chunk = 0u;\n${body}\n    }`
-      : `    for (var chunk = 0u; chunk < ${count * depth}u; chunk += ${depth}u) {\n${body}\n    }`;
+      : `    for (var chunk = 0u; chunk < ${slices * depth}u; chunk += ${depth}u) {\n${body}\n    }`;
   return {
     invocations: size,
     rows,
     columns: COLUMNS,
     ownRows: own,
     balanced: true,
-    workgroupBytes: () => (2 * lines + keptLines) * COLUMNS * 4,
+    workgroupBytes: () => 2 * lines * COLUMNS * 4,
     declarations: () => {
-      const type = (lines: number) =>
-        `array<array<array<array<vec4<f32>, ${down}>, ${ACROSS / down}>, ${unrolled}>, ${lines / unrolled}>`;
-      return `var<workgroup> stage: ${type(lines)};
-var<workgroup> weights: ${type(lines)};
-${keepsColumns ? `var<workgroup> kept: ${type(keptLines)};` : ""}`;
+      const type = `array<array<array<array<vec4<f32>, ${down}>, ${ACROSS / down}>, ${UNROLLED}>, ${parts}>`;
+      return `var<workgroup> stage: ${type};\nvar<workgroup> weights: ${type};\n`;
     },
     prologue: `  let x = lane / ${ACROSS}u;
   let y = lane % ${ACROSS}u;
@@ -167,42 +133,33 @@ ${keepsColumns ? `var<workgroup> kept: ${type(keptLines)};` : ""}`;
   let yLow = y % ${down}u;
 ${
       repeat(own / 4, (group) =>
-        `  let ownPart${group} = (x + ${group * down}u) / ${turn}u;
-  let ownLine${group} = 4u * ((x + ${group * down}u) % ${turn}u);`)
+        `  let ownPart${group} = (x + ${group * down}u) / ${TURN}u;
+  let ownLine${group} = 4u * ((x + ${group * down}u) % ${TURN}u);`)
     }`,
     firstColumn: `4u * (lane % ${ACROSS}u)`,
     row: (i) => `4u * x + ${(i >> 2) * 4 * down + (i & 3)}u`,
     fourRows: (group) => `x + ${group * down}u`,
     speaks: "x == 0u",
-    keepColumns: (source) =>
-      keepsColumns ? overSlices(alone, stageColumns(source, "kept", `chunk / ${turn}u`, alone.depth)) : "",
-    product: (result, rowSource, { source, kept }) => {
-      const there = keepsColumns && kept;
-      const slices = there ? alone : shared;
-      const parts = slices.depth / turn;
-      const rowParts = there ? 0 : parts;
-      return `${repeat(own, (i) => `    var ${result}${i} = vec4<f32>();`)}
+    product: (result, rowSource, { source }) =>
+      `${repeat(own, (i) => `    var ${result}${i} = vec4<f32>();`)}
 ${
         overSlices(
-          slices,
           `      workgroupBarrier(); // the stage has been read
-${there ? "" : stageColumns(source, "stage", "0u", slices.depth)}
 ${
-            stageTurned(rowSource, {
-              tokens: rows,
-              depth: slices.depth,
-              into: "stage",
-              firstPart: `${rowParts}u`,
-              token: tokenOf,
+            stageTurned(source, {
+              tokens: COLUMNS,
+              firstPart: 0,
+              token: (row) => `min(tileStart + ${row}, params.sequence - 1u)`,
             })
           }
+${stageTurned(rowSource, { tokens: rows, firstPart: sliceParts, token: tokenOf })}
       workgroupBarrier();
-      for (var part = 0u; part < ${parts}u; part++) {
+      for (var part = 0u; part < ${sliceParts}u; part++) {
 ${
-            repeat(unrolled, (line) =>
+            repeat(UNROLLED, (line) =>
               `        {
-          let c = ${there ? `kept[chunk / ${turn}u + part]` : "stage[part]"}[${line}][yHigh][yLow];
-${repeat(own / 4, (g) => `          let r${g} = stage[part + ${rowParts}u][${line}][${g}][x];`)}
+          let c = stage[part][${line}][yHigh][yLow];
+${repeat(own / 4, (g) => `          let r${g} = stage[part + ${sliceParts}u][${line}][${g}][x];`)}
 ${
                 repeat(own, (i) =>
                   `          ${result}${i} = fma(vec4<f32>(r${i >> 2}[${i & 3}]), c, ${result}${i});`)
@@ -211,8 +168,7 @@ ${
           }
       }`,
         )
-      }`;
-    },
+      }`,
     declareSums: (name) =>
       repeat(
         vectors,
@@ -230,7 +186,7 @@ ${
       let element = lane + ${round * size}u;
       let row = element / ${chunkQuads}u;
       let quad = element % ${chunkQuads}u;
-      stage[row / ${unrolled}u][row % ${unrolled}u][quad / ${down}u][quad % ${down}u] = ${
+      stage[row / ${UNROLLED}u][row % ${UNROLLED}u][quad / ${down}u][quad % ${down}u] = ${
               source.at(source.base(tokenOf("row")), `min(quad + ${first * down}u, ${quads - 1}u)`)
             };
     }`;
@@ -247,7 +203,7 @@ ${
           }
     for (var part = 0u; part < ${parts}u; part++) {
 ${
-            repeat(unrolled, (line) =>
+            repeat(UNROLLED, (line) =>
               `      {
         let w = weights[part][${line}][yHigh][yLow];
 ${
@@ -283,10 +239,10 @@ ${store}
     rowNumber: (name, i) => `${name}${i}`,
     overRows: (name, partial, combine) =>
       `    workgroupBarrier(); // the weights have been read
-    weights[x / ${unrolled}u][x % ${unrolled}u][yHigh][yLow] = ${partial};
+    weights[x / ${UNROLLED}u][x % ${UNROLLED}u][yHigh][yLow] = ${partial};
     workgroupBarrier();
     ${name} = ${
-        range(down).map((i) => `weights[${i / unrolled | 0}][${i % unrolled}][yHigh][yLow]`).reduce(combine)
+        range(down).map((i) => `weights[${i / UNROLLED | 0}][${i % UNROLLED}][yHigh][yLow]`).reduce(combine)
       };`,
   };
 }

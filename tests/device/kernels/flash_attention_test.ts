@@ -5,6 +5,11 @@ import { attendReference, EMPTY_LOGSUMEXP } from "../../../kernels/attention_ref
 import type { AttentionAttrs } from "../../../kernels/attention_shapes.ts";
 import { flashAttention, flashAttentionGrad } from "../../../kernels/flash_attention.ts";
 import {
+  type WorkgroupShape,
+  workgroupShapes,
+  workgroupTile,
+} from "../../../kernels/flash_attention_workgroup.ts";
+import {
   attentionAttrs,
   attentionCaseName,
   packedSegments,
@@ -12,19 +17,23 @@ import {
 } from "../../support/attention_cases.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { deviceTest, deviceTestOf, isLongRun } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf, isLongRun, sharedDevice } from "../../support/with_device.ts";
 
+type Case = Partial<AttentionAttrs> & { sequence: number };
+
+const ANY_DEVICE = { software: false, maxComputeWorkgroupStorageSize: 16384 };
 /** The kernels have two forms; the one for GPUs runs on any adapter. */
 const FORMS: { name: string; target: Partial<Target> }[] = [
   { name: "this adapter's form", target: {} },
   { name: "tiles in workgroup memory", target: { software: false } },
+  ...(isLongRun ? [{ name: "tiles in the workgroup memory of any device", target: ANY_DEVICE }] : []),
 ];
-const DROPOUT = { probability: 0.3, stream: 5 };
+const PACKED = { segments: true, dropout: { probability: 0.3, stream: 5 } };
 /**
  * Sizes around tiles of 32 and 64. Few head sizes, because each is a text of its own, and a text takes a software adapter
  * seconds to compile.
  */
-const CASES: (Partial<AttentionAttrs> & { sequence: number })[] = [
+const CASES: Case[] = [
   { sequence: 1, headSize: 5, heads: 1 },
   { sequence: 13, headSize: 5, heads: 3 },
   { sequence: 31, headSize: 20 },
@@ -34,14 +43,26 @@ const CASES: (Partial<AttentionAttrs> & { sequence: number })[] = [
   { sequence: 129, headSize: 20, batch: 1 },
 ];
 /** What differs in f16 is loads, stores and, on subgroups, two gradient kernels instead of one. */
-const HALF_CASES: typeof CASES = [{ sequence: 33, headSize: 20, heads: 4, kvHeads: 2 }];
+const HALF_CASES: Case[] = [CASES[4]];
 const HEAD_SIZES = isLongRun ? [1, 64, 80, 128] : [1, 64, 128];
 
-function casesOf(dtype: Dtype, { software }: Partial<Target>): typeof CASES {
-  if (isLongRun) return CASES;
-  if (dtype === "f16") return HALF_CASES;
+/** Every shape that the rules choose, with a head size and the memory for which all kernels take it. */
+const SHAPES: { shape: WorkgroupShape; target: Partial<Target>; headSize: number }[] = [
+  { shape: { rows: 64, down: 8 }, target: { software: false }, headSize: 64 },
+  { shape: { rows: 64, down: 16 }, target: { software: false }, headSize: 132 },
+  { shape: { rows: 32, down: 8 }, target: ANY_DEVICE, headSize: 20 },
+];
+
+/** As they are, and of packed documents with dropout. */
+function plainAndPacked(cases: readonly Case[]): Case[] {
+  return cases.flatMap((attrs) => [attrs, { ...attrs, ...PACKED }]);
+}
+
+function casesOf(dtype: Dtype, { software }: Partial<Target>): Case[] {
+  if (isLongRun) return plainAndPacked(CASES);
+  if (software !== false) return plainAndPacked(dtype === "f16" ? HALF_CASES : CASES);
   // Beside a software adapter's own form the other one has single numbers, groups of heads and several tiles.
-  return software === false ? [CASES[1], CASES[4], CASES[6]] : CASES;
+  return dtype === "f16" ? HALF_CASES : [CASES[1], ...plainAndPacked([CASES[4], CASES[6]])];
 }
 
 async function checkForward(attrs: AttentionAttrs, dtype: Dtype, target: Partial<Target>) {
@@ -80,11 +101,9 @@ for (const dtype of ["f32", "f16"] as const) {
   for (const { name, target } of FORMS) {
     Deno.test(`flash_attention matches its reference in ${dtype}: ${name}`, options, async () => {
       for (const partial of casesOf(dtype, target)) {
-        for (const segments of [false, true]) {
-          const attrs = attentionAttrs({ ...partial, segments, dropout: segments ? DROPOUT : null });
-          await checkForward(attrs, dtype, target);
-          await checkGradient(attrs, dtype, target);
-        }
+        const attrs = attentionAttrs(partial);
+        await checkForward(attrs, dtype, target);
+        await checkGradient(attrs, dtype, target);
       }
     });
   }
@@ -94,8 +113,8 @@ Deno.test(
   "flash_attention matches its reference for the smallest and the usual head sizes",
   deviceTest,
   async () => {
-    for (const { target } of FORMS) {
-      for (const headSize of target.software === false && !isLongRun ? [64] : HEAD_SIZES) {
+    for (const { target } of isLongRun ? FORMS : [FORMS[0]]) {
+      for (const headSize of HEAD_SIZES) {
         const attrs = attentionAttrs({ sequence: 37, headSize, heads: 2, kvHeads: 1, batch: 1 });
         await checkForward(attrs, "f32", target);
         await checkGradient(attrs, "f32", target);
@@ -104,23 +123,35 @@ Deno.test(
   },
 );
 
-Deno.test(
-  "flash_attention matches its reference where workgroups have the memory of any device",
-  deviceTest,
-  async () => {
-    const target = { software: false, maxComputeWorkgroupStorageSize: 16384 };
-    for (const partial of isLongRun ? [...CASES, { sequence: 70, headSize: 128 }] : [CASES[4]]) {
-      for (const segments of [false, true]) {
-        const attrs = attentionAttrs({ ...partial, segments, dropout: segments ? DROPOUT : null });
+for (const { shape, target, headSize } of SHAPES) {
+  const limits = { ...(await sharedDevice()).gpu.target, ...target };
+  const fits = (shape: WorkgroupShape) => {
+    const { invocations, workgroupBytes } = workgroupTile(headSize, shape);
+    return invocations <= limits.maxComputeInvocationsPerWorkgroup &&
+      workgroupBytes(2) <= limits.maxComputeWorkgroupStorageSize;
+  };
+  const { rows, down } = shape;
+  Deno.test({
+    name: `flash_attention matches its reference in workgroups of 16 × ${down} that walk ${rows} rows`,
+    ...deviceTest,
+    ignore: !fits(shape),
+    async fn() {
+      for (const sums of [1, 2]) assert.deepEqual(workgroupShapes(headSize, sums).find(fits), shape);
+      const causal = { sequence: 70, headSize, kvHeads: 1, batch: 1 };
+      const full = { ...causal, causal: false };
+      // Texts of 32 rows compile in half the time.
+      const few = rows === 32 ? [causal, { ...full, ...PACKED }] : [causal];
+      for (const partial of isLongRun ? plainAndPacked([causal, full]) : few) {
+        const attrs = attentionAttrs(partial);
         await checkForward(attrs, "f32", target);
         await checkGradient(attrs, "f32", target);
       }
-    }
-  },
-);
+    },
+  });
+}
 
 Deno.test("flash_attention of a query that sees no key is zero", deviceTest, async () => {
-  const attrs = attentionAttrs({ sequence: 16, headSize: 20, segments: true });
+  const attrs = attentionAttrs({ sequence: 16, headSize: 20, ...PACKED });
   for (const { target } of FORMS) {
     const [o, logsumexp] = await checkForward(attrs, "f32", target);
     assert.deepEqual(o.slice(15 * 40, 16 * 40), new Float64Array(40)); // the last eighth is padding
