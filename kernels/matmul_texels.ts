@@ -109,12 +109,35 @@ function aligned(spec: CheckedSpec, part: Part): boolean {
   );
 }
 
+/** Products of fewer operations have tiles of two rows a lane, whose kernels compile in two thirds of the time. */
+const LARGE_FLOPS = 1e8;
+/** Tiles that keep the threads of an adapter busy to the end. */
+const LEAST_LARGE_TILES = 64;
+
+/** The tile of a part. Four rows a lane take two thirds of the loads of two, for as many products. */
+function tileOf(spec: CheckedSpec, part: Part, triangle: Triangle, lanes: number): ChosenTile {
+  const tile = (rowsOfLane: number): ChosenTile => ({
+    rows: rowsOfLane * lanes,
+    columns: 4 * lanes,
+    step: 4,
+  });
+  if (part.m.count <= lanes && !spec.a.transposed) return tile(1);
+  // More rows would compute more of what lies beyond a diagonal.
+  if (triangle) return tile(2);
+  const large = tile(4);
+  if (spec.tileRows) return spec.tileRows === large.rows ? large : tile(2);
+  const { tilesM, tilesN } = tilesOf(part, large, undefined);
+  const batches = part.batchCount.reduce((product, count) => product * count, 1);
+  const flops = 2 * part.m.count * part.n.count * part.k.count * batches;
+  return flops >= LARGE_FLOPS && tilesM * tilesN * batches >= LEAST_LARGE_TILES ? large : tile(2);
+}
+
 function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch {
   const lanes = target.subgroupSize;
-  const rows = part.m.count <= lanes && !spec.a.transposed ? lanes : 2 * lanes;
-  const tile: ChosenTile = { rows, columns: 4 * lanes, step: 4 };
-  const { copies, windows, form, bindings } = storageOf(spec, part, tile, target);
   const triangle = wholeMatrices(spec, part) ? spec.triangle : undefined;
+  const tile = tileOf(spec, part, triangle, lanes);
+  const { rows } = tile;
+  const { copies, windows, form, bindings } = storageOf(spec, part, tile, target);
   const { tilesM, tilesN, share } = tilesOf(part, tile, triangle);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
   const grid = foldGrid(tilesM * tilesN * batches, target);
@@ -205,37 +228,43 @@ const LOADS = {
  * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched; four
  *           elements in a row of A and B begin at a multiple of four.
  * Dtypes    each operand f32 or f16; products and sums f32, k in ascending order, so the bits do not depend on the tile.
- * Mapping   one workgroup = one subgroup = one tile of one or two rows a lane × four columns a lane. A row is loaded four k
- *           at a time by one lane, or where A is stored [k, m] four rows at a time, half the lanes one k further than the
- *           others; `subgroupShuffle` from a constant lane hands the numbers round.
+ * Mapping   one workgroup = one subgroup = one tile of one, two or four rows a lane × four columns a lane. A row is loaded
+ *           four k at a time by one lane, or where A is stored [k, m] four rows at a time, of two rows a lane half the lanes
+ *           one k further than the others; `subgroupShuffle` from a constant lane hands the numbers round.
  *           Of a triangle of A the terms of a tile end, or begin where A is stored [k, m], at the diagonal; light and heavy
  *           tiles take turns, because the adapter gives each of its threads one run of workgroups. Of a triangle of C only
  *           tiles that reach it are launched.
  * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
  *           the last one inside and not stored.
- * Source    measured on Mesa lavapipe; see `texelProduct`. Larger tiles save loads, which cost little here, and pay with code
- *           that leaves the cache of decoded instructions.
+ * Source    measured on Mesa lavapipe; see `texelProduct` and docs/performance.md. Larger tiles save loads and pay with code, which
+ *           takes longer to compile and may leave the cache of decoded instructions.
  */
 function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle?: Triangle): string {
   const { aTransposed, bTransposed } = form;
   const half = lanes / 2;
   const four = (role: "a" | "b", index: string) => load(form, role, index);
   const groups = rows / lanes;
+  // Of A stored [k, m] all lanes load one k, or half of them the next one, where half have all rows.
+  const whole = groups === 4;
 
   // What a lane loads of A for four k, and the register and lane that hold row `row` at the q-th of them.
   const aBases = aTransposed
-    ? `  let quad = lane % ${half}u;
-  let ahead = lane / ${half}u;
+    ? `  let quad = ${whole ? "lane" : `lane % ${half}u`};
+  let ahead = ${whole ? "0u" : `lane / ${half}u`};
   let aBase = aStart + min(firstRow / 4u + quad, params.m / 4u - 1u);`
     : repeat(
       groups,
       (i) => `  let aBase${i} = aStart + min(firstRow + ${i * lanes}u + lane, params.m - 1u) * aRow;`,
     );
   const aLoads = aTransposed
-    ? repeat(2, (h) => `    let a${h} = ${four("a", `aBase + (4u * step4 + ${2 * h}u + ahead) * aRow`)};`)
+    ? whole
+      ? repeat(4, (q) => `    let a${q} = ${four("a", `aBase + (4u * step4 + ${q}u) * aRow`)};`)
+      : repeat(2, (h) => `    let a${h} = ${four("a", `aBase + (4u * step4 + ${2 * h}u + ahead) * aRow`)};`)
     : repeat(groups, (i) => `    let a${i} = ${four("a", `aBase${i} + step4`)};`);
   const aValue = (row: number, q: number) =>
-    aTransposed
+    aTransposed && whole
+      ? `subgroupShuffle(a${q}[${row & 3}], ${row >> 2}u)`
+      : aTransposed
       ? `subgroupShuffle(a${q >> 1}[${row & 3}], ${(row >> 2) + half * (q & 1)}u)`
       : `subgroupShuffle(a${Math.floor(row / lanes)}[${q}], ${row % lanes}u)`;
 
@@ -250,9 +279,16 @@ function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle
 ${repeat(4, (q) => `    let b${q} = vec4<f32>(${range(4).map((x) => `t${x}[${q}]`).join(", ")});`)}`
     : repeat(4, (q) => `    let b${q} = ${four("b", `bBase + (4u * step4 + ${q}u) * bRow`)};`);
 
-  const sums = form.sums && `  var operandSum = vec4<f32>();`;
+  // Rows of A are summed over even and over odd k, in lanes of their own or not.
+  const sums = form.sums && `  var operandSum = vec4<f32>();
+${form.sums.of === "a" && whole ? "  var oddSum = vec4<f32>();" : ""}`;
   const addSums = form.sums &&
-    `    operandSum = operandSum + ${form.sums.of === "b" ? "b0 + b1 + b2 + b3" : "a0 + a1"};`;
+    (form.sums.of === "b"
+      ? `    operandSum = operandSum + b0 + b1 + b2 + b3;`
+      : whole
+      ? `    operandSum = operandSum + a0 + a2;
+    oddSum = oddSum + a1 + a3;`
+      : `    operandSum = operandSum + a0 + a1;`);
   // Steps of one k: only where A is [k, m] and B [k, n], as along rows of an operand k comes in fours.
   const tail = form.tail
     ? `  for (var k = 4u * steps; k < params.k; k++) {
@@ -272,7 +308,7 @@ ${
     ? ""
     : form.sums.of === "b"
     ? storeSums(form, ["operandSum"], ["firstColumn + 4u * lane"])
-    : `  let rowSums = operandSum + subgroupShuffleXor(operandSum, ${half}u);
+    : `  let rowSums = operandSum + ${whole ? "oddSum" : `subgroupShuffleXor(operandSum, ${half}u)`};
 ${storeSums(form, ["rowSums"], ["firstRow + 4u * quad"], " && ahead == 0u")}`;
 
   const loads = [...new Set(form.texels!.map((role) => form.types[role]!))].map((type) => LOADS[type]).join(

@@ -134,6 +134,23 @@ for (const [family, target] of FAMILIES) {
   );
 }
 
+Deno.test("the gradient of a bias has the same bits beside products of any size", deviceTest, async () => {
+  const [rows, cOut] = [299, 520];
+  const dy = Float64Array.from({ length: rows * cOut }, (_, i) => Math.sin(i * 12.9898));
+  for (const transposedWeight of [false, true]) {
+    const runs: Float64Array[] = [];
+    // The larger product has taller tiles.
+    for (const cIn of [128, 512]) {
+      const inputs = [{ shape: [rows, cIn] }, { shape: [rows, cOut], data: dy }];
+      const [, db] = await checkKernel(linearWeightGrad, inputs, { transposedWeight, bias: true }, {
+        terms: rows,
+      });
+      runs.push(db);
+    }
+    assert.deepEqual(runs[1], runs[0]);
+  }
+});
+
 Deno.test("linear reads a residual that is its own input through one binding", deviceTest, async () => {
   const attrs = { transposedWeight: false, bias: false, residual: true };
   const ofItself = defineOp({

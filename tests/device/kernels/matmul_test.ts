@@ -41,6 +41,29 @@ Deno.test(
   },
 );
 
+Deno.test("a product has the same bits in tiles of its size and in tall ones", deviceTest, async () => {
+  // Rows, columns and, where the form allows it, terms beyond the last whole tile and step.
+  const [m, n] = [72, 136];
+  for (const [aTransposed, bTransposed] of [[false, false], [false, true], [true, false]]) {
+    const k = aTransposed ? 45 : 44;
+    const inputs = [{ shape: aTransposed ? [k, m] : [m, k] }, { shape: bTransposed ? [n, k] : [k, n] }];
+    const attrs = {
+      m,
+      n,
+      k,
+      a: { ld: aTransposed ? m : k, transposed: aTransposed },
+      b: { ld: bTransposed ? k : n, transposed: bTransposed },
+      c: { ld: n },
+      output: { shape: [m, n], dtype: "f32" as const },
+    };
+    const runs: Float64Array[] = [];
+    for (const tileRows of [undefined, 32]) {
+      runs.push((await checkKernel(matmulProbe, inputs, { ...attrs, tileRows }, { terms: k }))[0]);
+    }
+    assert.deepEqual(runs[1], runs[0]);
+  }
+});
+
 Deno.test("matmulCommands() refuses what it cannot bind or would overwrite", () => {
   const located = (buffer: number, dtype: Dtype = "f32"): Located => (
     { name: `v${buffer}`, shape: [4, 4], dtype, buffer, byteOffset: 0, byteLength: 64 }
