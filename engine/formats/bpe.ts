@@ -139,6 +139,15 @@ export function trainMerges(text: string, vocabularySize: number): BpeModel {
   return { tokenBytes, merges };
 }
 
+/** The model of a list of merges, as `trainMerges` makes it. */
+export function modelOfMerges(merges: readonly Merge[]): BpeModel {
+  const tokenBytes = BYTE_ORDER.map((byte) => Uint8Array.of(byte));
+  for (const { left, right, merged } of merges) {
+    tokenBytes[merged] ??= Uint8Array.of(...tokenBytes[left], ...tokenBytes[right]);
+  }
+  return { tokenBytes, merges };
+}
+
 interface Pair {
   readonly left: number;
   readonly right: number;

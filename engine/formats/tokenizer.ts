@@ -63,7 +63,12 @@ export async function gpt2Tokenizer(): Promise<Tokenizer> {
 
 /** Trains byte-pair encoding on a text, deterministically; see `trainMerges`. A short text gives fewer tokens. */
 export function trainBpe(text: string, vocabularySize: number): Tokenizer {
-  return new BpeTokenizer(`bpe-${vocabularySize}`, trainMerges(text, vocabularySize), new Map());
+  return bpeTokenizer(vocabularySize, trainMerges(text, vocabularySize));
+}
+
+/** The tokenizer of merges that were trained for a size. */
+export function bpeTokenizer(vocabularySize: number, model: BpeModel): Tokenizer {
+  return new BpeTokenizer(`bpe-${vocabularySize}`, model, new Map());
 }
 
 /**

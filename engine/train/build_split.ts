@@ -25,6 +25,8 @@ interface Ingredients {
   data: Data;
   /** Null where the data are tokens already. */
   tokenizer: Tokenizer | null;
+  /** Of a text, where they are known already. */
+  tokens?: Uint32Array;
   model: Model;
   /** Of records, for a model that predicts labels. */
   labels: Labels | null;
@@ -64,12 +66,12 @@ export function textOf(data: Data, options: Pick<TrainOptions, "textField">): st
   return data.kind === "records" ? recordTexts(data.records, options) : "";
 }
 
-function tokensOf({ data, tokenizer, model, options }: Ingredients): Uint32Array {
+function tokensOf({ data, tokenizer, tokens: known, model, options }: Ingredients): Uint32Array {
   if (data.kind === "text" && data.text.trim() === "") {
     throw new InputError(`${data.name}: the text is empty, expected text to train on`);
   }
   const tokens = data.kind === "text"
-    ? tokenizer!.encode(data.text)
+    ? known ?? tokenizer!.encode(data.text)
     : (data as { tokens: Uint32Array }).tokens;
   requireTokensBelow(model.config.vocabularySize, tokens, options.data);
   return tokens;

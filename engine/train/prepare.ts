@@ -7,6 +7,7 @@ import { PRESETS } from "../model/presets.ts";
 import { isRecordFile } from "../formats/records.ts";
 import { buildSplit, labelFieldOf, textOf } from "./build_split.ts";
 import { loadData } from "./corpus.ts";
+import { tokenizedByBpe } from "./kept_tokens.ts";
 import { readLabels } from "./labels.ts";
 import { resolveModel } from "./model_source.ts";
 import type { TrainOptions } from "./options.ts";
@@ -82,7 +83,11 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
   const labels = data.kind === "records" && objective === "sequence-label"
     ? readLabels(data.records, labelFieldOf(options), takesLabels ? null : labelsOf(config))
     : null;
-  const tokenizer = data.kind === "text" || data.kind === "records"
+  const bpe = data.kind === "text" ? options.tokenizer.match(BPE_NAME) : null;
+  const tokenized = data.kind === "text" && bpe ? await tokenizedByBpe(data, Number(bpe[1])) : null;
+  const tokenizer = tokenized
+    ? tokenized.tokenizer
+    : data.kind === "text" || data.kind === "records"
     ? await openTokenizer(options.tokenizer, folder, textOf(data, options))
     : null;
   const vocabularySize = config.vocabularySize || tokenizer?.vocabularySize ||
@@ -99,7 +104,7 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
     folder,
     newParameters,
     tokenizer,
-    ...buildSplit({ data, tokenizer, model, labels, options }),
+    ...buildSplit({ data, tokenizer, tokens: tokenized?.tokens, model, labels, options }),
   };
 }
 
