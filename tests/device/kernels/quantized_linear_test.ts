@@ -102,7 +102,9 @@ for (const [family, target] of FAMILIES) {
     );
   }
 
-  Deno.test(`${family} product splits codes past the binding limit`, deviceTest, async () => {
+  // How a product is split does not depend on the family.
+  const splitting = target.software === false ? longDeviceTest : deviceTest;
+  Deno.test(`${family} product splits codes past the binding limit`, splitting, async () => {
     const small = { ...target, maxStorageBufferBindingSize: 4096 };
     const [rows, terms] = [12, 200];
     const weights = [...formats(200, 96, 64), ...formats(99, 131, 64)];
