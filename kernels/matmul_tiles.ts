@@ -49,10 +49,8 @@ export function tileName({ rows, columns, subgroup, workgroup, matrix }: ChosenT
   if (matrix) return matrixTileName(matrix);
   const size = `${rows}×${columns}`;
   if (subgroup) return `subgroup ${size}`;
-  const { depth, block, split = 1, stages = 1 } = workgroup!;
-  return `workgroup ${size}×${depth}/${block.join("×")}${split > 1 ? ` split ${split}` : ""}${
-    stages > 1 ? ` stages ${stages}` : ""
-  }`;
+  const { depth, block, split = 1 } = workgroup!;
+  return `workgroup ${size}×${depth}/${block.join("×")}${split > 1 ? ` split ${split}` : ""}`;
 }
 
 /** The tiles that can do a part of a product, the one of `chooseTile` among them: what the runtime may choose from. */

@@ -21,8 +21,6 @@ export interface WorkgroupTile {
   block: readonly [4 | 8, 4 | 8];
   /** Teams of invocations that share the terms out between them, each for the whole tile. */
   split?: 1 | 2 | 4;
-  /** Slices held of each operand and team: with two, one is filled while the other is read, at one barrier a slice. */
-  stages?: 1 | 2;
 }
 
 /** Invocations that compute the whole tile once. */
@@ -45,9 +43,9 @@ const HANDED_OVER = 4;
 
 /** Bytes of workgroup memory: the slices, and what teams hand over; f32. */
 export function workgroupBytes(tile: WorkgroupTile): number {
-  const { rows, columns, depth, split = 1, stages = 1 } = tile;
+  const { rows, columns, depth, split = 1 } = tile;
   const handedOver = (split - 1) * teamSize(tile) * HANDED_OVER * 16;
-  return (rows + columns) * depth * 4 * split * stages + handedOver;
+  return (rows + columns) * depth * 4 * split + handedOver;
 }
 
 /** One operand's share of the work of staging slices. */
@@ -97,7 +95,7 @@ interface Move {
  * Source    the classic register-tiled product; see Volkov & Demmel 2008, "Benchmarking GPUs to tune dense linear algebra".
  */
 export function workgroupMatmulCode(form: MatmulForm, tile: WorkgroupTile, triangle?: Triangle): string {
-  const { rows, columns, depth, block: [blockRows, blockColumns], split = 1, stages = 1 } = tile;
+  const { rows, columns, depth, block: [blockRows, blockColumns], split = 1 } = tile;
   const perTeam = teamSize(tile);
   const [downParts, acrossParts] = [blockRows / 4, blockColumns / 4];
   const a: Side = {
@@ -118,16 +116,14 @@ export function workgroupMatmulCode(form: MatmulForm, tile: WorkgroupTile, trian
   const held = [...new Set(moves.map((move) => move.held))];
   const guarded = (move: Move, text: string) => move.only ? `    if (${move.only}) {\n${text}\n    }` : text;
   const fetch = moves.map((move) => guarded(move, fetchBlock(form, move))).join("\n");
-  const slice = split * stages === 1
-    ? ""
-    : `[${[split > 1 && "team", stages > 1 && `${split}u * stage`].filter((part) => part).join(" + ")}]`;
+  const slice = split === 1 ? "" : "[team]";
   const stage = moves.map((move) => guarded(move, stageBlock(move, slice))).join("\n");
   const sum = (row: number, j: number) => `s${row}_${j}`;
   const sums = sliceSums(form, tile, slice);
   const all = range(blockRows).flatMap((row) => range(acrossParts).map((j) => sum(row, j)));
   const sliceType = ({ vectors, parts }: Side) => {
     const one = `array<array<array<array<vec4<f32>, ${vectors / parts}>, ${parts}>, 4>, ${depth / 4}>`;
-    return split * stages === 1 ? one : `array<${one}, ${split * stages}>`;
+    return split === 1 ? one : `array<${one}, ${split}>`;
   };
   const multiply = repeat(depth, (q) => {
     const at = `${slice}[${q >> 2}][${q & 3}]`;
@@ -180,7 +176,7 @@ ${triangle === "c" ? `  if (firstColumn >= firstRow + ${rows}u) { return; }` : "
     let k0 = (firstTurn * ${split}u + team) * ${depth}u;
 ${fetch}
   }
-${stages > 1 ? "  var stage = 0u;\n" : ""}  for (var turn = firstTurn; turn < turns; turn++) {
+  for (var turn = firstTurn; turn < turns; turn++) {
 ${stage}
     workgroupBarrier();
     {
@@ -190,7 +186,7 @@ ${fetch}
     }
 ${multiply}
 ${sums ? sums.update : ""}
-${stages > 1 ? "    stage = 1u - stage;" : "    workgroupBarrier();"}
+    workgroupBarrier();
   }
 ${split > 1 ? handOver([...all, ...sums?.names ?? []], split) : ""}
 ${
