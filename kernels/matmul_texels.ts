@@ -109,27 +109,31 @@ function aligned(spec: CheckedSpec, part: Part): boolean {
   );
 }
 
-/** Products of fewer operations have tiles of two rows a lane, whose kernels compile in two thirds of the time. */
+/** Rows of a tile, but where subgroups are narrow: what a kernel takes to compile depends on them, not on the lanes. */
+const [SMALL_ROWS, LARGE_ROWS] = [16, 32];
+/** Rows a lane at most. */
+const MOST_ROWS_OF_LANE = 4;
+/** Products of fewer operations have small tiles, whose kernels compile in two thirds of the time. */
 const LARGE_FLOPS = 1e8;
 /** Tiles that keep the threads of an adapter busy to the end. */
 const LEAST_LARGE_TILES = 64;
 
-/** The tile of a part. Four rows a lane take two thirds of the loads of two, for as many products. */
+/** The tile of a part. Large ones take two thirds of the loads of small ones, for as many products. */
 function tileOf(spec: CheckedSpec, part: Part, triangle: Triangle, lanes: number): ChosenTile {
-  const tile = (rowsOfLane: number): ChosenTile => ({
-    rows: rowsOfLane * lanes,
+  const tile = (rows: number): ChosenTile => ({
+    rows: Math.max(lanes, Math.min(rows, MOST_ROWS_OF_LANE * lanes)),
     columns: 4 * lanes,
     step: 4,
   });
-  if (part.m.count <= lanes && !spec.a.transposed) return tile(1);
+  const [lowest, small, large] = [tile(lanes), tile(SMALL_ROWS), tile(LARGE_ROWS)];
+  if (part.m.count <= lanes && !spec.a.transposed) return lowest;
   // More rows would compute more of what lies beyond a diagonal.
-  if (triangle) return tile(2);
-  const large = tile(4);
-  if (spec.tileRows) return spec.tileRows === large.rows ? large : tile(2);
+  if (triangle) return small;
+  if (spec.tileRows) return spec.tileRows === large.rows ? large : small;
   const { tilesM, tilesN } = tilesOf(part, large, undefined);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
   const flops = 2 * part.m.count * part.n.count * part.k.count * batches;
-  return flops >= LARGE_FLOPS && tilesM * tilesN * batches >= LEAST_LARGE_TILES ? large : tile(2);
+  return flops >= LARGE_FLOPS && tilesM * tilesN * batches >= LEAST_LARGE_TILES ? large : small;
 }
 
 function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch {
@@ -229,8 +233,8 @@ const LOADS = {
  *           elements in a row of A and B begin at a multiple of four.
  * Dtypes    each operand f32 or f16; products and sums f32, k in ascending order, so the bits do not depend on the tile.
  * Mapping   one workgroup = one subgroup = one tile of one, two or four rows a lane × four columns a lane. A row is loaded
- *           four k at a time by one lane, or where A is stored [k, m] four rows at a time, of two rows a lane half the lanes
- *           one k further than the others; `subgroupShuffle` from a constant lane hands the numbers round.
+ *           four k at a time by one lane, or where A is stored [k, m] four rows at a time: all rows of a k by as many lanes as they
+ *           take, of the next k by the lanes after those; `subgroupShuffle` from a constant lane hands the numbers round.
  *           Of a triangle of A the terms of a tile end, or begin where A is stored [k, m], at the diagonal; light and heavy
  *           tiles take turns, because the adapter gives each of its threads one run of workgroups. Of a triangle of C only
  *           tiles that reach it are launched.
@@ -241,31 +245,30 @@ const LOADS = {
  */
 function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle?: Triangle): string {
   const { aTransposed, bTransposed } = form;
-  const half = lanes / 2;
   const four = (role: "a" | "b", index: string) => load(form, role, index);
   const groups = rows / lanes;
-  // Of A stored [k, m] all lanes load one k, or half of them the next one, where half have all rows.
-  const whole = groups === 4;
+  // Of A stored [k, m]: lanes that load all rows of one k, and how many k all lanes load at once: one, two or four.
+  const quads = rows / 4;
+  const span = lanes / quads;
 
   // What a lane loads of A for four k, and the register and lane that hold row `row` at the q-th of them.
   const aBases = aTransposed
-    ? `  let quad = ${whole ? "lane" : `lane % ${half}u`};
-  let ahead = ${whole ? "0u" : `lane / ${half}u`};
+    ? `  let quad = lane % ${quads}u;
+  let ahead = lane / ${quads}u;
   let aBase = aStart + min(firstRow / 4u + quad, params.m / 4u - 1u);`
     : repeat(
       groups,
       (i) => `  let aBase${i} = aStart + min(firstRow + ${i * lanes}u + lane, params.m - 1u) * aRow;`,
     );
   const aLoads = aTransposed
-    ? whole
-      ? repeat(4, (q) => `    let a${q} = ${four("a", `aBase + (4u * step4 + ${q}u) * aRow`)};`)
-      : repeat(2, (h) => `    let a${h} = ${four("a", `aBase + (4u * step4 + ${2 * h}u + ahead) * aRow`)};`)
+    ? repeat(
+      4 / span,
+      (i) => `    let a${i} = ${four("a", `aBase + (4u * step4 + ${i * span}u + ahead) * aRow`)};`,
+    )
     : repeat(groups, (i) => `    let a${i} = ${four("a", `aBase${i} + step4`)};`);
   const aValue = (row: number, q: number) =>
-    aTransposed && whole
-      ? `subgroupShuffle(a${q}[${row & 3}], ${row >> 2}u)`
-      : aTransposed
-      ? `subgroupShuffle(a${q >> 1}[${row & 3}], ${(row >> 2) + half * (q & 1)}u)`
+    aTransposed
+      ? `subgroupShuffle(a${Math.floor(q / span)}[${row & 3}], ${(row >> 2) + quads * (q % span)}u)`
       : `subgroupShuffle(a${Math.floor(row / lanes)}[${q}], ${row % lanes}u)`;
 
   const bBases = bTransposed
@@ -280,15 +283,16 @@ ${repeat(4, (q) => `    let b${q} = vec4<f32>(${range(4).map((x) => `t${x}[${q}]
     : repeat(4, (q) => `    let b${q} = ${four("b", `bBase + (4u * step4 + ${q}u) * bRow`)};`);
 
   // Rows of A are summed over even and over odd k, in lanes of their own or not.
+  const twoSums = form.sums?.of === "a" && span === 1;
   const sums = form.sums && `  var operandSum = vec4<f32>();
-${form.sums.of === "a" && whole ? "  var oddSum = vec4<f32>();" : ""}`;
+${twoSums ? "  var oddSum = vec4<f32>();" : ""}`;
   const addSums = form.sums &&
     (form.sums.of === "b"
       ? `    operandSum = operandSum + b0 + b1 + b2 + b3;`
-      : whole
+      : twoSums
       ? `    operandSum = operandSum + a0 + a2;
     oddSum = oddSum + a1 + a3;`
-      : `    operandSum = operandSum + a0 + a1;`);
+      : `    operandSum = operandSum + a0 + ${span === 2 ? "a1" : `subgroupShuffleXor(a0, ${2 * quads}u)`};`);
   // Steps of one k: only where A is [k, m] and B [k, n], as along rows of an operand k comes in fours.
   const tail = form.tail
     ? `  for (var k = 4u * steps; k < params.k; k++) {
@@ -308,7 +312,7 @@ ${
     ? ""
     : form.sums.of === "b"
     ? storeSums(form, ["operandSum"], ["firstColumn + 4u * lane"])
-    : `  let rowSums = operandSum + ${whole ? "oddSum" : `subgroupShuffleXor(operandSum, ${half}u)`};
+    : `  let rowSums = operandSum + ${twoSums ? "oddSum" : `subgroupShuffleXor(operandSum, ${quads}u)`};
 ${storeSums(form, ["rowSums"], ["firstRow + 4u * quad"], " && ahead == 0u")}`;
 
   const loads = [...new Set(form.texels!.map((role) => form.types[role]!))].map((type) => LOADS[type]).join(

@@ -1,5 +1,6 @@
 import type { Target } from "../graph/op.ts";
 import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "./device.ts";
+import { lavapipeLanes } from "./lavapipe_environment.ts";
 
 /**
  * What a step can be planned for without asking an adapter. Values take the same bytes on both; Mesa's software adapter has a
@@ -15,7 +16,7 @@ export function plannedTarget(adapter: PlannedAdapter): Target {
     ? {
       ...DEFAULT_TARGET,
       software: true,
-      subgroupSize: 8,
+      subgroupSize: lavapipeLanes(),
       shaderInt64: true,
       texelBytes: LAVAPIPE_TEXEL_BYTES,
     }

@@ -1,5 +1,5 @@
 import { InputError } from "../input_error.ts";
-import { spreadLavapipe } from "./lavapipe_threads.ts";
+import { tuneLavapipe } from "./lavapipe_environment.ts";
 import { openDawn } from "./provider_dawn.ts";
 import { openWgpu } from "./provider_wgpu.ts";
 
@@ -46,7 +46,7 @@ export interface GpuProvider {
  * @throws {InputError} for an unknown name, or where the implementation cannot be loaded: with what to install.
  */
 export async function openProvider(id: GpuProviderId = defaultProvider()): Promise<GpuProvider> {
-  spreadLavapipe();
+  tuneLavapipe();
   switch (id) {
     case "wgpu":
       return openWgpu();

@@ -1,0 +1,84 @@
+/** Threads a core: two are faster than one by a twentieth and than eight by as much (`docs/performance.md`). */
+const THREADS_A_CORE = 2;
+/** Machines with as many cores keep a thread a core: they have idle ones to wake a thread on. */
+const MANY_CORES = 16;
+const THREADS = "LP_NUM_THREADS";
+const VECTOR_WIDTH = "LP_NATIVE_VECTOR_WIDTH";
+/** Bits of a vector: what Mesa takes at most by itself, and what it can take. */
+const [NARROW, WIDE] = [256, 512];
+/** What a processor has to have for vectors of 512 bits: Intel's servers since Skylake, AMD's since Zen 4. */
+const WIDE_FLAGS = ["avx512f", "avx512bw", "avx512dq", "avx512vl"];
+
+/** Where the environment is read and written. */
+type Variables = Pick<typeof Deno.env, "get" | "set">;
+
+/**
+ * Tells Mesa's software adapter how many threads to compute with and how wide its vectors are, unless the environment does.
+ *
+ * Threads: by itself it takes one a core, cuts each dispatch into as many runs of workgroups, and has the threads sleep between
+ * dispatches. Linux does not look for an idle core when it wakes one while it takes all few cores for busy: two threads then
+ * share a core, and another is idle. With more threads and shorter runs there is one on every core more often, and whichever
+ * runs takes what the others have not begun.
+ *
+ * Vectors: by itself it takes 256 bits even of processors that have 512, which multiply matrices 1.4 times as fast; the adapter
+ * then has subgroups of 16 invocations.
+ *
+ * Mesa reads the variables when the first adapter is asked for.
+ *
+ * @param flags What the processor can do, in the words of Linux.
+ * @param variables The environment; null where it may not be written.
+ */
+export function tuneLavapipe(
+  {
+    os = Deno.build.os,
+    cores = navigator.hardwareConcurrency,
+    flags = processorFlags(),
+    variables = environment(),
+  }: {
+    os?: string;
+    cores?: number;
+    flags?: readonly string[];
+    variables?: Variables | null;
+  } = {},
+): void {
+  if (os !== "linux" || !variables) return;
+  if (cores >= 2 && cores < MANY_CORES && !variables.get(THREADS)) {
+    variables.set(THREADS, String(Math.min(THREADS_A_CORE * cores, MANY_CORES)));
+  }
+  if (isWide(flags) && !variables.get(VECTOR_WIDTH)) variables.set(VECTOR_WIDTH, String(WIDE));
+}
+
+/** Invocations of a subgroup of Mesa's software adapter, as `tuneLavapipe` has it: one for each 32 bits of a vector. */
+export function lavapipeLanes(
+  { flags = processorFlags(), variables = environment() }: {
+    flags?: readonly string[];
+    variables?: Pick<Variables, "get"> | null;
+  } = {},
+): number {
+  const told = Number(variables?.get(VECTOR_WIDTH));
+  return (told > 0 ? told : variables && isWide(flags) ? WIDE : NARROW) / 32;
+}
+
+const isWide = (flags: readonly string[]) => WIDE_FLAGS.every((flag) => flags.includes(flag));
+
+/** Flags of the first processor, or none where the system does not tell or may not be asked. */
+function processorFlags(): string[] {
+  if (Deno.build.os !== "linux") return [];
+  const path = "/proc/cpuinfo";
+  // Asked first: reading without the right would prompt.
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return [];
+  try {
+    const [, flags = ""] = /^flags\s*:(.*)$/m.exec(Deno.readTextFileSync(path)) ?? [];
+    return flags.trim().split(/\s+/);
+  } catch {
+    return [];
+  }
+}
+
+/** The process's environment, where it may be written. */
+function environment(): typeof Deno.env | null {
+  const granted = [THREADS, VECTOR_WIDTH].every((variable) =>
+    Deno.permissions.querySync({ name: "env", variable }).state === "granted"
+  );
+  return granted ? Deno.env : null;
+}

@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { lavapipeLanes, tuneLavapipe } from "../../../engine/runtime/lavapipe_environment.ts";
+
+const WIDE_FLAGS = ["fpu", "avx2", "avx512f", "avx512dq", "avx512bw", "avx512vl"];
+
+/** The environment afterwards, of what it was before. */
+function tuned(
+  machine: { os?: string; cores?: number; flags?: string[] },
+  before: Record<string, string> = {},
+): Record<string, string> {
+  const values = { ...before };
+  const variables = {
+    get: (name: string) => values[name],
+    set: (name: string, to: string) => void (values[name] = to),
+  };
+  tuneLavapipe({ os: "linux", cores: 1, flags: [], ...machine, variables });
+  return values;
+}
+
+Deno.test("the software adapter gets two threads a core on machines of few cores", () => {
+  assert.deepEqual(tuned({ cores: 2 }), { LP_NUM_THREADS: "4" });
+  assert.deepEqual(tuned({ cores: 12 }), { LP_NUM_THREADS: "16" });
+  assert.deepEqual(tuned({ cores: 2 }, { LP_NUM_THREADS: "" }), { LP_NUM_THREADS: "4" }, "set to nothing");
+});
+
+Deno.test("the software adapter gets vectors of 512 bits where the processor has them", () => {
+  assert.deepEqual(tuned({ flags: WIDE_FLAGS }), { LP_NATIVE_VECTOR_WIDTH: "512" });
+  for (const flag of WIDE_FLAGS.filter((flag) => flag.startsWith("avx512"))) {
+    assert.deepEqual(tuned({ flags: WIDE_FLAGS.filter((other) => other !== flag) }), {}, `without ${flag}`);
+  }
+});
+
+Deno.test("the software adapter is left alone where that is no gain, or where it was told", () => {
+  assert.deepEqual(tuned({ cores: 1 }), {});
+  assert.deepEqual(tuned({ cores: 16 }), {});
+  assert.deepEqual(tuned({ os: "darwin", cores: 2, flags: WIDE_FLAGS }), {});
+  const told = { LP_NUM_THREADS: "3", LP_NATIVE_VECTOR_WIDTH: "256" };
+  assert.deepEqual(tuned({ cores: 2, flags: WIDE_FLAGS }, told), told);
+});
+
+Deno.test("the software adapter is left alone where the environment may not be written", () => {
+  assert.doesNotThrow(() => tuneLavapipe({ os: "linux", cores: 2, flags: WIDE_FLAGS, variables: null }));
+});
+
+Deno.test("a plan has the lanes that the software adapter will have", () => {
+  const lanes = (flags: string[], width?: string) =>
+    lavapipeLanes({ flags, variables: { get: () => width } });
+  assert.equal(lanes([]), 8);
+  assert.equal(lanes(WIDE_FLAGS), 16);
+  assert.equal(lanes(WIDE_FLAGS, ""), 16, "set to nothing");
+  assert.equal(lanes(WIDE_FLAGS, "256"), 8);
+  assert.equal(lanes([], "512"), 16);
+  assert.equal(lavapipeLanes({ flags: WIDE_FLAGS, variables: null }), 8, "may not be written");
+});
