@@ -114,7 +114,7 @@ const [SMALL_ROWS, LARGE_ROWS] = [16, 32];
 /** Rows a lane at most. */
 const MOST_ROWS_OF_LANE = 4;
 /** Products of fewer operations have small tiles, whose kernels compile in two thirds of the time. */
-const LARGE_FLOPS = 1e8;
+const LARGE_FLOPS = 3e8;
 /** Tiles that keep the threads of an adapter busy to the end. */
 const LEAST_LARGE_TILES = 64;
 
