@@ -6,11 +6,10 @@ import { DTYPE_BYTES, elementCount } from "../graph/types.ts";
 import type { TensorSource, TensorToWrite } from "../formats/safetensors.ts";
 import { InputError } from "../input_error.ts";
 import type { ParameterSpec } from "../model/parameters.ts";
+import { fillValues } from "./fill_values.ts";
+import { initialValues } from "./initial_values.ts";
 import { readQuantized, writeQuantized } from "./quantized_weights.ts";
 import { keyedRandom } from "./random.ts";
-
-/** Elements made or read at a time: host memory holds no second copy of the model. */
-const CHUNK_ELEMENTS = 2 ** 20;
 
 /** Bytes of uploads that may wait in the queue, each in a buffer of its own. */
 const QUEUED_BYTES = 16 * 2 ** 20;
@@ -53,41 +52,24 @@ export async function initializeWeights(
   seed: number,
 ): Promise<void> {
   const pace = new UploadPace(session);
-  for (const parameter of parameters) {
-    const { spec, master } = parameter;
-    const random = keyedRandom(seed, spec.name);
-    const count = elementCount(master);
-    if (parameter.quantized) {
-      const values = new Float32Array(count);
-      fill(values, spec, random);
-      writeQuantized(session, parameter, parameter.quantized, values);
-      await pace.add(values.byteLength);
-      continue;
-    }
-    for (let first = 0; first < count; first += CHUNK_ELEMENTS) {
-      const values = new Float32Array(Math.min(CHUNK_ELEMENTS, count - first));
-      fill(values, spec, random);
-      writeParameter(session, parameter, first, values);
-      await pace.add(values.byteLength);
-    }
+  const tensors = parameters.map((parameter) => {
+    const { spec: { name, init }, master } = parameter;
+    return { name, init, elementCount: elementCount(master), parameter };
+  });
+  for (const { name, init, elementCount, parameter } of tensors) {
+    if (!parameter.quantized) continue;
+    const values = new Float32Array(elementCount);
+    fillValues(values, init, keyedRandom(seed, name));
+    writeQuantized(session, parameter, parameter.quantized, values);
+    await pace.add(values.byteLength);
+  }
+  // Chunk by chunk, so that host memory holds no second copy of the model.
+  const plain = tensors.filter(({ parameter }) => !parameter.quantized);
+  for await (const { tensor: { parameter }, firstElement, values } of initialValues(plain, seed)) {
+    writeParameter(session, parameter, firstElement, values);
+    await pace.add(values.byteLength);
   }
   await pace.end();
-}
-
-function fill(values: Float32Array, { init }: ParameterSpec, random: ReturnType<typeof keyedRandom>): void {
-  switch (init.kind) {
-    case "constant":
-      values.fill(init.value);
-      return;
-    case "normal":
-      for (let i = 0; i < values.length; i++) values[i] = random.normal() * init.standardDeviation;
-      return;
-    case "uniform":
-      for (let i = 0; i < values.length; i++) values[i] = (random.uniform() * 2 - 1) * init.bound;
-      return;
-    default:
-      init satisfies never;
-  }
 }
 
 /** Dtypes that become f32 when they are read. */

@@ -57,6 +57,17 @@ Deno.test("normal() has the moments and the tails of the normal distribution", (
   );
 });
 
+Deno.test("fillNormal() gives the numbers of normal(), whatever was drawn before", () => {
+  const filling = keyedRandom(1, "fill"), drawing = keyedRandom(1, "fill");
+  for (const length of [0, 1, 0, 4, 5, 2, 1]) {
+    const values = new Float32Array(length);
+    filling.fillNormal(values, 0.02);
+    assert.deepEqual(values, Float32Array.from({ length }, () => drawing.normal() * 0.02));
+    if (length === 5) assert.equal(filling.nextU32(), drawing.nextU32());
+  }
+  assert.equal(filling.normal(), drawing.normal());
+});
+
 Deno.test("below() takes every number equally often", () => {
   const random = keyedRandom(1, "below");
   const counts = new Array(7).fill(0);
