@@ -95,10 +95,16 @@ export function formatDuration(ms: number | null | undefined): string {
   return `${Math.floor(seconds / 3600)}${THIN}h ${Math.floor(seconds % 3600 / 60)}${THIN}min`;
 }
 
-/** Cuts text for a chart; the full text stands in the table beside it. */
+/**
+ * Cuts text for a chart; the full text stands in the table beside it. What is left out is behind the first half: configurations of a
+ * ladder begin alike and end with what tells them apart.
+ */
 export function shorten(text: string, length: number): string {
   const characters = [...text];
-  return characters.length <= length ? text : `${characters.slice(0, length - 1).join("")}…`;
+  if (characters.length <= length) return text;
+  const head = Math.ceil((length - 1) / 2);
+  const [start, end] = [characters.slice(0, head), characters.slice(characters.length - (length - 1 - head))];
+  return `${start.join("").trimEnd()}…${end.join("").trimStart()}`;
 }
 
 /** `2nd`, `3rd`, `4th`. */

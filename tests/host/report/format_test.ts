@@ -91,8 +91,10 @@ Deno.test("thin() keeps the last item and no more than the limit and one", () =>
 });
 
 Deno.test("shorten() counts characters, not code units", () => {
-  assert.equal(shorten("😀😀😀😀", 3), "😀😀…");
+  assert.equal(shorten("😀🙁😀🙂", 3), "😀…🙂");
   assert.equal(shorten("abc", 3), "abc");
+  assert.equal(shorten("abcd", 2), "a…");
+  assert.equal(shorten("batch 1 + checkpointing + fp16", 15), "batch 1…+ fp16");
 });
 
 Deno.test("markup escapes every value, and only values", () => {
