@@ -126,7 +126,7 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
   );
   const scratchTexture = texelBytes === 0
     ? null
-    : buffers.push(utility("scratch texture", "texels", texelBytes, "workspace")) - 1;
+    : buffers.push(utility("scratch texture", "texels", scratchBytes(texelBytes), "workspace")) - 1;
 
   const bytesByRole = sumByRole(buffers);
   return {
@@ -156,6 +156,16 @@ function texelBytesOf(command: Command): number {
     TEXEL_ROW_BYTES * row + alignUp(source.byteLength, TEXEL_ROW_BYTES)
   );
   return Math.max(0, ...ends);
+}
+
+/**
+ * Bytes of a scratch texture with room for so many. Mesa compiles a kernel anew for a texture whose height is a power of two and for one
+ * whose is not: none is, so that what one plan has compiled serves all others.
+ */
+function scratchBytes(texelBytes: number): number {
+  let rows = texelBytes / TEXEL_ROW_BYTES;
+  while (Number.isInteger(Math.log2(rows))) rows++;
+  return rows * TEXEL_ROW_BYTES;
 }
 
 /** Persistent values of one role lie side by side, in order of declaration, so that optimizers can walk them. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import type { Dispatch } from "../../../engine/graph/op.ts";
+import { type Dispatch, TEXEL_ROW_BYTES } from "../../../engine/graph/op.ts";
 import { ROLES } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
@@ -151,4 +151,15 @@ Deno.test("fragmentation costs the arena at most 6 % over the most bytes alive a
       assert.ok(arena <= 1.06 * live, `${preset} ${JSON.stringify(methods)}: ${arena} for ${live}`);
     }
   }
+});
+
+Deno.test("a scratch texture is never as high as a power of two, for which Mesa would compile all kernels anew", () => {
+  const software = plannedTarget("software");
+  const rows = (batch: number, sequenceLength: number) => {
+    const { plan } = planStep(settings("gpt2-nano", {}, { microBatchSize: batch, sequenceLength }), software);
+    return plan.buffers[plan.scratchTexture!].bytes / TEXEL_ROW_BYTES;
+  };
+  const heights = [1, 2, 4, 8, 16].flatMap((batch) => [16, 32, 64, 128].map((length) => rows(batch, length)));
+  assert.ok([257, 513].every((height) => heights.includes(height)), `${heights}: some need a power of two`);
+  assert.deepEqual(heights.filter((height) => Number.isInteger(Math.log2(height))), []);
 });
