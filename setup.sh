@@ -60,13 +60,15 @@ install_deno() {
   fail "cannot install Deno: install version $oldest_major.$oldest_minor or newer by hand (https://docs.deno.com), then run this again"
 }
 
-# Downloads npm packages that deno.lock names and this machine does not have yet.
+# Downloads npm packages that deno.lock names and this machine does not have yet. Deno looks up the registry's address for
+# each of the hundreds at once; where some of these questions get lost, glibc waits five seconds before it asks again.
 install_packages() {
   "$deno" install --quiet --frozen --cached-only --config "$root/deno.json" </dev/null >/dev/null 2>&1 && return 0
   say "downloading the npm packages that deno.lock names (once)"
   quiet=--quiet # without a terminal there is no progress bar but a line for each of several hundred files
   if [ -t 2 ]; then quiet=; fi
-  "$deno" install $quiet --frozen --config "$root/deno.json" </dev/null >&2 || fail "the packages could not be downloaded"
+  RES_OPTIONS="${RES_OPTIONS:-timeout:1 attempts:5}" \
+    "$deno" install $quiet --frozen --config "$root/deno.json" </dev/null >&2 || fail "the packages could not be downloaded"
 }
 
 has_adapter() {
@@ -130,8 +132,16 @@ if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
   fi
 fi
 find_deno || install_deno
-install_packages
+
+# Packages come while the driver does. A job in the background does not hear ctrl-C.
+install_packages &
+packages=$!
+trap 'kill "$packages" 2>/dev/null || true' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 if needs_adapter "$@" && ! has_adapter; then install_driver; fi
+wait "$packages" || exit 2
+trap - EXIT INT TERM
 
 # Programs that tasks start find the same Deno.
 PATH=$(dirname -- "$deno"):$PATH
