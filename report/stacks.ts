@@ -4,7 +4,7 @@ import { settingKey } from "./derive.ts";
 import type { Evidence, Pair } from "./evidence.ts";
 import { switchesOn } from "./evidence.ts";
 import { THREEFOLD } from "./paper.ts";
-import type { LossDifference } from "./quality.ts";
+import { LARGEST_MARGIN, type LossDifference } from "./quality.ts";
 import { type Interval, studentQuantile } from "../results/stats.ts";
 
 export interface Stack {
@@ -14,7 +14,7 @@ export interface Stack {
   loss: LossDifference | null;
   /** At least three times less booked memory. */
   isLean: boolean;
-  /** Not slower than the baseline by more than its own runs differ. */
+  /** See `holdsThroughput`. */
   isFast: boolean;
   /** Held-out loss equivalent, or lower. */
   isEqual: boolean;
@@ -69,9 +69,17 @@ function judge(pair: Pair, evidence: Evidence): Stack {
     throughput,
     loss,
     isLean: (memory ?? 0) >= THREEFOLD,
-    isFast: (throughput?.low ?? 0) >= slowestOfItself(pair.baseline.tokensPerSecond),
+    isFast: holdsThroughput(pair.baseline, throughput),
     isEqual: loss?.outcome === "equal" || loss?.outcome === "better",
   };
+}
+
+/**
+ * Whether a ratio of throughputs shows that nothing was lost: its interval does not reach below 1 by more than the baseline's own
+ * runs differ. Runs that differ by more than `LARGEST_MARGIN` can show no such thing.
+ */
+export function holdsThroughput({ tokensPerSecond }: Configuration, ratio: Interval | null): boolean {
+  return ratio !== null && ratio.low >= Math.max(slowestOfItself(tokensPerSecond), 1 - LARGEST_MARGIN);
 }
 
 /** How slow a second run of the baseline may come out beside the first, at 95 %: as a ratio; 1 where it is not known. */

@@ -11,6 +11,7 @@ import {
 } from "./derive.ts";
 import { combinationName } from "./names.ts";
 import { leaders, small, throughputFinding } from "./findings.ts";
+import { holdsThroughput } from "./stacks.ts";
 import {
   count,
   decimalsOfNoise,
@@ -156,7 +157,8 @@ function threefoldVerdict(analysis: Analysis): Verdict | null {
   const loss = evidence.loss(claim.pair);
   const observed = evidence.observedRatio(claim.pair);
   const isPlanned = [baseline, changed].every(({ memory }) => memory!.bookedBytes === memory!.plannedBytes);
-  const tie = rate.low <= 1 && rate.high >= 1 ? " (no difference)" : "";
+  const isTie = rate.low <= 1 && rate.high >= 1;
+  const tie = !isTie ? "" : holdsThroughput(baseline, rate) ? " (no difference)" : " (not shown to hold)";
   const sentence = `${placeOf(analysis)}, ${combinationName(changed.config)} needs ${
     memoryWords(memory)
   } at ${formatRatio(rate.estimate)} the throughput${tie}, with ${

@@ -264,6 +264,15 @@ Deno.test("judge() corrects every test of equality for how many there are", () =
   );
 });
 
+Deno.test("C1 takes runs that scatter by more than a tenth for no proof that throughput holds", () => {
+  const scattered = (reach: number) =>
+    each(inPhase("ladder", "single"), (cell) => slower(1 + reach * (cell.config.seed % 3 - 1))(cell));
+  assert.equal(verdict("C1", all(makeGood, scattered(0.01))).outcome, "reproduced");
+  const { outcome, ours } = verdict("C1", all(makeGood, scattered(0.4)));
+  assert.equal(outcome, "partly");
+  assert.match(ours, /throughput × 1\.00.* \(not shown to hold\)/);
+});
+
 Deno.test("C1 does not take a baseline at another effective batch", () => {
   const elsewhere = each(
     both(isBare, (cell) => !accumulates(cell)),
