@@ -29,7 +29,7 @@ import {
 } from "./flash_attention_code.ts";
 import { subgroupTile, type TileForm } from "./flash_attention_tiles.ts";
 import { workgroupShapes, workgroupTile } from "./flash_attention_workgroup.ts";
-import { placeTexels, texelBytesOf } from "./texel_reads.ts";
+import { firstTexel, placeTexels, texelBytesOf } from "./texel_reads.ts";
 
 /**
  * Softmax attention that never holds a T × T matrix: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D], logsumexp f32
@@ -170,8 +170,8 @@ function texelsOf(
 /** What a dispatch copies into the scratch texture, and the words that say where. */
 function texelCopies(range: SequenceRange, texels: readonly string[]) {
   if (texels.length === 0) return { copies: {}, words: [] };
-  const placed = placeTexels(texels.map((name) => asBinding(range.windows[name])));
-  return { copies: { texels: placed.texels }, words: placed.firstTexels.map(u32) };
+  const copies = placeTexels(texels.map((name) => asBinding(range.windows[name])));
+  return { copies: { texels: copies }, words: copies.map((_, copy) => firstTexel(copies, copy)) };
 }
 
 /**

@@ -86,13 +86,14 @@ function paramFields(form: MatmulForm): readonly string[] {
 }
 
 /** The uniform block by field name; see `PARAM_FIELDS`. */
-export type MatmulParams = Record<string, number>;
+export type MatmulParams = Record<string, number | ParamWord>;
 
 /** The block in the order of its WGSL struct. @throws {TypeError} if a field is missing. */
 export function paramWords(form: MatmulForm, params: MatmulParams): ParamWord[] {
   return paramFields(form).map((field) => {
-    if (params[field] === undefined) throw new TypeError(`Cannot write matmul params: ${field} is missing`);
-    return { kind: field === "alpha" ? "f32" : "u32", value: params[field] };
+    const value = params[field];
+    if (value === undefined) throw new TypeError(`Cannot write matmul params: ${field} is missing`);
+    return typeof value === "number" ? { kind: field === "alpha" ? "f32" : "u32", value } : value;
   });
 }
 

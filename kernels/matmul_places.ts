@@ -59,6 +59,6 @@ function moved(dispatch: Dispatch, from: readonly Located[], to: readonly Locate
   return {
     ...dispatch,
     bindings: dispatch.bindings.map(move),
-    texels: dispatch.texels?.map(({ source, row }) => ({ source: move(source), row })),
+    texels: dispatch.texels?.map((copy) => ({ ...copy, source: move(copy.source) })),
   };
 }

@@ -1,10 +1,12 @@
 import {
+  type Binding,
   type Dispatch,
   foldGrid,
   SCRATCH_BINDING,
   type Target,
   TEXEL_ROW_BYTES,
   TEXEL_ROW_TEXELS,
+  texelWord,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES } from "../engine/graph/types.ts";
 import {
@@ -28,6 +30,7 @@ import {
   split,
   startsTerms,
   wholeMatrices,
+  type Window,
   windowsOf,
 } from "./matmul_parts.ts";
 import { matmulParams } from "./matmul_params.ts";
@@ -79,8 +82,22 @@ function partsOf(spec: CheckedSpec, whole: Part, target: Target): Part[] | undef
 /** Copies of spans, by default of the operands, one behind the other in the texture, and where in it each begins. */
 function copiesOf(spec: CheckedSpec, part: Part, spans = spansOf(spec, part).filter(isOperand)) {
   const windows = windowsOf(spec, spans);
-  const { texels } = placeTexels(windows.map(({ binding }) => binding));
+  const texels = placeTexels(windows.map(nearlyWhole));
   return windows.map(({ spans }, i) => ({ spans, copy: texels[i] }));
+}
+
+/**
+ * A window, or all of its value where the window covers nearly all: queries, keys and values lie in one matrix, which one copy
+ * of it serves wherever it is kept (`engine/plan/kept_texels.ts`).
+ */
+function nearlyWhole({ binding, spans }: Window): Binding {
+  const { buffer, byteOffset, byteLength } = spans[0].value;
+  const isOne = spans.every(({ value }) =>
+    value.byteOffset === byteOffset && value.byteLength === byteLength
+  );
+  return isOne && byteLength - binding.byteLength <= byteLength / 16
+    ? { buffer, byteOffset, byteLength }
+    : binding;
 }
 
 /** Bytes that copies take of the texture. */
@@ -145,16 +162,17 @@ function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch 
   const { tilesM, tilesN, share } = tilesOf(part, tile, triangle);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
   const grid = foldGrid(tilesM * tilesN * batches, target);
-  const offsets = Object.fromEntries(copies.flatMap(({ spans, copy }) =>
+  const texels = copies.map(({ copy }) => copy);
+  const offsets = Object.fromEntries(copies.flatMap(({ spans, copy }, i) =>
     spans.map((span) => {
       const fours = TEXEL_ROW_TEXELS * 4 / DTYPE_BYTES[span.value.dtype];
-      return [`${span.role}Offset`, elementOffset(span, copy.source) / 4 + copy.row * fours];
+      return [`${span.role}Offset`, texelWord(texels, i, fours, elementOffset(span, copy.source) / 4)];
     })
   ));
   return {
     kernel: { name: spec.name, code: codeFor(form, lanes, rows, triangle), entryPoint: "matmul" },
     bindings,
-    texels: copies.map(({ copy }) => copy),
+    texels,
     params: matmulParams(spec, part, form, windows, { tilesM, tilesN, grid }, offsets),
     workgroups: grid,
     flops: 2 * part.m.count * part.n.count * part.k.count * batches * share,

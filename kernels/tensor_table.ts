@@ -9,7 +9,7 @@ import {
   u32,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
-import { placeTexels, TEXEL_LOAD_WGSL, texelBytesOf } from "./texel_reads.ts";
+import { firstTexel, placeTexels, TEXEL_LOAD_WGSL, texelBytesOf } from "./texel_reads.ts";
 import { vectorWgsl } from "./row_kernel.ts";
 
 /** Entries a table holds; its kernels are compiled for this many, whatever a dispatch needs. */
@@ -253,7 +253,7 @@ function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Targ
   const layout = windowsOf(pieces.map(({ ranges }) => ranges).reduce((a, b) => spanning(a, b)!), spec)!;
   const { windows, of } = layout;
   const read = texelRanges(pieces, target);
-  const { texels, firstTexels } = placeTexels(
+  const texels = placeTexels(
     read.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
   );
   const words = WORDS_PER_ENTRY * (read.length > 0 ? 2 : 1);
@@ -271,7 +271,7 @@ function dispatchOf(pieces: Piece[], width: 1 | 4, spec: TableSpec, target: Targ
           ? -1
           : read.findIndex((range) => range.buffer === buffer && range.from <= from && from < range.to);
         // Added to a place in the window; wraps around below zero.
-        return u32(at < 0 ? 0 : (firstTexels[at] + (windows[of[k]].from - read[at].from) / 16) >>> 0);
+        return at < 0 ? ZERO : firstTexel(texels, at, (windows[of[k]].from - read[at].from) / 16);
       });
       write(i * words + WORDS_PER_ENTRY, toTexels);
     }

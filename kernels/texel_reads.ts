@@ -6,7 +6,7 @@ import {
   TEXEL_ROW_BYTES,
   TEXEL_ROW_TEXELS,
   type TexelCopy,
-  u32,
+  texelWord,
 } from "../engine/graph/op.ts";
 import type { Dtype } from "../engine/graph/types.ts";
 
@@ -18,15 +18,19 @@ export function texelBytesOf({ software, texelBytes }: Target): number {
   return software ? texelBytes ?? 0 : 0;
 }
 
-/** Places ranges in the scratch texture, one behind the other, and says at which texel each begins. */
-export function placeTexels(ranges: readonly Binding[]): { texels: TexelCopy[]; firstTexels: number[] } {
+/** Places ranges in the scratch texture, one behind the other. */
+export function placeTexels(ranges: readonly Binding[]): TexelCopy[] {
   let row = 0;
-  const texels = ranges.map((source): TexelCopy => {
+  return ranges.map((source): TexelCopy => {
     const copy = { source, row };
     row += Math.ceil(source.byteLength / TEXEL_ROW_BYTES);
     return copy;
   });
-  return { texels, firstTexels: texels.map(({ row }) => row * TEXEL_ROW_TEXELS) };
+}
+
+/** The word that says at which texel a copy begins. */
+export function firstTexel(copies: readonly TexelCopy[], copy: number, offset = 0): ParamWord {
+  return texelWord(copies, copy, TEXEL_ROW_TEXELS, offset);
 }
 
 /** WGSL of `texel(i)`: the sixteen bytes at texel `i`, and `halfTexel(i)`: the eight bytes at half a texel, as f16. */
@@ -94,8 +98,8 @@ export function readsOf(
         loads.join("\n")
       }\n`,
     of: (ranges, params) => {
-      const { texels, firstTexels } = placeTexels(ranges);
-      return { params: [...firstTexels.map(u32), ...params], texels };
+      const texels = placeTexels(ranges);
+      return { params: [...texels.map((_, copy) => firstTexel(texels, copy)), ...params], texels };
     },
     target: { ...target, maxStorageBufferBindingSize: most },
   };

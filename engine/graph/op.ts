@@ -82,7 +82,12 @@ export interface Kernel {
 }
 
 /** A word of a kernel's uniform `params` block, in the order of its WGSL struct. */
-export type ParamWord = { kind: "u32" | "i32" | "f32"; value: number };
+export interface ParamWord {
+  kind: "u32" | "i32" | "f32";
+  value: number;
+  /** Where the value says a place in the scratch texture: what moves with which of the dispatch's copies. See `texelWord`. */
+  texel?: { copy: number; unitsPerRow: number };
+}
 export const u32 = (value: number): ParamWord => ({ kind: "u32", value });
 export const i32 = (value: number): ParamWord => ({ kind: "i32", value });
 export const f32 = (value: number): ParamWord => ({ kind: "f32", value });
@@ -95,7 +100,7 @@ export interface Dispatch {
   params: ParamWord[];
   /**
    * Ranges copied into the scratch texture before the launch, which finds it as a `texture_storage_2d<rgba32uint, read>`
-   * at `SCRATCH_BINDING` of group 0. What the texture held before is lost.
+   * at `SCRATCH_BINDING` of group 0. Lowering places them as if the texture were the dispatch's own; the plan may move them.
    */
   texels?: TexelCopy[];
   workgroups: readonly [number, number, number];
@@ -131,6 +136,24 @@ export const SCRATCH_BINDING = 31;
 export interface TexelCopy {
   source: Binding;
   row: number;
+  /** Whether an earlier command of the program has left the range there, so that nothing is copied. */
+  kept?: boolean;
+}
+
+/**
+ * A word that says where in the scratch texture a copy lies.
+ *
+ * @param unitsPerRow What the kernel counts in, a row of the texture: 1024 for texels.
+ * @param offset Units from the first of the copy; added modulo 2³².
+ */
+export function texelWord(
+  copies: readonly TexelCopy[],
+  copy: number,
+  unitsPerRow: number,
+  offset = 0,
+): ParamWord {
+  const value = (copies[copy].row * unitsPerRow + offset) >>> 0;
+  return { kind: "u32", value, texel: { copy, unitsPerRow } };
 }
 
 /** Zeroes a range; encoded as a buffer clear. */

@@ -8,6 +8,7 @@ import { alignUp, planArena } from "./arena.ts";
 import { liveRanges } from "./liveness.ts";
 import type { LiveRange } from "./liveness.ts";
 import { lowerGraph } from "./lower.ts";
+import { keepTexels, texelRowsOf } from "./kept_texels.ts";
 
 /** A buffer the runtime will create; nothing else is allocated. */
 export interface PlannedBuffer {
@@ -120,13 +121,11 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
   const readbackBuffers = [0, 1].map((i) =>
     buffers.push(utility(`readback ${i}`, "readback", READBACK_BYTES, "workspace")) - 1
   );
-  const texelBytes = programs.flatMap(({ commands }) => commands).reduce(
-    (most, command) => Math.max(most, texelBytesOf(command)),
-    0,
-  );
-  const scratchTexture = texelBytes === 0
+  const texelRows = scratchRows(programs);
+  const scratchTexture = texelRows === 0
     ? null
-    : buffers.push(utility("scratch texture", "texels", scratchBytes(texelBytes), "workspace")) - 1;
+    : buffers.push(utility("scratch texture", "texels", TEXEL_ROW_BYTES * texelRows, "workspace")) - 1;
+  for (const program of programs) program.commands = keepTexels(program.commands, texelRows);
 
   const bytesByRole = sumByRole(buffers);
   return {
@@ -149,23 +148,17 @@ export function paramsSize(command: Command): number {
   return "clear" in command ? 0 : alignUp(command.params.length * 4, BINDING_ALIGNMENT);
 }
 
-/** Bytes of the scratch texture that a command fills, in whole rows. */
-function texelBytesOf(command: Command): number {
-  if ("clear" in command) return 0;
-  const ends = (command.texels ?? []).map(({ source, row }) =>
-    TEXEL_ROW_BYTES * row + alignUp(source.byteLength, TEXEL_ROW_BYTES)
-  );
-  return Math.max(0, ...ends);
-}
-
 /**
- * Bytes of a scratch texture with room for so many. Mesa compiles a kernel anew for a texture whose height is a power of two and for one
- * whose is not: none is, so that what one plan has compiled serves all others.
+ * Rows of a scratch texture with room for each dispatch, 0 where none needs it. Mesa compiles a kernel anew for a texture whose height
+ * is a power of two and for one whose is not: none is, so that what one plan has compiled serves all others.
  */
-function scratchBytes(texelBytes: number): number {
-  let rows = texelBytes / TEXEL_ROW_BYTES;
+function scratchRows(programs: readonly Program[]): number {
+  let rows = 0;
+  for (const command of programs.flatMap(({ commands }) => commands)) {
+    if (!("clear" in command)) rows = Math.max(rows, texelRowsOf(command));
+  }
   while (Number.isInteger(Math.log2(rows))) rows++;
-  return rows * TEXEL_ROW_BYTES;
+  return rows;
 }
 
 /** Persistent values of one role lie side by side, in order of declaration, so that optimizers can walk them. */

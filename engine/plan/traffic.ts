@@ -24,12 +24,17 @@ export function dispatchBytes({ kernel, bindings, texels = [] }: Dispatch): numb
 }
 
 const known = new WeakMap<Kernel, Map<number, BindingAccess>>();
+/** By text, then by entry point: a large model's plan has the same text in thousands of kernels. */
+const knownTexts = new Map<string, Map<string, Map<number, BindingAccess>>>();
 
 /** What the functions that an entry point reaches do with each binding of group 0, by slot; none where they name it not. */
 export function bindingAccesses(kernel: Kernel): Map<number, BindingAccess> {
   let accesses = known.get(kernel);
   if (!accesses) {
-    accesses = readAccesses(kernel);
+    let ofText = knownTexts.get(kernel.code);
+    if (!ofText) knownTexts.set(kernel.code, ofText = new Map());
+    accesses = ofText.get(kernel.entryPoint);
+    if (!accesses) ofText.set(kernel.entryPoint, accesses = readAccesses(kernel));
     known.set(kernel, accesses);
   }
   return accesses;
@@ -60,8 +65,12 @@ function accessOf(body: string, name: string): BindingAccess {
     const [, operator] = rest.match(/^([-+*/%&|^]|<<|>>)?=(?!=)/) ?? [null, null];
     const assigned = operator !== null;
     if (assigned) access.writes = true;
+    const before = body.slice(Math.max(0, index - 32), index);
     // The length of an array is no access to it.
-    if ((!assigned || operator) && !/arrayLength\(\s*&\s*$/.test(body.slice(0, index))) access.reads = true;
+    if (/arrayLength\(\s*&\s*$/.test(before)) continue;
+    if (!assigned || operator) access.reads = true;
+    // What a pointer is good for stands elsewhere.
+    if (/(?<!&)&\s*$/.test(before)) access.writes = true;
   }
   return access;
 }
