@@ -60,15 +60,19 @@ install_deno() {
   fail "cannot install Deno: install version $oldest_major.$oldest_minor or newer by hand (https://docs.deno.com), then run this again"
 }
 
-# Downloads npm packages that deno.lock names and this machine does not have yet. Deno looks up the registry's address for
-# each of the hundreds at once; where some of these questions get lost, glibc waits five seconds before it asks again.
+# Downloads npm packages that deno.lock names and this machine does not have yet; to be run in the background. Deno looks up
+# the registry's address for each of the hundreds at once; where some of these questions get lost, glibc waits five seconds
+# before it asks again.
 install_packages() {
   "$deno" install --quiet --frozen --cached-only --config "$root/deno.json" </dev/null >/dev/null 2>&1 && return 0
   say "downloading the npm packages that deno.lock names (once)"
   quiet=--quiet # without a terminal there is no progress bar but a line for each of several hundred files
   if [ -t 2 ]; then quiet=; fi
   RES_OPTIONS="${RES_OPTIONS:-timeout:1 attempts:5}" \
-    "$deno" install $quiet --frozen --config "$root/deno.json" </dev/null >&2 || fail "the packages could not be downloaded"
+    "$deno" install $quiet --frozen --config "$root/deno.json" </dev/null >&2 &
+  download=$!
+  trap 'kill "$download" 2>/dev/null; exit 143' TERM
+  wait "$download" || fail "the packages could not be downloaded"
 }
 
 has_adapter() {

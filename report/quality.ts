@@ -9,7 +9,7 @@ import { formatNumber } from "./format.ts";
 /** Standard deviations of the baseline's seeds that a difference may have: about 95 % of its seeds lie within. */
 export const MARGIN_DEVIATIONS = 2;
 export const ALPHA = 0.05;
-/** Share of the baseline's loss, or throughput, beyond which a margin is no margin: runs that scatter so widely can show nothing equal. */
+/** Share of the baseline's loss, or throughput, beyond which a margin is none: runs that scatter so widely show nothing equal. */
 export const LARGEST_MARGIN = 0.1;
 
 export type LossOutcome = "equal" | "worse" | "better" | "unshown";
