@@ -75,9 +75,15 @@ install_packages() {
   wait "$download" || fail "the packages could not be downloaded"
 }
 
+# Whether the interfaces $1 give an adapter of which $2 is true.
+finds_adapter() {
+  DENO_WEBGPU_BACKEND=$1 "$deno" eval --no-config --no-lock --unstable-webgpu \
+    "const adapter = await navigator.gpu?.requestAdapter(); Deno.exit(adapter && ($2) ? 0 : 3)" </dev/null >/dev/null 2>&1
+}
+
+# A GPU by OpenGL will do; Mesa's software adapter by OpenGL trains many times slower than by Vulkan.
 has_adapter() {
-  "$deno" eval --no-config --no-lock --unstable-webgpu \
-    'Deno.exit(await navigator.gpu?.requestAdapter() ? 0 : 3)' </dev/null >/dev/null 2>&1
+  finds_adapter "${DENO_WEBGPU_BACKEND:-vulkan,metal,dx12}" true || finds_adapter gl '!adapter.info.isFallbackAdapter'
 }
 
 # Runs a command as root where that needs no password.
@@ -87,27 +93,37 @@ as_root() {
 
 install_driver() {
   command="apt-get install mesa-vulkan-drivers"
-  say "no WebGPU adapter found: Deno needs a Vulkan driver"
+  say "no WebGPU adapter found that is more than OpenGL on the CPU: Deno needs a Vulkan driver"
   if [ -e /dev/nvidiactl ]; then
     say "this machine has an NVIDIA GPU, but its Vulkan driver is not visible here: install NVIDIA's driver with" \
       "Vulkan (Debian: nvidia-vulkan-icd; containers: NVIDIA_DRIVER_CAPABILITIES=all) to measure the GPU"
   fi
   if ! command -v apt-get >/dev/null 2>&1; then
-    fail "install the driver of your GPU, or Mesa's software driver (the package is called mesa-vulkan-drivers on" \
+    without_driver "install the driver of your GPU, or Mesa's software driver (the package is called mesa-vulkan-drivers on" \
       "Debian, Ubuntu and Fedora, vulkan-swrast on Arch), then run this again"
+    return
   fi
   if ! as_root true 2>/dev/null; then
-    fail "run this, then try again:  sudo $command"
+    without_driver "run this, then try again:  sudo $command"
+    return
   fi
   say "installing Mesa's drivers, which also run on the CPU:  $command"
   driver_log=$(mktemp)
   if ! try_apt && ! { as_root apt-get update </dev/null >"$driver_log" 2>&1 && try_apt; }; then
     cat "$driver_log" >&2
     rm -f "$driver_log"
-    fail "the driver could not be installed; run this, then try again:  sudo $command"
+    without_driver "the driver could not be installed; run this, then try again:  sudo $command"
+    return
   fi
   rm -f "$driver_log"
-  has_adapter || fail "still no WebGPU adapter: \`deno task doctor\` and \`vulkaninfo --summary\` (package vulkan-tools) say more"
+  has_adapter || without_driver "still no Vulkan adapter: \`deno task doctor\` and \`vulkaninfo --summary\` (package vulkan-tools) say more"
+}
+
+# Goes on with OpenGL where it gives an adapter, and ends where nothing does.
+without_driver() {
+  finds_adapter gl true || fail "$@"
+  say "$@"
+  say "going on with OpenGL, which trains many times slower"
 }
 
 try_apt() {
