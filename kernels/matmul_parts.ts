@@ -1,4 +1,4 @@
-import { type Binding, BINDING_ALIGNMENT, type Located, type Target } from "../engine/graph/op.ts";
+import { type Binding, BINDING_ALIGNMENT, type Located, overlap, type Target } from "../engine/graph/op.ts";
 import { DTYPE_BYTES } from "../engine/graph/types.ts";
 import type { MatmulRole } from "./matmul_code.ts";
 import type { CheckedSpec, MatmulOperand } from "./matmul_spec.ts";
@@ -121,12 +121,6 @@ export function windowsOf(spec: CheckedSpec, spans: Span[]): Window[] {
     }
   }
   return windows;
-}
-
-/** Whether two ranges share bytes. */
-export function overlap(x: Binding, y: Binding): boolean {
-  return x.buffer === y.buffer && x.byteOffset < y.byteOffset + y.byteLength &&
-    y.byteOffset < x.byteOffset + x.byteLength;
 }
 
 function union(x: Binding, y: Binding): Binding {

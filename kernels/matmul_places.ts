@@ -1,5 +1,4 @@
-import type { Binding, Dispatch, Located, Target } from "../engine/graph/op.ts";
-import { overlap } from "./matmul_parts.ts";
+import { type Binding, type Dispatch, type Located, overlap, type Target } from "../engine/graph/op.ts";
 import { type CheckedSpec, valuesOf } from "./matmul_spec.ts";
 
 /** Dispatches of a product, if there are any, and the values that they are for. */

@@ -66,6 +66,12 @@ export interface Binding {
   byteLength: number;
 }
 
+/** Whether two ranges share bytes. */
+export function overlap(a: Binding, b: Binding): boolean {
+  return a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength &&
+    b.byteOffset < a.byteOffset + a.byteLength;
+}
+
 /** A value with a place. */
 export interface Located extends TensorType, Binding {
   name: string;

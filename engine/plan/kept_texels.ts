@@ -1,5 +1,5 @@
 import type { Binding, Command, Dispatch, TexelCopy } from "../graph/op.ts";
-import { TEXEL_ROW_BYTES } from "../graph/op.ts";
+import { overlap, TEXEL_ROW_BYTES } from "../graph/op.ts";
 import { bindingAccesses } from "./traffic.ts";
 
 /** A range that lies in the scratch texture as it lies in its buffer, at least until the command that reads it next. */
@@ -132,11 +132,6 @@ function endOf({ source, row }: TexelCopy): number {
 function contains(whole: Binding, part: Binding): boolean {
   return whole.buffer === part.buffer && whole.byteOffset <= part.byteOffset &&
     part.byteOffset + part.byteLength <= whole.byteOffset + whole.byteLength;
-}
-
-function overlap(a: Binding, b: Binding): boolean {
-  return a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength &&
-    b.byteOffset < a.byteOffset + a.byteLength;
 }
 
 function rowsOverlap(a: TexelCopy, b: TexelCopy): boolean {

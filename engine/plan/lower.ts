@@ -1,5 +1,5 @@
 import type { Binding, Command, Dispatch, Target } from "../graph/op.ts";
-import { BINDING_ALIGNMENT } from "../graph/op.ts";
+import { BINDING_ALIGNMENT, overlap } from "../graph/op.ts";
 import type { Graph, Value } from "../graph/types.ts";
 
 /** Commands of a graph in order, and the node each belongs to. */
@@ -52,11 +52,7 @@ function checkDispatch({ kernel, bindings, workgroups }: Dispatch, target: Targe
       );
     }
     for (let j = 0; j < i; j++) {
-      const other = bindings[j];
-      const apart = other.buffer !== binding.buffer ||
-        other.byteOffset + other.byteLength <= binding.byteOffset ||
-        binding.byteOffset + binding.byteLength <= other.byteOffset;
-      if (!apart) {
+      if (overlap(binding, bindings[j])) {
         throw new RangeError(
           `Cannot bind overlapping ranges to ${kernel.name} of ${where}: bindings ${j} and ${i} share bytes of buffer ${binding.buffer}`,
         );
