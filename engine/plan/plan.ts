@@ -149,8 +149,8 @@ export function paramsSize(command: Command): number {
 }
 
 /**
- * Rows of a scratch texture with room for each dispatch, 0 where none needs it. Mesa compiles a kernel anew for a texture whose height
- * is a power of two and for one whose is not: none is, so that what one plan has compiled serves all others.
+ * Rows of a scratch texture with room for each dispatch, 0 where none needs it. Mesa compiles a kernel anew for a texture whose
+ * height is a power of two and for one whose is not: none is, so that what one plan has compiled serves all others.
  */
 function scratchRows(programs: readonly Program[]): number {
   let rows = 0;

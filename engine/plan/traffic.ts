@@ -70,7 +70,7 @@ function accessOf(body: string, name: string): BindingAccess {
     if (/arrayLength\(\s*&\s*$/.test(before)) continue;
     if (!assigned || operator) access.reads = true;
     // What a pointer is good for stands elsewhere.
-    if (/(?<!&)&\s*$/.test(before)) access.writes = true;
+    if (/[(,=]\s*&\s*$/.test(before)) access.writes = true;
   }
   return access;
 }

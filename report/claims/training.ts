@@ -19,8 +19,8 @@ export const C1: Claim = {
   rule:
     "There is a full stack (with or without flash attention) whose booked peak is at least 3× smaller, whose throughput " +
     "ratio's 95 % interval does not reach below 1 by more than the baseline's own runs differ, nor by more than a tenth, and " +
-    "whose held-out loss is equivalent or lower. Partly: the memory, without one of the other two or both. Of several stacks the one that fulfils " +
-    "most speaks, then the one with the smallest peak.",
+    "whose held-out loss is equivalent or lower. Partly: the memory, without one of the other two or both. Of several " +
+    "stacks the one that fulfils most speaks, then the one with the smallest peak.",
   untested: "needs the baseline and a full stack of suites/paper.yaml at the same effective batch",
   judge(evidence) {
     const [best] = stacks(evidence);

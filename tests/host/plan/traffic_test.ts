@@ -39,11 +39,11 @@ Deno.test("bindingAccesses() tells what is read, written and both, through the f
   ]);
 });
 
-Deno.test("bindingAccesses() takes a binding whose pointer is taken for written, one beside a logical and not", () => {
+Deno.test("bindingAccesses() takes a binding whose pointer is taken for written, one beside an operator & or && not", () => {
   const code = `
 @group(0) @binding(0) var<storage, read_write> counter: array<atomic<u32>>;
 @group(0) @binding(1) var<storage, read_write> flags: array<u32>;
-@compute @workgroup_size(1) fn count() { if (true && flags[0] != 0u) { atomicAdd(&counter[0], 1u); } }`;
+@compute @workgroup_size(1) fn count() { if (true && flags[0] != 0u) { atomicAdd(&counter[0], 1u & flags[1]); } }`;
   assert.deepEqual([...bindingAccesses({ name: "count", code, entryPoint: "count" })], [
     [0, { reads: true, writes: true }],
     [1, { reads: true, writes: false }],
