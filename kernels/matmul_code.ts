@@ -6,6 +6,7 @@ import {
   quantizedDeclarations,
   type QuantizedForm,
 } from "./matmul_quantized.ts";
+import { OTHER_HALF_WGSL, STORING_LANES } from "./half_stores.ts";
 import geluSource from "./gelu.wgsl" with { type: "text" };
 
 /** Element types a product reads and writes; sums are f32 always. */
@@ -50,6 +51,8 @@ export interface MatmulForm {
   sums?: { of: "a" | "b"; accumulate: boolean };
   /** Whether the only loop steps by one k. */
   single: boolean;
+  /** Whether C is stored in two halves, both by the lower lanes; see `half_stores.ts`. */
+  halves?: boolean;
   /** Whether k leaves a remainder after the steps of the main loop. */
   tail: boolean;
 }
@@ -185,7 +188,7 @@ ${[...new Set(unpacked)].join("")}struct Params {
 ${paramFields(form).map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
-${form.quantized ? quantizedDeclarations(form) : ""}${
+${form.halves ? OTHER_HALF_WGSL : ""}${form.quantized ? quantizedDeclarations(form) : ""}${
     form.gelu
       ? `alias vec_t = ${form.widths.c === 4 ? "vec4<f32>" : "f32"};\n${geluSource}${
         form.types.c === "f16" ? TO_HALF_WGSL[form.widths.c === 4 ? 4 : 1] : ""
@@ -300,39 +303,50 @@ ${stores.join("\n")}
 /**
  * Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this order, then GELU or its
  * derivative to what C would hold.
+ *
+ * @param lanesApart Columns from a lane's to the next one's, which a form that stores in halves needs.
  */
-export function storeRow(form: MatmulForm, row: string, name: string, sum: string): string {
+export function storeRow(form: MatmulForm, row: string, name: string, sum: string, lanesApart = 4): string {
   const bias = form.types.bias ? ` + ${name}Bias` : "";
   const element = (start: string, x?: number) =>
     `${start} + (${row}) * cRow + ${x === undefined ? `${name} / 4u` : `${name} + ${x}u`}`;
   const extra = (x?: number) =>
     (form.types.residual ? ` + ${load(form, "residual", element("residualStart", x))}` : "") +
     (form.accumulate ? ` + ${load(form, "c", element("cStart", x))}` : "");
+  /** What C and, with GELU, `activated` get: names or terms, and the declarations before them. */
+  const results = (value: string, x?: number): { before: string; of: [role: "c" | "activated", value: string][] } => {
+    if (!form.gelu) return { before: "", of: [["c", value]] };
+    const gelu = `gelu_${form.gelu}`;
+    const rounded = `let r = ${form.types.c === "f32" ? value : `to_half(${value})`};`;
+    if (!form.types.slope) return { before: rounded, of: [["c", "r"], ["activated", `${gelu}_of(r)`]] };
+    const slope = load(form, "slope", element("params.slopeOffset + cBatch", x));
+    return { before: rounded, of: [["c", `r * ${gelu}_slope(${slope})`]] };
+  };
   const type = form.types.c;
   const stored = form.widths.c === 4 ? `vec4<${type}>` : type;
-  const store = (role: "c" | "activated", value: string, x?: number) => {
-    const start = role === "c" ? "cStart" : "params.activatedOffset + cBatch";
-    return `storage${form.slots[role]}[${element(start, x)}] = ${
-      type === "f32" ? value : `${stored}(${value})`
-    };`;
-  };
+  const place = (role: "c" | "activated", x?: number) =>
+    element(role === "c" ? "cStart" : "params.activatedOffset + cBatch", x);
+  const store = (role: "c" | "activated", at: string, value: string) =>
+    `storage${form.slots[role]}[${at}] = ${type === "f32" ? value : `${stored}(${value})`};`;
   const stores = (value: string, x?: number) => {
-    if (!form.gelu) return store("c", value, x);
-    const rounded = type === "f32" ? value : `to_half(${value})`;
-    const gelu = `gelu_${form.gelu}`;
-    return `let r = ${rounded}; ${
-      form.types.slope
-        ? store(
-          "c",
-          `r * ${gelu}_slope(${load(form, "slope", element("params.slopeOffset + cBatch", x))})`,
-          x,
-        )
-        : `${store("c", "r", x)} ${store("activated", `${gelu}_of(r)`, x)}`
-    }`;
+    const { before, of } = results(value, x);
+    return `${before} ${of.map(([role, result]) => store(role, place(role, x), result)).join(" ")}`;
   };
   if (form.widths.c === 4) {
     const value = `alpha * ${sum}${bias}${extra()}`;
-    return `    if ((${row}) < rowEnd && ${name} < params.n) { ${stores(value)} }`;
+    if (!form.halves) return `    if ((${row}) < rowEnd && ${name} < params.n) { ${stores(value)} }`;
+    const { before, of } = results(value);
+    const apart = lanesApart * STORING_LANES;
+    const both = of.map(([role, result]) => ({
+      values: `let own_${role} = ${result}; let other_${role} = otherHalf(own_${role});`,
+      own: store(role, place(role), `own_${role}`),
+      other: store(role, `${place(role)} + ${apart / 4}u`, `other_${role}`),
+    }));
+    return `    { ${before} ${both.map(({ values }) => values).join(" ")}
+      if ((${row}) < rowEnd && lane < ${STORING_LANES}u) {
+        if (${name} < params.n) { ${both.map(({ own }) => own).join(" ")} }
+        if (${name} + ${apart}u < params.n) { ${both.map(({ other }) => other).join(" ")} }
+      } }`;
   }
   const parts = range(4).map((x) => `if (${name} + ${x}u < params.n) { ${stores(`v[${x}]${extra(x)}`, x)} }`);
   return `    if ((${row}) < rowEnd) { let v = alpha * ${sum}${bias}; ${parts.join(" ")} }`;

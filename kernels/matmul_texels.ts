@@ -33,6 +33,7 @@ import {
   type Window,
   windowsOf,
 } from "./matmul_parts.ts";
+import { storesInHalves } from "./half_stores.ts";
 import { matmulParams } from "./matmul_params.ts";
 import { loweredOnce } from "./matmul_places.ts";
 import { placeTexels, texelBytesOf } from "./texel_reads.ts";
@@ -213,6 +214,7 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
         ...Object.fromEntries(texels.map(({ role, value }) => [role, value.dtype as MatmulDtype])),
       },
       texels: texels.map(({ role }) => role),
+      halves: storesInHalves(target) && form.widths.c === 4 && form.types.c === "f32",
     } satisfies MatmulForm as MatmulForm,
   };
 }

@@ -1,0 +1,27 @@
+import type { Target } from "../engine/graph/op.ts";
+
+/** Lanes of Mesa's widest vectors, of 512 bits. */
+const WIDE_LANES = 16;
+
+/**
+ * Whether a subgroup stores f32 in two halves, both by its lower lanes.
+ *
+ * Mesa's software adapter stores lane by lane, and takes a lane's number from a vector by putting the vector into memory and
+ * reading the number back. Of a vector of 64 bytes just stored, processors forward the lower half at once and the upper half
+ * only after it has reached the cache: 1.5 ns for a number of the lower eight lanes and 10 ns for one of the upper eight. So
+ * the lower lanes fetch what the upper ones hold and store it, too.
+ */
+export function storesInHalves({ software, subgroupSize }: Target): boolean {
+  return software && subgroupSize === WIDE_LANES;
+}
+
+/** Lanes that store; those as many above hand them what they hold. */
+export const STORING_LANES = WIDE_LANES / 2;
+
+/** WGSL of `otherHalf(v)`: what the lane `STORING_LANES` further on, or as far back, holds in `v`. */
+export const OTHER_HALF_WGSL = `fn otherHalf(v: vec4<f32>) -> vec4<f32> {
+  return vec4<f32>(${
+  ["x", "y", "z", "w"].map((part) => `subgroupShuffleXor(v.${part}, ${STORING_LANES}u)`).join(", ")
+});
+}
+`;
