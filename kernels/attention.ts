@@ -22,7 +22,7 @@ import dropoutSource from "./attention_dropout.wgsl" with { type: "text" };
 import softmaxSource from "./attention_softmax.wgsl" with { type: "text" };
 import softmaxGradSource from "./attention_softmax_grad.wgsl" with { type: "text" };
 import { matmulCommands, type MatmulOperand } from "./matmul.ts";
-import { rowForm, rowGrid, rowVectorWidth, rowWindow, vectorWgsl } from "./row_kernel.ts";
+import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, rowWindow, vectorWgsl } from "./row_kernel.ts";
 import { readsOf } from "./texel_reads.ts";
 
 /**
@@ -270,9 +270,16 @@ function rowCommands(
     `const CAUSAL = ${attrs.causal};`,
     visibleWgsl(width, { ...attrs, segments: segments !== undefined }),
     keepScaleWgsl(width, attrs),
-    matrices.dropped
-      ? "fn storeDropped(row: u32, i: u32, at: u32, p: vec_t) { dropped[at] = act_t(p * keepScale(row, i)); }"
-      : "fn storeDropped(row: u32, i: u32, at: u32, p: vec_t) {}",
+    rowStoresWgsl(
+      Object.fromEntries(
+        Object.keys(matrices).map((name) => [name, { type: "act", dtype: values[0].dtype }]),
+      ),
+      width,
+      target,
+    ),
+    `fn storeDropped(row: u32, i: u32, at: u32, inside: bool, lane: u32, p: vec_t) {
+  ${matrices.dropped ? "store_dropped(at, inside, lane, p * keepScale(row, i));" : ""}
+}`,
     reads.code(kernel.source),
   ].join("\n");
   const rows = elementCount(values[0]) / sequence;

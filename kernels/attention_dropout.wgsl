@@ -20,8 +20,11 @@ fn attention_dropout(
   let local = rowOfInvocation(workgroup, workgroups, invocation);
   if (local >= params.rows) { return; }
   let vectors = params.sequence / WIDTH;
-  for (var i = invocation % LANES; i < vectors; i += LANES) {
+  let lane = invocation % LANES;
+  for (var ahead = 0u; ahead < vectors; ahead += LANES) {
+    let i = ahead + lane;
     let p = vec_t(probabilities[params.first + local * vectors + i]);
-    dropped[params.firstDropped + local * vectors + i] = act_t(p * keepScale(params.firstRow + local, i));
+    let scaled = p * keepScale(params.firstRow + local, i);
+    store_dropped(params.firstDropped + local * vectors + i, i < vectors, lane, scaled);
   }
 }

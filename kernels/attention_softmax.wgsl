@@ -45,13 +45,14 @@ fn attention_softmax(
   // `== 0` and not `> 0`: a NaN must stay one.
   let inverse = select(1.0 / rowTotal, 0.0, rowTotal == 0.0);
 
-  for (var i = lane; i < vectors; i += LANES) {
+  for (var ahead = 0u; ahead < vectors; ahead += LANES) {
+    let i = ahead + lane;
     var p = vec_t(0.0);
     if (i < reach) {
       let shown = visible(sequenceStart, query, index(i));
       p = select(vec_t(0.0), exp(load_probabilities(start + i) - vec_t(rowHighest)) * inverse, shown);
     }
-    probabilities[start + i] = act_t(p);
-    storeDropped(row, i, params.firstDropped + local * vectors + i, p);
+    store_probabilities(start + i, i < vectors, lane, p);
+    storeDropped(row, i, params.firstDropped + local * vectors + i, i < vectors, lane, p);
   }
 }

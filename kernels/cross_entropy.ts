@@ -16,7 +16,7 @@ import rowsSource from "./cross_entropy.wgsl" with { type: "text" };
 import sumSource from "./cross_entropy_sum.wgsl" with { type: "text" };
 import { matmulCommands, type MatmulOperand, type MatmulSpec } from "./matmul.ts";
 import { splitTermsCommands } from "./matmul_split_terms.ts";
-import { rowForm, rowGrid, rowWindow, vectorWgsl } from "./row_kernel.ts";
+import { rowForm, rowGrid, rowStoresWgsl, rowWindow, vectorWgsl } from "./row_kernel.ts";
 import { readsOf } from "./texel_reads.ts";
 
 export interface LinearCrossEntropyAttrs {
@@ -400,9 +400,9 @@ function rowCommands(
   const leading = logits.shape[1];
   const form = rowForm(leading / 4, target);
   const reads = readsOf([{ name: "logits", dtype: "f32" }], { width: 4, leastBytes: leading * 4 }, target);
-  const code = [vectorWgsl(4, {}), form.wgsl, `const GRADIENT = ${gradient};`, reads.code(rowsSource)].join(
-    "\n",
-  );
+  const stores = rowStoresWgsl({ logits: { type: "vec", dtype: "f32" } }, 4, target);
+  const code = [vectorWgsl(4, {}), form.wgsl, `const GRADIENT = ${gradient};`, reads.code(rowsSource), stores]
+    .join("\n");
   return rowRanges(rows, [leading * 4], reads.target).map(({ first, count }) => {
     const window = rowWindow(logits, first, count, leading);
     return {

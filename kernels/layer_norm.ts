@@ -10,7 +10,7 @@ import {
   whole,
 } from "../engine/graph/op.ts";
 import { type Dtype, DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
-import { rowForm, rowGrid, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { rowForm, rowGrid, type RowStore, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
 import { rowWindows, windowOf } from "./row_windows.ts";
 import { type Read, readsOf, storageReads } from "./texel_reads.ts";
 import forwardSource from "./layer_norm.wgsl" with { type: "text" };
@@ -50,6 +50,7 @@ export const layerNorm = defineOp<{ eps: number }>({
     ], {
       target,
       stored: { x: x.dtype, w: w.dtype },
+      stores: { y: { type: "x", dtype: x.dtype } },
       eps: attrs.eps,
     }),
   vjp: ({ builder, inputs: [x, w], outputs: [, mean, rstd], outGrads: [dy], needs, takePrior }) => {
@@ -113,6 +114,7 @@ export const layerNormInputGrad = defineOp<{ prior: boolean }>({
     ], {
       target,
       stored: { x: x.dtype, w: w.dtype, dy: dy.dtype, dx: dx.dtype },
+      stores: { dx: { type: "dx", dtype: dx.dtype } },
       prelude: attrs.prior
         ? "fn prior(at: u32) -> vec_t { return load_dx(at); }\n"
         : "fn prior(at: u32) -> vec_t { return vec_t(0.0); }\n",
@@ -256,6 +258,8 @@ interface RowCommandOptions {
   target: Target;
   /** Storage aliases without their `_t`. */
   stored: Record<string, Dtype>;
+  /** What is stored by `store_<name>`. */
+  stores: Record<string, RowStore>;
   eps?: number;
   prelude?: string;
 }
@@ -265,7 +269,7 @@ function rowCommands(
   name: string,
   source: string,
   operands: readonly RowOperand[],
-  { target, stored, eps, prelude = "" }: RowCommandOptions,
+  { target, stored, stores, eps, prelude = "" }: RowCommandOptions,
 ): Command[] {
   const [rows, columns] = operands[0].value.shape;
   const width = rowVectorWidth(columns);
@@ -280,7 +284,8 @@ function rowCommands(
   );
   const kernel = {
     name,
-    code: form.wgsl + vectorWgsl(width, stored) + prelude + reads.code(source),
+    code: form.wgsl + vectorWgsl(width, stored) + prelude + reads.code(source) +
+      rowStoresWgsl(stores, width, target),
     entryPoint: name,
   };
   const bytesPerRow = operands.map(({ value }) => columns * DTYPE_BYTES[value.dtype]);

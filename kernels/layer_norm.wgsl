@@ -61,9 +61,10 @@ fn layer_norm_forward(
   let variance = rowSum(lane_m2 + seen * offset * offset, lane) / count;
   let row_rstd = inverseSqrt(variance + params.eps);
 
-  for (var c = lane; c < params.columns; c += LANES) {
+  for (var ahead = 0u; ahead < params.columns; ahead += LANES) {
+    let c = ahead + lane;
     let xhat = (load_x(base + c) - row_mean) * row_rstd;
-    y[base + c] = x_t(xhat * load_w(c) + load_b(c));
+    store_y(base + c, c < params.columns, lane, xhat * load_w(c) + load_b(c));
   }
   if (lane == 0u) {
     mean[row] = row_mean;

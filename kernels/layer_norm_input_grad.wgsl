@@ -45,9 +45,11 @@ fn layer_norm_input_grad(
   let mean_g = rowSum(sumOf(lane_g), lane) / count;
   let mean_gx = rowSum(sumOf(lane_gx), lane) / count;
 
-  for (var c = lane; c < params.columns; c += LANES) {
+  for (var ahead = 0u; ahead < params.columns; ahead += LANES) {
+    let c = ahead + lane;
     let xhat = (load_x(base + c) - row_mean) * row_rstd;
     let g = load_dy(base + c) * load_w(c);
-    dx[base + c] = dx_t(row_rstd * (g - mean_g - xhat * mean_gx) + prior(base + c));
+    let dx_c = row_rstd * (g - mean_g - xhat * mean_gx) + prior(base + c);
+    store_dx(base + c, c < params.columns, lane, dx_c);
   }
 }

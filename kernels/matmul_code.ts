@@ -314,7 +314,10 @@ export function storeRow(form: MatmulForm, row: string, name: string, sum: strin
     (form.types.residual ? ` + ${load(form, "residual", element("residualStart", x))}` : "") +
     (form.accumulate ? ` + ${load(form, "c", element("cStart", x))}` : "");
   /** What C and, with GELU, `activated` get: names or terms, and the declarations before them. */
-  const results = (value: string, x?: number): { before: string; of: [role: "c" | "activated", value: string][] } => {
+  const results = (
+    value: string,
+    x?: number,
+  ): { before: string; of: [role: "c" | "activated", value: string][] } => {
     if (!form.gelu) return { before: "", of: [["c", value]] };
     const gelu = `gelu_${form.gelu}`;
     const rounded = `let r = ${form.types.c === "f32" ? value : `to_half(${value})`};`;

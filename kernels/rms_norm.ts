@@ -13,7 +13,7 @@ import { type Dtype, DTYPE_BYTES, type TensorType, typeText } from "../engine/gr
 import forwardSource from "./rms_norm.wgsl" with { type: "text" };
 import inputGradSource from "./rms_norm_input_grad.wgsl" with { type: "text" };
 import parameterGradSource from "./rms_norm_parameter_grad.wgsl" with { type: "text" };
-import { rowForm, rowGrid, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { rowForm, rowGrid, type RowStore, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
 import { rowWindows, windowOf } from "./row_windows.ts";
 
 /**
@@ -39,6 +39,7 @@ export const rmsNorm = defineOp<{ eps: number }>({
       rows: [x, y, rstd],
       bindings: [x, w, y, rstd],
       stored: { x: x.dtype, w: w.dtype },
+      stores: { y: { type: "x", dtype: x.dtype } },
       params: [f32(attrs.eps)],
       target,
     }),
@@ -88,6 +89,7 @@ export const rmsNormInputGrad = defineOp<{ prior: boolean }>({
       rows: [x, rstd, dy, dx],
       bindings: [x, w, rstd, dy, dx],
       stored: { x: x.dtype, w: w.dtype, dy: dy.dtype, dx: dx.dtype },
+      stores: { dx: { type: "dx", dtype: dx.dtype } },
       params: [],
       target,
     }),
@@ -197,6 +199,8 @@ interface RowCommandOptions {
   /** All operands in binding order. */
   bindings: readonly Located[];
   stored: Record<string, Dtype>;
+  /** What is stored by `store_<name>`. */
+  stores: Record<string, RowStore>;
   /** Words after the row and vector counts. */
   params: readonly ParamWord[];
   target: Target;
@@ -205,12 +209,16 @@ interface RowCommandOptions {
 /** One dispatch per window of rows of the first operand. */
 function rowCommands(
   { name, source }: { name: string; source: string },
-  { rows: perRow, bindings, stored, params, target }: RowCommandOptions,
+  { rows: perRow, bindings, stored, stores, params, target }: RowCommandOptions,
 ): Command[] {
   const [rows, columns] = bindings[0].shape;
   const width = rowVectorWidth(columns);
   const form = rowForm(columns / width, target);
-  const kernel = { name, code: form.wgsl + vectorWgsl(width, stored) + source, entryPoint: name };
+  const kernel = {
+    name,
+    code: form.wgsl + vectorWgsl(width, stored) + source + rowStoresWgsl(stores, width, target),
+    entryPoint: name,
+  };
   const bytesPerRow = perRow.map(({ dtype }) => columns * DTYPE_BYTES[dtype]);
   return rowWindows(rows, bytesPerRow, target).map((window) => ({
     kernel,

@@ -35,8 +35,9 @@ fn rms_norm(
   }
   let mean = rowSum(sumOf(squares), lane) / f32(params.vectors * WIDTH);
   let scale = inverseSqrt(mean + params.eps);
-  for (var i = lane; i < params.vectors; i += LANES) {
-    y[start + i] = x_t(vec_t(x[start + i]) * scale * vec_t(w[i]));
+  for (var ahead = 0u; ahead < params.vectors; ahead += LANES) {
+    let i = ahead + lane;
+    store_y(start + i, i < params.vectors, lane, vec_t(x[start + i]) * scale * vec_t(w[i]));
   }
   if (lane == 0u) { rstd[row] = scale; }
 }

@@ -1,5 +1,6 @@
 import { type Binding, elementRange, foldGrid, type Located, type Target } from "../engine/graph/op.ts";
-import { DTYPE_BYTES } from "../engine/graph/types.ts";
+import { type Dtype, DTYPE_BYTES } from "../engine/graph/types.ts";
+import { OTHER_HALF_WGSL, storesInHalves, STORING_LANES } from "./half_stores.ts";
 
 /** Text and numbers of a kernel that works row by row. */
 export interface RowForm {
@@ -78,6 +79,41 @@ fn rowMax(value: f32, lane: u32) -> f32 {
 ${reduction(max, lanes)}
 }
 `;
+}
+
+/** What a row kernel stores: the name of its vectors' type, without `_t`, and their elements. */
+export interface RowStore {
+  type: string;
+  dtype: Dtype;
+}
+
+/**
+ * WGSL of `store_<name>(at, inside, lane, v)` for each entry of `stored`: puts `v` at vector `at` of the storage variable `name`,
+ * whose `vec_t` is `<type>_t`, where it is `inside`. All lanes of a row call it together, each for the vector after that of the
+ * lane before.
+ */
+export function rowStoresWgsl(
+  stored: Readonly<Record<string, RowStore>>,
+  width: 1 | 4,
+  target: Target,
+): string {
+  const halves = width === 4 && storesInHalves(target);
+  const inHalves = ({ dtype }: RowStore) => halves && dtype === "f32";
+  const functions = Object.entries(stored).map(([name, entry]) =>
+    `fn store_${name}(at: u32, inside: bool, lane: u32, v: vec_t) {
+${
+      inHalves(entry)
+        ? `  let other = otherHalf(v);
+  let other_inside = subgroupShuffleXor(u32(inside), ${STORING_LANES}u) != 0u;
+  if (lane < ${STORING_LANES}u) {
+    if (inside) { ${name}[at] = v; }
+    if (other_inside) { ${name}[at + ${STORING_LANES}u] = other; }
+  }`
+        : `  if (inside) { ${name}[at] = ${entry.type}_t(v); }`
+    }
+}`
+  );
+  return [...Object.values(stored).some(inHalves) ? [OTHER_HALF_WGSL] : [], ...functions, ""].join("\n");
 }
 
 /** Elements a kernel loads at once from rows of `columns` elements: four where every row starts on a whole vector. */
