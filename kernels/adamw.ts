@@ -44,18 +44,18 @@ export const adamw = defineOp<AdamWAttrs>({
   },
   lower: ({ inputs, attrs, target }) => {
     const refresh = attrs.workingCopies
-      ? "store_copy(block.copy + i, clamp(w, vec_t(-65504.0), vec_t(65504.0)));"
+      ? "put_copy(block.copy + i, inside, lane, clamp(w, vec_t(-65504.0), vec_t(65504.0)));"
       : "";
     return tableCommands({
       name: "adamw",
       source: `const WG: u32 = ${optimizerWorkgroupSize(target)}u;
-fn refresh_copy(block: Block, i: u32, w: vec_t) { ${refresh} }
+fn refresh_copy(block: Block, i: u32, inside: bool, lane: u32, w: vec_t) { ${refresh} }
 ${source}`,
       operands: attrs.workingCopies ? ["w", "g", "m", "v", "copy"] : ["w", "g", "m", "v"],
       tensors: decayedTensors(inputs, dtypesOf(attrs).length, attrs.weightDecay),
       shared: [{ name: "clip", value: inputs[0] }],
       vectorsPerBlock: VECTORS_PER_BLOCK,
-      fields: [
+      params: [
         ["one_minus_beta1", f32(1 - attrs.beta1)],
         ["beta2", f32(attrs.beta2)],
         ["one_minus_beta2", f32(1 - attrs.beta2)],

@@ -26,7 +26,10 @@ fn adamw(
   let learning_rate = step.learningRate * params.rate_factor;
   let keep = 1.0 - learning_rate * bitcast<f32>(block.word);
   let rate = learning_rate / step.biasCorrection1;
-  for (var i = block.first + local; i < block.end; i += WG) {
+  let end = end_of(block);
+  for (var ahead = first_of(block); ahead < end; ahead += WG) {
+    let i = ahead + local;
+    let inside = i < end;
     let g = clip.y * load_g(block.g + i);
     let m0 = load_m(block.m + i);
     let v0 = load_v(block.v + i);
@@ -34,9 +37,9 @@ fn adamw(
     let m = m0 + params.one_minus_beta1 * (g - m0);
     let v = params.beta2 * v0 + params.one_minus_beta2 * (g * g);
     let w = keep * w0 - rate * m / (sqrt(v) / step.sqrtBiasCorrection2 + params.eps);
-    store_m(block.m + i, m);
-    store_v(block.v + i, v);
-    store_w(block.w + i, w);
-    refresh_copy(block, i, w);
+    put_m(block.m + i, inside, local, m);
+    put_v(block.v + i, inside, local, v);
+    put_w(block.w + i, inside, local, w);
+    refresh_copy(block, i, inside, local, w);
   }
 }

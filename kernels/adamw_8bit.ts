@@ -3,19 +3,18 @@ import {
   defineOp,
   type Dispatch,
   f32,
-  foldGrid,
   type Located,
   type ParamWord,
   ShapeError,
   type Target,
   u32,
-  whole,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { dynamicMap, middlesOf, nearestCode } from "./dynamic_map.ts";
 import { rowForm, rowVectorWidth } from "./row_kernel.ts";
-import { rowWindows } from "./row_windows.ts";
+import { floatBits } from "./optimizer_tensors.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
+import { tableDispatches, type TableOperand, type TablePiece, tableTexelBytes } from "./table_dispatch.ts";
 import source from "./adamw_8bit.wgsl" with { type: "text" };
 
 /** Elements that share one scale of each moment. */
@@ -65,10 +64,7 @@ export const adamw8bit = defineOp<AdamW8bitAttrs>({
   },
   mutates: (inputs, attrs) =>
     inputs.flatMap((_, i) => (i > 0 && (i - 1) % valuesPerTensor(attrs) !== 1 ? [i] : [])),
-  lower: ({ inputs, attrs, target }) =>
-    tensorsOf(inputs, attrs).flatMap((tensor, i) =>
-      tensorCommands(inputs[0], tensor, attrs, attrs.weightDecay[i], target)
-    ),
+  lower: ({ inputs, attrs, target }) => commands(inputs[0], tensorsOf(inputs, attrs), attrs, target),
   reference: (inputs, attrs) => {
     adamw8bitReference(inputs, attrs, NEUTRAL_STEP);
     return [];
@@ -141,56 +137,109 @@ function checkTensor(tensor: readonly TensorType[]): void {
   }
 }
 
-/** The dispatches of one tensor: one for every window of blocks that fits the binding limit. */
-function tensorCommands(
+/** Scales that one block of a table has on a CPU, where finding a block takes as long as a hundred elements. */
+const CPU_SCALES_PER_BLOCK = 8;
+/** Workgroups to keep a GPU busy with; beyond them each takes several scales, since it has to copy the maps first. */
+const GPU_WORKGROUPS = 2048;
+const MOST_SCALES_PER_BLOCK = 16;
+
+/** Names of a tensor's values, and how they are reached. */
+const OPERANDS: readonly TableOperand[] = [
+  { name: "p", access: "vector" },
+  { name: "g", access: "vector" },
+  { name: "codes1", access: "word" },
+  { name: "codes2", access: "word" },
+  { name: "absmax1", access: "scalar" },
+  { name: "absmax2", access: "scalar" },
+  { name: "copy", access: "half", writeOnly: true },
+];
+/** Bytes of an element in those that are read, scales left out. */
+const READ_BYTES = 10;
+
+function commands(
   clip: Located,
-  tensor: readonly Located[],
-  { beta1, beta2, eps }: AdamW8bitAttrs,
-  weightDecay: number,
+  tensors: readonly (readonly Located[])[],
+  attrs: AdamW8bitAttrs,
   target: Target,
 ): Dispatch[] {
-  const elements = elementCount(tensor[0]);
-  const blocks = blockCount8bit(elements);
-  const form = rowForm(ADAMW_8BIT_BLOCK / 4, target);
-  const code = kernelCode(tensor, form.wgsl, target);
-  return rowWindows(blocks, [ADAMW_8BIT_BLOCK * DTYPE_BYTES.f32], target).map(({ first, count }) => {
-    const blocksPerRow = target.software ? 1 : Math.min(Math.max(Math.floor(count / GPU_WORKGROUPS), 1), 16);
-    const window = (value: Located, perBlock: number): Binding => {
-      const bytes = perBlock * DTYPE_BYTES[value.dtype];
-      const end = first + count === blocks ? value.byteLength : (first + count) * bytes;
-      return {
-        buffer: value.buffer,
-        byteOffset: value.byteOffset + first * bytes,
-        byteLength: end - first * bytes,
-      };
-    };
-    return {
-      kernel: { name: "adamw_8bit", code, entryPoint: "adamw_8bit" },
-      bindings: [
-        whole(clip),
-        ...tensor.map((value, k) => window(value, k === 4 || k === 5 ? 1 : ADAMW_8BIT_BLOCK)),
-      ],
-      params: [
-        u32(Math.min(count * ADAMW_8BIT_BLOCK, elements - first * ADAMW_8BIT_BLOCK)),
-        u32(count),
-        u32(blocksPerRow),
-        f32(beta1),
-        f32(beta2),
-        f32(eps),
-        f32(weightDecay),
-        u32(0),
-        ...table(),
-      ],
-      workgroups: foldGrid(Math.ceil(count / blocksPerRow / form.rowsPerWorkgroup), target),
-    };
+  const scales = tensors.reduce((sum, [p]) => sum + blockCount8bit(elementCount(p)), 0);
+  const scalesPerBlock = target.software
+    ? CPU_SCALES_PER_BLOCK
+    : Math.min(Math.max(Math.floor(scales / GPU_WORKGROUPS), 1), MOST_SCALES_PER_BLOCK);
+  const elements = tensors.reduce((sum, [p]) => sum + elementCount(p), 0);
+  const texelBytes = tableTexelBytes(READ_BYTES * elements, target);
+  const widthOf = ([p]: readonly Located[]) => rowVectorWidth(elementCount(p));
+  return ([4, 1] as const).flatMap((width) => {
+    const form = rowForm(ADAMW_8BIT_BLOCK / 4, target);
+    const pieces = tensors.flatMap((tensor, i) =>
+      widthOf(tensor) === width
+        ? tensorPieces(tensor, attrs.weightDecay[i], scalesPerBlock, width === 4 ? texelBytes : 0, target)
+        : []
+    );
+    return tableDispatches(
+      {
+        name: "adamw_8bit",
+        source: kernelSource(width, attrs.workingCopies ?? false, form.wgsl, target),
+        width,
+        operands: OPERANDS.slice(0, valuesPerTensor(attrs)),
+        fields: ["count", "decay"],
+        shared: [{ name: "clip", value: clip }],
+        params: [
+          ["scales_per_block", u32(scalesPerBlock)],
+          ["beta1", f32(attrs.beta1)],
+          ["beta2", f32(attrs.beta2)],
+          ["eps", f32(attrs.eps)],
+        ],
+        constants: { name: "maps", words: maps() },
+        blocksPerWorkgroup: form.rowsPerWorkgroup,
+      },
+      pieces,
+      texelBytes,
+      target,
+    );
   });
 }
 
-/** Workgroups to keep a GPU busy with; beyond them each takes several blocks, since it has to copy the maps first. */
-const GPU_WORKGROUPS = 2048;
+/** A tensor in runs of whole blocks that fit bindings and what may be copied. */
+function tensorPieces(
+  tensor: readonly Located[],
+  weightDecay: number,
+  scalesPerBlock: number,
+  texelBytes: number,
+  { maxStorageBufferBindingSize }: Target,
+): TablePiece[] {
+  const elements = elementCount(tensor[0]);
+  const most = Math.min(
+    maxStorageBufferBindingSize / DTYPE_BYTES.f32,
+    texelBytes > 0 ? texelBytes / (READ_BYTES + 2) : Infinity,
+  );
+  // Scales of a run begin at an aligned byte where it has this many times 64.
+  const perBlock = ADAMW_8BIT_BLOCK * scalesPerBlock;
+  const perPiece = Math.max(Math.floor(most / perBlock) * perBlock, perBlock);
+  const pieces = [];
+  for (let first = 0; first < elements; first += perPiece) {
+    const count = Math.min(perPiece, elements - first);
+    pieces.push({
+      blocks: Math.ceil(count / perBlock),
+      fields: [u32(count), floatBits(weightDecay)],
+      places: tensor.map(({ buffer, byteOffset, dtype }, k): Binding => {
+        const isScale = OPERANDS[k].access === "scalar";
+        const [from, length] = isScale
+          ? [first / ADAMW_8BIT_BLOCK, Math.ceil(count / ADAMW_8BIT_BLOCK)]
+          : [first, count];
+        return {
+          buffer,
+          byteOffset: byteOffset + from * DTYPE_BYTES[dtype],
+          byteLength: length * DTYPE_BYTES[dtype],
+        };
+      }),
+    });
+  }
+  return pieces;
+}
 
 /** The maps as the kernel looks them up: values of the signed one from 0 up, its middles; values of the unsigned one, its middles. */
-function table(): ParamWord[] {
+function maps(): ParamWord[] {
   const signed = dynamicMap(true);
   const unsigned = dynamicMap(false);
   const parts = [signed.subarray(127), middlesOf(signed).subarray(127), unsigned, middlesOf(unsigned)];
@@ -200,64 +249,59 @@ function table(): ParamWord[] {
     return words;
   });
 }
-const TABLE_START = { SIGNED_VALUES: 0, SIGNED_MIDDLES: 132, UNSIGNED_VALUES: 260, UNSIGNED_MIDDLES: 516 };
-const TABLE_VECTORS = 193;
+const MAP_START = { SIGNED_VALUES: 0, SIGNED_MIDDLES: 132, UNSIGNED_VALUES: 260, UNSIGNED_MIDDLES: 516 };
+const MAP_VECTORS = 193;
 
-function kernelCode(tensor: readonly Located[], formWgsl: string, target: Target): string {
-  const vector = rowVectorWidth(elementCount(tensor[0])) === 4;
-  const copy = tensor.length > 6;
+function kernelSource(width: 1 | 4, copy: boolean, formWgsl: string, target: Target): string {
   const each = [0, 1, 2, 3];
-  const access = vector
-    ? `alias p_t = vec4<f32>;
-alias g_t = vec4<u32>;
-fn inside(word: u32) -> vec4<bool> { return vec4<bool>(true); }
-fn load_p(word: u32) -> vec4<f32> { return p[word]; }
-fn load_g(word: u32) -> vec4<u32> { return g[word]; }
-fn store_p(word: u32, value: vec4<f32>) {
-  p[word] = value;
-  ${copy ? "copy[word] = vec4<f16>(clamp(value, vec4<f32>(-65504.0), vec4<f32>(65504.0)));" : ""}
+  const access = width === 4
+    ? `fn inside(block: Block, word: u32) -> vec4<bool> { return vec4<bool>(true); }
+fn four_weights(block: Block, word: u32) -> vec4<f32> { return load_p(block.p + word); }
+fn bits_of_four(block: Block, word: u32) -> vec4<u32> { return bits_g(block.g + word); }
+fn put_four_weights(block: Block, word: u32, counts: bool, lane: u32, value: vec4<f32>) {
+  put_p(block.p + word, counts, lane, value);
+  ${
+      copy
+        ? "put_copy(block.copy + word, counts, lane, clamp(value, vec4<f32>(-65504.0), vec4<f32>(65504.0)));"
+        : ""
+    }
 }`
-    : `alias p_t = f32;
-alias g_t = u32;
-// Elements beyond the last read what it holds; the kernel leaves them out.
-fn element(word: u32, i: u32) -> u32 { return min(4u * word + i, params.count - 1u); }
-fn inside(word: u32) -> vec4<bool> { return vec4<u32>(4u * word) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.count); }
-fn load_p(word: u32) -> vec4<f32> { return vec4<f32>(${
-      each.map((i) => `p[element(word, ${i}u)]`).join(", ")
-    }); }
-fn load_g(word: u32) -> vec4<u32> { return vec4<u32>(${
-      each.map((i) => `g[element(word, ${i}u)]`).join(", ")
-    }); }
-fn store_p(word: u32, value: vec4<f32>) {
-  let stored = inside(word);
+    : `// Elements beyond the last read what it holds; the kernel leaves them out.
+fn element(block: Block, word: u32, i: u32) -> u32 { return min(4u * word + i, block.count - 1u); }
+fn inside(block: Block, word: u32) -> vec4<bool> {
+  return vec4<u32>(4u * word) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(block.count);
+}
+fn four_weights(block: Block, word: u32) -> vec4<f32> {
+  return vec4<f32>(${each.map((i) => `load_p(block.p + element(block, word, ${i}u))`).join(", ")});
+}
+fn bits_of_four(block: Block, word: u32) -> vec4<u32> {
+  return vec4<u32>(${each.map((i) => `bits_g(block.g + element(block, word, ${i}u))`).join(", ")});
+}
+fn put_four_weights(block: Block, word: u32, counts: bool, lane: u32, value: vec4<f32>) {
+  let stored = inside(block, word) & vec4<bool>(counts);
 ${
       each.map((i) =>
-        `  if (stored[${i}]) { p[4u * word + ${i}u] = value[${i}];${
-          copy ? ` copy[4u * word + ${i}u] = f16(clamp(value[${i}], -65504.0, 65504.0));` : ""
+        `  if (stored[${i}]) { store_p(block.p + 4u * word + ${i}u, value[${i}]);${
+          copy ? ` store_copy(block.copy + 4u * word + ${i}u, clamp(value[${i}], -65504.0, 65504.0));` : ""
         } }`
       ).join("\n")
     }
 }`;
   const lookups = target.software
-    ? `fn lookup(i: u32) -> f32 { return params.table[i >> 2u][i & 3u]; }
-fn fill_table(local: u32) {}`
-    : `var<workgroup> lookup_table: array<vec4<f32>, TABLE_VECTORS>;
-fn lookup(i: u32) -> f32 { return lookup_table[i >> 2u][i & 3u]; }
-fn fill_table(local: u32) {
-  for (var i = local; i < TABLE_VECTORS; i += WG) { lookup_table[i] = params.table[i]; }
+    ? `fn lookup(i: u32) -> f32 { return params.maps[i >> 2u][i & 3u]; }
+fn fill_maps(local: u32) {}`
+    : `var<workgroup> lookup_maps: array<vec4<f32>, MAP_VECTORS>;
+fn lookup(i: u32) -> f32 { return lookup_maps[i >> 2u][i & 3u]; }
+fn fill_maps(local: u32) {
+  for (var i = local; i < MAP_VECTORS; i += WG) { lookup_maps[i] = params.maps[i]; }
   workgroupBarrier();
 }`;
-  const constants = Object.entries(TABLE_START).map(([name, start]) => `const ${name}: u32 = ${start}u;`);
+  const constants = Object.entries(MAP_START).map(([name, start]) => `const ${name}: u32 = ${start}u;`);
   return `${formWgsl}
 const WORDS_PER_LANE: u32 = ${ADAMW_8BIT_BLOCK / 4}u / LANES;
-const TABLE_VECTORS: u32 = ${TABLE_VECTORS}u;
+const MAP_VECTORS: u32 = ${MAP_VECTORS}u;
 ${constants.join("\n")}
-${
-    copy
-      ? `@group(0) @binding(7) var<storage, read_write> copy: array<${vector ? "vec4<f16>" : "f16"}>;\n`
-      : ""
-  }${source}
 ${access}
 ${lookups}
-`;
+${source}`;
 }

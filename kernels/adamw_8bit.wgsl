@@ -9,32 +9,13 @@
 //
 // Shapes    p, g: [n].   codes1, codes2: u8 [n], four to a word.   absmax1, absmax2: [blocks].   clip: [4] of global_norm.
 // Dtypes    all arithmetic f32, 1 − β included, as in bitsandbytes.
-// Mapping   a block is a row of row_kernel.ts, 64 groups of four elements over LANES invocations. On a GPU that is one group
-//           each, and the maps are copied to workgroup memory, since lookups differ between invocations; on a CPU they are
-//           read where they are.
-// Limits    blocks folded into grid x and y. An element whose gradient is not finite keeps its weight and starts its moments
+// Mapping   blocks of scales_per_block scales each (kernels/table_dispatch.ts), one after another; those 256 elements are a row of
+//           row_kernel.ts, 64 groups of four over LANES invocations. On a GPU that is one group each, and the maps are copied to
+//           workgroup memory, since lookups differ between invocations; on a CPU they are read where they are.
+// Limits    an element whose gradient is not finite keeps its weight and starts its moments
 //           anew; nothing is written where clip says that some gradient of the step is not.
 // Source    Dettmers et al. 2022, arXiv:2110.02861; order of operations of bitsandbytes' block-wise AdamW on CUDA: decay
 //           after the update, and a first moment other than zero keeps its sign.
-struct Params {
-  count: u32,
-  blocks: u32,
-  blocks_per_row: u32,
-  beta1: f32,
-  beta2: f32,
-  eps: f32,
-  decay: f32,
-  spare: u32,
-  table: array<vec4<f32>, TABLE_VECTORS>,
-}
-@group(0) @binding(0) var<storage, read_write> clip: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> p: array<p_t>;
-@group(0) @binding(2) var<storage, read_write> g: array<g_t>;
-@group(0) @binding(3) var<storage, read_write> codes1: array<u32>;
-@group(0) @binding(4) var<storage, read_write> codes2: array<u32>;
-@group(0) @binding(5) var<storage, read_write> absmax1: array<f32>;
-@group(0) @binding(6) var<storage, read_write> absmax2: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
 
 // Below the smallest normal number a quotient may be anything; a block of zeros must give 0 / this = 0.
 const TINY: f32 = 1.1754944e-38;
@@ -85,36 +66,35 @@ fn adamw_8bit(
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) local: u32,
 ) {
-  fill_table(local);
-  let factor = clip[0].y;
-  // No return: barriers follow, and every invocation has to reach them.
-  let skipped = clip[0].z != 0.0;
+  fill_maps(local);
+  let clip = load_clip(0u);
   let lane = local % LANES;
-  let words = (params.count + 3u) / 4u;
+  let number = rowOfInvocation(workgroup, grid, local);
+  // No return: barriers follow, and every invocation has to reach them.
+  let idle = clip.z != 0.0 || number >= params.blocks;
+  let block = block_at(min(number, params.blocks - 1u));
+  let words = (block.count + 3u) / 4u;
   let c2 = step.sqrtBiasCorrection2;
   let rate = step.learningRate * c2 / step.biasCorrection1;
-  let keep = 1.0 - step.learningRate * params.decay;
-  let row = rowOfInvocation(workgroup, grid, local);
+  let keep = 1.0 - step.learningRate * bitcast<f32>(block.decay);
   var m: array<vec4<f32>, WORDS_PER_LANE>;
   var v: array<vec4<f32>, WORDS_PER_LANE>;
-  for (var next = 0u; next < params.blocks_per_row; next++) {
-    let block = row * params.blocks_per_row + next;
-    if (block >= params.blocks) { break; }
-    let scale1 = absmax1[block];
-    let scale2 = absmax2[block];
+  for (var next = 0u; next < params.scales_per_block; next++) {
+    let scale = block.index * params.scales_per_block + next;
+    if (64u * scale >= words) { break; }
+    let scale1 = load_absmax1(block.absmax1 + scale);
+    let scale2 = load_absmax2(block.absmax2 + scale);
     var largest_m = vec4<f32>(0.0);
     var largest_v = vec4<f32>(0.0);
     for (var k = 0u; k < WORDS_PER_LANE; k++) {
-      let word = block * 64u + k * LANES + lane;
-      m[k] = vec4<f32>(0.0);
-      v[k] = vec4<f32>(0.0);
-      if (word >= words || skipped) { continue; }
-      let bits = load_g(word);
+      let word = scale * 64u + k * LANES + lane;
+      let counts = word < words && !idle;
+      let bits = bits_of_four(block, word);
       let exponents = vec4<u32>(0x7f800000u);
-      let finite = ((bits & exponents) != exponents) & inside(word);
-      let gradient = select(vec4<f32>(0.0), factor * bitcast<vec4<f32>>(bits), finite);
-      let code1 = unpack(codes1[word]);
-      let code2 = unpack(codes2[word]);
+      let finite = ((bits & exponents) != exponents) & inside(block, word) & vec4<bool>(counts);
+      let gradient = select(vec4<f32>(0.0), clip.y * bitcast<vec4<f32>>(bits), finite);
+      let code1 = unpack(load_codes1(block.codes1 + word));
+      let code2 = unpack(load_codes2(block.codes2 + word));
       let old_m = scale1 *
         vec4<f32>(signed_value(code1.x), signed_value(code1.y), signed_value(code1.z), signed_value(code1.w));
       let old_v = scale2 * vec4<f32>(
@@ -129,35 +109,35 @@ fn adamw_8bit(
       v[k] = select(vec4<f32>(0.0), new_v, finite);
       largest_m = max(largest_m, abs(m[k]));
       largest_v = max(largest_v, v[k]);
-      let weight = load_p(word);
+      let weight = four_weights(block, word);
       let moved = (weight - rate * (m[k] / (sqrt(v[k]) + c2 * params.eps))) * keep;
-      store_p(word, select(weight, moved, finite));
+      put_four_weights(block, word, counts, lane, select(weight, moved, finite));
     }
     let new_scale1 = rowMax(max(max(largest_m.x, largest_m.y), max(largest_m.z, largest_m.w)), lane);
     let new_scale2 = rowMax(max(max(largest_v.x, largest_v.y), max(largest_v.z, largest_v.w)), lane);
     let divisor1 = max(new_scale1, TINY);
     let divisor2 = max(new_scale2, TINY);
     for (var k = 0u; k < WORDS_PER_LANE; k++) {
-      let word = block * 64u + k * LANES + lane;
-      if (word >= words || skipped) { continue; }
+      let word = scale * 64u + k * LANES + lane;
+      let counts = word < words && !idle;
       let a = m[k];
       let b = v[k];
-      codes1[word] = pack(vec4<u32>(
+      put_codes1(block.codes1 + word, counts, lane, pack(vec4<u32>(
         signed_code(a.x, divisor1),
         signed_code(a.y, divisor1),
         signed_code(a.z, divisor1),
         signed_code(a.w, divisor1),
-      ));
-      codes2[word] = pack(vec4<u32>(
+      )));
+      put_codes2(block.codes2 + word, counts, lane, pack(vec4<u32>(
         unsigned_code(b.x, divisor2),
         unsigned_code(b.y, divisor2),
         unsigned_code(b.z, divisor2),
         unsigned_code(b.w, divisor2),
-      ));
+      )));
     }
-    if (lane == 0u && !skipped) {
-      absmax1[block] = new_scale1;
-      absmax2[block] = new_scale2;
+    if (lane == 0u && !idle) {
+      store_absmax1(block.absmax1 + scale, new_scale1);
+      store_absmax2(block.absmax2 + scale, new_scale2);
     }
   }
 }

@@ -29,7 +29,8 @@ fn global_norm_partials(
   let block = block_at(number);
   var sum = vec_t(0.0);
   var found = vec_t(0.0);
-  for (var i = block.first + lane; i < block.end; i += LANES) {
+  let end = end_of(block);
+  for (var i = first_of(block) + lane; i < end; i += LANES) {
     let g = load_g(block.g + i) * step.inverseLossScale;
     sum += g * g;
     found = max(found, not_finite(bits_g(block.g + i)));

@@ -6,11 +6,11 @@ import type { TableTensor } from "./tensor_table.ts";
 export const VECTORS_PER_BLOCK = 512;
 
 /**
- * Invocations of its workgroups: on a CPU one vector register's worth, as every eight look their block up by themselves; a
+ * Invocations of its workgroups: on a CPU one vector register's worth, as every subgroup looks its block up by itself; a
  * GPU is filled better by large ones.
  */
 export function optimizerWorkgroupSize(target: Target): number {
-  return target.software ? 8 : 256;
+  return target.software ? target.subgroupSize || 8 : 256;
 }
 
 /** An optimizer's inputs `[clip, then perTensor values for each tensor]`, one array per tensor. */
@@ -64,6 +64,6 @@ export function decayedTensors(
 }
 
 /** An f32 as the u32 with the same bits. */
-function floatBits(value: number): ParamWord {
+export function floatBits(value: number): ParamWord {
   return u32(new Uint32Array(Float32Array.of(value).buffer)[0]);
 }

@@ -21,11 +21,14 @@ fn sgd(
   if (clip.z != 0.0) { return; }
   let block = block_at(number);
   let decay = bitcast<f32>(block.word);
-  for (var i = block.first + local; i < block.end; i += WG) {
+  let end = end_of(block);
+  for (var ahead = first_of(block); ahead < end; ahead += WG) {
+    let i = ahead + local;
+    let inside = i < end;
     let w0 = load_w(block.w + i);
     let d = clip.y * load_g(block.g + i) + decay * w0;
-    let w = w0 - step.learningRate * with_momentum(block, i, d);
-    store_w(block.w + i, w);
-    refresh_copy(block, i, w);
+    let w = w0 - step.learningRate * with_momentum(block, i, inside, local, d);
+    put_w(block.w + i, inside, local, w);
+    refresh_copy(block, i, inside, local, w);
   }
 }

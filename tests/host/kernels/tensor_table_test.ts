@@ -97,6 +97,9 @@ Deno.test("adamw of GPT-2 124M stays within 128 MiB bindings in few dispatches",
   const dispatches = lowerAdamW(new Shelf(9).place(4), tensors);
   // 475 MiB for each operand in windows of at most 128 MiB; the table is never the limit.
   assert.equal(dispatches.length, 4);
+  // Where bindings take more it is one.
+  const roomy = { ...DEFAULT_TARGET, maxStorageBufferBindingSize: 2 ** 31 - 4 };
+  assert.equal(lowerAdamW(new Shelf(9).place(4), tensors, roomy).length, 1);
   dispatches.forEach(assertApart);
   for (const { bindings } of dispatches) {
     for (const { byteLength, byteOffset } of bindings) {
