@@ -1,20 +1,25 @@
 import {
   type Binding,
-  type Command,
   defineOp,
   type Dispatch,
   f32,
-  foldGrid,
   type Located,
+  type ParamWord,
   ShapeError,
   type Target,
   u32,
-  whole,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount, type Shape, type TensorType, typeText } from "../engine/graph/types.ts";
-import { type RowForm, rowForm, rowGrid, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
-import { type RowWindow, rowWindows, windowOf } from "./row_windows.ts";
+import { floatBits } from "./optimizer_tensors.ts";
+import { type RowForm, rowForm, rowVectorWidth } from "./row_kernel.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
+import {
+  tableDispatches,
+  type TableKernel,
+  type TableOperand,
+  type TablePiece,
+  tableTexelBytes,
+} from "./table_dispatch.ts";
 import rowsSource from "./adafactor.wgsl" with { type: "text" };
 import columnsSource from "./adafactor_columns.wgsl" with { type: "text" };
 import factorsSource from "./adafactor_factors.wgsl" with { type: "text" };
@@ -45,7 +50,7 @@ export interface AdafactorAttrs {
  * One Adafactor update of many tensors: inputs `[clip f32 [4], then for each tensor w, g, its second moment, [m,] [copy
  * f16]]`. The second moment of a matrix [rows, columns] is two values, means of rows [rows] and columns [columns]; that of
  * a vector [n] one, [n]. m is there with `beta1`. All but the gradients are updated in place, fresh state is zeros. The
- * outputs are scratch. Gradients are multiplied by clip[1]; with clip[2] set nothing changes.
+ * output is scratch. Gradients are multiplied by clip[1]; with clip[2] set nothing changes.
  *
  * Shazeer & Stern 2018, arXiv:1804.04235, as transformers.optimization.Adafactor.
  */
@@ -58,19 +63,13 @@ export const adafactor = defineOp<AdafactorAttrs>({
     }
     const tensors = tensorsOf(inputs, attrs, ({ shape }) => shape);
     tensors.forEach((tensor) => checkTensor(tensor, attrs));
-    const matrices = tensors.filter(({ w }) => w.shape.length === 2).map(({ w }) => w.shape);
-    const scratch = (name: string, size: (shape: Shape) => number) => ({
-      name,
-      shape: [Math.max(4, ...matrices.map(size))],
-      dtype: "f32" as const,
-      role: "workspace" as const,
-    });
-    return [
-      scratch("adafactor_row_sums", ([rows]) => rows),
-      scratch("adafactor_column_sums", ([rows, columns]) => slabsOf(rows).count * columns),
-      scratch("adafactor_column_roots", ([, columns]) => columns),
-      scratch("adafactor_scalars", () => 4),
-    ];
+    const matrices = tensors.flatMap(({ w }) => w.shape.length === 2 ? [w.shape] : []);
+    return [{
+      name: "adafactor_scratch",
+      shape: [scratchVectors(matrices), 4],
+      dtype: "f32",
+      role: "workspace",
+    }];
   },
   mutates: (inputs, attrs) => {
     const changed = new Set(
@@ -79,12 +78,8 @@ export const adafactor = defineOp<AdafactorAttrs>({
     );
     return [...inputs.keys()].filter((i) => changed.has(i));
   },
-  lower: ({ inputs, outputs, attrs, target }) =>
-    tensorsOf(inputs, attrs, ({ shape }) => shape).flatMap((tensor, i) =>
-      tensor.moments.length === 2
-        ? matrixCommands(inputs[0], tensor, outputs, attrs, attrs.weightDecay[i], target)
-        : vectorCommands(inputs[0], tensor, attrs, attrs.weightDecay[i], target)
-    ),
+  lower: ({ inputs, outputs: [scratch], attrs, target }) =>
+    updateCommands(inputs[0], tensorsOf(inputs, attrs, ({ shape }) => shape), scratch, attrs, target),
   reference: (inputs, attrs, types) => adafactorReference(inputs, attrs, types, NEUTRAL_STEP),
 });
 
@@ -203,166 +198,404 @@ function checkTensor({ w, g, moments, m, copy }: AdafactorTensor<TensorType>, at
   }
 }
 
-/** Invocations of the kernel that sums columns. */
-const COLUMNS_WORKGROUP = 64;
+/**
+ * Rows whose column sums are added up together. A property of the matrix alone, because it fixes the order of summation: about a
+ * thirty-second of the rows, a power of two.
+ */
+function rowsPerSlab(rows: number): number {
+  let perSlab = 32;
+  while (perSlab < 256 && perSlab * 32 < rows) perSlab *= 2;
+  return perSlab;
+}
+
+/** Where a matrix has its scratch, in vectors of four from the first of its batch on; see adafactor.wgsl. */
+interface Scratch {
+  slots: number;
+  partials: number;
+  roots: number;
+  scalars: number;
+  /** After the last. */
+  end: number;
+}
+
+function scratchOf([rows, columns]: Shape, first: number): Scratch {
+  const vectors = columns / rowVectorWidth(columns);
+  const partials = first + rows;
+  const roots = partials + Math.ceil(rows / rowsPerSlab(rows)) * vectors;
+  const scalars = roots + vectors;
+  return { slots: first, partials, roots, scalars, end: scalars + 1 };
+}
 
 /**
- * Slabs of rows whose column sums are added up apart. A property of the matrix alone, because they take memory and fix the
- * order of summation; a power of two up to 256, so that binding windows hold whole slabs.
+ * Scratch memory that matrices updated together take, as a share of the weights and at least: an optimizer that saves memory must not
+ * ask for much.
  */
-function slabsOf(rows: number): { rowsPerSlab: number; count: number } {
-  let rowsPerSlab = 8;
-  while (rowsPerSlab < 256 && rowsPerSlab * 128 < rows) rowsPerSlab *= 2;
-  return { rowsPerSlab, count: Math.ceil(rows / rowsPerSlab) };
+const SCRATCH_SHARE = 1 / 100;
+const LEAST_SCRATCH_VECTORS = 2 ** 16;
+
+/** Vectors of scratch that a batch of these matrices may take, if it has more than one. */
+function scratchBudget(matrices: readonly Shape[]): number {
+  const elements = matrices.reduce((sum, [rows, columns]) => sum + rows * columns, 0);
+  return Math.max(LEAST_SCRATCH_VECTORS, Math.floor(elements * SCRATCH_SHARE / 4));
+}
+
+/** Vectors of scratch for all batches, which have it one after the other. */
+function scratchVectors(matrices: readonly Shape[]): number {
+  const each = matrices.map((shape) => scratchOf(shape, 0).end);
+  const all = each.reduce((sum, vectors) => sum + vectors, 0);
+  return Math.max(1, Math.min(all, Math.max(scratchBudget(matrices), ...each)));
+}
+
+/** A tensor and its weight decay. */
+interface Decayed extends AdafactorTensor<Located> {
+  decay: number;
+}
+
+interface Matrix extends Decayed {
+  scratch: Scratch;
+}
+
+/** What all kernels of an update share. */
+interface Update {
+  clip: Located;
+  scratch: Located;
+  attrs: AdafactorAttrs;
+  target: Target;
+}
+
+function updateCommands(
+  clip: Located,
+  tensors: readonly AdafactorTensor<Located>[],
+  scratch: Located,
+  attrs: AdafactorAttrs,
+  target: Target,
+): Dispatch[] {
+  const update: Update = { clip, scratch, attrs, target };
+  const decayed = tensors.map((tensor, i): Decayed => ({ ...tensor, decay: attrs.weightDecay[i] }));
+  const ofRank = (rank: number, width: 1 | 4) =>
+    decayed.filter(({ w: { shape } }) =>
+      shape.length === rank && rowVectorWidth(shape[shape.length - 1]) === width
+    );
+  const budget = scratchBudget(decayed.flatMap(({ w }) => w.shape.length === 2 ? [w.shape] : []));
+  const bytes = decayed.reduce((sum, { w }) => sum + 2 * w.byteLength, 0);
+  const texelBytes = tableTexelBytes(bytes, target);
+  return ([4, 1] as const).flatMap((width) => [
+    ...batchesOf(ofRank(2, width), budget, width === 4 ? texelBytes : 0).flatMap((batch) =>
+      matrixCommands(batch, width, texelBytes, update)
+    ),
+    ...vectorCommands(ofRank(1, width), width, texelBytes, update),
+  ]);
+}
+
+/** Matrices in batches whose scratch stays within `budget`, and, where operands are copied, whose weights and gradients may be at once. */
+function batchesOf(matrices: readonly Decayed[], budget: number, texelBytes: number): Matrix[][] {
+  const batches: Matrix[][] = [];
+  let bytes = 0;
+  for (const matrix of matrices) {
+    const open = batches.at(-1);
+    const next = scratchOf(matrix.w.shape, open?.at(-1)?.scratch.end ?? 0);
+    const own = 2 * matrix.w.byteLength;
+    // An eighth is left for what is read beside them.
+    if (open && next.end <= budget && (texelBytes === 0 || bytes + own <= texelBytes * 7 / 8)) {
+      open.push({ ...matrix, scratch: next });
+      bytes += own;
+    } else {
+      batches.push([{ ...matrix, scratch: scratchOf(matrix.w.shape, 0) }]);
+      bytes = own;
+    }
+  }
+  return batches;
+}
+
+/** Vectors that a block of rows has on a CPU, where finding a block takes as long as some hundred. */
+const CPU_VECTORS_PER_BLOCK = 512;
+
+/** Rows `first … first + count − 1` of a matrix. */
+interface RowRun {
+  matrix: Matrix;
+  first: number;
+  count: number;
+  rowsPerBlock: number;
+}
+
+/** A matrix in runs of whole slabs that fit bindings and what may be copied. @throws {RangeError} where a slab does not. */
+function rowRuns(matrix: Matrix, width: 1 | 4, mostBytes: number, { software }: Target): RowRun[] {
+  const [rows, columns] = matrix.w.shape;
+  const perSlab = rowsPerSlab(rows);
+  const perRun = Math.floor(mostBytes / (columns * DTYPE_BYTES.f32) / perSlab) * perSlab;
+  if (perRun === 0 && rows * columns * DTYPE_BYTES.f32 > mostBytes) {
+    throw new RangeError(
+      `Cannot bind ${perSlab} rows of ${
+        columns * DTYPE_BYTES.f32
+      } bytes: maxStorageBufferBindingSize is ${mostBytes}`,
+    );
+  }
+  const rowsPerBlock = software ? Math.max(1, Math.floor(CPU_VECTORS_PER_BLOCK * width / columns)) : 1;
+  const runs = [];
+  for (let first = 0; first < rows; first += perRun || rows) {
+    runs.push({ matrix, first, count: Math.min(perRun || rows, rows - first), rowsPerBlock });
+  }
+  return runs;
+}
+
+/** Elements `first … first + count − 1` of a value. */
+function elements({ buffer, byteOffset, dtype }: Located, first: number, count: number): Binding {
+  const bytes = DTYPE_BYTES[dtype];
+  return { buffer, byteOffset: byteOffset + first * bytes, byteLength: count * bytes };
 }
 
 function matrixCommands(
-  clip: Located,
-  { w, g, moments: [rowState, columnState], m, copy }: AdafactorTensor<Located>,
-  [rowSums, columnSums, columnRoots, scalars]: readonly Located[],
-  attrs: AdafactorAttrs,
-  weightDecay: number,
-  target: Target,
-): Command[] {
-  const [rows, columns] = w.shape;
-  const width = rowVectorWidth(columns);
-  const vectors = columns / width;
-  const slabs = slabsOf(rows);
-  const windows = rowWindows(rows, [columns * DTYPE_BYTES.f32], target);
-  const overRows = rowForm(vectors, target);
-  const overRow = rowForm(rows, target);
-  const kernel = (name: string, source: string, form: RowForm) => ({
-    name,
-    code: form.wgsl + vectorWgsl(width, {}) + source,
-    entryPoint: name,
-  });
-  /** The part of a value with one element or row for each row of the matrix. */
-  const part = (value: Located, window: RowWindow) =>
-    value === rowSums ? rowsOf(rowSums, window) : windowOf(value, window);
-  const byRows = (
+  batch: readonly Matrix[],
+  width: 1 | 4,
+  texelBytes: number,
+  { clip, scratch, attrs, target }: Update,
+): Dispatch[] {
+  const vectors = batch[batch.length - 1].scratch.end;
+  const ownScratch = { ...scratch, shape: [vectors, 4], byteLength: 16 * vectors };
+  const most = (of: (shape: Shape) => number) => Math.max(...batch.map(({ w }) => of(w.shape)));
+  const limit = target.maxStorageBufferBindingSize;
+  // A third of it for weights and for gradients, and a rest; where not even a slab fits, all is read where it lies.
+  const slabBytes = most(([rows, columns]) => Math.min(rows, rowsPerSlab(rows)) * columns * DTYPE_BYTES.f32);
+  const copied = width === 4 && slabBytes <= texelBytes / 3 ? texelBytes : 0;
+  const runs = batch.flatMap((matrix) =>
+    rowRuns(matrix, width, copied > 0 ? Math.min(limit, copied / 3) : limit, target)
+  );
+  const overRows = rowForm(most(([, columns]) => columns / width), target);
+  const overColumn = rowForm(most(([rows]) => rows), target);
+  const [vectorsOf, matrixOf] = [
+    (columns: number) => columns / width,
+    ({ w, g, m, copy }: Matrix, { first, count }: RowRun) => {
+      const columns = w.shape[1];
+      const part = (value: Located) => elements(value, first * columns, count * columns);
+      return { w: part(w), g: part(g), rest: [m, copy].filter((value) => value !== undefined).map(part) };
+    },
+  ];
+  const dispatches = (
     name: string,
     source: string,
-    bindings: (window: RowWindow) => Binding[],
-    params: Dispatch["params"],
-  ): Dispatch[] =>
-    windows.map((window) => ({
-      kernel: kernel(name, source, overRows),
-      bindings: bindings(window),
-      params: [u32(window.count), u32(vectors), ...params],
-      workgroups: rowGrid(window.count, overRows, target),
+    form: RowForm,
+    { operands, fields, params = [] }: Pick<TableKernel, "operands" | "fields" | "params">,
+    pieces: TablePiece[],
+  ) =>
+    tableDispatches(
+      {
+        name,
+        source: `${form.wgsl}${FOUR_WGSL[width]}${source}`,
+        width,
+        operands,
+        fields,
+        shared: [{ name: "clip", value: clip }, { name: "scratch", value: ownScratch, often: true }],
+        params,
+        blocksPerWorkgroup: form.rowsPerWorkgroup,
+      },
+      pieces,
+      copied,
+      target,
+    );
+  /** Pieces of a kernel over rows; `slots` are those of the run. */
+  const rowPieces = (
+    places: (run: RowRun, part: ReturnType<typeof matrixOf>) => Binding[],
+    further: (matrix: Matrix) => ParamWord[],
+  ) =>
+    runs.map((run): TablePiece => ({
+      blocks: Math.ceil(run.count / run.rowsPerBlock),
+      fields: [
+        run.count,
+        vectorsOf(run.matrix.w.shape[1]),
+        run.rowsPerBlock,
+        run.matrix.scratch.slots + run.first,
+      ].map(u32).concat(further(run.matrix)),
+      places: places(run, matrixOf(run.matrix, run)),
     }));
-
-  const columnDispatches = windows.map(({ first, count }): Dispatch => ({
-    kernel: {
-      name: "adafactor_columns",
-      code: `const COLUMNS_WG: u32 = ${COLUMNS_WORKGROUP}u;\n${vectorWgsl(width, {})}${columnsSource}`,
-      entryPoint: "adafactor_columns",
-    },
-    bindings: [whole(clip), windowOf(g, { first, count }), whole(columnSums)],
-    params: [u32(count), u32(vectors), u32(slabs.rowsPerSlab), u32(first / slabs.rowsPerSlab)],
-    workgroups: [Math.ceil(vectors / COLUMNS_WORKGROUP), Math.ceil(count / slabs.rowsPerSlab), 1],
-  }));
+  const rowFields = ["rows", "vectors", "rows_per_block", "slots"];
+  const scaled = attrs.scaleParameter;
   return [
-    ...byRows("adafactor_rows", `const SCALED = ${attrs.scaleParameter};\n${rowsSource}`, (window) => [
-      whole(clip),
-      part(g, window),
-      part(rowState, window),
-      part(w, window),
-      part(rowSums, window),
-    ], [f32(attrs.eps1)]),
-    ...columnDispatches,
-    {
-      kernel: kernel("adafactor_factors", factorsSource, overRow),
-      bindings: [clip, columnSums, columnState, columnRoots, rowState, rowSums, scalars].map(whole),
-      params: [
-        u32(rows),
-        u32(vectors),
-        u32(slabs.count),
-        f32(attrs.eps1),
-        f32(attrs.eps2),
-        u32(Number(attrs.scaleParameter)),
-      ],
-      workgroups: foldGrid(1 + Math.ceil(vectors / (target.software ? 8 : 64)), target),
-    },
-    ...byRows("adafactor_norm", normSource, (window) => [
-      whole(clip),
-      part(g, window),
-      part(rowState, window),
-      whole(columnRoots),
-      whole(scalars),
-      part(rowSums, window),
-    ], []),
-    {
-      kernel: kernel("adafactor_total", totalSource, overRow),
-      bindings: [whole(rowSums), whole(scalars)],
-      params: [u32(rows), u32(columns), f32(attrs.clipThreshold)],
-      workgroups: [1, 1, 1],
-    },
-    ...byRows("adafactor_apply", applySource + finishWgsl(6, m, copy, width), (window) => [
-      whole(clip),
-      part(w, window),
-      part(g, window),
-      part(rowState, window),
-      whole(columnRoots),
-      whole(scalars),
-      ...[m, copy].filter((value) => value !== undefined).map((value) => part(value, window)),
-    ], [f32(attrs.beta1 ?? 0), f32(weightDecay)]),
+    ...dispatches(
+      "adafactor_rows",
+      squareOfWeightWgsl(scaled) + rowsSource,
+      overRows,
+      {
+        operands: [
+          ...scaled ? [{ name: "w", access: "vector" } as const] : [],
+          { name: "g", access: "vector" },
+          { name: "row_state", access: "scalar" },
+        ],
+        fields: rowFields,
+        params: [["eps1", f32(attrs.eps1)]],
+      },
+      rowPieces(
+        (
+          { matrix, first, count },
+          { w, g },
+        ) => [...scaled ? [w] : [], g, elements(matrix.moments[0], first, count)],
+        () => [],
+      ),
+    ),
+    ...dispatches(
+      "adafactor_columns",
+      columnsSource,
+      overRows,
+      {
+        operands: [{ name: "g", access: "vector" }],
+        fields: ["rows", "vectors", "rows_per_slab", "partials"],
+      },
+      runs.map((run): TablePiece => {
+        const [rows, columns] = run.matrix.w.shape;
+        const vectors = vectorsOf(columns);
+        const perSlab = rowsPerSlab(rows);
+        return {
+          blocks: Math.ceil(run.count / perSlab) * Math.ceil(vectors / overRows.lanes),
+          fields: [run.count, vectors, perSlab, run.matrix.scratch.partials + run.first / perSlab * vectors]
+            .map(u32),
+          places: [matrixOf(run.matrix, run).g],
+        };
+      }),
+    ),
+    ...dispatches(
+      "adafactor_factors",
+      factorsSource,
+      overColumn,
+      {
+        operands: [{ name: "column_state", access: "vector" }],
+        fields: ["rows", "vectors", "slabs", "slots", "partials", "roots", "scalars"],
+        params: [["eps1", f32(attrs.eps1)], ["eps2", f32(attrs.eps2)], ["scaled", u32(Number(scaled))]],
+      },
+      batch.map(({ w: { shape: [rows, columns] }, moments: [, columnState], scratch }): TablePiece => ({
+        blocks: 1 + Math.ceil(vectorsOf(columns) / overColumn.lanes),
+        fields: [
+          rows,
+          vectorsOf(columns),
+          Math.ceil(rows / rowsPerSlab(rows)),
+          scratch.slots,
+          scratch.partials,
+          scratch.roots,
+          scratch.scalars,
+        ].map(u32),
+        places: [elements(columnState, 0, columns)],
+      })),
+    ),
+    ...dispatches("adafactor_norm", normSource, overRows, {
+      operands: [{ name: "g", access: "vector" }],
+      fields: [...rowFields, "roots", "scalars"],
+    }, rowPieces((_, { g }) => [g], ({ scratch }) => [u32(scratch.roots), u32(scratch.scalars)])),
+    ...dispatches(
+      "adafactor_total",
+      totalSource,
+      overColumn,
+      {
+        operands: [],
+        fields: ["rows", "columns", "slots", "scalars"],
+        params: [["clip_threshold", f32(attrs.clipThreshold)]],
+      },
+      batch.map(({ w: { shape: [rows, columns] }, scratch }): TablePiece => ({
+        blocks: 1,
+        fields: [rows, columns, scratch.slots, scratch.scalars].map(u32),
+        places: [],
+      })),
+    ),
+    ...dispatches(
+      "adafactor_apply",
+      finishWgsl(attrs) + applySource,
+      overRows,
+      {
+        operands: [
+          { name: "w", access: "vector" },
+          { name: "g", access: "vector" },
+          ...finishOperands(attrs),
+        ],
+        fields: [...rowFields, "roots", "scalars", "decay"],
+        params: [["beta1", f32(attrs.beta1 ?? 0)]],
+      },
+      rowPieces(
+        (_, { w, g, rest }) => [w, g, ...rest],
+        ({ scratch, decay }) => [u32(scratch.roots), u32(scratch.scalars), floatBits(decay)],
+      ),
+    ),
   ];
 }
 
 function vectorCommands(
-  clip: Located,
-  { w, g, moments: [v], m, copy }: AdafactorTensor<Located>,
-  attrs: AdafactorAttrs,
-  weightDecay: number,
-  target: Target,
-): Command[] {
-  const width = rowVectorWidth(elementCount(w));
-  const vectors = elementCount(w) / width;
-  const form = rowForm(vectors, target);
-  return [{
-    kernel: {
+  tensors: readonly Decayed[],
+  width: 1 | 4,
+  texelBytes: number,
+  { clip, attrs, target }: Update,
+): Dispatch[] {
+  if (tensors.length === 0) return [];
+  const longest = Math.max(...tensors.map(({ w }) => elementCount(w)));
+  const form = rowForm(longest / width, target);
+  return tableDispatches(
+    {
       name: "adafactor_vector",
-      code: form.wgsl + vectorWgsl(width, {}) + vectorSource + finishWgsl(4, m, copy, width),
-      entryPoint: "adafactor_vector",
+      source: form.wgsl + finishWgsl(attrs) + vectorSource,
+      width,
+      operands: [
+        ...["w", "g", "v"].map((name): TableOperand => ({ name, access: "vector" })),
+        ...finishOperands(attrs),
+      ],
+      fields: ["vectors", "decay"],
+      shared: [{ name: "clip", value: clip }],
+      params: [
+        ["eps1", f32(attrs.eps1)],
+        ["eps2", f32(attrs.eps2)],
+        ["scaled", u32(Number(attrs.scaleParameter))],
+        ["clip_threshold", f32(attrs.clipThreshold)],
+        ["beta1", f32(attrs.beta1 ?? 0)],
+      ],
+      blocksPerWorkgroup: form.rowsPerWorkgroup,
     },
-    bindings: [clip, w, g, v, m, copy].filter((value) => value !== undefined).map(whole),
-    params: [
-      u32(vectors),
-      f32(attrs.eps1),
-      f32(attrs.eps2),
-      u32(Number(attrs.scaleParameter)),
-      f32(attrs.clipThreshold),
-      f32(attrs.beta1 ?? 0),
-      f32(weightDecay),
-    ],
-    workgroups: [1, 1, 1],
-  }];
+    tensors.map(({ w, g, moments: [v], m, copy, decay }): TablePiece => ({
+      blocks: 1,
+      fields: [u32(elementCount(w) / width), floatBits(decay)],
+      places: [w, g, v, m, copy].filter((value) => value !== undefined).map((value) =>
+        elements(value, 0, elementCount(w))
+      ),
+    })),
+    // A tensor is one piece: the longest must fit.
+    4 * DTYPE_BYTES.f32 * longest <= texelBytes ? texelBytes : 0,
+    target,
+  );
 }
 
-/** WGSL that ends an update: the first moment and the 16-bit copy, where a tensor has them, in the bindings from `binding`. */
-function finishWgsl(
-  binding: number,
-  m: Located | undefined,
-  copy: Located | undefined,
-  width: 1 | 4,
-): string {
-  const half = width === 4 ? "vec4<f16>" : "f16";
-  return `
-${m ? `@group(0) @binding(${binding++}) var<storage, read_write> m: array<vec_t>;` : ""}
-${copy ? `@group(0) @binding(${binding}) var<storage, read_write> copy: array<${half}>;` : ""}
-fn finish(i: u32, weight: vec_t, update: vec_t, decay: f32) {
-  var change = update;
-  ${m ? "change = params.beta1 * m[i] + (1.0 - params.beta1) * update; m[i] = change;" : ""}
-  let result = weight - decay * weight - change;
-  w[i] = result;
-  ${copy ? `copy[i] = ${half}(clamp(result, vec_t(-65504.0), vec_t(65504.0)));` : ""}
+/** WGSL of what scratch holds of a `vec_t`: vectors of four, of which scalars use the first number. */
+const FOUR_WGSL = {
+  1: `fn in_four(v: vec_t) -> vec4<f32> { return vec4<f32>(v, 0.0, 0.0, 0.0); }
+fn of_four(v: vec4<f32>) -> vec_t { return v.x; }
+`,
+  4: `fn in_four(v: vec_t) -> vec4<f32> { return v; }
+fn of_four(v: vec4<f32>) -> vec_t { return v; }
+`,
+};
+
+function squareOfWeightWgsl(scaled: boolean): string {
+  return `fn square_of_weight(block: Block, i: u32) -> vec_t {
+  ${scaled ? "let weight = load_w(block.w + i); return weight * weight;" : "return vec_t(0.0);"}
 }
 `;
 }
 
-/** Elements of scratch memory that belong to the rows of a window; the value may be larger than this matrix needs. */
-function rowsOf({ buffer, byteOffset, dtype }: Located, { first, count }: RowWindow): Binding {
-  const bytes = DTYPE_BYTES[dtype];
-  return { buffer, byteOffset: byteOffset + first * bytes, byteLength: count * bytes };
+/** What the end of an update stores beside the weights, where a tensor has it: the first moment and the 16-bit copy. */
+function finishOperands({ beta1, workingCopies }: AdafactorAttrs): TableOperand[] {
+  return [
+    ...beta1 === null ? [] : [{ name: "m", access: "vector" } as const],
+    ...workingCopies ? [{ name: "copy", access: "half", writeOnly: true } as const] : [],
+  ];
+}
+
+/** WGSL that ends an update; see `finishOperands`. */
+function finishWgsl({ beta1, workingCopies }: AdafactorAttrs): string {
+  return `fn finish(block: Block, i: u32, inside: bool, lane: u32, weight: vec_t, update: vec_t, decay: f32) {
+  var change = update;
+${
+    beta1 === null ? "" : `  change = params.beta1 * load_m(block.m + i) + (1.0 - params.beta1) * update;
+  put_m(block.m + i, inside, lane, change);`
+  }
+  let result = weight - decay * weight - change;
+  put_w(block.w + i, inside, lane, result);
+${
+    workingCopies
+      ? "  put_copy(block.copy + i, inside, lane, clamp(result, vec_t(-65504.0), vec_t(65504.0)));"
+      : ""
+  }
+}
+`;
 }

@@ -1,28 +1,28 @@
 // adafactor, columns: sums of squares of each column over the rows of one slab — see adafactor.wgsl.
 //
-// Shapes    g: [rows, columns].   partials: [slabs, columns].
-// Mapping   an invocation owns one vector of columns and one slab; slabs lie along grid y.
-struct Params { rows: u32, vectors: u32, rows_per_slab: u32, first_slab: u32 }
-@group(0) @binding(0) var<storage, read_write> clip: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> g: array<vec_t>;
-@group(0) @binding(2) var<storage, read_write> partials: array<vec_t>;
-@group(1) @binding(0) var<uniform> params: Params;
+// Shapes    g: [rows, columns].   partials: [slabs, columns], of the piece.
+// Mapping   an invocation owns one vector of columns and one slab; a block of the table is LANES of them side by side.
 
-@compute @workgroup_size(COLUMNS_WG)
+@compute @workgroup_size(WG)
 fn adafactor_columns(
   @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) workgroups: vec3<u32>,
   @builtin(local_invocation_index) invocation: u32,
 ) {
-  let column = workgroup.x * COLUMNS_WG + invocation;
-  if (column >= params.vectors) { return; }
-  let slab = workgroup.y;
-  let first = slab * params.rows_per_slab;
-  let end = min(first + params.rows_per_slab, params.rows);
-  let factor = clip[0].y;
+  let number = rowOfInvocation(workgroup, workgroups, invocation);
+  if (number >= params.blocks) { return; }
+  let block = block_at(number);
+  let across = (block.vectors + LANES - 1u) / LANES;
+  let slab = block.index / across;
+  let column = (block.index % across) * LANES + invocation % LANES;
+  if (column >= block.vectors) { return; }
+  let first = slab * block.rows_per_slab;
+  let end = min(first + block.rows_per_slab, block.rows);
+  let factor = load_clip(0u).y;
   var sum = vec_t(0.0);
   for (var row = first; row < end; row++) {
-    let gradient = factor * g[row * params.vectors + column];
+    let gradient = factor * load_g(block.g + row * block.vectors + column);
     sum += gradient * gradient;
   }
-  partials[(params.first_slab + slab) * params.vectors + column] = sum;
+  store_scratch(block.partials + slab * block.vectors + column, in_four(sum));
 }

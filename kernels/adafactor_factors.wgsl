@@ -1,26 +1,7 @@
 // adafactor, factors: the column state, its inverse roots, the root of mean R, and the rate η — see adafactor.wgsl.
 //
-// Shapes    partials: [slabs, columns].   column_state, roots: [columns].   row_state, row_sums: [rows].
-//           scalars: [4] = √(mean R), η, and room for `total`.
-// Mapping   the first workgroup takes the means over all rows, the others share out the vectors of columns.
-struct Params { rows: u32, vectors: u32, slabs: u32, eps1: f32, eps2: f32, scaled: u32 }
-@group(0) @binding(0) var<storage, read_write> clip: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> partials: array<vec_t>;
-@group(0) @binding(2) var<storage, read_write> column_state: array<vec_t>;
-@group(0) @binding(3) var<storage, read_write> roots: array<vec_t>;
-@group(0) @binding(4) var<storage, read_write> row_state: array<f32>;
-@group(0) @binding(5) var<storage, read_write> row_sums: array<f32>;
-@group(0) @binding(6) var<storage, read_write> scalars: array<vec4<f32>>;
-@group(1) @binding(0) var<uniform> params: Params;
-
-fn column_factors(column: u32) {
-  var sum = vec_t(0.0);
-  for (var slab = 0u; slab < params.slabs; slab++) { sum += partials[slab * params.vectors + column]; }
-  let mean = sum / f32(params.rows) + params.eps1;
-  let state = step.adafactorBeta2 * column_state[column] + (1.0 - step.adafactorBeta2) * mean;
-  roots[column] = inverseSqrt(state);
-  if (clip[0].z == 0.0) { column_state[column] = state; }
-}
+// Shapes    partials: [slabs, columns].   column_state, roots: [columns].   slots: [rows].   scalars: [1].
+// Mapping   the first block of a matrix takes the means over all rows, the others LANES vectors of columns each.
 
 @compute @workgroup_size(WG)
 fn adafactor_factors(
@@ -28,24 +9,35 @@ fn adafactor_factors(
   @builtin(num_workgroups) workgroups: vec3<u32>,
   @builtin(local_invocation_index) invocation: u32,
 ) {
-  let number = workgroup.x + workgroup.y * workgroups.x;
-  if (number > 0u) {
-    let stride = (workgroups.x * workgroups.y - 1u) * WG;
-    for (var column = (number - 1u) * WG + invocation; column < params.vectors; column += stride) {
-      column_factors(column);
+  let number = rowOfInvocation(workgroup, workgroups, invocation);
+  if (number >= params.blocks) { return; }
+  let lane = invocation % LANES;
+  let block = block_at(number);
+  if (block.index > 0u) {
+    let column = (block.index - 1u) * LANES + lane;
+    if (column >= block.vectors) { return; }
+    var sum = vec_t(0.0);
+    for (var slab = 0u; slab < block.slabs; slab++) {
+      sum += of_four(load_scratch(block.partials + slab * block.vectors + column));
     }
+    let mean = sum / f32(block.rows) + params.eps1;
+    let at = block.column_state + column;
+    let state = step.adafactorBeta2 * load_column_state(at) + (1.0 - step.adafactorBeta2) * mean;
+    store_scratch(block.roots + column, in_four(inverseSqrt(state)));
+    if (load_clip(0u).z == 0.0) { store_column_state(at, state); }
     return;
   }
-  // Where one invocation takes a row, the others have none here: they add nothing, and reach the barriers all the same.
-  let first = select(params.rows, invocation, invocation < LANES);
   var states = 0.0;
   var weights = 0.0;
-  for (var row = first; row < params.rows; row += LANES) {
-    states += row_state[row];
-    weights += row_sums[row];
+  for (var row = lane; row < block.rows; row += LANES) {
+    let slot = load_scratch(block.slots + row);
+    states += slot.z;
+    weights += slot.x;
   }
-  let mean_state = rowSum(states, invocation) / f32(params.rows);
-  let mean_weight = rowSum(weights, invocation) / (f32(params.rows) * f32(params.vectors * WIDTH));
+  let mean_state = rowSum(states, lane) / f32(block.rows);
+  let mean_weight = rowSum(weights, lane) / (f32(block.rows) * f32(block.vectors * WIDTH));
   let scale = select(1.0, max(params.eps2, sqrt(mean_weight)), params.scaled != 0u);
-  if (invocation == 0u) { scalars[0] = vec4<f32>(sqrt(mean_state), step.adafactorStep * scale, 0.0, 0.0); }
+  if (lane == 0u) {
+    store_scratch(block.scalars, vec4<f32>(sqrt(mean_state), step.adafactorStep * scale, 0.0, 0.0));
+  }
 }

@@ -6,6 +6,8 @@ import { OTHER_HALF_WGSL, storesInHalves, STORING_LANES } from "./half_stores.ts
 export interface RowForm {
   /** WGSL that goes before the kernel: `WG`, `LANES`, `rowOfInvocation`, `rowSum`, `rowMax`. */
   wgsl: string;
+  /** Invocations that share a row. */
+  lanes: number;
   /** Rows that one workgroup takes. */
   rowsPerWorkgroup: number;
 }
@@ -19,14 +21,15 @@ export interface RowForm {
  */
 export function rowForm(vectors: number, target: Target): RowForm {
   if (target.software && target.subgroupSize === 0) {
-    return { wgsl: rowFormWgsl(64, 1, IDENTITY), rowsPerWorkgroup: 64 };
+    return { wgsl: rowFormWgsl(64, 1, IDENTITY), lanes: 1, rowsPerWorkgroup: 64 };
   }
   if (target.software) {
-    return { wgsl: rowFormWgsl(target.subgroupSize, target.subgroupSize, butterfly), rowsPerWorkgroup: 1 };
+    const lanes = target.subgroupSize;
+    return { wgsl: rowFormWgsl(lanes, lanes, butterfly), lanes, rowsPerWorkgroup: 1 };
   }
   let lanes = 32;
   while (lanes < 256 && lanes < target.maxComputeInvocationsPerWorkgroup && lanes < vectors) lanes *= 2;
-  return { wgsl: rowFormWgsl(lanes, lanes, tree), rowsPerWorkgroup: 1 };
+  return { wgsl: rowFormWgsl(lanes, lanes, tree), lanes, rowsPerWorkgroup: 1 };
 }
 
 /** Workgroups for `rows` rows. */

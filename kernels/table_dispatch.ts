@@ -306,6 +306,9 @@ function dispatchOf(
     entry.forEach((word, k) => table[i * words + k] = word);
     blocks += piece.blocks;
   });
+  const reached = windows.map(() => 0);
+  for (const { places } of pieces) places.forEach(({ byteLength }, k) => reached[of[k]] += byteLength);
+  shared.forEach(({ value }, k) => reached[of[operands.length + k]] += value.byteLength);
   const sharedWords = shared.flatMap(({ value, often }, k) => {
     const window = windows[of[operands.length + k]];
     const offset = u32((value.byteOffset - window.from) / 16);
@@ -330,6 +333,7 @@ function dispatchOf(
       entryPoint: kernel.name,
     },
     bindings: windows.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
+    reached,
     ...read.length > 0 && { texels },
     params: header.concat(table),
     workgroups: foldGrid(Math.ceil(blocks / (kernel.blocksPerWorkgroup ?? 1)), target),

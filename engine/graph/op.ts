@@ -110,6 +110,8 @@ export interface Dispatch {
    */
   texels?: TexelCopy[];
   workgroups: readonly [number, number, number];
+  /** Bytes that the launch reaches of each binding, where that is not all of them: for profiles. */
+  reached?: readonly number[];
   /** Floating-point operations of the launch, for profiles. */
   flops?: number;
   /** Where other kernels do the same; see `KernelChoice`. */

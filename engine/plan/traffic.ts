@@ -11,15 +11,15 @@ export interface BindingAccess {
  * scratch texture once.
  *
  * A lower bound where tiles read an operand several times, and an upper one where a kernel takes some rows of a table that
- * is bound whole. Which bindings are written stands in no declaration, as all are `read_write` (one buffer may not be bound
+ * is bound whole and `reached` does not tell. Which bindings are written stands in no declaration, as all are `read_write` (one buffer may not be bound
  * both ways), so the kernel's text says it.
  */
-export function dispatchBytes({ kernel, bindings, texels = [] }: Dispatch): number {
+export function dispatchBytes({ kernel, bindings, reached, texels = [] }: Dispatch): number {
   const accesses = bindingAccesses(kernel);
   const copied = texels.reduce((sum, { source }) => sum + source.byteLength, 0);
   return copied + bindings.reduce((sum, { byteLength }, slot) => {
     const { reads, writes } = accesses.get(slot) ?? { reads: false, writes: false };
-    return sum + byteLength * (Number(reads) + Number(writes));
+    return sum + (reached?.[slot] ?? byteLength) * (Number(reads) + Number(writes));
   }, 0);
 }
 

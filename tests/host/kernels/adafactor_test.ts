@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { ShapeError } from "../../../engine/graph/op.ts";
-import type { TensorType } from "../../../engine/graph/types.ts";
+import { type Dispatch, type Located, ShapeError } from "../../../engine/graph/op.ts";
+import { DTYPE_BYTES, elementCount, type TensorType } from "../../../engine/graph/types.ts";
+import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
 import { adafactor, adafactorReference } from "../../../kernels/adafactor.ts";
 import { adafactorRuns, adafactorStateShapes } from "../../support/adafactor_fixture.ts";
 import { assertClose, tolerance } from "../../support/numerics.ts";
@@ -55,7 +56,7 @@ Deno.test("adafactor refuses operands that do not fit", () => {
   const clip = f32(4);
   const matrix = [f32(3, 5), f32(3, 5), f32(3), f32(5)];
   const vector = [f32(3), f32(3), f32(3)];
-  assert.equal(adafactor.inferTypes([clip, ...matrix], ATTRS).length, 4);
+  assert.equal(adafactor.inferTypes([clip, ...matrix], ATTRS).length, 1);
   assert.deepEqual(adafactor.mutates!([clip, ...matrix], ATTRS), [1, 3, 4]);
   assert.deepEqual(adafactor.mutates!([clip, ...vector, f32(3)], { ...ATTRS, beta1: 0.9 }), [1, 3, 4]);
   const refused: [TensorType[], Partial<typeof ATTRS> | { beta1: number }][] = [
@@ -71,23 +72,68 @@ Deno.test("adafactor refuses operands that do not fit", () => {
   }
 });
 
-Deno.test("adafactor takes scratch memory for its largest matrix only", () => {
-  const matrix = (rows: number, columns: number) => [
-    f32(rows, columns),
-    f32(rows, columns),
-    f32(rows),
-    f32(columns),
-  ];
+const matrix = (rows: number, columns: number) => [
+  f32(rows, columns),
+  f32(rows, columns),
+  f32(rows),
+  f32(columns),
+];
+const vector = (length: number) => [f32(length), f32(length), f32(length)];
+const withoutDecay = (tensors: readonly TensorType[][]) => ({
+  ...ATTRS,
+  weightDecay: tensors.map(() => 0),
+});
+
+Deno.test("adafactor takes scratch memory for its largest matrix, or a hundredth of the weights", () => {
   const scratch = (...tensors: TensorType[][]) =>
-    adafactor.inferTypes([f32(4), ...tensors.flat()], { ...ATTRS, weightDecay: tensors.map(() => 0) })
-      .map(({ shape: [extent] }) => extent);
-  // The embedding of GPT-2: 197 slabs of 256 rows.
-  assert.deepEqual(scratch(matrix(50257, 768)), [50257, 197 * 768, 768, 4]);
+    adafactor.inferTypes([f32(4), ...tensors.flat()], withoutDecay(tensors))[0].shape;
+  // The embedding of GPT-2: a slot a row, 197 slabs of 256 rows and the roots, in vectors of four.
+  assert.deepEqual(scratch(matrix(50257, 768)), [50257 + 198 * 192 + 1, 4]);
   assert.deepEqual(scratch(matrix(50257, 768), matrix(768, 2304), matrix(768, 768)), [
-    50257,
-    96 * 2304,
-    2304,
+    Math.floor((50257 * 768 + 768 * 3072) / 400),
     4,
   ]);
-  assert.deepEqual(scratch([f32(7), f32(7), f32(7)]), [4, 4, 4, 4]);
+  assert.deepEqual(scratch(matrix(64, 32), matrix(5, 7)), [64 + 3 * 8 + 1 + 5 + 2 * 7 + 1, 4]);
+  assert.deepEqual(scratch(vector(7)), [1, 4]);
 });
+
+Deno.test("adafactor updates all of GPT-2 124M in a few dispatches of each kernel", () => {
+  const block = [matrix(768, 2304), matrix(768, 768), matrix(768, 3072), matrix(3072, 768)];
+  const vectors = [768, 768, 2304, 768, 768, 768, 3072, 768].map(vector);
+  const tensors = [
+    matrix(50257, 768),
+    matrix(1024, 768),
+    ...Array.from({ length: 12 }, () => [...block, ...vectors]).flat(),
+  ];
+  const place = placer();
+  const located = [f32(4), ...tensors.flat()].map(place);
+  const attrs = withoutDecay(tensors);
+  const dispatches = adafactor.lower({
+    inputs: located,
+    outputs: adafactor.inferTypes(located, attrs).map(place),
+    attrs,
+    target: { ...DEFAULT_TARGET, maxStorageBufferBindingSize: 2 ** 31 - 4 },
+  }) as Dispatch[];
+  const counts: Record<string, number> = {};
+  for (const { kernel: { name } } of dispatches) counts[name] = (counts[name] ?? 0) + 1;
+  assert.deepEqual(counts, {
+    adafactor_rows: 3,
+    adafactor_columns: 3,
+    adafactor_factors: 3,
+    adafactor_norm: 3,
+    adafactor_total: 3,
+    adafactor_apply: 3,
+    adafactor_vector: 1,
+  });
+});
+
+/** Places values one after another in a buffer, as the planner does: aligned to 256 bytes. */
+function placer(): (type: TensorType) => Located {
+  let end = 0;
+  return (type) => {
+    const byteLength = elementCount(type) * DTYPE_BYTES[type.dtype];
+    const located = { ...type, name: "", buffer: 0, byteOffset: end, byteLength };
+    end = Math.ceil((end + byteLength) / 256) * 256;
+    return located;
+  };
+}
