@@ -9,7 +9,7 @@ import {
   TEXEL_ROW_BYTES,
   u32,
 } from "../engine/graph/op.ts";
-import { type Dtype } from "../engine/graph/types.ts";
+import type { Dtype } from "../engine/graph/types.ts";
 import { OTHER_HALF_WGSL, storesInHalves, STORING_LANES } from "./half_stores.ts";
 import { firstTexel, placeTexels, TEXEL_LOAD_WGSL, texelBytesOf } from "./texel_reads.ts";
 import { vectorWgsl } from "./row_kernel.ts";
