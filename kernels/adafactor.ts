@@ -583,17 +583,19 @@ function finishOperands({ beta1, workingCopies }: AdafactorAttrs): TableOperand[
 
 /** WGSL that ends an update; see `finishOperands`. */
 function finishWgsl({ beta1, workingCopies }: AdafactorAttrs): string {
-  return `fn finish(block: Block, i: u32, inside: bool, lane: u32, weight: vec_t, update: vec_t, decay: f32) {
+  return `fn finish(block: Block, start: u32, i: u32, end: u32, lane: u32, weight: vec_t, update: vec_t, decay: f32) {
   var change = update;
 ${
-    beta1 === null ? "" : `  change = params.beta1 * load_m(block.m + i) + (1.0 - params.beta1) * update;
-  put_m(block.m + i, inside, lane, change);`
+    beta1 === null
+      ? ""
+      : `  change = params.beta1 * load_m(block.m + start + i) + (1.0 - params.beta1) * update;
+  put_m(block.m + start, i, end, lane, change);`
   }
   let result = weight - decay * weight - change;
-  put_w(block.w + i, inside, lane, result);
+  put_w(block.w + start, i, end, lane, result);
 ${
     workingCopies
-      ? "  put_copy(block.copy + i, inside, lane, clamp(result, vec_t(-65504.0), vec_t(65504.0)));"
+      ? "  put_copy(block.copy + start, i, end, lane, clamp(result, vec_t(-65504.0), vec_t(65504.0)));"
       : ""
   }
 }

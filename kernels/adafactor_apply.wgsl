@@ -2,7 +2,7 @@
 //
 // Shapes    w, g: [rows, columns], and the first moment or the 16-bit copy of w that `finish` may have.   slots: [rows].
 //           roots: [columns].   scalars: [1].
-// Mapping   as adafactor_rows. finish(block, i, inside, lane, weight, update, decay) stores vector i.
+// Mapping   as adafactor_rows. finish(block, start, i, end, lane, weight, update, decay) stores vector start + i.
 
 @compute @workgroup_size(WG)
 fn adafactor_apply(
@@ -26,7 +26,7 @@ fn adafactor_apply(
       let i = ahead + lane;
       let root = of_four(load_scratch(block.roots + i));
       let update = scalars.z * (factor * load_g(block.g + start + i) * root);
-      finish(block, start + i, i < block.vectors, lane, load_w(block.w + start + i), update, decay);
+      finish(block, start, i, block.vectors, lane, load_w(block.w + start + i), update, decay);
     }
   }
 }

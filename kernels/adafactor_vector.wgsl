@@ -36,11 +36,11 @@ fn adafactor_vector(
   if (clip.z != 0.0) { return; }
   for (var ahead = 0u; ahead < block.vectors; ahead += LANES) {
     let i = ahead + lane;
-    let inside = i < block.vectors;
     let gradient = clip.y * load_g(block.g + i);
     let second = second_moment(block, i, gradient);
     let weight = load_w(block.w + i);
-    put_v(block.v + i, inside, lane, second);
-    finish(block, i, inside, lane, weight, scale * (gradient * inverseSqrt(second)), bitcast<f32>(block.decay) * rate);
+    put_v(block.v, i, block.vectors, lane, second);
+    let update = scale * (gradient * inverseSqrt(second));
+    finish(block, 0u, i, block.vectors, lane, weight, update, bitcast<f32>(block.decay) * rate);
   }
 }

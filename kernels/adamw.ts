@@ -44,12 +44,12 @@ export const adamw = defineOp<AdamWAttrs>({
   },
   lower: ({ inputs, attrs, target }) => {
     const refresh = attrs.workingCopies
-      ? "put_copy(block.copy + i, inside, lane, clamp(w, vec_t(-65504.0), vec_t(65504.0)));"
+      ? "put_copy(block.copy, i, end, lane, clamp(w, vec_t(-65504.0), vec_t(65504.0)));"
       : "";
     return tableCommands({
       name: "adamw",
       source: `const WG: u32 = ${optimizerWorkgroupSize(target)}u;
-fn refresh_copy(block: Block, i: u32, inside: bool, lane: u32, w: vec_t) { ${refresh} }
+fn refresh_copy(block: Block, i: u32, end: u32, lane: u32, w: vec_t) { ${refresh} }
 ${source}`,
       operands: attrs.workingCopies ? ["w", "g", "m", "v", "copy"] : ["w", "g", "m", "v"],
       tensors: decayedTensors(inputs, dtypesOf(attrs).length, attrs.weightDecay),

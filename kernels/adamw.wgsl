@@ -29,7 +29,6 @@ fn adamw(
   let end = end_of(block);
   for (var ahead = first_of(block); ahead < end; ahead += WG) {
     let i = ahead + local;
-    let inside = i < end;
     let g = clip.y * load_g(block.g + i);
     let m0 = load_m(block.m + i);
     let v0 = load_v(block.v + i);
@@ -37,9 +36,9 @@ fn adamw(
     let m = m0 + params.one_minus_beta1 * (g - m0);
     let v = params.beta2 * v0 + params.one_minus_beta2 * (g * g);
     let w = keep * w0 - rate * m / (sqrt(v) / step.sqrtBiasCorrection2 + params.eps);
-    put_m(block.m + i, inside, local, m);
-    put_v(block.v + i, inside, local, v);
-    put_w(block.w + i, inside, local, w);
-    refresh_copy(block, i, inside, local, w);
+    put_m(block.m, i, end, local, m);
+    put_v(block.v, i, end, local, v);
+    put_w(block.w, i, end, local, w);
+    refresh_copy(block, i, end, local, w);
   }
 }

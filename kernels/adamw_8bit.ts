@@ -258,11 +258,11 @@ function kernelSource(width: 1 | 4, copy: boolean, formWgsl: string, target: Tar
     ? `fn inside(block: Block, word: u32) -> vec4<bool> { return vec4<bool>(true); }
 fn four_weights(block: Block, word: u32) -> vec4<f32> { return load_p(block.p + word); }
 fn bits_of_four(block: Block, word: u32) -> vec4<u32> { return bits_g(block.g + word); }
-fn put_four_weights(block: Block, word: u32, counts: bool, lane: u32, value: vec4<f32>) {
-  put_p(block.p + word, counts, lane, value);
+fn put_four_weights(block: Block, word: u32, end: u32, lane: u32, value: vec4<f32>) {
+  put_p(block.p, word, end, lane, value);
   ${
       copy
-        ? "put_copy(block.copy + word, counts, lane, clamp(value, vec4<f32>(-65504.0), vec4<f32>(65504.0)));"
+        ? "put_copy(block.copy, word, end, lane, clamp(value, vec4<f32>(-65504.0), vec4<f32>(65504.0)));"
         : ""
     }
 }`
@@ -277,8 +277,8 @@ fn four_weights(block: Block, word: u32) -> vec4<f32> {
 fn bits_of_four(block: Block, word: u32) -> vec4<u32> {
   return vec4<u32>(${each.map((i) => `bits_g(block.g + element(block, word, ${i}u))`).join(", ")});
 }
-fn put_four_weights(block: Block, word: u32, counts: bool, lane: u32, value: vec4<f32>) {
-  let stored = inside(block, word) & vec4<bool>(counts);
+fn put_four_weights(block: Block, word: u32, end: u32, lane: u32, value: vec4<f32>) {
+  let stored = inside(block, word) & vec4<bool>(word < end);
 ${
       each.map((i) =>
         `  if (stored[${i}]) { store_p(block.p + 4u * word + ${i}u, value[${i}]);${

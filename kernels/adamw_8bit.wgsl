@@ -74,6 +74,7 @@ fn adamw_8bit(
   let idle = clip.z != 0.0 || number >= params.blocks;
   let block = block_at(min(number, params.blocks - 1u));
   let words = (block.count + 3u) / 4u;
+  let end = select(words, 0u, idle);
   let c2 = step.sqrtBiasCorrection2;
   let rate = step.learningRate * c2 / step.biasCorrection1;
   let keep = 1.0 - step.learningRate * bitcast<f32>(block.decay);
@@ -88,10 +89,9 @@ fn adamw_8bit(
     var largest_v = vec4<f32>(0.0);
     for (var k = 0u; k < WORDS_PER_LANE; k++) {
       let word = scale * 64u + k * LANES + lane;
-      let counts = word < words && !idle;
       let bits = bits_of_four(block, word);
       let exponents = vec4<u32>(0x7f800000u);
-      let finite = ((bits & exponents) != exponents) & inside(block, word) & vec4<bool>(counts);
+      let finite = ((bits & exponents) != exponents) & inside(block, word) & vec4<bool>(word < end);
       let gradient = select(vec4<f32>(0.0), clip.y * bitcast<vec4<f32>>(bits), finite);
       let code1 = unpack(load_codes1(block.codes1 + word));
       let code2 = unpack(load_codes2(block.codes2 + word));
@@ -111,7 +111,7 @@ fn adamw_8bit(
       largest_v = max(largest_v, v[k]);
       let weight = four_weights(block, word);
       let moved = (weight - rate * (m[k] / (sqrt(v[k]) + c2 * params.eps))) * keep;
-      put_four_weights(block, word, counts, lane, select(weight, moved, finite));
+      put_four_weights(block, word, end, lane, select(weight, moved, finite));
     }
     let new_scale1 = rowMax(max(max(largest_m.x, largest_m.y), max(largest_m.z, largest_m.w)), lane);
     let new_scale2 = rowMax(max(max(largest_v.x, largest_v.y), max(largest_v.z, largest_v.w)), lane);
@@ -119,16 +119,15 @@ fn adamw_8bit(
     let divisor2 = max(new_scale2, TINY);
     for (var k = 0u; k < WORDS_PER_LANE; k++) {
       let word = scale * 64u + k * LANES + lane;
-      let counts = word < words && !idle;
       let a = m[k];
       let b = v[k];
-      put_codes1(block.codes1 + word, counts, lane, pack(vec4<u32>(
+      put_codes1(block.codes1, word, end, lane, pack(vec4<u32>(
         signed_code(a.x, divisor1),
         signed_code(a.y, divisor1),
         signed_code(a.z, divisor1),
         signed_code(a.w, divisor1),
       )));
-      put_codes2(block.codes2 + word, counts, lane, pack(vec4<u32>(
+      put_codes2(block.codes2, word, end, lane, pack(vec4<u32>(
         unsigned_code(b.x, divisor2),
         unsigned_code(b.y, divisor2),
         unsigned_code(b.z, divisor2),

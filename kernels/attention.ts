@@ -277,8 +277,8 @@ function rowCommands(
       width,
       target,
     ),
-    `fn storeDropped(row: u32, i: u32, at: u32, inside: bool, lane: u32, p: vec_t) {
-  ${matrices.dropped ? "store_dropped(at, inside, lane, p * keepScale(row, i));" : ""}
+    `fn storeDropped(row: u32, start: u32, i: u32, end: u32, lane: u32, p: vec_t) {
+  ${matrices.dropped ? "store_dropped(start, i, end, lane, p * keepScale(row, i));" : ""}
 }`,
     reads.code(kernel.source),
   ].join("\n");

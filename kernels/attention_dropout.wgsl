@@ -25,6 +25,6 @@ fn attention_dropout(
     let i = ahead + lane;
     let p = vec_t(probabilities[params.first + local * vectors + i]);
     let scaled = p * keepScale(params.firstRow + local, i);
-    store_dropped(params.firstDropped + local * vectors + i, i < vectors, lane, scaled);
+    store_dropped(params.firstDropped + local * vectors, i, vectors, lane, scaled);
   }
 }

@@ -52,7 +52,7 @@ fn attention_softmax(
       let shown = visible(sequenceStart, query, index(i));
       p = select(vec_t(0.0), exp(load_probabilities(start + i) - vec_t(rowHighest)) * inverse, shown);
     }
-    store_probabilities(start + i, i < vectors, lane, p);
-    storeDropped(row, i, params.firstDropped + local * vectors + i, i < vectors, lane, p);
+    store_probabilities(start, i, vectors, lane, p);
+    storeDropped(row, params.firstDropped + local * vectors, i, vectors, lane, p);
   }
 }

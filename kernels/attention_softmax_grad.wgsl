@@ -39,6 +39,6 @@ fn attention_softmax_grad(
       let g = load_gradient(startGradient + i) * keepScale(row, i);
       ds = load_probabilities(start + i) * (g - vec_t(dot));
     }
-    store_gradient(startGradient + i, i < vectors, lane, ds);
+    store_gradient(startGradient, i, vectors, lane, ds);
   }
 }

@@ -58,7 +58,7 @@ fn cross_entropy(
       let p = exp(load_logits(start + i) - vec_t(rowHighest)) * inverse;
       let dz = (p - select(vec_t(0.0), vec_t(1.0), columns == index_t(column))) * scale;
       let kept = select(vec_t(0.0), dz, (columns < index_t(params.vocabulary)) & mask_t(counts));
-      store_logits(start + i, i < params.vectors, lane, kept);
+      store_logits(start, i, params.vectors, lane, kept);
     }
   }
 }

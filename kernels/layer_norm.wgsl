@@ -64,7 +64,7 @@ fn layer_norm_forward(
   for (var ahead = 0u; ahead < params.columns; ahead += LANES) {
     let c = ahead + lane;
     let xhat = (load_x(base + c) - row_mean) * row_rstd;
-    store_y(base + c, c < params.columns, lane, xhat * load_w(c) + load_b(c));
+    store_y(base, c, params.columns, lane, xhat * load_w(c) + load_b(c));
   }
   if (lane == 0u) {
     mean[row] = row_mean;

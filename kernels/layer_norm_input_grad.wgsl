@@ -50,6 +50,6 @@ fn layer_norm_input_grad(
     let xhat = (load_x(base + c) - row_mean) * row_rstd;
     let g = load_dy(base + c) * load_w(c);
     let dx_c = row_rstd * (g - mean_g - xhat * mean_gx) + prior(base + c);
-    store_dx(base + c, c < params.columns, lane, dx_c);
+    store_dx(base, c, params.columns, lane, dx_c);
   }
 }

@@ -37,7 +37,7 @@ fn rms_norm(
   let scale = inverseSqrt(mean + params.eps);
   for (var ahead = 0u; ahead < params.vectors; ahead += LANES) {
     let i = ahead + lane;
-    store_y(start + i, i < params.vectors, lane, vec_t(x[start + i]) * scale * vec_t(w[i]));
+    store_y(start, i, params.vectors, lane, vec_t(x[start + i]) * scale * vec_t(w[i]));
   }
   if (lane == 0u) { rstd[row] = scale; }
 }

@@ -34,6 +34,6 @@ fn rms_norm_input_grad(
     let i = ahead + lane;
     var d = scale * (vec_t(dy[start + i]) * vec_t(w[i]) - vec_t(x[start + i]) * (scale * mean));
     if (ACCUMULATE) { d += vec_t(dx[start + i]); }
-    store_dx(start + i, i < params.vectors, lane, d);
+    store_dx(start, i, params.vectors, lane, d);
   }
 }

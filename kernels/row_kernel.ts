@@ -1,6 +1,6 @@
 import { type Binding, elementRange, foldGrid, type Located, type Target } from "../engine/graph/op.ts";
 import { type Dtype, DTYPE_BYTES } from "../engine/graph/types.ts";
-import { OTHER_HALF_WGSL, storesInHalves, STORING_LANES } from "./half_stores.ts";
+import { OTHER_HALF_WGSL, putWgsl, storesInHalves } from "./half_stores.ts";
 
 /** Text and numbers of a kernel that works row by row. */
 export interface RowForm {
@@ -91,9 +91,8 @@ export interface RowStore {
 }
 
 /**
- * WGSL of `store_<name>(at, inside, lane, v)` for each entry of `stored`: puts `v` at vector `at` of the storage variable `name`,
- * whose `vec_t` is `<type>_t`, where it is `inside`. All lanes of a row call it together, each for the vector after that of the
- * lane before.
+ * WGSL of `store_<name>(start, i, end, lane, v)` for each entry of `stored`: puts `v` at vector `start + i` of the storage variable
+ * `name`, whose `vec_t` is `<type>_t`, where `i < end`; see `putWgsl`.
  */
 export function rowStoresWgsl(
   stored: Readonly<Record<string, RowStore>>,
@@ -101,22 +100,15 @@ export function rowStoresWgsl(
   target: Target,
 ): string {
   const halves = width === 4 && storesInHalves(target);
-  const inHalves = ({ dtype }: RowStore) => halves && dtype === "f32";
-  const functions = Object.entries(stored).map(([name, entry]) =>
-    `fn store_${name}(at: u32, inside: bool, lane: u32, v: vec_t) {
-${
-      inHalves(entry)
-        ? `  let other = otherHalf(v);
-  let other_inside = subgroupShuffleXor(u32(inside), ${STORING_LANES}u) != 0u;
-  if (lane < ${STORING_LANES}u) {
-    if (inside) { ${name}[at] = v; }
-    if (other_inside) { ${name}[at + ${STORING_LANES}u] = other; }
-  }`
-        : `  if (inside) { ${name}[at] = ${entry.type}_t(v); }`
-    }
-}`
+  const functions = Object.entries(stored).map(([name, { type, dtype }]) =>
+    putWgsl(
+      `store_${name}`,
+      "vec_t",
+      (at, value) => `${name}[${at}] = ${type}_t(${value});`,
+      halves && dtype === "f32" ? "otherHalf(v)" : undefined,
+    )
   );
-  return [...Object.values(stored).some(inHalves) ? [OTHER_HALF_WGSL] : [], ...functions, ""].join("\n");
+  return [...halves ? [OTHER_HALF_WGSL] : [], ...functions, ""].join("\n");
 }
 
 /** Elements a kernel loads at once from rows of `columns` elements: four where every row starts on a whole vector. */

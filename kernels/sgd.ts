@@ -42,15 +42,15 @@ export const sgd = defineOp<SgdAttrs>({
   lower: ({ inputs, attrs, target }) => {
     const momentum = attrs.momentum === 0
       ? "return d;"
-      : "let b = params.momentum * load_b(block.b + i) + d; put_b(block.b + i, inside, lane, b); return b;";
+      : "let b = params.momentum * load_b(block.b + i) + d; put_b(block.b, i, end, lane, b); return b;";
     const refresh = attrs.workingCopies
-      ? "put_copy(block.copy + i, inside, lane, clamp(w, vec_t(-65504.0), vec_t(65504.0)));"
+      ? "put_copy(block.copy, i, end, lane, clamp(w, vec_t(-65504.0), vec_t(65504.0)));"
       : "";
     return tableCommands({
       name: "sgd",
       source: `const WG: u32 = ${optimizerWorkgroupSize(target)}u;
-fn with_momentum(block: Block, i: u32, inside: bool, lane: u32, d: vec_t) -> vec_t { ${momentum} }
-fn refresh_copy(block: Block, i: u32, inside: bool, lane: u32, w: vec_t) { ${refresh} }
+fn with_momentum(block: Block, i: u32, end: u32, lane: u32, d: vec_t) -> vec_t { ${momentum} }
+fn refresh_copy(block: Block, i: u32, end: u32, lane: u32, w: vec_t) { ${refresh} }
 ${source}`,
       operands: ["w", "g", ...(attrs.momentum === 0 ? [] : ["b"]), ...(attrs.workingCopies ? ["copy"] : [])],
       tensors: decayedTensors(inputs, dtypesOf(attrs).length, attrs.weightDecay),

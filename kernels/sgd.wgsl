@@ -24,11 +24,10 @@ fn sgd(
   let end = end_of(block);
   for (var ahead = first_of(block); ahead < end; ahead += WG) {
     let i = ahead + local;
-    let inside = i < end;
     let w0 = load_w(block.w + i);
     let d = clip.y * load_g(block.g + i) + decay * w0;
-    let w = w0 - step.learningRate * with_momentum(block, i, inside, local, d);
-    put_w(block.w + i, inside, local, w);
-    refresh_copy(block, i, inside, local, w);
+    let w = w0 - step.learningRate * with_momentum(block, i, end, local, d);
+    put_w(block.w, i, end, local, w);
+    refresh_copy(block, i, end, local, w);
   }
 }

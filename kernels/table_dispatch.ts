@@ -10,7 +10,7 @@ import {
   u32,
 } from "../engine/graph/op.ts";
 import type { Dtype } from "../engine/graph/types.ts";
-import { OTHER_HALF_WGSL, storesInHalves, STORING_LANES } from "./half_stores.ts";
+import { OTHER_HALF_WGSL, putWgsl, storesInHalves, STORING_LANES } from "./half_stores.ts";
 import { firstTexel, placeTexels, TEXEL_LOAD_WGSL, texelBytesOf } from "./texel_reads.ts";
 import { vectorWgsl } from "./row_kernel.ts";
 
@@ -349,10 +349,17 @@ function operandWgsl(
 ): string {
   const each = [0, 1, 2, 3];
   const read = !writeOnly;
+  const put = (type: string, other?: string) =>
+    putWgsl(
+      `put_${name}`,
+      type,
+      (at, value) => `store_${name}(${at}, ${value});`,
+      halves ? other : undefined,
+    );
   if (access === "half") {
     return `${read ? `fn load_${name}(at: u32) -> vec_t { return vec_t(${window}[at]); }` : ""}
 fn store_${name}(at: u32, v: vec_t) { ${window}[at] = half_t(v); }
-${putWgsl(name, "vec_t", false)}`;
+${put("vec_t")}`;
   }
   const texel = copied && read ? `texel_of_${name}` : undefined;
   const declared = texel ? `var<private> ${texel}: u32;` : "";
@@ -363,7 +370,7 @@ ${putWgsl(name, "vec_t", false)}`;
     return `${declared}
 ${read ? `fn load_${name}(at: u32) -> ${type} { return ${cast}(${one}); }` : ""}
 fn store_${name}(at: u32, v: ${type}) { ${window}[at] = ${access === "word" ? "v" : "bitcast<u32>(v)"}; }
-${putWgsl(name, type, halves && "subgroupShuffleXor(v, " + STORING_LANES + "u)")}`;
+${put(type, `subgroupShuffleXor(v, ${STORING_LANES}u)`)}`;
   }
   const narrow = element === "word" && width === 4;
   const bits = texel
@@ -382,23 +389,7 @@ fn load_${name}(at: u32) -> vec_t { return bitcast<vec_t>(bits_${name}(at)); }`
       : ""
   }
 fn store_${name}(at: u32, v: vec_t) { ${store} }
-${putWgsl(name, "vec_t", halves && "otherHalf(v)")}`;
-}
-
-/** WGSL of `put_<name>`; see `tableWgsl`. @param other What the lane that it stores for holds, where lanes store in halves. */
-function putWgsl(name: string, type: string, other: string | false): string {
-  return `fn put_${name}(at: u32, inside: bool, lane: u32, v: ${type}) {
-${
-    other
-      ? `  let other = ${other};
-  let other_inside = subgroupShuffleXor(u32(inside), ${STORING_LANES}u) != 0u;
-  if (lane < ${STORING_LANES}u) {
-    if (inside) { store_${name}(at, v); }
-    if (other_inside) { store_${name}(at + ${STORING_LANES}u, other); }
-  }`
-      : `  if (inside) { store_${name}(at, v); }`
-  }
-}`;
+${put("vec_t", "otherHalf(v)")}`;
 }
 
 /** WGSL of the accesses to one shared value; see `tableWgsl`. */
@@ -426,8 +417,7 @@ fn store_${name}(i: u32, v: vec4<f32>) { ${store} }`;
  * - of operands accessed as vectors or halves `load_<operand>(at)`, `store_<operand>(at, v)`: the vector at `block.<operand> + i` as
  *   `vec_t`; `bits_<operand>(at)` its bits. Windows of f32 are bound as u32, because only bits tell a NaN from a number in WGSL.
  * - of operands accessed as words or scalars `load_<operand>(at)`, `store_<operand>(at, v)`: one `u32` or `f32`.
- * - of all `put_<operand>(at, inside, lane, v)`, which stores where `inside`; all lanes of a subgroup call it together, each for the
- *   element after that of the lane before.
+ * - of all `put_<operand>(start, i, end, lane, v)`; see `putWgsl`.
  * - `load_<shared>(i)`, `store_<shared>(i, v)`: elements 4·i … 4·i + 3 as `vec4<f32>`.
  *
  * Loads give what was there before the dispatch, or what it has stored: a kernel must not load what it stores.
