@@ -1,9 +1,15 @@
+import { join } from "node:path";
+import { cacheFolder } from "./cache_folder.ts";
+
 /** Threads a core: two are faster than one by a twentieth and than eight by as much (`docs/performance.md`). */
 const THREADS_A_CORE = 2;
 /** Machines with as many cores keep a thread a core: they have idle ones to wake a thread on. */
 const MANY_CORES = 16;
 const THREADS = "LP_NUM_THREADS";
 const VECTOR_WIDTH = "LP_NATIVE_VECTOR_WIDTH";
+const SHADER_CACHE = "MESA_SHADER_CACHE_DIR";
+/** What else says where Mesa keeps machine code, or that it does not. */
+const SHADER_CACHE_SETTINGS = [SHADER_CACHE, "MESA_GLSL_CACHE_DIR", "MESA_SHADER_CACHE_DISABLE"];
 /** Bits of a vector: what Mesa takes at most by itself, and what it can take. */
 const [NARROW, WIDE] = [256, 512];
 /** What a processor has to have for vectors of 512 bits: Intel's servers since Skylake, AMD's since Zen 4. */
@@ -23,10 +29,14 @@ type Variables = Pick<typeof Deno.env, "get" | "set">;
  * Vectors: by itself it takes 256 bits even of processors that have 512, which multiply matrices 1.4 times as fast; the adapter
  * then has subgroups of 16 invocations.
  *
+ * Machine code: Mesa finds what it has kept by a kernel alone, not by the width it was compiled for, and takes code of one width for
+ * another. What was compiled for other vectors than its own is therefore kept in a folder for their width.
+ *
  * Mesa reads the variables when the first adapter is asked for.
  *
  * @param flags What the processor can do, in the words of Linux.
  * @param variables The environment; null where it may not be written.
+ * @param shaderCache The folder for machine code of a width, made if need be; undefined where it cannot be.
  */
 export function tuneLavapipe(
   {
@@ -34,11 +44,13 @@ export function tuneLavapipe(
     cores = navigator.hardwareConcurrency,
     flags = processorFlags(),
     variables = environment(),
+    shaderCache = shaderCacheFolder,
   }: {
     os?: string;
     cores?: number;
     flags?: readonly string[];
     variables?: Variables | null;
+    shaderCache?: (bits: number) => string | undefined;
   } = {},
 ): void {
   if (os !== "linux" || !variables) return;
@@ -46,6 +58,11 @@ export function tuneLavapipe(
     variables.set(THREADS, String(Math.min(THREADS_A_CORE * cores, MANY_CORES)));
   }
   if (isWide(flags) && !variables.get(VECTOR_WIDTH)) variables.set(VECTOR_WIDTH, String(WIDE));
+  const bits = Number(variables.get(VECTOR_WIDTH));
+  if (bits > 0 && bits !== NARROW && !SHADER_CACHE_SETTINGS.some((name) => variables.get(name))) {
+    const folder = shaderCache(bits);
+    if (folder !== undefined) variables.set(SHADER_CACHE, folder);
+  }
 }
 
 /** Invocations of a subgroup of Mesa's software adapter, as `tuneLavapipe` has it: one for each 32 bits of a vector. */
@@ -75,9 +92,21 @@ function processorFlags(): string[] {
   }
 }
 
+/** Made here, because Mesa makes one level of folders only and else keeps nothing. */
+function shaderCacheFolder(bits: number): string | undefined {
+  try {
+    const folder = join(cacheFolder(), `mesa-${bits}`);
+    Deno.mkdirSync(folder, { recursive: true });
+    return folder;
+  } catch {
+    // Not to be written, or not without asking: Mesa's own is the next best.
+    return undefined;
+  }
+}
+
 /** The process's environment, where it may be written. */
 function environment(): typeof Deno.env | null {
-  const granted = [THREADS, VECTOR_WIDTH].every((variable) =>
+  const granted = [THREADS, VECTOR_WIDTH, ...SHADER_CACHE_SETTINGS].every((variable) =>
     Deno.permissions.querySync({ name: "env", variable }).state === "granted"
   );
   return granted ? Deno.env : null;

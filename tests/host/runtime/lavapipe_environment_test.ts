@@ -13,7 +13,7 @@ function tuned(
     get: (name: string) => values[name],
     set: (name: string, to: string) => void (values[name] = to),
   };
-  tuneLavapipe({ os: "linux", cores: 1, flags: [], ...machine, variables });
+  tuneLavapipe({ os: "linux", cores: 1, flags: [], ...machine, variables, shaderCache: () => undefined });
   return values;
 }
 
@@ -28,6 +28,25 @@ Deno.test("the software adapter gets vectors of 512 bits where the processor has
   for (const flag of WIDE_FLAGS.filter((flag) => flag.startsWith("avx512"))) {
     assert.deepEqual(tuned({ flags: WIDE_FLAGS.filter((other) => other !== flag) }), {}, `without ${flag}`);
   }
+});
+
+Deno.test("machine code for other vectors than Mesa's own is kept apart, unless the environment says where", () => {
+  const folders = (before: Record<string, string>, flags: string[] = []) => {
+    const values = { ...before };
+    const variables = {
+      get: (name: string) => values[name],
+      set: (name: string, to: string) => void (values[name] = to),
+    };
+    const shaderCache = (bits: number) => `/cache/mesa-${bits}`;
+    tuneLavapipe({ os: "linux", cores: 1, flags, variables, shaderCache });
+    return values.MESA_SHADER_CACHE_DIR;
+  };
+  assert.equal(folders({}), undefined);
+  assert.equal(folders({}, WIDE_FLAGS), "/cache/mesa-512");
+  assert.equal(folders({ LP_NATIVE_VECTOR_WIDTH: "512" }), "/cache/mesa-512");
+  assert.equal(folders({ LP_NATIVE_VECTOR_WIDTH: "256" }, WIDE_FLAGS), undefined);
+  assert.equal(folders({ MESA_SHADER_CACHE_DIR: "/mine" }, WIDE_FLAGS), "/mine");
+  assert.equal(folders({ MESA_SHADER_CACHE_DISABLE: "1" }, WIDE_FLAGS), undefined);
 });
 
 Deno.test("the software adapter is left alone where that is no gain, or where it was told", () => {
