@@ -3,6 +3,19 @@
 // Shapes    partials: [slabs, columns].   column_state, roots: [columns].   slots: [rows].   scalars: [1].
 // Mapping   the first block of a matrix takes the means over all rows, the others LANES vectors of columns each.
 
+fn column_factors(block: Block, column: u32) {
+  if (column >= block.vectors) { return; }
+  var sum = vec_t(0.0);
+  for (var slab = 0u; slab < block.slabs; slab++) {
+    sum += of_four(load_scratch(block.partials + slab * block.vectors + column));
+  }
+  let mean = sum / f32(block.rows) + params.eps1;
+  let at = block.column_state + column;
+  let state = step.adafactorBeta2 * load_column_state(at) + (1.0 - step.adafactorBeta2) * mean;
+  store_scratch(block.roots + column, in_four(inverseSqrt(state)));
+  if (load_clip(0u).z == 0.0) { store_column_state(at, state); }
+}
+
 @compute @workgroup_size(WG)
 fn adafactor_factors(
   @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -14,17 +27,7 @@ fn adafactor_factors(
   let lane = invocation % LANES;
   let block = block_at(number);
   if (block.index > 0u) {
-    let column = (block.index - 1u) * LANES + lane;
-    if (column >= block.vectors) { return; }
-    var sum = vec_t(0.0);
-    for (var slab = 0u; slab < block.slabs; slab++) {
-      sum += of_four(load_scratch(block.partials + slab * block.vectors + column));
-    }
-    let mean = sum / f32(block.rows) + params.eps1;
-    let at = block.column_state + column;
-    let state = step.adafactorBeta2 * load_column_state(at) + (1.0 - step.adafactorBeta2) * mean;
-    store_scratch(block.roots + column, in_four(inverseSqrt(state)));
-    if (load_clip(0u).z == 0.0) { store_column_state(at, state); }
+    column_factors(block, (block.index - 1u) * LANES + lane);
     return;
   }
   var states = 0.0;
