@@ -10,8 +10,10 @@ export interface FillRequest {
   values: Float32Array<ArrayBuffer>;
 }
 
-/** Chunks that a worker has memory for: one that it fills, one that waits to be taken. */
+/** Chunks that a worker has memory for at least: one that it fills, one that waits to be taken. */
 const CHUNKS_PER_WORKER = 2;
+/** Elements that the worker of the largest tensor may have filled ahead: its tensor is what all wait for in the end. */
+const ELEMENTS_AHEAD = 2 ** 25;
 
 const MODULE = new URL("./fill_worker.ts", import.meta.url);
 
@@ -60,7 +62,8 @@ interface Lane<T extends TensorToFill> {
  * Makes the first values of tensors in workers side by side, and ends these in any case. A stream is drawn in order, so a tensor
  * is one worker's; the largest come first, as those that are left for the end are waited for.
  *
- * A worker is asked for a chunk when one of its own was taken: no more than `CHUNKS_PER_WORKER` of each are in memory.
+ * A worker is asked for a chunk when one of its own was taken: no more than `CHUNKS_PER_WORKER` of each are in memory, of the first
+ * one as many as `ELEMENTS_AHEAD` and its tensor have.
  */
 export async function* fillInWorkers<T extends TensorToFill>(
   workers: readonly Worker[],
@@ -85,9 +88,10 @@ export async function* fillInWorkers<T extends TensorToFill>(
 
   try {
     const answers = answersOf(lanes).getReader();
-    for (let i = 0; i < CHUNKS_PER_WORKER; i++) {
-      for (const lane of lanes) ask(lane, new ArrayBuffer(chunkElements * Float32Array.BYTES_PER_ELEMENT));
-    }
+    const newMemory = () => new ArrayBuffer(chunkElements * Float32Array.BYTES_PER_ELEMENT);
+    const largest = Math.min(waiting.at(-1)?.elementCount ?? 0, ELEMENTS_AHEAD);
+    for (let i = 0; i < CHUNKS_PER_WORKER; i++) for (const lane of lanes) ask(lane, newMemory());
+    for (let i = CHUNKS_PER_WORKER; i < Math.ceil(largest / chunkElements); i++) ask(lanes[0], newMemory());
     while (lanes.some(({ asked }) => asked.length > 0)) {
       const { lane, values } = (await answers.read()).value!;
       yield { ...lane.asked.shift()!, values };

@@ -44,6 +44,34 @@ export async function* initialValues<T extends TensorToFill>(
   for (const tensor of left) yield* fillHere(tensor, seed, chunkElements);
 }
 
+/** First values that are being made before anything takes them: chunks come as from `initialValues()`, once. */
+export interface ValuesAhead<T extends TensorToFill> extends AsyncIterable<FilledChunk<T>> {
+  readonly tensors: readonly T[];
+  /** Ends the workers, whether or not all was taken. */
+  end(): Promise<void>;
+}
+
+/** Begins with first values, so that they are made beside what must be done before they can be used. */
+export function beginInitialValues<T extends TensorToFill>(
+  tensors: readonly T[],
+  seed: number,
+  settings: FillSettings = {},
+): ValuesAhead<T> {
+  const chunks = initialValues(tensors, seed, settings);
+  const first = chunks.next();
+  first.catch(() => {}); // thrown where it is taken
+  return {
+    tensors,
+    async *[Symbol.asyncIterator]() {
+      const { value, done } = await first;
+      if (done) return;
+      yield value;
+      yield* chunks;
+    },
+    end: async () => void await chunks.return(undefined),
+  };
+}
+
 function* fillHere<T extends TensorToFill>(
   tensor: T,
   seed: number,

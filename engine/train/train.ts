@@ -4,7 +4,7 @@ import { type Gpu, openGpu } from "../runtime/device.ts";
 import { likelyAdapter, type PlannedAdapter, plannedTarget } from "../runtime/planned_target.ts";
 import type { PipelineCache } from "../runtime/pipelines.ts";
 import { InputError } from "../input_error.ts";
-import type { BytesByRole } from "../graph/types.ts";
+import { type BytesByRole, elementCount } from "../graph/types.ts";
 import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./options.ts";
 import { f16OverflowsToInfinity } from "../runtime/f16_probe.ts";
 import { printPlan } from "../plan/print.ts";
@@ -16,6 +16,8 @@ import { loadAdapter } from "./adapters.ts";
 import { checkMethodSettings, IMPLEMENTED_METHODS } from "./methods.ts";
 import { continueFrom, requireWritableFolder, saveModelFolder } from "./model_folder.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
+import type { TensorToFill } from "./fill_values.ts";
+import { beginInitialValues, type ValuesAhead } from "./initial_values.ts";
 
 /** What a run may do besides training. */
 export interface TrainExtras {
@@ -84,17 +86,19 @@ export async function trainOn(
     elsewhere.push({ data, heldOut: await prepareElsewhere(data, prepared, options), points: [] });
   }
   const source = prepared.folder === null ? null : await openWeights(prepared.folder);
-  const gpu = device?.gpu ?? await openGpu();
-  await requireFeatures(options, gpu);
+  const ahead = source === null ? beginWeights(prepared, options) : null;
+  let gpu: Gpu | undefined;
   let trainer: Trainer | undefined;
   try {
+    gpu = device?.gpu ?? await openGpu();
+    await requireFeatures(options, gpu);
     await listener.onDevice?.(gpu.adapter);
     trainer = await Trainer.open(gpu, prepared, options, {
       pipelines: device?.pipelines,
       onProgress: atMostEachSecond((done, of) => listener.onPhase?.(`compiling: ${done} of ${of} kernels`)),
     });
     listener.onPhase?.(source ? `loading ${prepared.folder}` : "initialising weights");
-    await startWeights(trainer, prepared, source, options, extras);
+    await startWeights(trainer, prepared, { source, ahead }, options, extras);
     if (source && extras.continueSaved && await continueFrom(prepared.folder!, trainer, prepared, options)) {
       listener.onPhase?.(`continuing at step ${trainer.step}`);
     }
@@ -108,10 +112,25 @@ export async function trainOn(
     // Last of all: it spoils the weights.
     return extras.profile ? { ...result, ...await profileTrainer(trainer, listener) } : result;
   } finally {
+    await ahead?.end();
     source?.close();
     trainer?.close();
-    if (!device) gpu.device.destroy();
+    if (!device) gpu?.device.destroy();
   }
+}
+
+/** Begins with the first weights beside the opening of the device; null where they become codes, which takes the device's plan. */
+function beginWeights(
+  { model }: Prepared,
+  { methods, seed }: TrainOptions,
+): ValuesAhead<TensorToFill> | null {
+  if (methods.some((method) => method.startsWith("qlora"))) return null;
+  const tensors = model.parameters.map(({ name, init, shape }): TensorToFill => ({
+    name,
+    init,
+    elementCount: elementCount({ shape }),
+  }));
+  return beginInitialValues(tensors, seed);
 }
 
 async function profileTrainer(
@@ -127,12 +146,15 @@ async function profileTrainer(
 async function startWeights(
   { session, graphs: { parameters } }: Trainer,
   { newParameters }: Prepared,
-  source: Awaited<ReturnType<typeof openWeights>>,
+  { source, ahead }: {
+    source: Awaited<ReturnType<typeof openWeights>> | null;
+    ahead: ValuesAhead<TensorToFill> | null;
+  },
   { seed }: TrainOptions,
   { adapter }: TrainExtras,
 ): Promise<void> {
   const fresh = parameters.filter(({ added, spec }) => !source || added || newParameters.has(spec.name));
-  await initializeWeights(session, fresh, seed);
+  await initializeWeights(session, fresh, seed, ahead);
   const lacking = source ? await loadWeights(session, parameters, source, newParameters) : new Set();
   const frozen = parameters.find(({ spec, trainable }) => lacking.has(spec.name) && !trainable);
   if (frozen) {

@@ -6,8 +6,8 @@ import { DTYPE_BYTES, elementCount } from "../graph/types.ts";
 import type { TensorSource, TensorToWrite } from "../formats/safetensors.ts";
 import { InputError } from "../input_error.ts";
 import type { ParameterSpec } from "../model/parameters.ts";
-import { fillValues } from "./fill_values.ts";
-import { initialValues } from "./initial_values.ts";
+import { fillValues, type TensorToFill } from "./fill_values.ts";
+import { initialValues, type ValuesAhead } from "./initial_values.ts";
 import { readQuantized, writeQuantized } from "./quantized_weights.ts";
 import { keyedRandom } from "./random.ts";
 
@@ -45,11 +45,16 @@ class UploadPace {
   }
 }
 
-/** Uploads initial values; each parameter's depend on the seed and its own name only. */
+/**
+ * Uploads initial values; each parameter's depend on the seed and its own name only.
+ *
+ * @param ahead Values of the same seed that are being made already, of parameters that are not quantized.
+ */
 export async function initializeWeights(
   session: Session,
   parameters: readonly Parameter[],
   seed: number,
+  ahead: ValuesAhead<TensorToFill> | null = null,
 ): Promise<void> {
   const pace = new UploadPace(session);
   const tensors = parameters.map((parameter) => {
@@ -64,7 +69,15 @@ export async function initializeWeights(
     await pace.add(values.byteLength);
   }
   // Chunk by chunk, so that host memory holds no second copy of the model.
-  const plain = tensors.filter(({ parameter }) => !parameter.quantized);
+  const begun = new Set(ahead?.tensors.map(({ name }) => name));
+  const byName = new Map(tensors.map(({ name, parameter }) => [name, parameter]));
+  for await (const { tensor: { name }, firstElement, values } of ahead ?? []) {
+    const parameter = byName.get(name);
+    if (!parameter) continue;
+    writeParameter(session, parameter, firstElement, values);
+    await pace.add(values.byteLength);
+  }
+  const plain = tensors.filter(({ name, parameter }) => !parameter.quantized && !begun.has(name));
   for await (const { tensor: { parameter }, firstElement, values } of initialValues(plain, seed)) {
     writeParameter(session, parameter, firstElement, values);
     await pace.add(values.byteLength);

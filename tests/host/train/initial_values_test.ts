@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { startWorkers } from "../../../engine/train/fill_in_workers.ts";
 import type { TensorToFill } from "../../../engine/train/fill_values.ts";
-import { type FillSettings, initialValues } from "../../../engine/train/initial_values.ts";
+import {
+  beginInitialValues,
+  type FillSettings,
+  initialValues,
+} from "../../../engine/train/initial_values.ts";
 import { keyedRandom } from "../../../engine/train/random.ts";
 
 const SEED = 5;
@@ -79,6 +83,19 @@ Deno.test("initialValues() gives the same bits with workers, and ends them", asy
     );
     assert.equal(count, mostWorkers);
   }
+});
+
+Deno.test("beginInitialValues() gives the same bits, and ends its workers whether they are taken or not", async () => {
+  const settings = { chunkElements: CHUNK, elementsPerWorker: 1, mostWorkers: 2 };
+  const values: Record<string, number[]> = Object.fromEntries(TENSORS.map(({ name }) => [name, []]));
+  const count = await workersOf(async () => {
+    const ahead = beginInitialValues(TENSORS, SEED, settings);
+    for await (const chunk of ahead) values[chunk.tensor.name].push(...chunk.values);
+    await ahead.end();
+  });
+  assert.deepEqual(values, EXPECTED);
+  assert.equal(count, 2);
+  assert.equal(await workersOf(() => beginInitialValues(TENSORS, SEED, settings).end()), 2);
 });
 
 Deno.test("initialValues() starts workers for many random elements only, and never a single one", async () => {
