@@ -49,11 +49,15 @@ export interface DoubleQuantized {
 export function quantizeNf4(weights: Float32Array, quantBlockSize = 64): Nf4Weight {
   const packed = new Uint8Array(Math.ceil(weights.length / 2));
   const absmax = blockAbsmax(weights, quantBlockSize);
-  for (let i = 0; i < weights.length + (weights.length % 2); i++) {
-    const scale = Math.max(absmax[Math.floor(i / quantBlockSize)] ?? 0, 1e-38);
-    const code = i < weights.length ? nearestCode(Math.fround(weights[i] / scale), NF4_MIDDLES) : 7;
-    packed[i >> 1] |= i % 2 === 0 ? code << 4 : code;
+  for (let block = 0; block < absmax.length; block++) {
+    const scale = Math.max(absmax[block], 1e-38);
+    const end = Math.min((block + 1) * quantBlockSize, weights.length);
+    for (let i = block * quantBlockSize; i < end; i++) {
+      const code = nearestCode(Math.fround(weights[i] / scale), NF4_MIDDLES);
+      packed[i >> 1] |= i % 2 === 0 ? code << 4 : code;
+    }
   }
+  if (weights.length % 2 !== 0) packed[weights.length >> 1] |= 7;
   return { packed, absmax };
 }
 
@@ -106,9 +110,12 @@ export function quantizeInt8(weights: Float32Array, rows: number): Int8Weight {
   const columns = weights.length / rows;
   const absmax = blockAbsmax(weights, columns);
   const codes = new Int8Array(weights.length);
-  for (let i = 0; i < weights.length; i++) {
-    const scale = absmax[Math.floor(i / columns)];
-    codes[i] = scale === 0 ? 0 : roundHalfToEven(Math.fround(weights[i] * Math.fround(127 / scale)));
+  for (let row = 0; row < rows; row++) {
+    if (absmax[row] === 0) continue;
+    const factor = Math.fround(127 / absmax[row]);
+    for (let i = row * columns; i < (row + 1) * columns; i++) {
+      codes[i] = roundHalfToEven(Math.fround(weights[i] * factor));
+    }
   }
   return { codes, absmax };
 }
@@ -122,9 +129,11 @@ export function dequantizeInt8({ codes, absmax }: Int8Weight): Float32Array<Arra
 
 function blockAbsmax(values: Float32Array, blockSize: number): Float32Array<ArrayBuffer> {
   const absmax = new Float32Array(Math.ceil(values.length / blockSize));
-  for (let i = 0; i < values.length; i++) {
-    const block = Math.floor(i / blockSize);
-    absmax[block] = Math.max(absmax[block], Math.abs(values[i]));
+  for (let block = 0; block < absmax.length; block++) {
+    const end = Math.min((block + 1) * blockSize, values.length);
+    let largest = 0;
+    for (let i = block * blockSize; i < end; i++) largest = Math.max(largest, Math.abs(values[i]));
+    absmax[block] = largest;
   }
   return absmax;
 }

@@ -119,12 +119,8 @@ export async function trainOn(
   }
 }
 
-/** Begins with the first weights beside the opening of the device; null where they become codes, which takes the device's plan. */
-function beginWeights(
-  { model }: Prepared,
-  { methods, seed }: TrainOptions,
-): ValuesAhead<TensorToFill> | null {
-  if (methods.some((method) => method.startsWith("qlora"))) return null;
+/** Begins with the first weights beside the opening of the device. */
+function beginWeights({ model }: Prepared, { seed }: TrainOptions): ValuesAhead<TensorToFill> {
   const tensors = model.parameters.map(({ name, init, shape }): TensorToFill => ({
     name,
     init,

@@ -6,10 +6,9 @@ import { DTYPE_BYTES, elementCount } from "../graph/types.ts";
 import type { TensorSource, TensorToWrite } from "../formats/safetensors.ts";
 import { InputError } from "../input_error.ts";
 import type { ParameterSpec } from "../model/parameters.ts";
-import { fillValues, type TensorToFill } from "./fill_values.ts";
+import type { TensorToFill } from "./fill_values.ts";
 import { initialValues, type ValuesAhead } from "./initial_values.ts";
 import { readQuantized, writeQuantized } from "./quantized_weights.ts";
-import { keyedRandom } from "./random.ts";
 
 /** Bytes of uploads that may wait in the queue, each in a buffer of its own. */
 const QUEUED_BYTES = 16 * 2 ** 20;
@@ -48,7 +47,7 @@ class UploadPace {
 /**
  * Uploads initial values; each parameter's depend on the seed and its own name only.
  *
- * @param ahead Values of the same seed that are being made already, of parameters that are not quantized.
+ * @param ahead Values of the same seed that are being made already.
  */
 export async function initializeWeights(
   session: Session,
@@ -61,26 +60,29 @@ export async function initializeWeights(
     const { spec: { name, init }, master } = parameter;
     return { name, init, elementCount: elementCount(master), parameter };
   });
-  for (const { name, init, elementCount, parameter } of tensors) {
-    if (!parameter.quantized) continue;
-    const values = new Float32Array(elementCount);
-    fillValues(values, init, keyedRandom(seed, name));
-    writeQuantized(session, parameter, parameter.quantized, values);
-    await pace.add(values.byteLength);
-  }
-  // Chunk by chunk, so that host memory holds no second copy of the model.
-  const begun = new Set(ahead?.tensors.map(({ name }) => name));
   const byName = new Map(tensors.map(({ name, parameter }) => [name, parameter]));
-  for await (const { tensor: { name }, firstElement, values } of ahead ?? []) {
-    const parameter = byName.get(name);
-    if (!parameter) continue;
-    writeParameter(session, parameter, firstElement, values);
-    await pace.add(values.byteLength);
-  }
-  const plain = tensors.filter(({ name, parameter }) => !parameter.quantized && !begun.has(name));
-  for await (const { tensor: { parameter }, firstElement, values } of initialValues(plain, seed)) {
-    writeParameter(session, parameter, firstElement, values);
-    await pace.add(values.byteLength);
+  const begun = new Set(ahead?.tensors.map(({ name }) => name));
+  const rest = initialValues(tensors.filter(({ name }) => !begun.has(name)), seed);
+  const unfinished = new Map<string, Float32Array<ArrayBuffer>>();
+  for (const chunks of [...ahead ? [ahead] : [], rest]) {
+    // Chunk by chunk, so that host memory holds no second copy of the model.
+    for await (const { tensor: { name, elementCount }, firstElement, values } of chunks) {
+      const parameter = byName.get(name);
+      if (!parameter) continue;
+      if (!parameter.quantized) {
+        writeParameter(session, parameter, firstElement, values);
+        await pace.add(values.byteLength);
+        continue;
+      }
+      // Codes are those of a whole tensor.
+      const whole = unfinished.get(name) ?? new Float32Array(elementCount);
+      unfinished.set(name, whole);
+      whole.set(values, firstElement);
+      if (firstElement + values.length < elementCount) continue;
+      unfinished.delete(name);
+      writeQuantized(session, parameter, parameter.quantized, whole);
+      await pace.add(whole.byteLength);
+    }
   }
   await pace.end();
 }
