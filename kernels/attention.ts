@@ -272,7 +272,7 @@ function rowCommands(
     keepScaleWgsl(width, attrs),
     rowStoresWgsl(
       Object.fromEntries(
-        Object.keys(matrices).map((name) => [name, { type: "act", dtype: values[0].dtype }]),
+        Object.keys(matrices).map((name) => [name, "act"]),
       ),
       width,
       target,

@@ -7,7 +7,7 @@ import {
   u32,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
-import { rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
 import { readsOf } from "./texel_reads.ts";
 import { rowWindows, windowOf } from "./row_windows.ts";
 
@@ -15,7 +15,10 @@ import { rowWindows, windowOf } from "./row_windows.ts";
 export interface ElementwiseSpec {
   /** Name for profiles and of the entry point. */
   name: string;
-  /** WGSL that uses `WG`, `vec_t` and the storage aliases `a_t`, `b_t`, … of the operands in order. */
+  /**
+   * WGSL that uses `WG`, `LANES` of a subgroup, `vec_t`, the storage aliases `a_t`, `b_t`, … of the operands in order, and may store by
+   * `store_a(start, i, end, lane, v)`, ….
+   */
   source: string;
   /** Operands in binding order, all with the same element count. */
   operands: readonly Located[];
@@ -48,11 +51,14 @@ export function elementwiseCommands(
   const others = OPERAND_NAMES.slice(readCount).map((name) =>
     `fn load_${name}(i: u32) -> vec_t { return vec_t(${name}[i]); }`
   );
+  // Entry points of the same source that store more need theirs, too.
+  const declared = OPERAND_NAMES.filter((name) => source.includes(`> ${name}: array<`));
+  const stores = rowStoresWgsl(Object.fromEntries(declared.map((name) => [name, name])), width, target);
   const kernel = {
     name,
-    code: `const WG: u32 = ${workgroupSize}u;\n${vectorWgsl(width, stored)}${
-      readCount > 0 ? `${reads.code(source)}${others.join("\n")}\n` : source
-    }`,
+    code: `const WG: u32 = ${workgroupSize}u;\nconst LANES: u32 = ${target.subgroupSize || 1}u;\n${
+      vectorWgsl(width, stored)
+    }${readCount > 0 ? `${reads.code(source)}${others.join("\n")}\n` : source}${stores}`,
     entryPoint: name,
   };
   const bytes = operands.map(({ dtype }) => DTYPE_BYTES[dtype]);

@@ -4,7 +4,7 @@ import type { Target } from "../engine/graph/op.ts";
 const WIDE_LANES = 16;
 
 /**
- * Whether a subgroup stores f32 in two halves, both by its lower lanes.
+ * Whether a subgroup stores in two halves, both by its lower lanes.
  *
  * Mesa's software adapter stores lane by lane, and takes a lane's number from a vector by putting the vector into memory and
  * reading the number back. Of a vector of 64 bytes just stored, processors forward the lower half at once and the upper half

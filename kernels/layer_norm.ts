@@ -10,7 +10,7 @@ import {
   whole,
 } from "../engine/graph/op.ts";
 import { type Dtype, DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
-import { rowForm, rowGrid, type RowStore, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
 import { rowWindows, windowOf } from "./row_windows.ts";
 import { type Read, readsOf, storageReads } from "./texel_reads.ts";
 import forwardSource from "./layer_norm.wgsl" with { type: "text" };
@@ -50,7 +50,7 @@ export const layerNorm = defineOp<{ eps: number }>({
     ], {
       target,
       stored: { x: x.dtype, w: w.dtype },
-      stores: { y: { type: "x", dtype: x.dtype } },
+      stores: { y: "x" },
       eps: attrs.eps,
     }),
   vjp: ({ builder, inputs: [x, w], outputs: [, mean, rstd], outGrads: [dy], needs, takePrior }) => {
@@ -114,7 +114,7 @@ export const layerNormInputGrad = defineOp<{ prior: boolean }>({
     ], {
       target,
       stored: { x: x.dtype, w: w.dtype, dy: dy.dtype, dx: dx.dtype },
-      stores: { dx: { type: "dx", dtype: dx.dtype } },
+      stores: { dx: "dx" },
       prelude: attrs.prior
         ? "fn prior(at: u32) -> vec_t { return load_dx(at); }\n"
         : "fn prior(at: u32) -> vec_t { return vec_t(0.0); }\n",
@@ -258,8 +258,8 @@ interface RowCommandOptions {
   target: Target;
   /** Storage aliases without their `_t`. */
   stored: Record<string, Dtype>;
-  /** What is stored by `store_<name>`. */
-  stores: Record<string, RowStore>;
+  /** What is stored by `store_<name>`, and its storage alias. */
+  stores: Record<string, string>;
   eps?: number;
   prelude?: string;
 }

@@ -214,7 +214,7 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
         ...Object.fromEntries(texels.map(({ role, value }) => [role, value.dtype as MatmulDtype])),
       },
       texels: texels.map(({ role }) => role),
-      halves: storesInHalves(target) && form.widths.c === 4 && form.types.c === "f32",
+      halves: storesInHalves(target) && form.widths.c === 4,
     } satisfies MatmulForm as MatmulForm,
   };
 }

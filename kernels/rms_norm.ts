@@ -13,7 +13,7 @@ import { type Dtype, DTYPE_BYTES, type TensorType, typeText } from "../engine/gr
 import forwardSource from "./rms_norm.wgsl" with { type: "text" };
 import inputGradSource from "./rms_norm_input_grad.wgsl" with { type: "text" };
 import parameterGradSource from "./rms_norm_parameter_grad.wgsl" with { type: "text" };
-import { rowForm, rowGrid, type RowStore, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
 import { rowWindows, windowOf } from "./row_windows.ts";
 
 /**
@@ -39,7 +39,7 @@ export const rmsNorm = defineOp<{ eps: number }>({
       rows: [x, y, rstd],
       bindings: [x, w, y, rstd],
       stored: { x: x.dtype, w: w.dtype },
-      stores: { y: { type: "x", dtype: x.dtype } },
+      stores: { y: "x" },
       params: [f32(attrs.eps)],
       target,
     }),
@@ -89,7 +89,7 @@ export const rmsNormInputGrad = defineOp<{ prior: boolean }>({
       rows: [x, rstd, dy, dx],
       bindings: [x, w, rstd, dy, dx],
       stored: { x: x.dtype, w: w.dtype, dy: dy.dtype, dx: dx.dtype },
-      stores: { dx: { type: "dx", dtype: dx.dtype } },
+      stores: { dx: "dx" },
       params: [],
       target,
     }),
@@ -199,8 +199,8 @@ interface RowCommandOptions {
   /** All operands in binding order. */
   bindings: readonly Located[];
   stored: Record<string, Dtype>;
-  /** What is stored by `store_<name>`. */
-  stores: Record<string, RowStore>;
+  /** What is stored by `store_<name>`, and its storage alias. */
+  stores: Record<string, string>;
   /** Words after the row and vector counts. */
   params: readonly ParamWord[];
   target: Target;

@@ -1,5 +1,5 @@
 import { type Binding, elementRange, foldGrid, type Located, type Target } from "../engine/graph/op.ts";
-import { type Dtype, DTYPE_BYTES } from "../engine/graph/types.ts";
+import { DTYPE_BYTES } from "../engine/graph/types.ts";
 import { OTHER_HALF_WGSL, putWgsl, storesInHalves } from "./half_stores.ts";
 
 /** Text and numbers of a kernel that works row by row. */
@@ -84,28 +84,22 @@ ${reduction(max, lanes)}
 `;
 }
 
-/** What a row kernel stores: the name of its vectors' type, without `_t`, and their elements. */
-export interface RowStore {
-  type: string;
-  dtype: Dtype;
-}
-
 /**
- * WGSL of `store_<name>(start, i, end, lane, v)` for each entry of `stored`: puts `v` at vector `start + i` of the storage variable
- * `name`, whose `vec_t` is `<type>_t`, where `i < end`; see `putWgsl`.
+ * WGSL of `store_<name>(start, i, end, lane, v)` for each entry of `stored`, a name and a type: puts `v` at vector `start + i` of the
+ * storage variable `name`, an array of `<type>_t`, where `i < end`; see `putWgsl`.
  */
 export function rowStoresWgsl(
-  stored: Readonly<Record<string, RowStore>>,
+  stored: Readonly<Record<string, string>>,
   width: 1 | 4,
   target: Target,
 ): string {
   const halves = width === 4 && storesInHalves(target);
-  const functions = Object.entries(stored).map(([name, { type, dtype }]) =>
+  const functions = Object.entries(stored).map(([name, type]) =>
     putWgsl(
       `store_${name}`,
       "vec_t",
       (at, value) => `${name}[${at}] = ${type}_t(${value});`,
-      halves && dtype === "f32" ? "otherHalf(v)" : undefined,
+      halves ? "otherHalf(v)" : undefined,
     )
   );
   return [...halves ? [OTHER_HALF_WGSL] : [], ...functions, ""].join("\n");

@@ -359,7 +359,7 @@ function operandWgsl(
   if (access === "half") {
     return `${read ? `fn load_${name}(at: u32) -> vec_t { return vec_t(${window}[at]); }` : ""}
 fn store_${name}(at: u32, v: vec_t) { ${window}[at] = half_t(v); }
-${put("vec_t")}`;
+${put("vec_t", "otherHalf(v)")}`;
   }
   const texel = copied && read ? `texel_of_${name}` : undefined;
   const declared = texel ? `var<private> ${texel}: u32;` : "";
