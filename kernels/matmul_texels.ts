@@ -214,7 +214,8 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
         ...Object.fromEntries(texels.map(({ role, value }) => [role, value.dtype as MatmulDtype])),
       },
       texels: texels.map(({ role }) => role),
-      halves: storesInHalves(target) && form.widths.c === 4,
+      // A kernel takes a fifth longer to compile so, which small products are not worth.
+      halves: storesInHalves(target) && form.widths.c === 4 && tile.rows > SMALL_ROWS,
     } satisfies MatmulForm as MatmulForm,
   };
 }
