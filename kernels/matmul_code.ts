@@ -303,10 +303,9 @@ ${stores.join("\n")}
 /**
  * Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this order, then GELU or its
  * derivative to what C would hold.
- *
- * @param lanesApart Columns from a lane's to the next one's, which a form that stores in halves needs.
+ * Where a form stores in halves, neighbouring lanes hold neighbouring fours of columns.
  */
-export function storeRow(form: MatmulForm, row: string, name: string, sum: string, lanesApart = 4): string {
+export function storeRow(form: MatmulForm, row: string, name: string, sum: string): string {
   const bias = form.types.bias ? ` + ${name}Bias` : "";
   const element = (start: string, x?: number) =>
     `${start} + (${row}) * cRow + ${x === undefined ? `${name} / 4u` : `${name} + ${x}u`}`;
@@ -339,7 +338,7 @@ export function storeRow(form: MatmulForm, row: string, name: string, sum: strin
     const value = `alpha * ${sum}${bias}${extra()}`;
     if (!form.halves) return `    if ((${row}) < rowEnd && ${name} < params.n) { ${stores(value)} }`;
     const { before, of } = results(value);
-    const apart = lanesApart * STORING_LANES;
+    const apart = 4 * STORING_LANES;
     const both = of.map(([role, result]) => ({
       values: `let own_${role} = ${result}; let other_${role} = otherHalf(own_${role});`,
       own: store(role, place(role), `own_${role}`),
