@@ -133,6 +133,9 @@ const [SMALL_ROWS, LARGE_ROWS] = [16, 32];
 const MOST_ROWS_OF_LANE = 4;
 /** Products of fewer operations have small tiles, whose kernels compile in two thirds of the time. */
 const LARGE_FLOPS = 3e8;
+/** The same for products of attention, if their matrices are large: of small ones much of a large tile lies beyond the diagonal. */
+const LARGE_BATCHED_FLOPS = 1e8;
+const LARGE_BATCHED_ROWS = 256;
 /** Tiles that keep the threads of an adapter busy to the end. */
 const LEAST_LARGE_TILES = 64;
 
@@ -145,13 +148,14 @@ function tileOf(spec: CheckedSpec, part: Part, triangle: Triangle, lanes: number
   });
   const [lowest, small, large] = [tile(lanes), tile(SMALL_ROWS), tile(LARGE_ROWS)];
   if (part.m.count <= lanes && !spec.a.transposed) return lowest;
-  // More rows would compute more of what lies beyond a diagonal.
-  if (triangle) return small;
   if (spec.tileRows) return spec.tileRows === large.rows ? large : small;
-  const { tilesM, tilesN } = tilesOf(part, large, undefined);
+  const { tilesM, tilesN } = tilesOf(part, large, triangle);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
   const flops = 2 * part.m.count * part.n.count * part.k.count * batches;
-  return flops >= LARGE_FLOPS && tilesM * tilesN * batches >= LEAST_LARGE_TILES ? large : small;
+  const enough = batches === 1
+    ? flops >= LARGE_FLOPS
+    : flops >= LARGE_BATCHED_FLOPS && part.m.count >= LARGE_BATCHED_ROWS;
+  return enough && tilesM * tilesN * batches >= LEAST_LARGE_TILES ? large : small;
 }
 
 function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch {
@@ -388,7 +392,7 @@ function originWgsl(rows: number, columns: number, triangle: Triangle): string {
       // Rows of tiles of which `across` make a square: those of the square with index s have s + 1 tiles each, and
       // those before it across · s · (s + 1) / 2. The root may be off by one for large numbers, hence the two checks.
       const across = columns / rows;
-      const before = (s: string) => `${across / 2}u * ${s} * (${s} + 1u)`;
+      const before = (s: string) => `${across}u * (${s} * (${s} + 1u) / 2u)`;
       return `  let root = u32((sqrt(1.0 + ${8 / across} * f32(tileM)) - 1.0) / 2.0);
   let raised = select(root, root + 1u, ${before("(root + 1u)")} <= tileM);
   let square = select(raised, raised - 1u, ${before("raised")} > tileM);

@@ -44,14 +44,15 @@ const shapeOfB = ({ n, k, b }: ProbeAttrs) => [BATCH, ...(b.transposed ? [n, k] 
 const SIZES = [1, 4, 8, 12, 16, 20, 32, 33, 36, 64, 100, 132, 260];
 
 /** The adapter's own kernels, and those with workgroup memory, of which a software adapter compiles as few as will do. */
-const KERNELS: [string, Partial<Target>, Dtype, number[]][] = [
+const KERNELS: [string, Partial<Target>, Dtype, number[], tileRows?: number][] = [
   ["", {}, "f32", SIZES],
+  [" in tiles of 32 rows", {}, "f32", [31, 32, 36, 68, 132], 32],
   ["", {}, "f16", SIZES],
   [" in workgroup memory", FAMILIES[3][1], "f32", isLongRun ? SIZES : [33, 132]],
   [" in workgroup memory", FAMILIES[3][1], "f16", isLongRun ? SIZES : []],
 ];
 
-for (const [family, target, dtype, sizes] of KERNELS) {
+for (const [family, target, dtype, sizes, tileRows] of KERNELS) {
   if (sizes.length === 0) continue;
   const options = await deviceTestOf(dtype);
 
@@ -61,7 +62,7 @@ for (const [family, target, dtype, sizes] of KERNELS) {
     async () => {
       for (const transposed of [false, true]) {
         for (const size of sizes) {
-          const attrs = attrsOf("a", { size, other: 36, dtype, transposed });
+          const attrs = { ...attrsOf("a", { size, other: 36, dtype, transposed }), tileRows };
           const inputs = [
             { shape: [BATCH, size, size], dtype, data: triangles(size, () => 0) },
             { shape: shapeOfB(attrs), dtype },
@@ -81,7 +82,7 @@ for (const [family, target, dtype, sizes] of KERNELS) {
     options,
     async () => {
       for (const size of sizes) {
-        const attrs = attrsOf("c", { size, other: 12, dtype, transposed: false });
+        const attrs = { ...attrsOf("c", { size, other: 12, dtype, transposed: false }), tileRows };
         const inputs = [{ shape: [BATCH, size, 12], dtype }, { shape: shapeOfB(attrs), dtype }];
         // What is above the diagonal may be anything.
         const [part] = await checkKernel(matmulProbe, inputs, attrs, { target, skipOutputs: [0] });
@@ -100,7 +101,8 @@ Deno.test("products from the scratch texture leave a triangle out", await device
   const { gpu: { target } } = await sharedDevice();
   // Other forms may compute all of it.
   if (!target.texelBytes) return;
-  const [size, rows] = [100, 2 * target.subgroupSize];
+  // Small products have tiles of 16 rows, however wide the adapter's vectors are.
+  const [size, rows] = [100, 16];
   const dtype: Dtype = "f32";
   const tile = (row: number) => Math.floor(row / rows);
   for (const transposed of [false, true]) {
