@@ -75,8 +75,10 @@ fn silu_mul_grad(at: Position) {
   let gate = load_a(i);
   let up = load_b(i);
   let dy = load_c(i);
-  let s = sigmoid(gate);
-  store_c(0u, i, params.count, lane_of(at), dy * up * s * (1.0 + gate * sigmoid(-gate)));
+  // 1 − σ = e · σ, in full precision where the difference has lost its digits.
+  let e = exp(-clamped_exponent(gate));
+  let s = 1.0 / (1.0 + e);
+  store_c(0u, i, params.count, lane_of(at), dy * up * s * (1.0 + gate * (e * s)));
   store_d(0u, i, params.count, lane_of(at), dy * gate * s);
 }
 

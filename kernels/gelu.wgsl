@@ -11,9 +11,11 @@
 // Source    Hendrycks & Gimpel 2016, arXiv:1606.08415. erfc: Chebyshev fit of Press et al., Numerical Recipes, §6.2, relative
 //           error below 1.2e-7.
 
-// 1 − σ(v) is written σ(−v): the difference would lose all digits where σ(v) is near one.
+fn clamped_exponent(v: vec_t) -> vec_t {
+  return clamp(v, vec_t(-87.0), vec_t(87.0));
+}
 fn sigmoid(v: vec_t) -> vec_t {
-  return 1.0 / (1.0 + exp(clamp(-v, vec_t(-87.0), vec_t(87.0))));
+  return 1.0 / (1.0 + exp(-clamped_exponent(v)));
 }
 
 const GELU_RATE = 1.5957691216057308; // 2·√(2/π)
@@ -45,10 +47,11 @@ fn gelu_tanh_of(x: vec_t) -> vec_t {
 }
 fn gelu_tanh_slope(x: vec_t) -> vec_t {
   let v = gelu_bound(x);
-  let u = tanh_argument(v);
-  let phi = sigmoid(u);
+  let e = exp(-clamped_exponent(tanh_argument(v)));
+  let phi = 1.0 / (1.0 + e);
   let slope = GELU_RATE * fma(3.0 * GELU_CUBIC * v, v, vec_t(1.0));
-  return fma(v * slope * phi, sigmoid(-u), phi);
+  // 1 − Φ̃ = e · Φ̃, in full precision where the difference has lost its digits.
+  return fma(v * slope * phi, e * phi, phi);
 }
 fn gelu_erf_of(x: vec_t) -> vec_t {
   return x * erf_phi(x);

@@ -42,6 +42,34 @@ ${
 }`;
 }
 
+/** What a lane stores of a pair of fours, by the type of their elements. */
+export const PAIR_TYPES = { f32: "vec4<u64>", f16: "vec2<u64>" } as const;
+
+/**
+ * WGSL of `pairOf(own, other)`: two fours of elements as words of 64 bits. A store is one loop over the lanes for each component:
+ * half as many loops take less of the compiler's time and of the processor's.
+ */
+export function pairWgsl(type: keyof typeof PAIR_TYPES): string {
+  if (type === "f32") {
+    return `fn pairOf(own: vec4<f32>, other: vec4<f32>) -> vec4<u64> {
+  let x = bitcast<vec4<u32>>(own);
+  let y = bitcast<vec4<u32>>(other);
+  return vec4<u64>(vec4<u32>(x.xz, y.xz)) | (vec4<u64>(vec4<u32>(x.yw, y.yw)) << vec4<u32>(32u));
+}
+`;
+  }
+  // Where this runs packing rounds as a conversion does, whose result naga cannot cast to words.
+  return `fn pairOf(own: vec4<f32>, other: vec4<f32>) -> vec2<u64> {
+  let low = vec2<u32>(pack2x16float(own.xy), pack2x16float(other.xy));
+  let high = vec2<u32>(pack2x16float(own.zw), pack2x16float(other.zw));
+  return vec2<u64>(low) | (vec2<u64>(high) << vec2<u32>(32u));
+}
+`;
+}
+
+/** WGSL of the four of columns that a lane holds where pairs are stored: the storing lanes hold the even ones. */
+export const PAIRED_LANE_WGSL = `2u * (lane % ${STORING_LANES}u) + lane / ${STORING_LANES}u`;
+
 /** WGSL of `otherHalf(v)`: what the lane `STORING_LANES` further on, or as far back, holds in `v`. */
 export const OTHER_HALF_WGSL = `fn otherHalf(v: vec4<f32>) -> vec4<f32> {
   return vec4<f32>(${

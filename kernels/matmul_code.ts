@@ -6,7 +6,7 @@ import {
   quantizedDeclarations,
   type QuantizedForm,
 } from "./matmul_quantized.ts";
-import { OTHER_HALF_WGSL, STORING_LANES } from "./half_stores.ts";
+import { OTHER_HALF_WGSL, PAIR_TYPES, pairWgsl, STORING_LANES } from "./half_stores.ts";
 import geluSource from "./gelu.wgsl" with { type: "text" };
 
 /** Element types a product reads and writes; sums are f32 always. */
@@ -51,8 +51,8 @@ export interface MatmulForm {
   sums?: { of: "a" | "b"; accumulate: boolean };
   /** Whether the only loop steps by one k. */
   single: boolean;
-  /** Whether C is stored in two halves, both by the lower lanes; see `half_stores.ts`. */
-  halves?: boolean;
+  /** Whether the lower lanes store C, eight columns each in words of 64 bits; see `half_stores.ts`. */
+  pairs?: boolean;
   /** Whether k leaves a remainder after the steps of the main loop. */
   tail: boolean;
 }
@@ -117,6 +117,7 @@ export function widthOf({ widths }: Pick<MatmulForm, "widths">, role: MatmulRole
 function elementType(form: MatmulForm, role: MatmulRole): string {
   if (role === "b" && form.quantized) return "u32";
   const type = form.types[role]!;
+  if (form.pairs && (role === "c" || role === "activated")) return PAIR_TYPES[type];
   const width = widthOf(form, role);
   if (width === 1) return type;
   const bits = role === "a" || role === "b" ? form.words[role] : 0;
@@ -188,7 +189,9 @@ ${[...new Set(unpacked)].join("")}struct Params {
 ${paramFields(form).map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
-${form.halves ? OTHER_HALF_WGSL : ""}${form.quantized ? quantizedDeclarations(form) : ""}${
+${form.pairs ? OTHER_HALF_WGSL + pairWgsl(form.types.c!) : ""}${
+    form.quantized ? quantizedDeclarations(form) : ""
+  }${
     form.gelu
       ? `alias vec_t = ${form.widths.c === 4 ? "vec4<f32>" : "f32"};\n${geluSource}${
         form.types.c === "f16" ? TO_HALF_WGSL[form.widths.c === 4 ? 4 : 1] : ""
@@ -303,7 +306,7 @@ ${stores.join("\n")}
 /**
  * Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this order, then GELU or its
  * derivative to what C would hold.
- * Where a form stores in halves, neighbouring lanes hold neighbouring fours of columns.
+ * Where a form stores pairs, a lane below `STORING_LANES` and the one as many above hold neighbouring fours of columns.
  */
 export function storeRow(form: MatmulForm, row: string, name: string, sum: string): string {
   const bias = form.types.bias ? ` + ${name}Bias` : "";
@@ -336,19 +339,16 @@ export function storeRow(form: MatmulForm, row: string, name: string, sum: strin
   };
   if (form.widths.c === 4) {
     const value = `alpha * ${sum}${bias}${extra()}`;
-    if (!form.halves) return `    if ((${row}) < rowEnd && ${name} < params.n) { ${stores(value)} }`;
+    if (!form.pairs) return `    if ((${row}) < rowEnd && ${name} < params.n) { ${stores(value)} }`;
     const { before, of } = results(value);
-    const apart = 4 * STORING_LANES;
-    const both = of.map(([role, result]) => ({
-      values: `let own_${role} = ${result}; let other_${role} = otherHalf(own_${role});`,
-      own: store(role, place(role), `own_${role}`),
-      other: store(role, `${place(role)} + ${apart / 4}u`, `other_${role}`),
-    }));
-    return `    { ${before} ${both.map(({ values }) => values).join(" ")}
-      if ((${row}) < rowEnd && lane < ${STORING_LANES}u) {
-        if (${name} < params.n) { ${both.map(({ own }) => own).join(" ")} }
-        if (${name} + ${apart}u < params.n) { ${both.map(({ other }) => other).join(" ")} }
-      } }`;
+    const values = of.map(([role, result]) =>
+      `let own_${role} = ${result}; let other_${role} = otherHalf(own_${role});`
+    );
+    const both = of.map(([role]) =>
+      `storage${form.slots[role]}[(${place(role)}) / 2u] = pairOf(own_${role}, other_${role});`
+    );
+    return `    { ${before} ${values.join(" ")}
+      if ((${row}) < rowEnd && lane < ${STORING_LANES}u && ${name} < params.n) { ${both.join(" ")} } }`;
   }
   const parts = range(4).map((x) => `if (${name} + ${x}u < params.n) { ${stores(`v[${x}]${extra(x)}`, x)} }`);
   return `    if ((${row}) < rowEnd) { let v = alpha * ${sum}${bias}; ${parts.join(" ")} }`;

@@ -33,7 +33,7 @@ import {
   type Window,
   windowsOf,
 } from "./matmul_parts.ts";
-import { storesInHalves } from "./half_stores.ts";
+import { PAIRED_LANE_WGSL, storesInHalves } from "./half_stores.ts";
 import { matmulParams } from "./matmul_params.ts";
 import { loweredOnce } from "./matmul_places.ts";
 import { placeTexels, texelBytesOf } from "./texel_reads.ts";
@@ -132,7 +132,7 @@ const [SMALL_ROWS, LARGE_ROWS] = [16, 32];
 /** Rows a lane at most. */
 const MOST_ROWS_OF_LANE = 4;
 /** Products of fewer operations have small tiles, whose kernels compile in two thirds of the time. */
-const LARGE_FLOPS = 3e8;
+const LARGE_FLOPS = 1.5e8;
 /** The same for products of attention, if their matrices are large: of small ones much of a large tile lies beyond the diagonal. */
 const LARGE_BATCHED_FLOPS = 1e8;
 const LARGE_BATCHED_ROWS = 256;
@@ -218,10 +218,28 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
         ...Object.fromEntries(texels.map(({ role, value }) => [role, value.dtype as MatmulDtype])),
       },
       texels: texels.map(({ role }) => role),
-      // A kernel takes a fifth longer to compile so, which small products are not worth.
-      halves: storesInHalves(target) && form.widths.c === 4 && tile.rows > SMALL_ROWS,
+      pairs: storesPairs(spec, part, windows, form, target) &&
+        // Packing halves takes half as long again to compile, which small products are not worth.
+        (form.types.c === "f32" || tile.rows > SMALL_ROWS),
     } satisfies MatmulForm as MatmulForm,
   };
+}
+
+/** Whether the lower lanes can store eight columns each. What reads C in place reads fours. */
+function storesPairs(
+  spec: CheckedSpec,
+  part: Part,
+  windows: readonly Window[],
+  form: MatmulForm,
+  target: Target,
+): boolean {
+  if (!storesInHalves(target) || !target.shaderInt64 || form.widths.c !== 4 || form.accumulate) return false;
+  return windows.every(({ spans, binding }) =>
+    spans.every((span) =>
+      (span.role !== "c" && span.role !== "activated") ||
+      widestAligned(spec, part, span.role, elementOffset(span, binding), 8) === 8
+    )
+  );
 }
 
 const codes = new Map<string, string>();
@@ -270,7 +288,7 @@ const LOADS = {
  */
 function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle?: Triangle): string {
   const { aTransposed, bTransposed } = form;
-  const four = (role: "a" | "b", index: string) => load(form, role, index);
+  const fourAt = (role: "a" | "b", index: string) => load(form, role, index);
   const groups = rows / lanes;
   // Of A stored [k, m]: lanes that load all rows of one k, and how many k all lanes load at once: one, two or four.
   const quads = rows / 4;
@@ -288,9 +306,9 @@ function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle
   const aLoads = aTransposed
     ? repeat(
       4 / span,
-      (i) => `    let a${i} = ${four("a", `aBase + (4u * step4 + ${i * span}u + ahead) * aRow`)};`,
+      (i) => `    let a${i} = ${fourAt("a", `aBase + (4u * step4 + ${i * span}u + ahead) * aRow`)};`,
     )
-    : repeat(groups, (i) => `    let a${i} = ${four("a", `aBase${i} + step4`)};`);
+    : repeat(groups, (i) => `    let a${i} = ${fourAt("a", `aBase${i} + step4`)};`);
   const aValue = (row: number, q: number) =>
     aTransposed
       ? `subgroupShuffle(a${Math.floor(q / span)}[${row & 3}], ${(row >> 2) + quads * (q % span)}u)`
@@ -299,13 +317,13 @@ function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle
   const bBases = bTransposed
     ? repeat(
       4,
-      (x) => `  let bBase${x} = bStart + min(firstColumn + 4u * lane + ${x}u, params.n - 1u) * bRow;`,
+      (x) => `  let bBase${x} = bStart + min(firstColumn + 4u * four + ${x}u, params.n - 1u) * bRow;`,
     )
-    : `  let bBase = bStart + min(firstColumn / 4u + lane, params.n / 4u - 1u);`;
+    : `  let bBase = bStart + min(firstColumn / 4u + four, params.n / 4u - 1u);`;
   const bLoads = bTransposed
-    ? `${repeat(4, (x) => `    let t${x} = ${four("b", `bBase${x} + step4`)};`)}
+    ? `${repeat(4, (x) => `    let t${x} = ${fourAt("b", `bBase${x} + step4`)};`)}
 ${repeat(4, (q) => `    let b${q} = vec4<f32>(${range(4).map((x) => `t${x}[${q}]`).join(", ")});`)}`
-    : repeat(4, (q) => `    let b${q} = ${four("b", `bBase + (4u * step4 + ${q}u) * bRow`)};`);
+    : repeat(4, (q) => `    let b${q} = ${fourAt("b", `bBase + (4u * step4 + ${q}u) * bRow`)};`);
 
   // Rows of A are summed over even and over odd k, in lanes of their own or not.
   const twoSums = form.sums?.of === "a" && span === 1;
@@ -321,8 +339,8 @@ ${twoSums ? "  var oddSum = vec4<f32>();" : ""}`;
   // Steps of one k: only where A is [k, m] and B [k, n], as along rows of an operand k comes in fours.
   const tail = form.tail
     ? `  for (var k = 4u * steps; k < params.k; k++) {
-    let a0 = ${four("a", "aBase + k * aRow")};
-    let b0 = ${four("b", "bBase + k * bRow")};
+    let a0 = ${fourAt("a", "aBase + k * aRow")};
+    let b0 = ${fourAt("b", "bBase + k * bRow")};
 ${repeat(rows, (row) => `    s${row} = s${row} + subgroupShuffle(a0[${row & 3}], ${row >> 2}u) * b0;`)}
 ${
       form.sums
@@ -336,7 +354,7 @@ ${
   const storedSums = !form.sums
     ? ""
     : form.sums.of === "b"
-    ? storeSums(form, ["operandSum"], ["firstColumn + 4u * lane"])
+    ? storeSums(form, ["operandSum"], ["firstColumn + 4u * four"])
     : `  let rowSums = operandSum + ${twoSums ? "oddSum" : `subgroupShuffleXor(operandSum, ${quads}u)`};
 ${storeSums(form, ["rowSums"], ["firstRow + 4u * quad"], " && ahead == 0u")}`;
 
@@ -353,6 +371,8 @@ ${TILE_WGSL}
   let bRow = params.bRow;
   let cRow = params.cRow;
 ${originWgsl(rows, 4 * lanes, triangle)}
+  // The lane's columns of the tile, in fours.
+  let four = ${form.pairs ? PAIRED_LANE_WGSL : "lane"};
 ${aBases}
 ${bBases}
 ${repeat(rows, (row) => `  var s${row} = vec4<f32>();`)}
@@ -372,7 +392,7 @@ ${
 ${addSums ?? ""}
   }
 ${tail}
-${columnPrologue(form, "column", "firstColumn + 4u * lane")}
+${columnPrologue(form, "column", "firstColumn + 4u * four")}
 ${repeat(rows, (row) => storeRow(form, `firstRow + ${row}u`, "column", `s${row}`))}
 ${storedSums}
 }
