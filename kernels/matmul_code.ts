@@ -238,20 +238,26 @@ export function loadEight(
  * Which tile of which batch a workgroup computes: `tileM`, `tileN`, the operands' offsets `aStart`, `bStart`, `cStart`, and
  * `rowEnd`, the number of rows that may be stored. A folded grid can have workgroups to spare: they compute the last
  * tile and store nothing, because a `return` would put the rest of the kernel under an execution mask.
+ *
+ * @param quotientOf Text of a quotient of whole numbers, rounded down.
  */
-export const TILE_WGSL = `  let surplusIndex = group.y * params.gridWidth + group.x;
+export function tileWgsl(quotientOf = (of: string, by: string) => `${of} / ${by}`): string {
+  return `  let surplusIndex = group.y * params.gridWidth + group.x;
   let rowEnd = select(0u, params.m, surplusIndex < params.workgroups);
   let index = min(surplusIndex, params.workgroups - 1u);
   let tilesPerBatch = params.tilesM * params.tilesN;
-  let batch = index / tilesPerBatch;
-  let tile = index % tilesPerBatch;
+  let batch = ${quotientOf("index", "tilesPerBatch")};
+  let tile = index - batch * tilesPerBatch;
   let downFirst = params.downFirst != 0u;
   let extent = select(params.tilesN, params.tilesM, downFirst);
-  let tileM = select(tile / extent, tile % extent, downFirst);
-  let tileN = select(tile % extent, tile / extent, downFirst);
-  let z2 = batch % params.batch2;
-  let z1 = (batch / params.batch2) % params.batch1;
-  let z0 = batch / (params.batch2 * params.batch1);
+  let slow = ${quotientOf("tile", "extent")};
+  let fast = tile - slow * extent;
+  let tileM = select(slow, fast, downFirst);
+  let tileN = select(fast, slow, downFirst);
+  let z01 = ${quotientOf("batch", "params.batch2")};
+  let z2 = batch - z01 * params.batch2;
+  let z0 = ${quotientOf("z01", "params.batch1")};
+  let z1 = z01 - z0 * params.batch1;
   let aStart = params.aOffset + z0 * params.aBatch0 + z1 * params.aBatch1 + z2 * params.aBatch2;
   let bStart = params.bOffset + z0 * params.bBatch0 + z1 * params.bBatch1 + z2 * params.bBatch2;
   let cBatch = z0 * params.cBatch0 + z1 * params.cBatch1 + z2 * params.cBatch2;
@@ -259,6 +265,7 @@ export const TILE_WGSL = `  let surplusIndex = group.y * params.gridWidth + grou
   let residualStart = params.residualOffset + cBatch;
   let alpha = params.alpha;
 `;
+}
 
 /** Declares what the stores of one group of four columns need; `column` is the first, as WGSL text. */
 export function columnPrologue(form: MatmulForm, name: string, column: string): string {

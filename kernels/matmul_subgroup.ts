@@ -8,7 +8,7 @@ import {
   repeat,
   storeRow,
   storeSums,
-  TILE_WGSL,
+  tileWgsl,
 } from "./matmul_code.ts";
 import { decodeFour, quantizedPrologue } from "./matmul_quantized.ts";
 
@@ -98,7 +98,7 @@ export function subgroupMatmulCode(form: MatmulForm, tile: SubgroupTile): string
   return `${declarations(form)}
 @compute @workgroup_size(${lanes})
 fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-${TILE_WGSL}
+${tileWgsl()}
   let aRow = params.aRow;
   let bRow = params.bRow;
   let cRow = params.cRow;

@@ -7,7 +7,7 @@ import {
   repeat,
   storeRow,
   storeSums,
-  TILE_WGSL,
+  tileWgsl,
   type Width,
 } from "./matmul_code.ts";
 import type { Part } from "./matmul_parts.ts";
@@ -190,7 +190,7 @@ fn matmul(
   @builtin(subgroup_id) subgroup: u32,
   @builtin(subgroup_invocation_id) subgroupLane: u32,
 ) {
-${TILE_WGSL}
+${tileWgsl()}
   let aRow = params.aRow;
   let bRow = params.bRow;
   let cRow = params.cRow;

@@ -20,7 +20,7 @@ import {
   repeat,
   storeRow,
   storeSums,
-  TILE_WGSL,
+  tileWgsl,
 } from "./matmul_code.ts";
 import {
   elementOffset,
@@ -252,6 +252,14 @@ function codeFor(form: MatmulForm, lanes: number, rows: number, triangle: Triang
   return code;
 }
 
+/**
+ * Text of `of / by`. Processors have no division of vectors of whole numbers: Mesa's takes a division for each lane, eighty for the
+ * place of a tile. Exact for the numbers of tiles and batches, which are far from 2²², as f32 divides with a half to spare.
+ */
+function quotientOf(of: string, by: string): string {
+  return `u32((f32(${of}) + 0.5) / f32(${by}))`;
+}
+
 /** Loads of four elements, by type, from an index in units of four elements. */
 const LOADS = {
   f32: `fn fourOf_f32(i: u32) -> vec4<f32> {
@@ -366,7 +374,7 @@ ${storeSums(form, ["rowSums"], ["firstRow + 4u * quad"], " && ahead == 0u")}`;
 ${loads}
 @compute @workgroup_size(${lanes})
 fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-${TILE_WGSL}
+${tileWgsl(quotientOf)}
   let aRow = params.aRow;
   let bRow = params.bRow;
   let cRow = params.cRow;
@@ -417,8 +425,9 @@ function originWgsl(rows: number, columns: number, triangle: Triangle): string {
   let raised = select(root, root + 1u, ${before("(root + 1u)")} <= tileM);
   let square = select(raised, raised - 1u, ${before("raised")} > tileM);
   let inSquare = tileM - ${before("square")};
-  let firstRow = (${across}u * square + inSquare / (square + 1u)) * ${rows}u;
-  let firstColumn = inSquare % (square + 1u) * ${columns}u;`;
+  let down = ${quotientOf("inSquare", "(square + 1u)")};
+  let firstRow = (${across}u * square + down) * ${rows}u;
+  let firstColumn = (inSquare - down * (square + 1u)) * ${columns}u;`;
     }
     default:
       throw new TypeError(`Unknown triangle ${triangle satisfies never}`);

@@ -7,7 +7,7 @@ import {
   repeat,
   storeRow,
   storeSums,
-  TILE_WGSL,
+  tileWgsl,
 } from "./matmul_code.ts";
 import type { Triangle } from "./matmul_triangle.ts";
 
@@ -153,7 +153,7 @@ ${
   }
 @compute @workgroup_size(${perTeam * split})
 fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
-${TILE_WGSL}
+${tileWgsl()}
   let lane = ${split > 1 ? `invocation % ${perTeam}u` : "invocation"};
   let team = ${split > 1 ? `invocation / ${perTeam}u` : "0u"};
   let aRow = params.aRow;
