@@ -26,7 +26,7 @@ const LONGEST_TABLE = TABLE_LENGTHS[TABLE_LENGTHS.length - 1];
  * dispatches, each with a table of its own, another share: models so large have products that fill the texture.
  */
 const TEXEL_SHARE = 1 / 4;
-const MOST_TEXEL_BYTES = 4 * 2 ** 20;
+const MOST_TEXEL_BYTES = 8 * 2 ** 20;
 const LEAST_TEXEL_BYTES = 2 ** 18;
 const LARGE_TEXEL_SHARE = 1 / 1024;
 
