@@ -51,8 +51,11 @@ export interface MatmulForm {
   sums?: { of: "a" | "b"; accumulate: boolean };
   /** Whether the only loop steps by one k. */
   single: boolean;
-  /** Whether the lower lanes store C, eight columns each in words of 64 bits; see `half_stores.ts`. */
-  pairs?: boolean;
+  /**
+   * Where the lower lanes store C for all: eight columns each in words of 64 bits, or four and four; see `half_stores.ts`. Absent
+   * where every lane stores its own.
+   */
+  stores?: "pairs" | "halves";
   /** Whether k leaves a remainder after the steps of the main loop. */
   tail: boolean;
 }
@@ -117,7 +120,7 @@ export function widthOf({ widths }: Pick<MatmulForm, "widths">, role: MatmulRole
 function elementType(form: MatmulForm, role: MatmulRole): string {
   if (role === "b" && form.quantized) return "u32";
   const type = form.types[role]!;
-  if (form.pairs && (role === "c" || role === "activated")) return PAIR_TYPES[type];
+  if (form.stores === "pairs" && (role === "c" || role === "activated")) return PAIR_TYPES[type];
   const width = widthOf(form, role);
   if (width === 1) return type;
   const bits = role === "a" || role === "b" ? form.words[role] : 0;
@@ -189,7 +192,7 @@ ${[...new Set(unpacked)].join("")}struct Params {
 ${paramFields(form).map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
-${form.pairs ? OTHER_HALF_WGSL + pairWgsl(form.types.c!) : ""}${
+${form.stores ? OTHER_HALF_WGSL : ""}${form.stores === "pairs" ? pairWgsl(form.types.c!) : ""}${
     form.quantized ? quantizedDeclarations(form) : ""
   }${
     form.gelu
@@ -313,7 +316,8 @@ ${stores.join("\n")}
 /**
  * Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this order, then GELU or its
  * derivative to what C would hold.
- * Where a form stores pairs, a lane below `STORING_LANES` and the one as many above hold neighbouring fours of columns.
+ * Where a form stores pairs, a lane below `STORING_LANES` and the one as many above hold neighbouring fours of columns; where it stores
+ * halves, neighbouring lanes do.
  */
 export function storeRow(form: MatmulForm, row: string, name: string, sum: string): string {
   const bias = form.types.bias ? ` + ${name}Bias` : "";
@@ -346,16 +350,25 @@ export function storeRow(form: MatmulForm, row: string, name: string, sum: strin
   };
   if (form.widths.c === 4) {
     const value = `alpha * ${sum}${bias}${extra()}`;
-    if (!form.pairs) return `    if ((${row}) < rowEnd && ${name} < params.n) { ${stores(value)} }`;
+    if (!form.stores) return `    if ((${row}) < rowEnd && ${name} < params.n) { ${stores(value)} }`;
     const { before, of } = results(value);
     const values = of.map(([role, result]) =>
       `let own_${role} = ${result}; let other_${role} = otherHalf(own_${role});`
     );
-    const both = of.map(([role]) =>
-      `storage${form.slots[role]}[(${place(role)}) / 2u] = pairOf(own_${role}, other_${role});`
-    );
+    const put = (text: (role: "c" | "activated") => string) => of.map(([role]) => text(role)).join(" ");
+    const apart = 4 * STORING_LANES;
+    const puts = form.stores === "pairs"
+      ? `if (${name} < params.n) { ${
+        put((role) =>
+          `storage${form.slots[role]}[(${place(role)}) / 2u] = pairOf(own_${role}, other_${role});`
+        )
+      } }`
+      : `if (${name} < params.n) { ${put((role) => store(role, place(role), `own_${role}`))} }
+        if (${name} + ${apart}u < params.n) { ${
+        put((role) => store(role, `${place(role)} + ${apart / 4}u`, `other_${role}`))
+      } }`;
     return `    { ${before} ${values.join(" ")}
-      if ((${row}) < rowEnd && lane < ${STORING_LANES}u && ${name} < params.n) { ${both.join(" ")} } }`;
+      if ((${row}) < rowEnd && lane < ${STORING_LANES}u) { ${puts} } }`;
   }
   const parts = range(4).map((x) => `if (${name} + ${x}u < params.n) { ${stores(`v[${x}]${extra(x)}`, x)} }`);
   return `    if ((${row}) < rowEnd) { let v = alpha * ${sum}${bias}; ${parts.join(" ")} }`;

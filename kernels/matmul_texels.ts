@@ -218,28 +218,33 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
         ...Object.fromEntries(texels.map(({ role, value }) => [role, value.dtype as MatmulDtype])),
       },
       texels: texels.map(({ role }) => role),
-      pairs: storesPairs(spec, part, windows, form, target) &&
-        // Packing halves takes half as long again to compile, which small products are not worth.
-        (form.types.c === "f32" || tile.rows > SMALL_ROWS),
+      stores: storesOf(spec, part, windows, form, tile, target),
     } satisfies MatmulForm as MatmulForm,
   };
 }
 
-/** Whether the lower lanes can store eight columns each. What reads C in place reads fours. */
-function storesPairs(
+/**
+ * How C is stored. What reads C in place reads fours, and rows of no whole pairs (GPT-2's logits) are stored in halves. Packing f16
+ * takes half as long again to compile and halves a fifth, which small products are not worth.
+ */
+function storesOf(
   spec: CheckedSpec,
   part: Part,
   windows: readonly Window[],
   form: MatmulForm,
+  tile: ChosenTile,
   target: Target,
-): boolean {
-  if (!storesInHalves(target) || !target.shaderInt64 || form.widths.c !== 4 || form.accumulate) return false;
-  return windows.every(({ spans, binding }) =>
-    spans.every((span) =>
-      (span.role !== "c" && span.role !== "activated") ||
-      widestAligned(spec, part, span.role, elementOffset(span, binding), 8) === 8
-    )
-  );
+): MatmulForm["stores"] {
+  if (!storesInHalves(target) || form.widths.c !== 4) return undefined;
+  const pairs = target.shaderInt64 && !form.accumulate &&
+    windows.every(({ spans, binding }) =>
+      spans.every((span) =>
+        (span.role !== "c" && span.role !== "activated") ||
+        widestAligned(spec, part, span.role, elementOffset(span, binding), 8) === 8
+      )
+    );
+  const large = tile.rows > SMALL_ROWS;
+  return pairs && (large || form.types.c === "f32") ? "pairs" : large ? "halves" : undefined;
 }
 
 const codes = new Map<string, string>();
@@ -380,7 +385,7 @@ ${tileWgsl(quotientOf)}
   let cRow = params.cRow;
 ${originWgsl(rows, 4 * lanes, triangle)}
   // The lane's columns of the tile, in fours.
-  let four = ${form.pairs ? PAIRED_LANE_WGSL : "lane"};
+  let four = ${form.stores === "pairs" ? PAIRED_LANE_WGSL : "lane"};
 ${aBases}
 ${bBases}
 ${repeat(rows, (row) => `  var s${row} = vec4<f32>();`)}
