@@ -14,6 +14,7 @@ import { type TensorType, typeText } from "../engine/graph/types.ts";
 import biasGradSource from "./cross_entropy_bias_grad.wgsl" with { type: "text" };
 import rowsSource from "./cross_entropy.wgsl" with { type: "text" };
 import sumSource from "./cross_entropy_sum.wgsl" with { type: "text" };
+import { LARGE_WORKGROUPS_AT_ONCE } from "./matmul_tiles.ts";
 import { matmulCommands, type MatmulOperand, type MatmulSpec } from "./matmul.ts";
 import { splitTermsCommands } from "./matmul_split_terms.ts";
 import { rowForm, rowGrid, rowStoresWgsl, rowWindow, vectorWgsl } from "./row_kernel.ts";
@@ -53,12 +54,19 @@ export function crossEntropyChunkRows(rows: number, vocabularySize: number): num
   return Math.min(rows, Math.max(128, Math.floor(fitting / 128) * 128));
 }
 
+/** Terms that a part of the input's gradient sums at least. */
+const LEAST_TERMS = 2048;
+
 /**
  * Parts into which a GPU splits the vocabulary where the gradient of the input sums over it: few rows of C channels alone have
- * fewer tiles than a GPU has cores.
+ * fewer tiles than a GPU has cores. As many as make one wave of the largest tiles.
  */
-function inputGradParts(vocabulary: number, rows: number): number {
-  return Math.max(1, Math.min(12, Math.floor(vocabulary / 4096), Math.floor(4096 / rows)));
+function inputGradParts(vocabulary: number, rows: number, channels: number): number {
+  const tiles = Math.ceil(rows / 128) * Math.ceil(channels / 128);
+  return Math.max(
+    1,
+    Math.min(Math.floor(vocabulary / LEAST_TERMS), Math.floor(LARGE_WORKGROUPS_AT_ONCE / tiles)),
+  );
 }
 
 /**
@@ -298,7 +306,7 @@ function workspaces([x, w]: readonly TensorType[], attrs: LinearCrossEntropyAttr
 /** Where the parts of the input's gradient meet, if it has any. */
 function partialsType([x, w]: readonly TensorType[], attrs: LinearCrossEntropyGradAttrs): OutputType[] {
   const rows = Math.min(attrs.chunkRows, x.shape[0]);
-  const parts = inputGradParts(vocabularyOf(w, attrs), rows);
+  const parts = inputGradParts(vocabularyOf(w, attrs), rows, x.shape[1]);
   if (!attrs.inputGrad || parts === 1) return [];
   return [{ shape: [parts, rows * x.shape[1]], dtype: "f32", role: "workspace", name: "dx_parts" }];
 }

@@ -11,6 +11,7 @@ import {
 } from "../engine/graph/op.ts";
 import { type Dtype, DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
 import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { rowTeams } from "./row_teams.ts";
 import { rowWindows, windowOf } from "./row_windows.ts";
 import { type Read, readsOf, storageReads } from "./texel_reads.ts";
 import forwardSource from "./layer_norm.wgsl" with { type: "text" };
@@ -164,8 +165,8 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
     const width = rowVectorWidth(columns);
     const vectors = columns / width;
     // On a CPU a workgroup is one vector register's worth of lanes.
-    const workgroupSize = target.software ? 8 : 32;
-    const prelude = `const WG: u32 = ${workgroupSize}u;\n` + vectorWgsl(width, { x: x.dtype, dy: dy.dtype }) +
+    const teams = rowTeams(target, 8);
+    const prelude = vectorWgsl(width, { x: x.dtype, dy: dy.dtype }) + teams.wgsl +
       `const ACCUMULATE_DW = ${attrs.priorW};\nconst ACCUMULATE_DB = ${attrs.priorB};\n`;
     const partialReads: Read[] = [
       { name: "x", dtype: x.dtype },
@@ -197,7 +198,7 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
             u32(window.first / perChunk),
             u32(partials.shape[0]),
           ]),
-          workgroups: [Math.ceil(vectors / (4 * workgroupSize)), Math.ceil(window.count / perChunk), 1],
+          workgroups: [Math.ceil(vectors / (4 * teams.lanes)), Math.ceil(window.count / perChunk), 1],
         };
       });
     stages.push({
@@ -208,7 +209,7 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
       },
       bindings: [partials, dw, db].map(whole),
       params: [u32(rows), u32(vectors), u32(perChunk), u32(0), u32(partials.shape[0])],
-      workgroups: [Math.ceil(vectors / workgroupSize), 1, 1],
+      workgroups: [Math.ceil(vectors / teams.lanes), 1, 1],
     });
     return stages;
   },

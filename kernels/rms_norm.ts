@@ -14,6 +14,7 @@ import forwardSource from "./rms_norm.wgsl" with { type: "text" };
 import inputGradSource from "./rms_norm_input_grad.wgsl" with { type: "text" };
 import parameterGradSource from "./rms_norm_parameter_grad.wgsl" with { type: "text" };
 import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { rowTeams } from "./row_teams.ts";
 import { rowWindows, windowOf } from "./row_windows.ts";
 
 /**
@@ -131,14 +132,16 @@ export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
     const width = rowVectorWidth(columns);
     const vectors = columns / width;
     const perChunk = rowsPerChunk(rows);
+    const teams = rowTeams(target, 32);
     const code = [
       vectorWgsl(width, { x: x.dtype, dy: dy.dtype }),
+      teams.wgsl,
       `const ACCUMULATE = ${attrs.prior};`,
       parameterGradSource,
     ].join("\n");
     const params = (windowRows: number, firstChunk: number) =>
       [windowRows, vectors, perChunk, firstChunk, chunkSums.shape[0]].map(u32);
-    const groups = Math.ceil(vectors / 32);
+    const groups = Math.ceil(vectors / teams.lanes);
     const bytesPerRow = [x, dy].map(({ dtype }) => columns * DTYPE_BYTES[dtype]);
     return [
       ...rowWindows(rows, bytesPerRow, target).map((window): Command => ({

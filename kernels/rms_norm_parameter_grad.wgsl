@@ -3,8 +3,8 @@
 //   dw[c] (+)= Σ_n dy[n,c] · x[n,c] · rstd[n]
 //
 // Dtypes    x: x_t; dy: dy_t; sums and dw: f32. ACCUMULATE adds to the dw already there.
-// Mapping   stage 1: invocation (i, chunk) sums vector i of the columns over the rows of a chunk into chunkSums[chunk][i].
-//           Stage 2: one invocation per vector sums the chunks in order, so that the result depends on no schedule.
+// Mapping   stage 1: a lane sums a vector of columns over the rows of a chunk into chunkSums[chunk]. Stage 2: over the chunks. In
+//           both, teams share the rows or chunks out (row_teams.ts), always alike, so that the result depends on no schedule.
 struct Params { rows: u32, vectors: u32, rowsPerChunk: u32, firstChunk: u32, chunks: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<x_t>;
@@ -13,27 +13,45 @@ struct Params { rows: u32, vectors: u32, rowsPerChunk: u32, firstChunk: u32, chu
 @group(0) @binding(3) var<storage, read_write> chunkSums: array<vec_t>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-@compute @workgroup_size(32)
-fn rms_norm_chunk_sums(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= params.vectors) { return; }
-  let first = id.y * params.rowsPerChunk;
+@compute @workgroup_size(WG)
+fn rms_norm_chunk_sums(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let lane = local % LANES;
+  let team = local / LANES;
+  let vector = workgroup.x * LANES + lane;
+  let column = min(vector, params.vectors - 1u);
+  let first = workgroup.y * params.rowsPerChunk;
   let end = min(first + params.rowsPerChunk, params.rows);
   var total = vec_t(0.0);
-  for (var row = first; row < end; row++) {
-    let at = row * params.vectors + id.x;
+  for (var row = first + team; row < end; row += TEAMS) {
+    let at = row * params.vectors + column;
     total += vec_t(dy[at]) * (vec_t(x[at]) * rstd[row]);
   }
-  chunkSums[(params.firstChunk + id.y) * params.vectors + id.x] = total;
+  total = together(total, lane, team);
+  if (team > 0u || vector > column) { return; }
+  chunkSums[(params.firstChunk + workgroup.y) * params.vectors + column] = total;
 }
 
 @group(0) @binding(0) var<storage, read_write> finishedSums: array<vec_t>;
 @group(0) @binding(1) var<storage, read_write> dw: array<vec_t>;
 
-@compute @workgroup_size(32)
-fn rms_norm_total(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= params.vectors) { return; }
+@compute @workgroup_size(WG)
+fn rms_norm_total(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let lane = local % LANES;
+  let team = local / LANES;
+  let vector = workgroup.x * LANES + lane;
+  let column = min(vector, params.vectors - 1u);
   var total = vec_t(0.0);
-  for (var chunk = 0u; chunk < params.chunks; chunk++) { total += finishedSums[chunk * params.vectors + id.x]; }
-  if (ACCUMULATE) { total += dw[id.x]; }
-  dw[id.x] = total;
+  for (var chunk = team; chunk < params.chunks; chunk += TEAMS) {
+    total += finishedSums[chunk * params.vectors + column];
+  }
+  total = together(total, lane, team);
+  if (team > 0u || vector > column) { return; }
+  if (ACCUMULATE) { total += dw[column]; }
+  dw[column] = total;
 }

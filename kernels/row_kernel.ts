@@ -16,8 +16,9 @@ export interface RowForm {
  * How a kernel spreads rows of `vectors` vectors over invocations.
  *
  * Software adapters with subgroups: one row per subgroup, reduced by shuffles; a workgroup is one subgroup, so that
- * nothing needs a barrier. Software adapters without: one row per invocation. GPUs: one row per workgroup of 32 to 256
- * invocations, reduced by a tree in workgroup memory.
+ * nothing needs a barrier. Software adapters without: one row per invocation. GPUs: one row per workgroup of 32 to 1024
+ * invocations, reduced by a tree in workgroup memory: four vectors for each of them, so that fewer wait at its barriers, and
+ * two subgroups of 32 at least where there are vectors for them, as others have 64 lanes.
  */
 export function rowForm(vectors: number, target: Target): RowForm {
   if (target.software && target.subgroupSize === 0) {
@@ -27,8 +28,9 @@ export function rowForm(vectors: number, target: Target): RowForm {
     const lanes = target.subgroupSize;
     return { wgsl: rowFormWgsl(lanes, lanes, butterfly), lanes, rowsPerWorkgroup: 1 };
   }
-  let lanes = 32;
-  while (lanes < 256 && lanes < target.maxComputeInvocationsPerWorkgroup && lanes < vectors) lanes *= 2;
+  const most = Math.min(1024, target.maxComputeInvocationsPerWorkgroup);
+  let lanes = vectors > 32 ? 64 : 32;
+  while (lanes < most && 4 * lanes < vectors) lanes *= 2;
   return { wgsl: rowFormWgsl(lanes, lanes, tree), lanes, rowsPerWorkgroup: 1 };
 }
 

@@ -202,8 +202,8 @@ Deno.test(
     assertClose(heldBy(whole).losses, heldBy(chunked).losses, 1e-6, "loss");
     assert.equal(
       whole.result.bookedByRole.workspace - chunked.result.bookedByRole.workspace,
-      // Logits, and twelve parts of the gradient of 32 channels.
-      4 * 64 * (50_260 + 12 * 32),
+      // Logits, and 24 parts of the gradient of 32 channels.
+      4 * 64 * (50_260 + 24 * 32),
     );
     assert.ok(whole.result.dispatchesPerStep < chunked.result.dispatchesPerStep, "dispatches");
   },
