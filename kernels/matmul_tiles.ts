@@ -165,7 +165,7 @@ const tileCount = ({ m, n, batchCount }: Part, { rows, columns }: { rows: number
 /**
  * Teams that share out the terms, where there are so many of them and so few tiles that waiting for memory would show. Measured
  * on a GPU of 132 cores: four teams for 576 tiles of 4096 terms took 0.73 of one's time, for 768 tiles of 3072 terms 0.9; two
- * for 128 tiles of 1024 terms 0.6.
+ * for 128 tiles of 1024 terms 0.6, for 768 narrow ones 0.84: a head's values, whose tiles cannot be wider.
  *
  * Terms decide first, so that products of few never have other bits for other extents.
  */
@@ -173,7 +173,8 @@ function teamsFor({ tileRows }: CheckedSpec, part: Part): 1 | 2 | 4 {
   if (tileRows || part.k.count < 512) return 1;
   const tiles = tileCount(part, SPLIT_TILES[0]);
   if (part.k.count >= 2048 && tiles <= 640) return 4;
-  return tiles <= 256 ? 2 : 1;
+  const narrow = part.n.count <= SPLIT_TILES[0].columns;
+  return tiles <= (narrow ? 1024 : 256) ? 2 : 1;
 }
 
 /** Cores of the GPU that the rules were measured on, one of the largest. */

@@ -43,6 +43,9 @@ const shapeOfB = ({ n, k, b }: ProbeAttrs) => [BATCH, ...(b.transposed ? [n, k] 
 // Below a tile, its edge, several tiles each way, and what falls into no whole vectors.
 const SIZES = [1, 4, 8, 12, 16, 20, 32, 33, 36, 64, 100, 132, 260];
 
+const { software, maxComputeWorkgroupStorageSize } = (await sharedDevice()).gpu.target;
+const takesTeams = software || maxComputeWorkgroupStorageSize >= 20480;
+
 /** The adapter's own kernels, and those with workgroup memory, of which a software adapter compiles as few as will do. */
 const KERNELS: [string, Partial<Target>, Dtype, number[], tileRows?: number][] = [
   ["", {}, "f32", SIZES],
@@ -50,6 +53,13 @@ const KERNELS: [string, Partial<Target>, Dtype, number[], tileRows?: number][] =
   ["", {}, "f16", SIZES],
   [" in workgroup memory", FAMILIES[3][1], "f32", isLongRun ? SIZES : [33, 132]],
   [" in workgroup memory", FAMILIES[3][1], "f16", isLongRun ? SIZES : []],
+  // 20 KiB in tiles of 64 × 64; Mesa's adapter runs them although it promises less.
+  [
+    " that teams share out",
+    { ...FAMILIES[3][1], maxComputeWorkgroupStorageSize: 20480 },
+    "f32",
+    takesTeams ? [516] : [],
+  ],
 ];
 
 for (const [family, target, dtype, sizes, tileRows] of KERNELS) {
