@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { problemsAt } from "./check_report.ts";
 import { Chromium, findChromium } from "./chromium.ts";
-import { countTests } from "./run_tests.ts";
+import { countTests, testRuns } from "./run_tests.ts";
 
 const CHART = `<figure id="f"><svg role="img" aria-label="Peak memory" width="300" height="200">${
   "<circle cx='9' cy='9' r='2'/>".repeat(5)
@@ -73,4 +73,21 @@ Deno.test("countTests() sums suites: failures and skips are not passes", () => {
     <testsuite name="./b_test.ts" tests="3" disabled="0" errors="1" failures="0"></testsuite>
 </testsuites>`;
   assert.deepEqual(countTests(junit), { passed: 4, failed: 2, skipped: 2 });
+});
+
+Deno.test("testRuns() gives files that must be alone a process each, and runs nothing twice", () => {
+  const alone = ["tests/device/a_test.ts", "tests/device/b_test.ts"];
+  const runs = (...args: string[]) => testRuns(args, alone);
+  assert.deepEqual(runs("--parallel", "tests/host", "./tests/device/", "--", "x"), [
+    ["tests/host", "tests/device", `--ignore=${alone.join()}`, "--parallel", "--", "x"],
+    [alone[0], "--parallel", "--", "x"],
+    [alone[1], "--parallel", "--", "x"],
+  ]);
+  assert.deepEqual(runs(), [[`--ignore=${alone.join()}`], [alone[0]], [alone[1]]]);
+  assert.deepEqual(runs("tests/host"), [["tests/host"]]);
+  assert.deepEqual(runs(alone[1], "--filter", "x"), [[alone[1], "--filter", "x"]]);
+  assert.deepEqual(runs("tests/device/c_test.ts", alone[0]), [
+    ["tests/device/c_test.ts", `--ignore=${alone[0]}`],
+    [alone[0]],
+  ]);
 });

@@ -1,6 +1,6 @@
 // Runs `deno test` and ends with one plain line, "N passed, N failed, N skipped", whatever the reporter prints.
 // Usage: deno run -A tests/ci/run_tests.ts [FOLDER or FILE]... [options of deno test] [-- arguments of the tests]
-import { join } from "node:path";
+import { join, normalize } from "node:path";
 
 const PROJECT = join(import.meta.dirname!, "..", "..");
 
@@ -56,11 +56,33 @@ function driverSettings(): Record<string, string> {
 }
 
 /**
- * Runs the tests; types are checked by a task of their own.
- *
- * @returns The exit code: that of `deno test`, and never 0 where no test ran.
+ * Files that get a process of their own: Dawn's addon is made for one isolate a process. With another that uses the GPU beside it
+ * NVIDIA's driver waited for ever or crashed, and where an isolate with Dawn ended the next one hung.
  */
-async function runTests(args: readonly string[]): Promise<number> {
+const ALONE: readonly string[] = [
+  "tests/device/runtime/dawn_compiler_test.ts",
+  "tests/device/runtime/dawn_test.ts",
+];
+
+/** A path without `./` before it and `/` after it. */
+const plain = (path: string) => normalize(path).replace(/\/$/, "");
+
+/** Arguments of each `deno test` that is to run for the arguments of this script, those of most files first. */
+export function testRuns(args: readonly string[], alone = ALONE): string[][] {
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const paths = args.slice(0, end).filter((arg) => /^(\.\/)?tests(\/|$)/.test(arg)).map(plain);
+  const isAsked = (file: string) => paths.some((path) => file === path || file.startsWith(`${path}/`));
+  const asked = alone.filter((file) => paths.length === 0 || isAsked(file));
+  const options = args.filter((arg, i) => i >= end || !paths.includes(plain(arg)));
+  const others = paths.filter((path) => !alone.includes(path));
+  const together = paths.length > 0 && others.length === 0
+    ? []
+    : [[...others, ...asked.length > 0 ? [`--ignore=${asked.join()}`] : [], ...options]];
+  return [...together, ...asked.map((file) => [file, ...options])];
+}
+
+/** Runs `deno test` once. */
+async function runOnce(args: readonly string[]): Promise<{ code: number; counts: Counts }> {
   const junitPath = await Deno.makeTempFile({ prefix: "threefold-tests-", suffix: ".xml" });
   try {
     const { code } = await new Deno.Command(Deno.execPath(), {
@@ -68,18 +90,34 @@ async function runTests(args: readonly string[]): Promise<number> {
       cwd: PROJECT,
       env: { DENO_JOBS: jobCount(), ...driverSettings() },
     }).spawn().status;
-    const { passed, failed, skipped } = countTests(await Deno.readTextFile(junitPath));
-    if (passed + failed === 0) {
-      console.error("No test ran");
-      return code || 1;
-    }
-    // A module that fails outside its tests fails the run without being a case in the report.
-    const unreported = code !== 0 && failed === 0 ? 1 : 0;
-    console.log(`${passed} passed, ${failed + unreported} failed, ${skipped} skipped`);
-    return code;
+    const counts = countTests(await Deno.readTextFile(junitPath));
+    // What fails outside its tests, or a process that dies, is no case in the report.
+    const unreported = code !== 0 && counts.failed === 0 ? 1 : 0;
+    return { code, counts: { ...counts, failed: counts.failed + unreported } };
   } finally {
     await Deno.remove(junitPath);
   }
+}
+
+/**
+ * Runs the tests; types are checked by a task of their own.
+ *
+ * @returns The exit code: that of the first `deno test` that failed, and never 0 where no test ran.
+ */
+async function runTests(args: readonly string[]): Promise<number> {
+  const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+  let exitCode = 0;
+  for (const run of testRuns(args)) {
+    const { code, counts } = await runOnce(run);
+    exitCode ||= code;
+    for (const key of ["passed", "failed", "skipped"] as const) total[key] += counts[key];
+  }
+  if (total.passed + total.failed === 0) {
+    console.error("No test ran");
+    exitCode ||= 1;
+  }
+  console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  return exitCode;
 }
 
 if (import.meta.main) Deno.exit(await runTests(Deno.args));
