@@ -256,10 +256,10 @@ export function testProducts(
   });
 
   Deno.test(`${family} product folds grids past the workgroup limit`, options, async () => {
-    // 28 tiles, or 49 or 91 small ones, fold into 12 × 3, 12 × 5 or 12 × 8 workgroups; those to spare must not add to C a
-    // second time.
-    await checkProduct(100, 196, 8, {
-      target: { ...target, maxComputeWorkgroupsPerDimension: 12 },
+    // 15 tiles of 32 × 32, 25 or 45 of subgroups of 8 lanes, 153 of 4: all fold into more workgroups than there are tiles, and
+    // those to spare must not add to C a second time.
+    await checkProduct(68, 140, 8, {
+      target: { ...target, maxComputeWorkgroupsPerDimension: 14 },
       accumulate: true,
     });
   });

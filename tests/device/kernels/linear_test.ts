@@ -88,11 +88,12 @@ for (const [family, target] of FAMILIES) {
     `${family} gradient of the bias is summed once however the product beside it is split, folded or tiled`,
     deviceTest,
     async () => {
-      // Rows, columns and terms past the binding limit; more workgroups than a grid's row has, some to spare; tall tiles.
+      // Rows, columns and terms past the binding limit; more workgroups than a grid's row has, some to spare, be it for 25 tiles
+      // of 32 × 32 or 306 of subgroups of 4 lanes; tall tiles.
       const cases = [
         [[60, 40, 52], { maxStorageBufferBindingSize: 4096 }],
         [[37, 41, 43], { maxStorageBufferBindingSize: 4096 }],
-        [[9, 150, 150], { maxComputeWorkgroupsPerDimension: 10 }],
+        [[9, 134, 134], { maxComputeWorkgroupsPerDimension: 24 }],
         // A tall tile of scalar loads takes a minute to compile on a software adapter.
         ...!isLongRun ? [] : [[[300, 513, 520], {}] as const],
         // What products in workgroup memory sum in large tiles has tests of its own.
