@@ -2,7 +2,7 @@ import type { Target } from "../../engine/graph/op.ts";
 import type { Dtype } from "../../engine/graph/types.ts";
 import { checkKernel, type TestInput } from "./check_op.ts";
 import { matmulProbe, type ProbeAttrs } from "./matmul_probe.ts";
-import { deviceTest, isLongRun, sharedDevice } from "./with_device.ts";
+import { deviceTest, isLongRun, runsF16 } from "./with_device.ts";
 
 /** A target that takes the kernels with workgroup memory; the software adapter runs them too. */
 const WORKGROUP: Partial<Target> = { software: false, subgroupSize: 0 };
@@ -159,9 +159,7 @@ export function testProducts(
   });
 
   Deno.test(`${family} product mixes f32 and f16 operands`, options, async (t) => {
-    if (!(await sharedDevice()).gpu.target.shaderF16) {
-      return void await t.step({ name: "needs shader-f16", ignore: true, fn() {} });
-    }
+    if (!await runsF16(t)) return;
     for (const [m, n, k] of [[20, 36, 12], [11, 13, 10]]) {
       for (const form of bothWays) {
         await checkProduct(m, n, k, {

@@ -30,3 +30,13 @@ export const longDeviceTest = { ...deviceTest, ignore: !isLongRun };
 export async function deviceTestOf(dtype: Dtype): Promise<typeof deviceTest & { ignore: boolean }> {
   return { ...deviceTest, ignore: dtype === "f16" && !(await sharedDevice()).gpu.target.shaderF16 };
 }
+
+/**
+ * Whether the part of a test that needs `shader-f16` runs. Where the adapter lacks it, the test gets a step that is skipped by the
+ * feature's name, so that reports count what was left out.
+ */
+export async function runsF16(t: Deno.TestContext): Promise<boolean> {
+  const { shaderF16 } = (await sharedDevice()).gpu.target;
+  if (!shaderF16) await t.step({ name: "needs shader-f16", ignore: true, fn() {} });
+  return shaderF16;
+}

@@ -1,6 +1,6 @@
 import { concatColumns, splitColumns } from "../../../kernels/concat_columns.ts";
 import { checkKernel } from "../../support/check_op.ts";
-import { deviceTest } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 
 /** Rows, then widths: one of each, primes, whole vectors beside a part that is none, grouped heads. */
 const SIZES: [number, number[]][] = [[1, [1]], [13, [7, 3, 5]], [33, [8, 4, 4]], [64, [12, 30, 4]], [
@@ -10,10 +10,11 @@ const SIZES: [number, number[]][] = [[1, [1]], [13, [7, 3, 5]], [33, [8, 4, 4]],
 
 for (const dtype of ["f32", "f16"] as const) {
   for (const software of [true, false]) {
+    const options = await deviceTestOf(dtype);
     const check = { target: { software }, allowed: 0 };
     Deno.test(
       `concat_columns in ${dtype} (software: ${software}) copies every column`,
-      deviceTest,
+      options,
       async () => {
         for (const [rows, widths] of SIZES) {
           const inputs = widths.map((width) => ({ shape: [rows, width], dtype }));
@@ -24,7 +25,7 @@ for (const dtype of ["f32", "f16"] as const) {
 
     Deno.test(
       `split_columns in ${dtype} (software: ${software}) copies what is wanted`,
-      deviceTest,
+      options,
       async () => {
         for (const [rows, widths] of SIZES) {
           const wide = { shape: [rows, widths.reduce((a, b) => a + b)], dtype };

@@ -3,7 +3,7 @@ import { defineOp, type Target } from "../../../engine/graph/op.ts";
 import { columnSum } from "../../../kernels/column_sum.ts";
 import { linear, linearInputGrad, linearWeightGrad } from "../../../kernels/linear.ts";
 import { checkKernel } from "../../support/check_op.ts";
-import { deviceTest, isLongRun, longDeviceTest, sharedDevice } from "../../support/with_device.ts";
+import { deviceTest, isLongRun, longDeviceTest, runsF16 } from "../../support/with_device.ts";
 
 const FAMILIES: [string, Partial<Target>][] = [
   ["this adapter's", {}],
@@ -58,9 +58,7 @@ for (const [family, target] of FAMILIES) {
   );
 
   Deno.test(`${family} linear keeps f32 weight gradients beside f16 activations`, options, async (t) => {
-    if (!(await sharedDevice()).gpu.target.shaderF16) {
-      return void await t.step({ name: "needs shader-f16", ignore: true, fn() {} });
-    }
+    if (!await runsF16(t)) return;
     const [rows, cIn, cOut] = [33, 20, 36];
     const f16 = "f16" as const;
     for (const transposedWeight of [false, true]) {
@@ -113,7 +111,7 @@ for (const [family, target] of FAMILIES) {
   Deno.test(
     `${family} column_sum equals its reference, split over the binding limit too`,
     deviceTest,
-    async () => {
+    async (t) => {
       for (
         const [rows, columns] of [[1, 1], [7, 13], [63, 31], [64, 32], [65, 36], [1000, 20], [300, 200], [
           301,
@@ -128,7 +126,7 @@ for (const [family, target] of FAMILIES) {
       }
       const small = { ...target, maxComputeWorkgroupsPerDimension: 3 };
       await checkKernel(columnSum, [{ shape: [5, 76] }, { shape: [76] }], {}, { target: small, terms: 5 });
-      if (!(await sharedDevice()).gpu.target.shaderF16) return;
+      if (!await runsF16(t)) return;
       for (const columns of [24, 13]) {
         await checkKernel(columnSum, [{ shape: [70, columns], dtype: "f16" }], {}, { target, terms: 70 });
       }

@@ -11,7 +11,7 @@ import {
 } from "../../../kernels/quantized_linear.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { seededIntegers, seededNumbers } from "../../support/seeded.ts";
-import { deviceTest, isLongRun, longDeviceTest, sharedDevice } from "../../support/with_device.ts";
+import { deviceTest, isLongRun, longDeviceTest, runsF16 } from "../../support/with_device.ts";
 
 const FOLDER = new URL("../../fixtures/nf4/", import.meta.url).pathname;
 const FAMILIES: [string, Partial<Target>][] = [
@@ -72,9 +72,7 @@ for (const [family, target] of FAMILIES) {
       // How workgroup products load halves, they show without codes.
       dtype === "f16" && target.software === false ? longDeviceTest : deviceTest,
       async (t) => {
-        if (dtype === "f16" && !(await sharedDevice()).gpu.target.shaderF16) {
-          return void await t.step({ name: "needs shader-f16", ignore: true, fn() {} });
-        }
+        if (dtype === "f16" && !await runsF16(t)) return;
         // Half precision changes how activations are loaded, which two sizes show.
         const sizes = dtype === "f32" ? sizesOf(target) : sizesOf(target).slice(1, 3);
         for (const [rows, cIn, cOut, quantBlockSize] of sizes) {

@@ -1,7 +1,7 @@
 import type { Target } from "../../../engine/graph/op.ts";
 import { rmsNorm, rmsNormInputGrad, rmsNormParameterGrad } from "../../../kernels/rms_norm.ts";
 import { checkKernel } from "../../support/check_op.ts";
-import { deviceTest } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 
 const FORMS: { name: string; target: Partial<Target> }[] = [
   { name: "this adapter's form", target: {} },
@@ -12,8 +12,9 @@ const FORMS: { name: string; target: Partial<Target> }[] = [
 const SIZES = [[1, 1], [7, 30], [8, 32], [9, 33], [300, 64]];
 
 for (const dtype of ["f32", "f16"] as const) {
+  const options = await deviceTestOf(dtype);
   for (const { name, target } of FORMS) {
-    Deno.test(`rms_norm matches its reference in ${dtype}: ${name}`, deviceTest, async () => {
+    Deno.test(`rms_norm matches its reference in ${dtype}: ${name}`, options, async () => {
       for (const [rows, columns] of SIZES) {
         const x = { shape: [rows, columns], dtype };
         const w = { shape: [columns] };

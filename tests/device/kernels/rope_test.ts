@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { rope } from "../../../kernels/rope.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededIntegers } from "../../support/seeded.ts";
-import { deviceTest } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 
 /** Cosines, then sines, of position · 10000^(−2i / D). */
 function table(positions: number, headSize: number) {
@@ -15,7 +15,7 @@ function table(positions: number, headSize: number) {
 }
 
 for (const dtype of ["f32", "f16"] as const) {
-  Deno.test(`rope matches its reference in ${dtype}`, deviceTest, async () => {
+  Deno.test(`rope matches its reference in ${dtype}`, await deviceTestOf(dtype), async () => {
     for (
       const [rows, heads, kvHeads, headSize] of [[1, 1, 1, 2], [13, 3, 1, 6], [33, 4, 2, 16], [65, 2, 2, 64]]
     ) {

@@ -1,6 +1,6 @@
 import { takeRows, takeRowsGrad } from "../../../kernels/take_rows.ts";
 import { checkKernel } from "../../support/check_op.ts";
-import { deviceTest } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 
 /** Rows that are taken, distance, columns: one of each, primes, whole vectors, several workgroups. */
 const SIZES = [[1, 1, 1], [4, 13, 7], [3, 5, 24], [1, 17, 260], [33, 2, 36]];
@@ -9,7 +9,7 @@ for (const dtype of ["f32", "f16"] as const) {
   for (const software of [true, false]) {
     Deno.test(
       `take_rows and its gradient in ${dtype} (software: ${software}) copy rows`,
-      deviceTest,
+      await deviceTestOf(dtype),
       async () => {
         for (const [rows, every, columns] of SIZES) {
           const check = { target: { software }, allowed: 0 };
