@@ -26,7 +26,7 @@ export const isLongRun = Deno.env.get("THREEFOLD_LONG") === "1";
  */
 export const longDeviceTest = { ...deviceTest, ignore: !isLongRun };
 
-/** Options of a test of kernels of a dtype: skipped where that is f16 and the adapter has no `shader-f16`. */
+/** Options of a test that computes in a dtype: skipped where that is f16 and the adapter has no `shader-f16`. */
 export async function deviceTestOf(dtype: Dtype): Promise<typeof deviceTest & { ignore: boolean }> {
   return { ...deviceTest, ignore: dtype === "f16" && !(await sharedDevice()).gpu.target.shaderF16 };
 }

@@ -3,7 +3,7 @@ import type { StepReport, TrainOptions, TrainResult } from "../../../engine/trai
 import { train } from "../../../engine/train/train.ts";
 import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
 import { assertClose } from "../../support/numerics.ts";
-import { deviceTest } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 
 const fixture = await gpt2Fixture();
 
@@ -42,7 +42,7 @@ Deno.test(
 
 Deno.test(
   "fp16 follows the f32 losses, halves activations and adds two bytes of working weights",
-  deviceTest,
+  await deviceTestOf("f16"),
   async () => {
     const half = await run({ methods: ["fp16"] });
     // f16 has 11 bits: single roundings of 5e-4, averaged over the batch; 20 steps of training amplify them somewhat.
@@ -59,7 +59,7 @@ Deno.test(
 
 Deno.test(
   "an overflow skips the update and halves the scale, and training recovers",
-  deviceTest,
+  await deviceTestOf("f16"),
   async () => {
     // 2^40 overflows every f16 gradient; 2^26 or so no longer does.
     const half = await run({ methods: ["fp16"], methodOptions: { fp16: { lossScale: 2 ** 40 } }, steps: 40 });
@@ -91,7 +91,7 @@ Deno.test(
   },
 );
 
-Deno.test("fp16, checkpointing, LoRA and accumulation go together", deviceTest, async () => {
+Deno.test("fp16, checkpointing, LoRA and accumulation go together", await deviceTestOf("f16"), async () => {
   const all = await run({
     methods: ["checkpoint", "fp16", "lora"],
     microBatchSize: 1,

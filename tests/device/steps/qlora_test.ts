@@ -7,7 +7,7 @@ import { type TrainExtras, trainOn } from "../../../engine/train/train.ts";
 import { DEQUANTIZATION_TABLE_SIZE } from "../../../kernels/quantized_linear.ts";
 import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
 import { assertClose } from "../../support/numerics.ts";
-import { deviceTest, sharedDevice } from "../../support/with_device.ts";
+import { deviceTest, deviceTestOf, sharedDevice } from "../../support/with_device.ts";
 
 const fixture = await gpt2Fixture();
 const ADAPTERS = { rank: 4, alpha: 8, targets: "all-linear" };
@@ -127,7 +127,7 @@ for (const { format, allowed, bytesOf } of FORMATS) {
 
   Deno.test(
     `QLoRA over ${format} goes with checkpointing, fp16 and flash attention`,
-    deviceTest,
+    await deviceTestOf("f16"),
     async () => {
       const alone = await run(method);
       const all = await run(method, { methods: [method, "checkpoint", "fp16", "flash"] });
