@@ -1,14 +1,24 @@
-// The engine on Dawn. THREEFOLD_GPU=dawn runs all other device tests on it too.
+// The engine on Dawn, and its kernels before Dawn's compiler. THREEFOLD_GPU=dawn runs all other device tests on it too.
+//
+// One file, because each file is an isolate of its own and `deno test --parallel` runs several in a process: Dawn's Node-API addon
+// hangs or crashes there when the isolate of one file ends while another's still uses it. Whatever loads Dawn without being told
+// to by THREEFOLD_GPU belongs in here.
 import assert from "node:assert/strict";
-import { dawnIsInstalled } from "../../../engine/runtime/dawn_package.ts";
+import { dawnFolder, dawnIsInstalled, loadDawn } from "../../../engine/runtime/dawn_package.ts";
 import { describeAdapter, type Gpu, NoAdapterError, openGpu } from "../../../engine/runtime/device.ts";
-import { PipelineCache } from "../../../engine/runtime/pipelines.ts";
-import { GPU_PROVIDERS, type GpuProviderId } from "../../../engine/runtime/provider.ts";
+import { completeWgsl, PipelineCache } from "../../../engine/runtime/pipelines.ts";
+import {
+  GPU_PROVIDERS,
+  type GpuProviderId,
+  openProvider,
+  SUBGROUP_MATRIX,
+} from "../../../engine/runtime/provider.ts";
 import { readBuffer } from "../../../engine/runtime/readback.ts";
 import { surveyProviders } from "../../../engine/runtime/survey.ts";
 import { trainOn } from "../../../engine/train/train.ts";
 import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
 import { assertClose } from "../../support/numerics.ts";
+import { DAWN_TARGETS, kernelsOf } from "../../support/step_kernels.ts";
 import { deviceTest } from "../../support/with_device.ts";
 
 /** Whether Dawn is installed and takes this machine's adapter: it asks more of one than wgpu. */
@@ -79,6 +89,38 @@ Deno.test(`a kernel that is not valid WGSL says why on Dawn (${NEEDS})`, options
   } finally {
     gpu.device.destroy();
   }
+});
+
+// Every kernel of every kind of step, read by Chromium's compiler: wgpu's lets pass what the language forbids. No adapter is needed,
+// as Dawn's null backend compiles and runs nothing, and has all features, f16 among them.
+Deno.test({
+  name: "Dawn's compiler takes every kernel (needs the npm package webgpu)",
+  ...deviceTest,
+  ignore: !await dawnIsInstalled(),
+  async fn(t) {
+    const gpu = loadDawn(dawnFolder()).create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
+    const adapter = await gpu.requestAdapter();
+    assert.ok(adapter, "the null backend always has an adapter");
+    const requiredFeatures = ["shader-f16", "subgroups", SUBGROUP_MATRIX] as GPUFeatureName[];
+    const device = await adapter.requestDevice({ requiredFeatures });
+    const provider = await openProvider("dawn");
+    for (const [name, target] of Object.entries(DAWN_TARGETS)) {
+      await t.step(name, async () => {
+        const kernels = kernelsOf(target);
+        assert.ok(kernels.length > 60, `only ${kernels.length} kernels found`);
+        const refused: string[] = [];
+        for (const { name, code, entryPoint, constants } of kernels) {
+          device.pushErrorScope("validation");
+          const module = device.createShaderModule({ code: completeWgsl(code, provider) });
+          device.createComputePipeline({ layout: "auto", compute: { module, entryPoint, constants } });
+          const error = await device.popErrorScope();
+          if (error) refused.push(`${name}: ${error.message}`);
+        }
+        assert.deepEqual(refused, []);
+      });
+    }
+    device.destroy();
+  },
 });
 
 Deno.test("surveyProviders() says of every provider what it offers, or what to do", deviceTest, async () => {
