@@ -56,13 +56,10 @@ function driverSettings(): Record<string, string> {
 }
 
 /**
- * Files that get a process of their own: Dawn's addon is made for one isolate a process. With another that uses the GPU beside it
- * NVIDIA's driver waited for ever or crashed, and where an isolate with Dawn ended the next one hung.
+ * Files that get a process of their own: with other files' devices beside Dawn's, NVIDIA's driver waited for ever in one run and
+ * crashed in another.
  */
-const ALONE: readonly string[] = [
-  "tests/device/runtime/dawn_compiler_test.ts",
-  "tests/device/runtime/dawn_test.ts",
-];
+const ALONE: readonly string[] = ["tests/device/runtime/dawn_test.ts"];
 
 /** A path without `./` before it and `/` after it. */
 const plain = (path: string) => normalize(path).replace(/\/$/, "");
