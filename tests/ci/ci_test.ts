@@ -77,17 +77,24 @@ Deno.test("countTests() sums suites: failures and skips are not passes", () => {
 
 Deno.test("testRuns() gives files that must be alone a process each, and runs nothing twice", () => {
   const alone = ["tests/device/a_test.ts", "tests/device/b_test.ts"];
-  const runs = (...args: string[]) => testRuns(args, alone);
-  assert.deepEqual(runs("--parallel", "tests/host", "./tests/device/", "--", "x"), [
-    ["tests/host", "tests/device", `--ignore=${alone.join()}`, "--parallel", "--", "x"],
-    [alone[0], "--parallel", "--", "x"],
-    [alone[1], "--parallel", "--", "x"],
+  const files = ["tests/device/a_test.ts", "tests/device/b_test.ts", "tests/device/c_test.ts"];
+  const inFolder = (folder: string) => files.filter((file) => file.startsWith(`${folder}/`));
+  const runs = (...args: string[]) => testRuns(args, alone, inFolder);
+  assert.deepEqual(runs("--parallel", "tests/host", "./tests/device/", "--", "tests/x"), [
+    ["tests/host", files[2], "--parallel", "--", "tests/x"],
+    [alone[0], "--parallel", "--", "tests/x"],
+    [alone[1], "--parallel", "--", "tests/x"],
   ]);
-  assert.deepEqual(runs(), [[`--ignore=${alone.join()}`], [alone[0]], [alone[1]]]);
+  assert.deepEqual(runs(), [[files[2]], [alone[0]], [alone[1]]]);
   assert.deepEqual(runs("tests/host"), [["tests/host"]]);
   assert.deepEqual(runs(alone[1], "--filter", "x"), [[alone[1], "--filter", "x"]]);
-  assert.deepEqual(runs("tests/device/c_test.ts", alone[0]), [
-    ["tests/device/c_test.ts", `--ignore=${alone[0]}`],
-    [alone[0]],
-  ]);
+  assert.deepEqual(runs("tests/device/c_test.ts", alone[0]), [[files[2]], [alone[0]]]);
+});
+
+Deno.test("testRuns() finds all files of a folder", () => {
+  const [together, ...others] = testRuns(["tests/host", "tests/device"]);
+  assert.ok(together.includes("tests/host") && together.includes("tests/device/kernels/adamw_test.ts"));
+  assert.ok(!together.includes("tests/device"));
+  assert.ok(together.length > 50 && new Set(together).size === together.length, `${together.length} files`);
+  assert.deepEqual(others, [["tests/device/runtime/dawn_test.ts"]]);
 });

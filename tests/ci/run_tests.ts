@@ -1,5 +1,6 @@
 // Runs `deno test` and ends with one plain line, "N passed, N failed, N skipped", whatever the reporter prints.
 // Usage: deno run -A tests/ci/run_tests.ts [FOLDER or FILE]... [options of deno test] [-- arguments of the tests]
+import { globSync } from "node:fs";
 import { join, normalize } from "node:path";
 
 const PROJECT = join(import.meta.dirname!, "..", "..");
@@ -64,18 +65,29 @@ const ALONE: readonly string[] = ["tests/device/runtime/dawn_test.ts"];
 /** A path without `./` before it and `/` after it. */
 const plain = (path: string) => normalize(path).replace(/\/$/, "");
 
-/** Arguments of each `deno test` that is to run for the arguments of this script, those of most files first. */
-export function testRuns(args: readonly string[], alone = ALONE): string[][] {
+/** Files of tests in a folder, as paths from the project. */
+function testsIn(folder: string): string[] {
+  return globSync(`${folder}/**/*_test.ts`, { cwd: PROJECT }).map(plain).sort();
+}
+
+/**
+ * Arguments of each `deno test` that is to run for the arguments of this script, those of most files first.
+ *
+ * Folders with files that run alone become lists of their other files: `--ignore` forgets them where a second folder is named.
+ */
+export function testRuns(args: readonly string[], alone = ALONE, filesIn = testsIn): string[][] {
   const end = args.includes("--") ? args.indexOf("--") : args.length;
-  const paths = args.slice(0, end).filter((arg) => /^(\.\/)?tests(\/|$)/.test(arg)).map(plain);
-  const isAsked = (file: string) => paths.some((path) => file === path || file.startsWith(`${path}/`));
-  const asked = alone.filter((file) => paths.length === 0 || isAsked(file));
-  const options = args.filter((arg, i) => i >= end || !paths.includes(plain(arg)));
-  const others = paths.filter((path) => !alone.includes(path));
-  const together = paths.length > 0 && others.length === 0
-    ? []
-    : [[...others, ...asked.length > 0 ? [`--ignore=${asked.join()}`] : [], ...options]];
-  return [...together, ...asked.map((file) => [file, ...options])];
+  const isPath = (arg: string, i: number) => i < end && /^(\.\/)?tests(\/|$)/.test(arg);
+  const named = args.filter(isPath).map(plain);
+  const options = args.filter((arg, i) => !isPath(arg, i));
+  const paths = named.length > 0 ? named : ["tests"];
+  const isIn = (path: string) => (file: string) => file === path || file.startsWith(`${path}/`);
+  const others = paths.flatMap((path) => {
+    if (!alone.some(isIn(path))) return [path];
+    return alone.includes(path) ? [] : filesIn(path).filter((file) => !alone.includes(file));
+  });
+  const asked = alone.filter((file) => paths.some((path) => isIn(path)(file)));
+  return [...others.length > 0 ? [[...others, ...options]] : [], ...asked.map((file) => [file, ...options])];
 }
 
 /** Runs `deno test` once. */
