@@ -269,7 +269,11 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       maxStorageBufferBindingSize: description.limits.maxStorageBufferBindingSize,
       maxComputeWorkgroupsPerDimension: description.limits.maxComputeWorkgroupsPerDimension,
       maxComputeWorkgroupStorageSize: description.limits.maxComputeWorkgroupStorageSize,
-      maxComputeInvocationsPerWorkgroup: description.limits.maxComputeInvocationsPerWorkgroup,
+      // Kernels have their invocations in a row.
+      maxComputeInvocationsPerWorkgroup: Math.min(
+        description.limits.maxComputeInvocationsPerWorkgroup,
+        description.limits.maxComputeWorkgroupSizeX,
+      ),
       subgroupSize: requiredFeatures.includes("subgroups" as GPUFeatureName) ? description.subgroupSize : 0,
       software: description.software,
       shaderF16: requiredFeatures.includes("shader-f16"),
