@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { cacheFolder } from "./cache_folder.ts";
+import { lavapipeRevision } from "./lavapipe_manifest.ts";
 
 /** Threads a core: two are faster than one by a twentieth and than eight by as much (`docs/performance.md`). */
 const THREADS_A_CORE = 2;
@@ -14,6 +15,11 @@ const SHADER_CACHE_SETTINGS = [SHADER_CACHE, "MESA_GLSL_CACHE_DIR", "MESA_SHADER
 const [NARROW, WIDE] = [256, 512];
 /** What a processor has to have for vectors of 512 bits: Intel's servers since Skylake, AMD's since Zen 4. */
 const WIDE_FLAGS = ["avx512f", "avx512bw", "avx512dq", "avx512vl"];
+/**
+ * `lavapipeRevision` of the newest Mesa, 22.3, on which 512 bits are known to be faster. On Mesa 25.0 (305) they take four times as
+ * long: there a subgroup of eight hands numbers round in one instruction, and any other by a loop through memory.
+ */
+const NEWEST_WIDE = 230;
 
 /** Where the environment is read and written. */
 type Variables = Pick<typeof Deno.env, "get" | "set">;
@@ -26,8 +32,8 @@ type Variables = Pick<typeof Deno.env, "get" | "set">;
  * share a core, and another is idle. With more threads and shorter runs there is one on every core more often, and whichever
  * runs takes what the others have not begun.
  *
- * Vectors: by itself it takes 256 bits even of processors that have 512, which multiply matrices 1.4 times as fast; the adapter
- * then has subgroups of 16 invocations.
+ * Vectors: by itself it takes 256 bits even of processors that have 512, which multiply matrices 1.4 times as fast with Mesa 22.3; the
+ * adapter then has subgroups of 16 invocations. Later ones are left at 256 (`NEWEST_WIDE`), and so are those of unknown version.
  *
  * Machine code: Mesa finds what it has kept by a kernel alone, not by the width it was compiled for, and takes code of one width for
  * another. What was compiled for other vectors than its own is therefore kept in a folder for their width.
@@ -36,6 +42,7 @@ type Variables = Pick<typeof Deno.env, "get" | "set">;
  *
  * @param flags What the processor can do, in the words of Linux.
  * @param variables The environment; null where it may not be written.
+ * @param revision What tells Mesa's version, see `lavapipeRevision`.
  * @param shaderCache The folder for machine code of a width, made if need be; undefined where it cannot be.
  */
 export function tuneLavapipe(
@@ -44,12 +51,14 @@ export function tuneLavapipe(
     cores = navigator.hardwareConcurrency,
     flags = processorFlags(),
     variables = environment(),
+    revision = installedRevision(),
     shaderCache = shaderCacheFolder,
   }: {
     os?: string;
     cores?: number;
     flags?: readonly string[];
     variables?: Variables | null;
+    revision?: number;
     shaderCache?: (bits: number) => string | undefined;
   } = {},
 ): void {
@@ -57,7 +66,7 @@ export function tuneLavapipe(
   if (cores >= 2 && cores < MANY_CORES && !variables.get(THREADS)) {
     variables.set(THREADS, String(Math.min(THREADS_A_CORE * cores, MANY_CORES)));
   }
-  if (isWide(flags) && !variables.get(VECTOR_WIDTH)) variables.set(VECTOR_WIDTH, String(WIDE));
+  if (isWide(flags, revision) && !variables.get(VECTOR_WIDTH)) variables.set(VECTOR_WIDTH, String(WIDE));
   const bits = Number(variables.get(VECTOR_WIDTH));
   if (bits > 0 && bits !== NARROW && !SHADER_CACHE_SETTINGS.some((name) => variables.get(name))) {
     const folder = shaderCache(bits);
@@ -67,16 +76,29 @@ export function tuneLavapipe(
 
 /** Invocations of a subgroup of Mesa's software adapter, as `tuneLavapipe` has it: one for each 32 bits of a vector. */
 export function lavapipeLanes(
-  { flags = processorFlags(), variables = environment() }: {
+  { flags = processorFlags(), variables = environment(), revision = installedRevision() }: {
     flags?: readonly string[];
     variables?: Pick<Variables, "get"> | null;
+    revision?: number;
   } = {},
 ): number {
   const told = Number(variables?.get(VECTOR_WIDTH));
-  return (told > 0 ? told : variables && isWide(flags) ? WIDE : NARROW) / 32;
+  return (told > 0 ? told : variables && isWide(flags, revision) ? WIDE : NARROW) / 32;
 }
 
-const isWide = (flags: readonly string[]) => WIDE_FLAGS.every((flag) => flags.includes(flag));
+function isWide(flags: readonly string[], revision: number | undefined): boolean {
+  return revision !== undefined && revision <= NEWEST_WIDE &&
+    WIDE_FLAGS.every((flag) => flags.includes(flag));
+}
+
+/** Of the driver that Vulkan's loader will find. */
+function installedRevision(): number | undefined {
+  return lavapipeRevision((variable) =>
+    Deno.permissions.querySync({ name: "env", variable }).state === "granted"
+      ? Deno.env.get(variable)
+      : undefined
+  );
+}
 
 /** Flags of the first processor, or none where the system does not tell or may not be asked. */
 function processorFlags(): string[] {

@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { lavapipeLanes, tuneLavapipe } from "../../../engine/runtime/lavapipe_environment.ts";
 
 const WIDE_FLAGS = ["fpu", "avx2", "avx512f", "avx512dq", "avx512bw", "avx512vl"];
+/** Of Mesa 22.3 and of 25.0. */
+const [OLD, NEW] = [230, 305];
 
 /** The environment afterwards, of what it was before. */
 function tuned(
-  machine: { os?: string; cores?: number; flags?: string[] },
+  machine: { os?: string; cores?: number; flags?: string[]; revision?: number },
   before: Record<string, string> = {},
 ): Record<string, string> {
   const values = { ...before };
@@ -13,7 +15,15 @@ function tuned(
     get: (name: string) => values[name],
     set: (name: string, to: string) => void (values[name] = to),
   };
-  tuneLavapipe({ os: "linux", cores: 1, flags: [], ...machine, variables, shaderCache: () => undefined });
+  tuneLavapipe({
+    os: "linux",
+    cores: 1,
+    flags: [],
+    revision: OLD,
+    ...machine,
+    variables,
+    shaderCache: () => undefined,
+  });
   return values;
 }
 
@@ -30,6 +40,11 @@ Deno.test("the software adapter gets vectors of 512 bits where the processor has
   }
 });
 
+Deno.test("the software adapter keeps its own vectors where Mesa is newer than 22.3", () => {
+  assert.deepEqual(tuned({ flags: WIDE_FLAGS, revision: NEW }), {});
+  assert.deepEqual(tuned({ flags: WIDE_FLAGS, revision: NaN }), {}, "unknown");
+});
+
 Deno.test("machine code for other vectors than Mesa's own is kept apart, unless the environment says where", () => {
   const folders = (before: Record<string, string>, flags: string[] = []) => {
     const values = { ...before };
@@ -38,7 +53,7 @@ Deno.test("machine code for other vectors than Mesa's own is kept apart, unless 
       set: (name: string, to: string) => void (values[name] = to),
     };
     const shaderCache = (bits: number) => `/cache/mesa-${bits}`;
-    tuneLavapipe({ os: "linux", cores: 1, flags, variables, shaderCache });
+    tuneLavapipe({ os: "linux", cores: 1, flags, variables, revision: OLD, shaderCache });
     return values.MESA_SHADER_CACHE_DIR;
   };
   assert.equal(folders({}), undefined);
@@ -58,16 +73,20 @@ Deno.test("the software adapter is left alone where that is no gain, or where it
 });
 
 Deno.test("the software adapter is left alone where the environment may not be written", () => {
-  assert.doesNotThrow(() => tuneLavapipe({ os: "linux", cores: 2, flags: WIDE_FLAGS, variables: null }));
+  assert.doesNotThrow(() =>
+    tuneLavapipe({ os: "linux", cores: 2, flags: WIDE_FLAGS, revision: OLD, variables: null })
+  );
 });
 
 Deno.test("a plan has the lanes that the software adapter will have", () => {
-  const lanes = (flags: string[], width?: string) =>
-    lavapipeLanes({ flags, variables: { get: () => width } });
+  const lanes = (flags: string[], width?: string, revision = OLD) =>
+    lavapipeLanes({ flags, variables: { get: () => width }, revision });
   assert.equal(lanes([]), 8);
   assert.equal(lanes(WIDE_FLAGS), 16);
   assert.equal(lanes(WIDE_FLAGS, ""), 16, "set to nothing");
   assert.equal(lanes(WIDE_FLAGS, "256"), 8);
   assert.equal(lanes([], "512"), 16);
-  assert.equal(lavapipeLanes({ flags: WIDE_FLAGS, variables: null }), 8, "may not be written");
+  assert.equal(lanes(WIDE_FLAGS, undefined, NEW), 8);
+  assert.equal(lanes(WIDE_FLAGS, "512", NEW), 16, "told to");
+  assert.equal(lavapipeLanes({ flags: WIDE_FLAGS, variables: null, revision: OLD }), 8, "may not be written");
 });
