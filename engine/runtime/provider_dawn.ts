@@ -1,5 +1,6 @@
 import { InputError } from "../input_error.ts";
 import { DAWN_VERSION, installDawn, loadDawn } from "./dawn_package.ts";
+import { paceDawnPolls } from "./dawn_polling.ts";
 import { type GpuProvider, SUBGROUP_MATRIX } from "./provider.ts";
 
 /**
@@ -44,14 +45,14 @@ export async function openDawn(): Promise<GpuProvider> {
     subgroupsDirective: "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n",
     subgroupMatrixDirective: "enable chromium_experimental_subgroup_matrix;\n",
     callsWaitForQueue: false,
-    // While anything is awaited, dawn.node asks for events in a loop that takes a core. With two cores that is one of those
-    // that compile: pipelines in parallel then took four times as long as one after the other.
+    // With two cores, pipelines in parallel took four times as long as one after the other; that was before polls were paced.
     compilesInParallel: navigator.hardwareConcurrency > 2,
   };
 }
 
 async function createInstance(): Promise<Pick<GPU, "requestAdapter">> {
   const folder = await installDawn();
+  paceDawnPolls();
   try {
     return loadDawn(folder).create([`enable-dawn-features=${TOGGLES.join(",")}`]);
   } catch (error) {

@@ -49,10 +49,6 @@ export class FastReadback {
   readonly #gpu: Gpu;
   readonly #staging: GPUBuffer;
   #primed = false;
-  /** Milliseconds that the last reads waited for the device. */
-  #waits: number[] = [];
-  /** What the next wait is taken to last where the last waits were longer than the device took. */
-  #guess: number | undefined;
 
   /** @param staging A buffer with `MAP_READ` and `COPY_DST`, from the plan. */
   constructor(gpu: Gpu, staging: GPUBuffer) {
@@ -81,37 +77,11 @@ export class FastReadback {
     if (this.#gpu.provider.callsWaitForQueue) {
       this.#staging.mapAsync(GPUMapMode.READ).catch(() => {});
     } else {
-      await this.#mapWhenDue();
+      await this.#staging.mapAsync(GPUMapMode.READ);
     }
     if (this.#gpu.failure.error) throw this.#gpu.failure.error;
     const bytes = this.#staging.getMappedRange(0, byteLength).slice(0);
     this.#staging.unmap();
     return bytes;
-  }
-
-  /**
-   * Maps the buffer when the shortest of the last waits is nearly over. While anything is awaited, dawn.node asks for events in a
-   * loop that keeps a core busy, and Deno 2.9 stands still for seconds after some thousands of its turns.
-   *
-   * The first wait is not gone by: it compiles. A buffer that is there at once was waited for too long, and nobody knows by how much:
-   * the next wait is taken to last half as long, until one is met.
-   */
-  async #mapWhenDue(): Promise<void> {
-    const started = performance.now();
-    const expected = this.#guess ?? (this.#waits.length < 2 ? 0 : Math.min(...this.#waits));
-    // Timers are late by up to a millisecond.
-    const sleep = Math.max(0, 0.95 * expected - 1);
-    if (sleep > 0) await new Promise((resolve) => setTimeout(resolve, sleep));
-    const slept = performance.now();
-    await this.#staging.mapAsync(GPUMapMode.READ);
-    const mapped = performance.now();
-    if (sleep > 0 && mapped - slept < Math.max(1, 0.02 * sleep)) {
-      this.#guess = expected / 2;
-      return;
-    }
-    // After a guess two of the same, as the waits before it are no longer true and one alone is not gone by.
-    const waited = mapped - started;
-    this.#waits = this.#guess === undefined ? [...this.#waits.slice(-7), waited] : [waited, waited];
-    this.#guess = undefined;
   }
 }
