@@ -19,7 +19,7 @@ Deno.test("the revision is the last number of the software adapter's manifest", 
   assert.equal(revision({ "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json": MESA_22_3 }), 230);
   assert.equal(revision({ "/etc/vulkan/icd.d/lvp_icd.json": MESA_25_0 }), 305);
   assert.equal(
-    revision({ "/home/a/.local/share/vulkan/icd.d/lvp_icd.json": MESA_25_0 }, { HOME: "/home/a" }),
+    revision({ "/users/ada/.local/share/vulkan/icd.d/lvp_icd.json": MESA_25_0 }, { HOME: "/users/ada" }),
     305,
   );
 });
