@@ -1,4 +1,4 @@
-import { delimiter, join } from "node:path";
+import { basename, delimiter, join } from "node:path";
 
 /** Where Vulkan's loader looks for drivers' manifests on Linux, below the folders that a home adds. */
 const MANIFEST_FOLDERS = ["/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/usr/share/vulkan/icd.d"];
@@ -36,7 +36,7 @@ function manifests(variable: (name: string) => string | undefined, { list }: Fil
   const places = named?.split(delimiter) ??
     [...MANIFEST_FOLDERS, ...(home ? [join(home, ".local/share/vulkan/icd.d")] : [])];
   return places.flatMap((place) => [place, ...list(place).map((name) => join(place, name))])
-    .filter((path) => IS_LAVAPIPE.test(path.slice(path.lastIndexOf("/") + 1)));
+    .filter((path) => IS_LAVAPIPE.test(basename(path)));
 }
 
 function revisionOf(manifest: string | undefined): number | undefined {

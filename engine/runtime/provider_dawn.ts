@@ -52,9 +52,10 @@ export async function openDawn(): Promise<GpuProvider> {
 
 async function createInstance(): Promise<Pick<GPU, "requestAdapter">> {
   const folder = await installDawn();
-  paceDawnPolls();
   try {
-    return loadDawn(folder).create([`enable-dawn-features=${TOGGLES.join(",")}`]);
+    const created = loadDawn(folder).create([`enable-dawn-features=${TOGGLES.join(",")}`]);
+    paceDawnPolls();
+    return created;
   } catch (error) {
     throw new InputError(
       `Cannot load Dawn from ${folder}: ${

@@ -74,11 +74,9 @@ export class FastReadback {
   /** Waits for the queue and returns the copied bytes. @throws what the device reported meanwhile. */
   async read(byteLength: number): Promise<ArrayBuffer> {
     if (!this.#primed) throw new Error("FastReadback.read() before prime()");
-    if (this.#gpu.provider.callsWaitForQueue) {
-      this.#staging.mapAsync(GPUMapMode.READ).catch(() => {});
-    } else {
-      await this.#staging.mapAsync(GPUMapMode.READ);
-    }
+    const mapped = this.#staging.mapAsync(GPUMapMode.READ);
+    if (this.#gpu.provider.callsWaitForQueue) mapped.catch(() => {});
+    else await mapped;
     if (this.#gpu.failure.error) throw this.#gpu.failure.error;
     const bytes = this.#staging.getMappedRange(0, byteLength).slice(0);
     this.#staging.unmap();
