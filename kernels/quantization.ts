@@ -24,6 +24,20 @@ export const NF4_VALUES = Float32Array.of(
 );
 const NF4_MIDDLES = middlesOf(NF4_VALUES);
 
+/** Equal cells a unit of [−1, 1]: narrow enough that none has two middles in it. */
+const NF4_CELLS = 32;
+/** The code of each cell's lower end. */
+const NF4_CODE_OF_CELL = Uint8Array.from(
+  { length: 2 * NF4_CELLS + 1 },
+  (_, cell) => nearestCode(cell / NF4_CELLS - 1, NF4_MIDDLES),
+);
+
+/** `nearestCode` of an f32 in [−1, 1], or NaN, without a search. */
+function nearestNf4Code(x: number): number {
+  const code = NF4_CODE_OF_CELL[((x + 1) * NF4_CELLS) | 0]; // exact in f64; NaN is in cell 0
+  return x > NF4_MIDDLES[code] ? code + 1 : code;
+}
+
 /** Absmax values that share one nested absmax under double quantization. */
 export const NESTED_BLOCK_SIZE = 256;
 
@@ -53,7 +67,7 @@ export function quantizeNf4(weights: Float32Array, quantBlockSize = 64): Nf4Weig
     const scale = Math.max(absmax[block], 1e-38);
     const end = Math.min((block + 1) * quantBlockSize, weights.length);
     for (let i = block * quantBlockSize; i < end; i++) {
-      const code = nearestCode(Math.fround(weights[i] / scale), NF4_MIDDLES);
+      const code = nearestNf4Code(Math.fround(weights[i] / scale));
       packed[i >> 1] |= i % 2 === 0 ? code << 4 : code;
     }
   }
@@ -138,8 +152,9 @@ function blockAbsmax(values: Float32Array, blockSize: number): Float32Array<Arra
   return absmax;
 }
 
+/** Adding it leaves an f64 of magnitude below 2⁵¹ no room for a fraction: the sum is rounded, half to even. */
+const NO_FRACTION = 1.5 * 2 ** 52;
+
 function roundHalfToEven(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
+  return x + NO_FRACTION - NO_FRACTION;
 }

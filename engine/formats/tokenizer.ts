@@ -5,6 +5,7 @@ import {
   type BpeModel,
   BYTE_ORDER,
   bytesToPrintable,
+  type Merge,
   printableToBytes,
   trainMerges,
 } from "./bpe.ts";
@@ -58,7 +59,15 @@ export async function gpt2Tokenizer(): Promise<Tokenizer> {
     typeof token === "string" ? utf8.encode(token) : Uint8Array.from(token)
   );
   const special = new Map([["<|endoftext|>", tokenBytes.length]]);
-  return new BpeTokenizer("gpt2", recoverMerges(tokenBytes), special);
+  let merges: readonly Merge[] | undefined;
+  const model: BpeModel = {
+    tokenBytes,
+    // Half a second's work, which nobody waits for who only decodes, or has the text in tokens already.
+    get merges() {
+      return merges ??= recoverMerges(tokenBytes);
+    },
+  };
+  return new BpeTokenizer("gpt2", model, special);
 }
 
 /** Trains byte-pair encoding on a text, deterministically; see `trainMerges`. A short text gives fewer tokens. */
@@ -120,25 +129,25 @@ class BpeTokenizer implements Tokenizer {
   #model: BpeModel;
   /** Ids of texts that are one token wherever they are, whatever the merges say. */
   #special: ReadonlyMap<string, number>;
-  #encoder: BpeEncoder;
+  #encoder: BpeEncoder | null = null; // made when something is encoded
   #decodeTable: Uint8Array[];
 
   constructor(name: string, model: BpeModel, special: ReadonlyMap<string, number>) {
     this.name = name;
     this.#model = model;
     this.#special = special;
-    this.#encoder = new BpeEncoder(model);
     this.#decodeTable = [...model.tokenBytes];
     for (const [text, id] of special) this.#decodeTable[id] = utf8.encode(text);
     this.vocabularySize = this.#decodeTable.length;
   }
 
   encode(text: string): Uint32Array<ArrayBuffer> {
+    const encoder = this.#encoder ??= new BpeEncoder(this.#model);
     const ids: number[] = [];
     for (const part of this.#split(text)) {
       const special = this.#special.get(part);
       if (special !== undefined) ids.push(special);
-      else this.#encoder.encodeInto(part, ids);
+      else encoder.encodeInto(part, ids);
     }
     return Uint32Array.from(ids);
   }
@@ -171,16 +180,16 @@ class BpeTokenizer implements Tokenizer {
 }
 
 /** The merges that a vocabulary in the order of its training came from: each token is two tokens before it. */
-function recoverMerges(tokenBytes: readonly Uint8Array[]): BpeModel {
+function recoverMerges(tokenBytes: readonly Uint8Array[]): Merge[] {
   const singleBytes = BYTE_ORDER.length;
-  const merges = [];
-  const encoder = new BpeEncoder({ tokenBytes: tokenBytes.slice(0, singleBytes), merges: [] });
+  const merges: Merge[] = [];
+  const encoder = new BpeEncoder({ tokenBytes: tokenBytes.slice(0, singleBytes), merges });
   for (let merged = singleBytes; merged < tokenBytes.length; merged++) {
     const [left, right] = encoder.encodeBytes(tokenBytes[merged]);
     merges.push({ left, right, merged });
     encoder.addMerge({ left, right, merged });
   }
-  return { tokenBytes, merges };
+  return merges;
 }
 
 /** A byte-level BPE in the format of Hugging Face; special tokens are matched in the text before anything else. */

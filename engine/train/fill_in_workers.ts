@@ -1,19 +1,12 @@
-import type { Initialization } from "../model/parameters.ts";
-import type { FilledChunk, TensorToFill } from "./fill_values.ts";
+import type { FilledSection, Section, SectionSource, TensorToFill } from "./fill_values.ts";
 
-/** What a worker is asked for: the next elements of a tensor, in the memory that comes with the request. */
-export interface FillRequest {
-  seed: number;
-  name: string;
-  init: Initialization;
-  firstElement: number;
+/** What a worker is asked for: the values of a section, in the memory that comes with the request. */
+export interface FillRequest extends SectionSource {
   values: Float32Array<ArrayBuffer>;
 }
 
-/** Chunks that a worker has memory for at least: one that it fills, one that waits to be taken. */
-const CHUNKS_PER_WORKER = 2;
-/** Elements that the worker of the largest tensor may have filled ahead: its tensor is what all wait for in the end. */
-const ELEMENTS_AHEAD = 2 ** 25;
+/** Sections that a worker has memory for: one that it fills, one that waits to be taken. */
+const SECTIONS_PER_WORKER = 2;
 
 const MODULE = new URL("./fill_worker.ts", import.meta.url);
 
@@ -49,52 +42,41 @@ function failure(event: ErrorEvent): Error {
   return new Error(`Cannot initialise weights: a worker failed, ${event.message}`);
 }
 
-/** A worker, and what it was asked for and has not answered: answers come in this order. */
+/** A worker, and the sections that it was asked for and has not answered: answers come in this order. */
 interface Lane<T extends TensorToFill> {
   worker: Worker;
-  asked: Omit<FilledChunk<T>, "values">[];
-  tensor?: T;
-  /** The tensor's first element that was not asked for. */
-  nextElement: number;
+  asked: Section<T>[];
 }
 
 /**
- * Makes the first values of tensors in workers side by side, and ends these in any case. A stream is drawn in order, so a tensor
- * is one worker's; the largest come first, as those that are left for the end are waited for.
- *
- * A worker is asked for a chunk when one of its own was taken: no more than `CHUNKS_PER_WORKER` of each are in memory, of the first
- * one as many as `ELEMENTS_AHEAD` and its tensor have.
+ * Makes sections in workers side by side, which it ends in any case: they come as they are ready. A worker is asked for the next one
+ * when one of its own was taken, so that no more than `SECTIONS_PER_WORKER` of each are in memory.
  */
 export async function* fillInWorkers<T extends TensorToFill>(
   workers: readonly Worker[],
-  tensors: readonly T[],
-  { seed, chunkElements }: { seed: number; chunkElements: number },
-): AsyncGenerator<FilledChunk<T>> {
-  const waiting = tensors.filter(({ elementCount }) => elementCount > 0)
-    .sort((a, b) => a.elementCount - b.elementCount);
-  const lanes = workers.map((worker): Lane<T> => ({ worker, asked: [], nextElement: 0 }));
+  sections: readonly Section<T>[],
+  { seed, sectionElements }: { seed: number; sectionElements: number },
+): AsyncGenerator<FilledSection<T>> {
+  const waiting = sections.values();
+  const lanes = workers.map((worker): Lane<T> => ({ worker, asked: [] }));
 
-  function ask(lane: Lane<T>, memory: ArrayBuffer): void {
-    const hasMore = lane.tensor && lane.nextElement < lane.tensor.elementCount;
-    if (!hasMore) [lane.tensor, lane.nextElement] = [waiting.pop(), 0];
-    const { worker, tensor, nextElement: firstElement } = lane;
-    if (!tensor) return;
-    const { name, init, elementCount } = tensor;
-    const values = new Float32Array(memory, 0, Math.min(chunkElements, elementCount - firstElement));
-    lane.asked.push({ tensor, firstElement });
-    lane.nextElement += values.length;
-    worker.postMessage({ seed, name, init, firstElement, values } satisfies FillRequest, [memory]);
+  function ask({ worker, asked }: Lane<T>, memory: ArrayBuffer): void {
+    const { value: section } = waiting.next();
+    if (!section) return;
+    const { tensor: { name, init }, index, elementCount } = section;
+    const values = new Float32Array(memory, 0, elementCount);
+    asked.push(section);
+    worker.postMessage({ seed, name, index, init, values } satisfies FillRequest, [memory]);
   }
 
   try {
     const answers = answersOf(lanes).getReader();
-    const newMemory = () => new ArrayBuffer(chunkElements * Float32Array.BYTES_PER_ELEMENT);
-    const largest = Math.min(waiting.at(-1)?.elementCount ?? 0, ELEMENTS_AHEAD);
-    for (let i = 0; i < CHUNKS_PER_WORKER; i++) for (const lane of lanes) ask(lane, newMemory());
-    for (let i = CHUNKS_PER_WORKER; i < Math.ceil(largest / chunkElements); i++) ask(lanes[0], newMemory());
+    const newMemory = () => new ArrayBuffer(sectionElements * Float32Array.BYTES_PER_ELEMENT);
+    for (let i = 0; i < SECTIONS_PER_WORKER; i++) for (const lane of lanes) ask(lane, newMemory());
     while (lanes.some(({ asked }) => asked.length > 0)) {
       const { lane, values } = (await answers.read()).value!;
-      yield { ...lane.asked.shift()!, values };
+      const { tensor, firstElement } = lane.asked.shift()!;
+      yield { tensor, firstElement, values };
       ask(lane, values.buffer);
     }
   } finally {

@@ -1,7 +1,6 @@
-// A Web Worker that fills tensors, one after the other, each from its first element on.
+// A Web Worker that fills sections of tensors, each by itself.
 import type { FillRequest } from "./fill_in_workers.ts";
-import { fillValues } from "./fill_values.ts";
-import { keyedRandom, type Random } from "./random.ts";
+import { fillSection } from "./fill_values.ts";
 
 /** The part of a worker's global scope that is used here; the library's types are those of a main thread. */
 const scope = self as unknown as {
@@ -9,11 +8,8 @@ const scope = self as unknown as {
   postMessage(message: "ready" | Float32Array<ArrayBuffer>, transfer?: ArrayBuffer[]): void;
 };
 
-let random: Random; // of the tensor that is being filled
-
-scope.onmessage = ({ data: { seed, name, init, firstElement, values } }) => {
-  if (firstElement === 0) random = keyedRandom(seed, name);
-  fillValues(values, init, random);
+scope.onmessage = ({ data: { values, ...source } }) => {
+  fillSection(values, source);
   scope.postMessage(values, [values.buffer]);
 };
 scope.postMessage("ready");

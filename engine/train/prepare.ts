@@ -6,8 +6,8 @@ import { type Model, type ModelConfig, modelOf } from "../model/config.ts";
 import { PRESETS } from "../model/presets.ts";
 import { isRecordFile } from "../formats/records.ts";
 import { buildSplit, labelFieldOf, textOf } from "./build_split.ts";
-import { loadData } from "./corpus.ts";
-import { tokenizedByBpe } from "./kept_tokens.ts";
+import { loadData, type TextData } from "./corpus.ts";
+import { tokenizedByBpe, tokenizedByGpt2, type TokenizedText } from "./kept_tokens.ts";
 import { readLabels } from "./labels.ts";
 import { resolveModel } from "./model_source.ts";
 import type { TrainOptions } from "./options.ts";
@@ -83,8 +83,7 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
   const labels = data.kind === "records" && objective === "sequence-label"
     ? readLabels(data.records, labelFieldOf(options), takesLabels ? null : labelsOf(config))
     : null;
-  const bpe = data.kind === "text" ? options.tokenizer.match(BPE_NAME) : null;
-  const tokenized = data.kind === "text" && bpe ? await tokenizedByBpe(data, Number(bpe[1])) : null;
+  const tokenized = data.kind === "text" ? await tokenizedBy(options.tokenizer, data) : null;
   const tokenizer = tokenized
     ? tokenized.tokenizer
     : data.kind === "text" || data.kind === "records"
@@ -125,8 +124,11 @@ export async function prepareElsewhere(
   const labels = data.kind === "records" && model.objective === "sequence-label"
     ? readLabels(data.records, labelFieldOf(options), labelsOf(model.config))
     : null;
+  // Only GPT-2's is the same for every text.
+  const tokenized = data.kind === "text" && options.tokenizer === "gpt2" ? await tokenizedByGpt2(data) : null;
   const own = { ...options, data: spec };
-  const { heldOut } = buildSplit({ data, tokenizer, model, labels, options: own }).split;
+  const { heldOut } =
+    buildSplit({ data, tokenizer, tokens: tokenized?.tokens, model, labels, options: own }).split;
   if (heldOut === null) {
     throw new InputError(`Cannot also evaluate on ${spec}: no share of the data is held out, expected one`);
   }
@@ -192,6 +194,13 @@ function checkedModel(
     );
   }
   return modelOf(config);
+}
+
+/** The text in the tokens of a tokenizer that keeps them; null for others. */
+async function tokenizedBy(name: string, data: TextData): Promise<TokenizedText | null> {
+  if (name === "gpt2") return await tokenizedByGpt2(data);
+  const bpe = name.match(BPE_NAME);
+  return bpe ? await tokenizedByBpe(data, Number(bpe[1])) : null;
 }
 
 const BPE_NAME = /^bpe([1-9]\d{2,5})$/;

@@ -71,11 +71,20 @@ export async function readQuantized(
   return spec.linear === "in_out" ? transpose(weight, cOut, cIn) : weight;
 }
 
+/** Rows and columns of a block that is transposed at once: what it reads and writes stays in the nearest cache. */
+const TRANSPOSED_BLOCK = 32;
+
 /** `[rows, columns]` to `[columns, rows]`. */
 function transpose(values: Float32Array, rows: number, columns: number): Float32Array<ArrayBuffer> {
   const result = new Float32Array(values.length);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < columns; c++) result[c * rows + r] = values[r * columns + c];
+  for (let top = 0; top < rows; top += TRANSPOSED_BLOCK) {
+    const bottom = Math.min(top + TRANSPOSED_BLOCK, rows);
+    for (let left = 0; left < columns; left += TRANSPOSED_BLOCK) {
+      const right = Math.min(left + TRANSPOSED_BLOCK, columns);
+      for (let c = left; c < right; c++) {
+        for (let r = top; r < bottom; r++) result[c * rows + r] = values[r * columns + c];
+      }
+    }
   }
   return result;
 }

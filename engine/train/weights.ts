@@ -63,10 +63,10 @@ export async function initializeWeights(
   const byName = new Map(tensors.map(({ name, parameter }) => [name, parameter]));
   const begun = new Set(ahead?.tensors.map(({ name }) => name));
   const rest = initialValues(tensors.filter(({ name }) => !begun.has(name)), seed);
-  const unfinished = new Map<string, Float32Array<ArrayBuffer>>();
-  for (const chunks of [...ahead ? [ahead] : [], rest]) {
-    // Chunk by chunk, so that host memory holds no second copy of the model.
-    for await (const { tensor: { name, elementCount }, firstElement, values } of chunks) {
+  const unfinished = new Map<string, { whole: Float32Array<ArrayBuffer>; missing: number }>();
+  for (const sections of [...ahead ? [ahead] : [], rest]) {
+    // Section by section, so that host memory holds no second copy of the model.
+    for await (const { tensor: { name, elementCount }, firstElement, values } of sections) {
       const parameter = byName.get(name);
       if (!parameter) continue;
       if (!parameter.quantized) {
@@ -75,13 +75,14 @@ export async function initializeWeights(
         continue;
       }
       // Codes are those of a whole tensor.
-      const whole = unfinished.get(name) ?? new Float32Array(elementCount);
-      unfinished.set(name, whole);
-      whole.set(values, firstElement);
-      if (firstElement + values.length < elementCount) continue;
+      const weight = unfinished.get(name) ?? { whole: new Float32Array(elementCount), missing: elementCount };
+      unfinished.set(name, weight);
+      weight.whole.set(values, firstElement);
+      weight.missing -= values.length;
+      if (weight.missing > 0) continue;
       unfinished.delete(name);
-      writeQuantized(session, parameter, parameter.quantized, whole);
-      await pace.add(whole.byteLength);
+      writeQuantized(session, parameter, parameter.quantized, weight.whole);
+      await pace.add(weight.whole.byteLength);
     }
   }
   await pace.end();

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { openSafetensors } from "../../../engine/formats/safetensors.ts";
+import { middlesOf, nearestCode } from "../../../kernels/dynamic_map.ts";
 import {
   dequantizeInt8,
   dequantizeNf4,
   doubleQuantize,
+  NF4_VALUES,
   quantizeInt8,
   quantizeNf4,
   restoreAbsmax,
@@ -35,6 +37,30 @@ for (const name of ["a", "b", "c", "d"]) {
     assert.deepEqual(dequantized, await source.read(`${name}.double.dequantized`));
   });
 }
+
+Deno.test("NF4 codes are the nearest ones everywhere, the lower half way between two", () => {
+  const middles = middlesOf(NF4_VALUES);
+  const neighbours = (x: number) => {
+    const bits = new Int32Array(Float32Array.of(x).buffer)[0];
+    return [bits - 1, bits, bits + 1].map((value) => new Float32Array(Int32Array.of(value).buffer)[0]);
+  };
+  const cells = Array.from({ length: 129 }, (_, i) => i / 64 - 1);
+  const values = [...middles, ...NF4_VALUES, ...cells].filter((x) => x !== 0 && Math.abs(x) < 1).flatMap(
+    neighbours,
+  );
+  // Blocks of two: the other weight makes the scale 1.
+  const codesOf = (x: number) => quantizeNf4(Float32Array.of(x, 1), 2).packed[0] >> 4;
+  for (const x of [...values, 0, -0, -1, 1, 1e-45, -1e-45]) {
+    assert.equal(codesOf(x), nearestCode(x, middles), `${x}`);
+  }
+  assert.equal(codesOf(NaN), 0);
+});
+
+Deno.test("int8 codes are rounded half to even", () => {
+  const halves = [-3.5, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 126.5, 0.4999999701976776, -126.50000762939453];
+  const { codes } = quantizeInt8(Float32Array.of(...halves, 127), 1);
+  assert.deepEqual([...codes], [-4, -2, -2, 0, 0, 2, 2, 126, 0, -127, 127]);
+});
 
 Deno.test("int8 by rows has bitsandbytes' codes, scales and values", async () => {
   using source = await openSafetensors(`${FOLDER}blockwise.safetensors`);

@@ -9,9 +9,9 @@ import {
 import { keyedRandom } from "../../../engine/train/random.ts";
 
 const SEED = 5;
-const CHUNK = 7;
+const SECTION = 7;
 
-/** Sizes around a chunk's, and more tensors than workers. */
+/** Sizes around a section's, and more tensors than workers. */
 const TENSORS: TensorToFill[] = [
   ...[1, 6, 7, 8, 14, 50].map((elementCount): TensorToFill => ({
     name: `normal ${elementCount}`,
@@ -23,34 +23,52 @@ const TENSORS: TensorToFill[] = [
   { name: "empty", init: { kind: "uniform", bound: 0.5 }, elementCount: 0 },
 ];
 
-/** Values by tensor; chunks of each must come in order. */
+/** Values by tensor; sections may come in any order, each once. */
 async function valuesOf(settings: FillSettings): Promise<Record<string, number[]>> {
   const values: Record<string, number[]> = Object.fromEntries(TENSORS.map(({ name }) => [name, []]));
-  for await (const chunk of initialValues(TENSORS, SEED, { chunkElements: CHUNK, ...settings })) {
-    const before = values[chunk.tensor.name];
-    assert.equal(chunk.firstElement, before.length, chunk.tensor.name);
-    assert.ok(chunk.values.length <= CHUNK);
-    before.push(...chunk.values);
+  for await (const section of initialValues(TENSORS, SEED, { sectionElements: SECTION, ...settings })) {
+    const of = values[section.tensor.name];
+    assert.ok(section.values.length <= SECTION);
+    section.values.forEach((value, i) => {
+      assert.ok(!(section.firstElement + i in of), "an element is given twice");
+      of[section.firstElement + i] = value;
+    });
   }
   return values;
 }
 
 /** The same, drawn one by one. */
 function drawn({ name, init, elementCount }: TensorToFill): number[] {
-  const random = keyedRandom(SEED, name);
+  let random = keyedRandom(SEED, name);
   const draw = () => {
     if (init.kind === "constant") return init.value;
     return init.kind === "normal"
       ? random.normal() * init.standardDeviation
       : (random.uniform() * 2 - 1) * init.bound;
   };
-  return [...Float32Array.from({ length: elementCount }, draw)];
+  return [...Float32Array.from({ length: elementCount }, (_, i) => {
+    if (i > 0 && i % SECTION === 0) random = keyedRandom(SEED, `${name}, section ${i / SECTION}`);
+    return draw();
+  })];
 }
 
 const EXPECTED = Object.fromEntries(TENSORS.map((tensor) => [tensor.name, drawn(tensor)]));
 
-Deno.test("initialValues() gives each tensor the numbers of its own stream, across chunks", async () => {
+Deno.test("initialValues() gives each section of a tensor the numbers of its own stream", async () => {
   assert.deepEqual(await valuesOf({}), EXPECTED);
+});
+
+Deno.test("the first values of a tensor are the same everywhere: these numbers must never change", async () => {
+  const init = { kind: "normal", standardDeviation: 1 } as const;
+  const [tensor] = [{ name: "wte", init, elementCount: 2 ** 20 + 1 }];
+  const ends = [];
+  for await (const { firstElement, values } of initialValues([tensor], 42)) {
+    ends.push([firstElement, values[0]]);
+  }
+  assert.deepEqual(ends, [[0, Math.fround(keyedRandom(42, "wte").normal())], [
+    2 ** 20,
+    Math.fround(keyedRandom(42, "wte, section 1").normal()),
+  ]]);
 });
 
 /** Runs `body`. @returns How many workers it started; all must have ended. */
@@ -86,11 +104,13 @@ Deno.test("initialValues() gives the same bits with workers, and ends them", asy
 });
 
 Deno.test("beginInitialValues() gives the same bits, and ends its workers whether they are taken or not", async () => {
-  const settings = { chunkElements: CHUNK, elementsPerWorker: 1, mostWorkers: 2 };
+  const settings = { sectionElements: SECTION, elementsPerWorker: 1, mostWorkers: 2 };
   const values: Record<string, number[]> = Object.fromEntries(TENSORS.map(({ name }) => [name, []]));
   const count = await workersOf(async () => {
     const ahead = beginInitialValues(TENSORS, SEED, settings);
-    for await (const chunk of ahead) values[chunk.tensor.name].push(...chunk.values);
+    for await (const { tensor, firstElement, values: part } of ahead) {
+      part.forEach((value, i) => values[tensor.name][firstElement + i] = value);
+    }
     await ahead.end();
   });
   assert.deepEqual(values, EXPECTED);
@@ -106,18 +126,22 @@ Deno.test("initialValues() starts workers for many random elements only, and nev
   assert.equal(await workersOf(() => valuesOf({})), 0);
 });
 
-Deno.test("workers end when chunks are no longer asked for", async () => {
-  const chunks = initialValues(TENSORS, SEED, { chunkElements: CHUNK, elementsPerWorker: 1, mostWorkers: 2 });
+Deno.test("workers end when sections are no longer asked for", async () => {
+  const sections = initialValues(TENSORS, SEED, {
+    sectionElements: SECTION,
+    elementsPerWorker: 1,
+    mostWorkers: 2,
+  });
   const upload = async () => {
-    for await (const _ of chunks) throw new Error("Cannot upload");
+    for await (const _ of sections) throw new Error("Cannot upload");
   };
   assert.equal(await workersOf(() => assert.rejects(upload, /Cannot upload/)), 2);
 });
 
 // Deno prints the error of the worker, too.
 Deno.test("initialValues() fails where a worker fails, and ends all of them", async () => {
-  const chunks = initialValues(TENSORS, 0.5, { elementsPerWorker: 1, mostWorkers: 2 });
-  const failed = () => assert.rejects(() => chunks.next(), /a worker failed, .*Cannot use the seed 0.5/);
+  const sections = initialValues(TENSORS, 0.5, { elementsPerWorker: 1, mostWorkers: 2 });
+  const failed = () => assert.rejects(() => sections.next(), /a worker failed, .*Cannot use the seed 0.5/);
   assert.equal(await workersOf(failed), 2);
 });
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { trainBpe } from "../../../engine/formats/tokenizer.ts";
-import { tokenizedByBpe } from "../../../engine/train/kept_tokens.ts";
+import { gpt2Tokenizer, trainBpe } from "../../../engine/formats/tokenizer.ts";
+import { tokenizedByBpe, tokenizedByGpt2 } from "../../../engine/train/kept_tokens.ts";
 
 /** Long enough to be kept, with words that differ. */
 const TEXT = Array.from({ length: 9000 }, (_, i) => `word${i * 7919 % 613} of ${i % 41}, é`).join(" ");
@@ -34,6 +34,27 @@ Deno.test("kept tokens and their tokenizer are those that are made anew", async 
     // Another size is another file.
     assert.equal((await tokenizedByBpe(DATA, 300, folder)).tokenizer.vocabularySize, 300);
     assert.equal((await files(folder)).length, 2);
+  });
+});
+
+Deno.test("GPT-2's tokens of a text are kept beside others, and its tokenizer still encodes", async () => {
+  await inTemporaryFolder(async (folder) => {
+    const expected = await gpt2Tokenizer();
+    const tokens = expected.encode(TEXT);
+    await tokenizedByBpe(DATA, 300, folder);
+    for (const when of ["made", "kept"]) {
+      const again = await tokenizedByGpt2(DATA, folder);
+      assert.deepEqual(again.tokens, tokens, when);
+      assert.deepEqual(again.tokenizer.encode("another word7"), expected.encode("another word7"), when);
+      assert.deepEqual(again.tokenizer.files(), expected.files(), when);
+      assert.equal((await files(folder)).length, 2, when);
+    }
+    // Read from the file, not made anew: a changed one, its check with it, is believed.
+    const path = join(folder, (await files(folder)).find((name) => name.startsWith("gpt2"))!);
+    const other = { ...JSON.parse(await Deno.readTextFile(path)), tokens: [1, 2, 3] };
+    other.check = createHash("sha256").update(JSON.stringify([other.merges, other.tokens])).digest("hex");
+    await Deno.writeTextFile(path, JSON.stringify(other));
+    assert.deepEqual([...(await tokenizedByGpt2(DATA, folder)).tokens], [1, 2, 3]);
   });
 });
 
