@@ -20,80 +20,89 @@ const FORMAT = 1;
 
 /** Texts shorter than this are encoded in less time than a file takes. */
 const LEAST_CHARACTERS = 2 ** 16;
+/** Texts longer than this would make files of hundreds of megabytes. */
+const MOST_CHARACTERS = 2 ** 26;
 
-/** Where tokens are kept. */
-const defaultFolder = () => join(cacheFolder(), "tokens");
+/** Where tokens are kept, and of which texts. */
+export interface KeepSettings {
+  /** Default: `tokens` in the cache folder. */
+  folder?: string;
+  mostCharacters?: number;
+}
 
 /**
  * Byte-pair encoding trained on a text, and its tokens, from the cache folder where they were made before: every cell of a
  * benchmark has the same text, and making them takes longer than some cells train. What is wrong with a file costs time, never a run.
- *
- * @param folder Where to keep them; default: `tokens` in the cache folder.
  */
 export async function tokenizedByBpe(
   data: HashedText,
   vocabularySize: number,
-  folder = defaultFolder(),
+  settings: KeepSettings = {},
 ): Promise<TokenizedText> {
   let tokenizer: Tokenizer | undefined;
-  const { merges, tokens } = await kept(
-    data,
-    join(folder, `bpe${vocabularySize}-${data.sha256}.json`),
-    () => {
-      const model = trainMerges(data.text, vocabularySize);
-      tokenizer = bpeTokenizer(vocabularySize, model);
-      return { merges: model.merges, tokens: Array.from(tokenizer.encode(data.text)) };
-    },
-  );
+  const { merges, tokens } = await kept(data, `bpe${vocabularySize}`, settings, () => {
+    const model = trainMerges(data.text, vocabularySize);
+    tokenizer = bpeTokenizer(vocabularySize, model);
+    return { merges: model.merges, tokens: tokenizer.encode(data.text) };
+  });
   tokenizer ??= bpeTokenizer(vocabularySize, modelOfMerges(merges));
-  return { tokenizer, tokens: Uint32Array.from(tokens) };
+  return { tokenizer, tokens };
 }
 
 /** The same with GPT-2's tokenizer. */
-export async function tokenizedByGpt2(data: HashedText, folder = defaultFolder()): Promise<TokenizedText> {
+export async function tokenizedByGpt2(data: HashedText, settings: KeepSettings = {}): Promise<TokenizedText> {
   const tokenizer = await gpt2Tokenizer();
-  const { tokens } = await kept(data, join(folder, `gpt2-${data.sha256}.json`), () => {
-    return { merges: [], tokens: Array.from(tokenizer.encode(data.text)) };
+  const { tokens } = await kept(data, "gpt2", settings, () => {
+    return { merges: [], tokens: tokenizer.encode(data.text) };
   });
-  return { tokenizer, tokens: Uint32Array.from(tokens) };
+  return { tokenizer, tokens };
 }
 
-/** What a file holds, or what `make` gives, which is then kept. */
-async function kept({ text }: HashedText, path: string, make: () => Kept): Promise<Kept> {
-  const worthwhile = text.length >= LEAST_CHARACTERS;
-  const found = worthwhile ? await readKept(path) : null;
+/** What a file holds: the merges of a tokenizer that was trained on the text, and the text in its tokens. */
+interface Kept {
+  merges: readonly Merge[];
+  tokens: Uint32Array<ArrayBuffer>;
+}
+
+/** What was kept, or what `make` gives, which is then kept. */
+async function kept(
+  { text, sha256 }: HashedText,
+  name: string,
+  { folder = join(cacheFolder(), "tokens"), mostCharacters = MOST_CHARACTERS }: KeepSettings,
+  make: () => Kept,
+): Promise<Kept> {
+  if (text.length < LEAST_CHARACTERS || text.length > mostCharacters) return make();
+  const path = join(folder, `${name}-${sha256}.json`);
+  const found = await readKept(path);
   if (found) return found;
   const made = make();
-  if (worthwhile) await keep(path, made);
+  await keep(path, made);
   return made;
-}
-
-interface Kept {
-  /** Of a tokenizer that was trained on the text. */
-  merges: readonly Merge[];
-  tokens: readonly number[];
 }
 
 /** What a file holds; null where it is missing, unreadable or not whole. */
 async function readKept(path: string): Promise<Kept | null> {
   try {
     const { format, check, merges, tokens } = JSON.parse(await Deno.readTextFile(path));
-    return format === FORMAT && check === checkOf({ merges, tokens }) ? { merges, tokens } : null;
+    return format === FORMAT && check === checkOf({ merges, tokens })
+      ? { merges, tokens: Uint32Array.from(tokens) }
+      : null;
   } catch {
     return null;
   }
 }
 
 /** A cache that cannot be written is no reason not to train. */
-async function keep(path: string, kept: Kept): Promise<void> {
+async function keep(path: string, { merges, tokens }: Kept): Promise<void> {
   try {
+    const listed = { merges, tokens: Array.from(tokens) };
     await Deno.mkdir(join(path, ".."), { recursive: true });
-    await writeTextAtomically(path, JSON.stringify({ format: FORMAT, check: checkOf(kept), ...kept }));
+    await writeTextAtomically(path, JSON.stringify({ format: FORMAT, check: checkOf(listed), ...listed }));
   } catch {
     // The next run makes them again.
   }
 }
 
-function checkOf({ merges, tokens }: Kept): string {
+function checkOf({ merges, tokens }: { merges: readonly Merge[]; tokens: readonly number[] }): string {
   return createHash("sha256").update(JSON.stringify([merges, tokens])).digest("hex");
 }

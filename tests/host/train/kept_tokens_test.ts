@@ -23,7 +23,7 @@ Deno.test("kept tokens and their tokenizer are those that are made anew", async 
   await inTemporaryFolder(async (folder) => {
     const expected = trainBpe(TEXT, 400);
     for (const when of ["made", "kept"]) {
-      const { tokenizer, tokens } = await tokenizedByBpe(DATA, 400, folder);
+      const { tokenizer, tokens } = await tokenizedByBpe(DATA, 400, { folder });
       assert.deepEqual(tokens, expected.encode(TEXT), when);
       assert.deepEqual(tokenizer.files(), expected.files(), when);
       assert.equal(tokenizer.name, expected.name);
@@ -32,7 +32,7 @@ Deno.test("kept tokens and their tokenizer are those that are made anew", async 
       assert.equal((await files(folder)).length, 1, when);
     }
     // Another size is another file.
-    assert.equal((await tokenizedByBpe(DATA, 300, folder)).tokenizer.vocabularySize, 300);
+    assert.equal((await tokenizedByBpe(DATA, 300, { folder })).tokenizer.vocabularySize, 300);
     assert.equal((await files(folder)).length, 2);
   });
 });
@@ -41,9 +41,9 @@ Deno.test("GPT-2's tokens of a text are kept beside others, and its tokenizer st
   await inTemporaryFolder(async (folder) => {
     const expected = await gpt2Tokenizer();
     const tokens = expected.encode(TEXT);
-    await tokenizedByBpe(DATA, 300, folder);
+    await tokenizedByBpe(DATA, 300, { folder });
     for (const when of ["made", "kept"]) {
-      const again = await tokenizedByGpt2(DATA, folder);
+      const again = await tokenizedByGpt2(DATA, { folder });
       assert.deepEqual(again.tokens, tokens, when);
       assert.deepEqual(again.tokenizer.encode("another word7"), expected.encode("another word7"), when);
       assert.deepEqual(again.tokenizer.files(), expected.files(), when);
@@ -54,13 +54,13 @@ Deno.test("GPT-2's tokens of a text are kept beside others, and its tokenizer st
     const other = { ...JSON.parse(await Deno.readTextFile(path)), tokens: [1, 2, 3] };
     other.check = createHash("sha256").update(JSON.stringify([other.merges, other.tokens])).digest("hex");
     await Deno.writeTextFile(path, JSON.stringify(other));
-    assert.deepEqual([...(await tokenizedByGpt2(DATA, folder)).tokens], [1, 2, 3]);
+    assert.deepEqual([...(await tokenizedByGpt2(DATA, { folder })).tokens], [1, 2, 3]);
   });
 });
 
 Deno.test("a kept file that is cut off, changed or of another format is made anew", async () => {
   await inTemporaryFolder(async (folder) => {
-    const { tokens } = await tokenizedByBpe(DATA, 300, folder);
+    const { tokens } = await tokenizedByBpe(DATA, 300, { folder });
     const path = join(folder, (await files(folder))[0]);
     const whole = await Deno.readTextFile(path);
     const other = JSON.parse(whole);
@@ -74,18 +74,20 @@ Deno.test("a kept file that is cut off, changed or of another format is made ane
     ];
     for (const text of spoilt) {
       await Deno.writeTextFile(path, text);
-      assert.deepEqual((await tokenizedByBpe(DATA, 300, folder)).tokens, tokens, text.slice(0, 40));
+      assert.deepEqual((await tokenizedByBpe(DATA, 300, { folder })).tokens, tokens, text.slice(0, 40));
       assert.equal(await Deno.readTextFile(path), whole);
     }
   });
 });
 
-Deno.test("a folder that cannot be written costs time alone, and short texts are not kept", async () => {
+Deno.test("a folder that cannot be written costs time alone; short texts and very long ones are not kept", async () => {
   await inTemporaryFolder(async (folder) => {
     await Deno.writeTextFile(folder, "a file where the folder would be");
-    assert.ok((await tokenizedByBpe(DATA, 300, folder)).tokens.length > 0);
+    assert.ok((await tokenizedByBpe(DATA, 300, { folder })).tokens.length > 0);
     await Deno.remove(folder);
-    await tokenizedByBpe({ text: "short", sha256: "00" }, 260, folder);
+    await tokenizedByBpe({ text: "short", sha256: "00" }, 260, { folder });
+    const long = { folder, mostCharacters: TEXT.length - 1 };
+    assert.deepEqual((await tokenizedByGpt2(DATA, long)).tokens, (await gpt2Tokenizer()).encode(TEXT));
     await assert.rejects(Deno.stat(folder));
   });
 });
