@@ -45,8 +45,7 @@ export async function openDawn(): Promise<GpuProvider> {
     subgroupsDirective: "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n",
     subgroupMatrixDirective: "enable chromium_experimental_subgroup_matrix;\n",
     callsWaitForQueue: false,
-    // With two cores, pipelines in parallel took four times as long as one after the other; that was before polls were paced.
-    compilesInParallel: navigator.hardwareConcurrency > 2,
+    compilesInParallel: true,
   };
 }
 
