@@ -183,7 +183,7 @@ class BpeTokenizer implements Tokenizer {
 function recoverMerges(tokenBytes: readonly Uint8Array[]): Merge[] {
   const singleBytes = BYTE_ORDER.length;
   const merges: Merge[] = [];
-  const encoder = new BpeEncoder({ tokenBytes: tokenBytes.slice(0, singleBytes), merges });
+  const encoder = new BpeEncoder({ tokenBytes: tokenBytes.slice(0, singleBytes), merges: [] });
   for (let merged = singleBytes; merged < tokenBytes.length; merged++) {
     const [left, right] = encoder.encodeBytes(tokenBytes[merged]);
     merges.push({ left, right, merged });

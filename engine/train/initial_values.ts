@@ -19,7 +19,7 @@ const MOST_WORKERS = 16;
 export interface FillSettings {
   /** Elements made at a time from one stream. */
   sectionElements?: number;
-  /** Random elements that one worker is started for; there are none or several. Changes no value, as the next. */
+  /** Random elements that one worker is started for; there are none or several. The values are the same. */
   elementsPerWorker?: number;
   mostWorkers?: number;
 }

@@ -2,11 +2,11 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { type Merge, modelOfMerges, trainMerges } from "../formats/bpe.ts";
 import { writeTextAtomically } from "../formats/output_file.ts";
-import { bpeTokenizer, gpt2Tokenizer, type Tokenizer } from "../formats/tokenizer.ts";
+import { bpeTokenizer, type Tokenizer } from "../formats/tokenizer.ts";
 import { cacheFolder } from "../runtime/cache_folder.ts";
 import type { TextData } from "./corpus.ts";
 
-/** A text in tokens, and the tokenizer that encodes it. */
+/** A text in tokens, and the tokenizer that was trained on it. */
 export interface TokenizedText {
   tokenizer: Tokenizer;
   tokens: Uint32Array<ArrayBuffer>;
@@ -49,13 +49,16 @@ export async function tokenizedByBpe(
   return { tokenizer, tokens };
 }
 
-/** The same with GPT-2's tokenizer. */
-export async function tokenizedByGpt2(data: HashedText, settings: KeepSettings = {}): Promise<TokenizedText> {
-  const tokenizer = await gpt2Tokenizer();
+/** A text in GPT-2's tokens, likewise. @param tokenizer GPT-2's. */
+export async function tokensOfGpt2(
+  data: HashedText,
+  tokenizer: Tokenizer,
+  settings: KeepSettings = {},
+): Promise<Uint32Array<ArrayBuffer>> {
   const { tokens } = await kept(data, "gpt2", settings, () => {
     return { merges: [], tokens: tokenizer.encode(data.text) };
   });
-  return { tokenizer, tokens };
+  return tokens;
 }
 
 /** What a file holds: the merges of a tokenizer that was trained on the text, and the text in its tokens. */

@@ -6,8 +6,8 @@ import { type Model, type ModelConfig, modelOf } from "../model/config.ts";
 import { PRESETS } from "../model/presets.ts";
 import { isRecordFile } from "../formats/records.ts";
 import { buildSplit, labelFieldOf, textOf } from "./build_split.ts";
-import { loadData, type TextData } from "./corpus.ts";
-import { tokenizedByBpe, tokenizedByGpt2, type TokenizedText } from "./kept_tokens.ts";
+import { type Data, loadData } from "./corpus.ts";
+import { tokenizedByBpe, tokensOfGpt2 } from "./kept_tokens.ts";
 import { readLabels } from "./labels.ts";
 import { resolveModel } from "./model_source.ts";
 import type { TrainOptions } from "./options.ts";
@@ -83,7 +83,8 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
   const labels = data.kind === "records" && objective === "sequence-label"
     ? readLabels(data.records, labelFieldOf(options), takesLabels ? null : labelsOf(config))
     : null;
-  const tokenized = data.kind === "text" ? await tokenizedBy(options.tokenizer, data) : null;
+  const bpe = data.kind === "text" ? options.tokenizer.match(BPE_NAME) : null;
+  const tokenized = data.kind === "text" && bpe ? await tokenizedByBpe(data, Number(bpe[1])) : null;
   const tokenizer = tokenized
     ? tokenized.tokenizer
     : data.kind === "text" || data.kind === "records"
@@ -98,12 +99,13 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
     );
   }
   const model = checkedModel(withLabels({ ...config, vocabularySize }, labels?.names ?? null), options);
+  const tokens = tokenized?.tokens ?? await tokensKnown(data, tokenizer, options);
   return {
     model,
     folder,
     newParameters,
     tokenizer,
-    ...buildSplit({ data, tokenizer, tokens: tokenized?.tokens, model, labels, options }),
+    ...buildSplit({ data, tokenizer, tokens, model, labels, options }),
   };
 }
 
@@ -124,11 +126,9 @@ export async function prepareElsewhere(
   const labels = data.kind === "records" && model.objective === "sequence-label"
     ? readLabels(data.records, labelFieldOf(options), labelsOf(model.config))
     : null;
-  // Only GPT-2's is the same for every text.
-  const tokenized = data.kind === "text" && options.tokenizer === "gpt2" ? await tokenizedByGpt2(data) : null;
+  const tokens = await tokensKnown(data, tokenizer, options);
   const own = { ...options, data: spec };
-  const { heldOut } =
-    buildSplit({ data, tokenizer, tokens: tokenized?.tokens, model, labels, options: own }).split;
+  const { heldOut } = buildSplit({ data, tokenizer, tokens, model, labels, options: own }).split;
   if (heldOut === null) {
     throw new InputError(`Cannot also evaluate on ${spec}: no share of the data is held out, expected one`);
   }
@@ -196,11 +196,15 @@ function checkedModel(
   return modelOf(config);
 }
 
-/** The text in the tokens of a tokenizer that keeps them; null for others. */
-async function tokenizedBy(name: string, data: TextData): Promise<TokenizedText | null> {
-  if (name === "gpt2") return await tokenizedByGpt2(data);
-  const bpe = name.match(BPE_NAME);
-  return bpe ? await tokenizedByBpe(data, Number(bpe[1])) : null;
+/** A text in the tokens of a built-in tokenizer, where they are worth keeping; undefined for what is still to be encoded. */
+async function tokensKnown(
+  data: Data,
+  tokenizer: Tokenizer | null,
+  { tokenizer: name }: Pick<PrepareOptions, "tokenizer">,
+): Promise<Uint32Array | undefined> {
+  return data.kind === "text" && tokenizer && name === "gpt2"
+    ? await tokensOfGpt2(data, tokenizer)
+    : undefined;
 }
 
 const BPE_NAME = /^bpe([1-9]\d{2,5})$/;

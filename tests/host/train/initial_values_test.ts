@@ -59,8 +59,11 @@ Deno.test("initialValues() gives each section of a tensor the numbers of its own
 });
 
 Deno.test("the first values of a tensor are the same everywhere: these numbers must never change", async () => {
-  const init = { kind: "normal", standardDeviation: 1 } as const;
-  const [tensor] = [{ name: "wte", init, elementCount: 2 ** 20 + 1 }];
+  const tensor: TensorToFill = {
+    name: "wte",
+    init: { kind: "normal", standardDeviation: 1 },
+    elementCount: 2 ** 20 + 1,
+  };
   const ends = [];
   for await (const { firstElement, values } of initialValues([tensor], 42)) {
     ends.push([firstElement, values[0]]);
