@@ -10,6 +10,7 @@ import {
   METHODS,
   OPTIMIZERS,
   type Setting,
+  trainsAdapters,
 } from "./methods.ts";
 import type { RunConfig } from "../results/record.ts";
 import {
@@ -80,6 +81,24 @@ export function configFromFlags(args: Arguments, engine: Implemented, presumed: 
   const config = resolveSettings({ ...settings, ...optionSettings(args, settings) }, asFlag);
   checkImplemented(config.methods, config.optimizer, engine);
   return config;
+}
+
+/**
+ * The configuration without the settings of LoRA that no flag gave: a run that goes on with an adapter takes them from its folder.
+ */
+export function withFolderLora(config: RunConfig, { values }: Arguments): RunConfig {
+  const ofFolder = (id: string, key: string) =>
+    trainsAdapters([id]) && key in methodById("lora").settings && key !== "plusRatio" &&
+    values[methodSettingFlag(id, key)] === undefined;
+  return {
+    ...config,
+    methodOptions: Object.fromEntries(
+      Object.entries(config.methodOptions).map(([id, settings]) => [
+        id,
+        Object.fromEntries(Object.entries(settings).filter(([key]) => !ofFolder(id, key))),
+      ]),
+    ),
+  };
 }
 
 function fieldSettings({ values, switches }: Arguments): Settings {

@@ -13,13 +13,20 @@ import {
 
 /** What an `adapter_config.json` says about a LoRA adapter. */
 export interface AdapterConfig {
-  /** R. */
+  /** R of modules that no pattern gives another one. */
   readonly rank: number;
   /** The product B·A counts alpha / rank times, or alpha / √rank with rsLoRA: see `loraScale`. */
   readonly alpha: number;
   readonly dropout: number;
   /** Ends of the module paths that have an adapter, or one regular expression; the tensors say it exactly. */
   readonly targetModules: readonly string[] | string;
+  /** What else peft takes to find them, kept as it is for a folder that is written. */
+  readonly excludeModules: readonly string[] | string | null;
+  readonly layersToTransform: readonly number[] | number | null;
+  readonly layersPattern: readonly string[] | string | null;
+  /** Ranks and alphas of single modules, by a regular expression for the end of their paths: see `moduleRankAndAlpha`. */
+  readonly rankPattern: Readonly<Record<string, number>>;
+  readonly alphaPattern: Readonly<Record<string, number>>;
   /** Whether the adapted weights are stored as [in, out], as GPT-2's are. A and B are not. */
   readonly fanInFanOut: boolean;
   readonly useRslora: boolean;
@@ -57,6 +64,24 @@ export function loraScale(
   { rank, alpha, useRslora }: Pick<AdapterConfig, "rank" | "alpha" | "useRslora">,
 ): number {
   return alpha / (useRslora ? Math.sqrt(rank) : rank);
+}
+
+/** R and alpha of the module at `path`: those of the first pattern that matches the whole path or what follows a dot in it. */
+export function moduleRankAndAlpha(
+  { rank, alpha, rankPattern, alphaPattern }: Pick<
+    AdapterConfig,
+    "rank" | "alpha" | "rankPattern" | "alphaPattern"
+  >,
+  path: string,
+): { rank: number; alpha: number } {
+  const of = (patterns: Readonly<Record<string, number>>, otherwise: number) =>
+    Object.entries(patterns).find(([pattern]) => pathPattern(pattern).test(path))?.[1] ?? otherwise;
+  return { rank: of(rankPattern, rank), alpha: of(alphaPattern, alpha) };
+}
+
+/** peft's `get_pattern_key`. @throws {SyntaxError} where JavaScript has no such regular expression. */
+function pathPattern(pattern: string): RegExp {
+  return new RegExp(`^(?:.*\\.)?(?:${pattern})$`);
 }
 
 /**
@@ -124,9 +149,11 @@ function encodeAdapterConfig(config: AdapterConfig): Record<string, unknown> {
     use_rslora: config.useRslora,
     use_dora: false,
     modules_to_save: config.modulesToSave.length > 0 ? config.modulesToSave : null,
-    rank_pattern: {},
-    alpha_pattern: {},
-    layers_to_transform: null,
+    rank_pattern: config.rankPattern,
+    alpha_pattern: config.alphaPattern,
+    exclude_modules: config.excludeModules,
+    layers_to_transform: config.layersToTransform,
+    layers_pattern: config.layersPattern,
   };
 }
 
@@ -140,9 +167,9 @@ const UNSUPPORTED_KEYS = [
   "use_bdlora",
   "kasa_config",
   "monteclora_config",
+  "velora_config",
+  "ensure_weight_tying",
   "lora_bias",
-  "rank_pattern",
-  "alpha_pattern",
   "layer_replication",
   "trainable_token_indices",
   "target_parameters",
@@ -176,12 +203,7 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
   field("bias", "none", (value) => value === "none", '"none": trained biases are not supported');
   return {
     // Absent keys have PEFT's defaults.
-    rank: field(
-      "r",
-      8,
-      (value) => Number.isSafeInteger(value) && (value as number) > 0,
-      "a whole number above 0",
-    ),
+    rank: field("r", 8, isRank, "a whole number above 0"),
     alpha: field("lora_alpha", 8, (value) => Number.isFinite(value), "a number"),
     dropout: field("lora_dropout", 0, (value) => isFraction(value), "a number from 0 to below 1"),
     targetModules: field<string[] | string>(
@@ -189,6 +211,36 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
       [],
       isNames,
       "a list of names or a regular expression",
+    ),
+    excludeModules: field<string[] | string | null>(
+      "exclude_modules",
+      null,
+      (value) => value === null || isNames(value),
+      "a list of names or a regular expression",
+    ),
+    layersToTransform: field<number[] | number | null>(
+      "layers_to_transform",
+      null,
+      (value) => value === null || [value].flat().every((layer) => Number.isSafeInteger(layer)),
+      "a number of a layer or a list of them",
+    ),
+    layersPattern: field<string[] | string | null>(
+      "layers_pattern",
+      null,
+      (value) => value === null || isNames(value),
+      "a name or a list of names",
+    ),
+    rankPattern: field<Record<string, number>>(
+      "rank_pattern",
+      {},
+      (value) => isPatterns(value, isRank),
+      "whole numbers above 0 by regular expressions",
+    ),
+    alphaPattern: field<Record<string, number>>(
+      "alpha_pattern",
+      {},
+      (value) => isPatterns(value, Number.isFinite),
+      "numbers by regular expressions",
     ),
     fanInFanOut: field("fan_in_fan_out", false, isBoolean, "true or false"),
     useRslora: field("use_rslora", false, isBoolean, "true or false"),
@@ -216,6 +268,22 @@ function isEmpty(value: unknown): boolean {
   return value === undefined || value === null || value === false;
 }
 
+function isRank(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) > 0;
+}
+
+/** Whether a value is an object whose keys are regular expressions for paths. */
+function isPatterns(value: unknown, isValue: (value: unknown) => boolean): boolean {
+  return isJsonObject(value) && Object.entries(value).every(([pattern, item]) => {
+    try {
+      pathPattern(pattern);
+    } catch {
+      return false;
+    }
+    return isValue(item);
+  });
+}
+
 function isFraction(value: unknown): boolean {
   return typeof value === "number" && value >= 0 && value < 1;
 }
@@ -228,7 +296,7 @@ function isNames(value: unknown): boolean {
 /** Finds the tensors of every module, and refuses any other: it would be left out of the model silently. */
 function placeTensors(
   tensors: TensorSource,
-  { rank, modulesToSave }: AdapterConfig,
+  config: AdapterConfig,
 ): Pick<Adapter, "modules" | "saved"> {
   const refuse = (problem: string) => new InputError(`Cannot read ${tensors.path}: ${problem}`);
   const paths = new Set<string>();
@@ -237,14 +305,17 @@ function placeTensors(
     const modulePath = /^base_model\.model\.(.+)\.lora_[AB]\.weight$/.exec(name)?.[1];
     const [, parameter, owner] = /^base_model\.model\.((.+)\.[^.]+)$/.exec(name) ?? [];
     if (modulePath !== undefined) paths.add(modulePath);
-    else if (modulesToSave.some((module) => `.${owner}`.endsWith(`.${module}`))) {
+    else if (config.modulesToSave.some((module) => `.${owner}`.endsWith(`.${module}`))) {
       saved.set(parameter, tensors.info(name));
+    } else if (/\.lora_embedding_[AB]$/.test(name)) {
+      throw refuse(`tensor "${name}" adapts an embedding (target_modules), which is not supported`);
     } else throw refuse(`tensor "${name}" is neither a lora_A nor a lora_B weight`);
   }
   if (paths.size === 0) throw refuse("it has no tensors of adapters");
   const modules = new Map<string, LoraPair>();
   for (const modulePath of paths) {
     const [a, b] = (["A", "B"] as const).map((matrix) => tensors.info(loraTensorName(modulePath, matrix)));
+    const { rank } = moduleRankAndAlpha(config, modulePath);
     if (a.shape.length !== 2 || a.shape[0] !== rank) {
       throw refuse(`tensor "${a.name}" has shape [${a.shape}], expected [${rank}, in]`);
     }

@@ -16,13 +16,19 @@ export interface LoraSettings {
   targetModules: readonly string[];
   /** Scale by alpha ÷ √rank instead of alpha ÷ rank (rsLoRA, Kalajdzievski 2023, arXiv:2312.03732). */
   rankStabilized: boolean;
+  /**
+   * Rank and alpha by the path of a module, where an adapter that is gone on with has its own: the targets are then exactly these
+   * modules, whatever `targetModules` says.
+   */
+  modules?: ReadonlyMap<string, { rank: number; alpha: number }>;
   /** How much faster B learns than A (LoRA+, Hayou et al. 2024, arXiv:2402.12354); 1 is plain LoRA. AdamW alone has it. */
   plusRatio?: number;
 }
 
-/** What the product of B and A is multiplied by. */
-export function loraScaleOf({ rank, alpha, rankStabilized }: LoraSettings): number {
-  return alpha / (rankStabilized ? Math.sqrt(rank) : rank);
+/** What the product of B and A of a module is multiplied by. @param module Its path: `"model.layers.0.mlp.up_proj"`. */
+export function loraScaleOf(settings: LoraSettings, module: string): number {
+  const { rank, alpha } = settings.modules?.get(module) ?? settings;
+  return alpha / (settings.rankStabilized ? Math.sqrt(rank) : rank);
 }
 
 /**
@@ -49,7 +55,7 @@ export function injectLora(settings: LoraSettings): Pass {
             : [inputs[0]];
           const plain = { transposedWeight: true, bias: false, residual: false };
           const [down] = builder.call(linear, [x, adapter.a], plain);
-          const [scaled] = builder.call(scale, [down], { factor: loraScaleOf(settings) });
+          const [scaled] = builder.call(scale, [down], { factor: loraScaleOf(settings, adapter.module) });
           return builder.call(linear, [scaled, adapter.b, base], { ...plain, residual: true });
         });
       });
@@ -64,13 +70,13 @@ export function loraParameterNames(module: string): { a: string; b: string } {
 
 function declareAdapters(
   { persistents, parameters }: SharedDraft,
-  { rank, targetModules, plusRatio = 1 }: LoraSettings,
+  settings: LoraSettings,
 ): void {
-  const isTarget = ({ spec }: Parameter) =>
-    spec.linear !== undefined && targetModules.some((target) => `.${moduleOf(spec)}`.endsWith(`.${target}`));
-  const targets = parameters.filter(isTarget);
+  const { rank, targetModules, modules, plusRatio = 1 } = settings;
+  const linears = parameters.filter(({ spec }) => spec.linear);
+  const wanted = modules ?? modulesNamed(linears.map(({ spec }) => spec), targetModules);
+  const targets = linears.filter(({ spec }) => wanted.has(moduleOf(spec)));
   if (targets.length === 0) {
-    const linears = parameters.filter(({ spec }) => spec.linear);
     const known = [...new Set(linears.map(({ spec }) => moduleOf(spec).split(".").at(-1)))];
     throw new InputError(
       `LoRA finds no target modules ${targetModules.join(", ")}: the model's linear layers are ${
@@ -81,30 +87,44 @@ function declareAdapters(
   for (const parameter of parameters) parameter.trainable = parameter.spec.trainedWithAdapters ?? false;
   for (const { spec } of targets) {
     const [cIn, cOut] = spec.linear === "in_out" ? spec.shape : spec.shape.toReversed();
-    const names = loraParameterNames(moduleOf(spec));
+    const module = moduleOf(spec);
+    const names = loraParameterNames(module);
+    const ownRank = modules?.get(module)?.rank ?? rank;
     const add = (name: string, shape: number[], init: ParameterSpec["init"], rateFactor = 1) => {
       const value = persistents.declare(name, { shape, dtype: "f32" }, "weights");
       const added: ParameterSpec = { name, shape, init, decay: true, linear: "out_in", rateFactor };
       parameters.push({ spec: added, value, master: value, trainable: true, added: true });
     };
     // Kaiming's uniform initialisation with a = √5, as peft: bound 1 ÷ √in.
-    add(names.a, [rank, cIn], { kind: "uniform", bound: 1 / Math.sqrt(cIn) });
-    add(names.b, [cOut, rank], { kind: "constant", value: 0 }, plusRatio);
+    add(names.a, [ownRank, cIn], { kind: "uniform", bound: 1 / Math.sqrt(cIn) });
+    add(names.b, [cOut, ownRank], { kind: "constant", value: 0 }, plusRatio);
   }
 }
 
+/** Paths of the modules that names stand for, each the end of a path from a dot on. */
+export function modulesNamed(
+  parameters: readonly ParameterSpec[],
+  names: readonly string[],
+): ReadonlySet<string> {
+  const modules = parameters.filter(({ linear }) => linear !== undefined).map(moduleOf);
+  return new Set(modules.filter((module) => names.some((name) => `.${module}`.endsWith(`.${name}`))));
+}
+
 /** Path of the module whose weight it is. */
-function moduleOf({ name }: ParameterSpec): string {
+function moduleOf({ name }: Pick<ParameterSpec, "name">): string {
   return name.replace(/\.weight$/, "");
 }
 
-function adaptersByWeight(parameters: readonly Parameter[]): Map<number, { a: Value; b: Value }> {
+function adaptersByWeight(
+  parameters: readonly Parameter[],
+): Map<number, { module: string; a: Value; b: Value }> {
   const byName = new Map(parameters.map((parameter) => [parameter.spec.name, parameter]));
-  const adapters = new Map<number, { a: Value; b: Value }>();
+  const adapters = new Map<number, { module: string; a: Value; b: Value }>();
   for (const { spec, value } of parameters) {
-    const names = loraParameterNames(moduleOf(spec));
+    const module = moduleOf(spec);
+    const names = loraParameterNames(module);
     const [a, b] = [byName.get(names.a), byName.get(names.b)];
-    if (a && b) adapters.set(value.id, { a: a.value, b: b.value });
+    if (a && b) adapters.set(value.id, { module, a: a.value, b: b.value });
   }
   return adapters;
 }

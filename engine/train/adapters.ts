@@ -1,24 +1,98 @@
 import { parseHubReference } from "../formats/hub/reference.ts";
 import { inputExists } from "../formats/input_file.ts";
-import { loraTensorName, openAdapter, savedTensorName, writeAdapter } from "../formats/peft.ts";
-import type { Adapter } from "../formats/peft.ts";
+import {
+  type AdapterConfig,
+  loraTensorName,
+  moduleRankAndAlpha,
+  openAdapter,
+  savedTensorName,
+  writeAdapter,
+} from "../formats/peft.ts";
 import type { TensorToWrite } from "../formats/safetensors.ts";
 import { InputError } from "../input_error.ts";
 import type { Objective } from "../model/family.ts";
-import { loraParameterNames, loraScaleOf, type LoraSettings } from "../passes/lora.ts";
+import type { ParameterSpec } from "../model/parameters.ts";
+import { loraParameterNames, loraScaleOf, type LoraSettings, modulesNamed } from "../passes/lora.ts";
 import type { Parameter } from "../passes/step.ts";
 import type { Session } from "../runtime/session.ts";
 import { readParameter, tensorOf, writeParameter } from "./weights.ts";
 
-/** LoRA settings that rebuild the adapter in a folder: its rank, scale and exactly its modules. */
-export function settingsOfAdapter({ config, modules }: Adapter): LoraSettings {
+/** LoRA settings that rebuild the adapter in a folder, and what its `adapter_config.json` says. */
+export interface FolderAdapter {
+  folder: string;
+  /** Exactly the folder's modules, with the rank and the alpha of each. */
+  settings: LoraSettings;
+  config: AdapterConfig;
+}
+
+/**
+ * Reads the settings of an adapter folder for a model with these parameters; its tensors stay where they are.
+ *
+ * @throws {InputError} where it is no adapter that can be read, or one for another model's matrices.
+ */
+export async function readFolderAdapter(
+  folder: string,
+  parameters: readonly ParameterSpec[],
+): Promise<FolderAdapter> {
+  const { config, modules, tensors } = await openAdapter(folder);
+  tensors.close();
+  const matrices = modulesNamed(parameters, [...modules.keys()]);
+  const lacking = [...modules.keys()].find((path) => !matrices.has(path));
+  if (lacking !== undefined) {
+    throw new InputError(
+      `${tensors.path}: it adapts ${lacking}, which is not supported here: expected matrices of the model's layers`,
+    );
+  }
   return {
-    rank: config.rank,
-    alpha: config.alpha,
-    dropout: config.dropout,
-    targetModules: [...modules.keys()],
-    rankStabilized: config.useRslora,
+    folder,
+    config,
+    settings: {
+      rank: config.rank,
+      alpha: config.alpha,
+      dropout: config.dropout,
+      targetModules: [config.targetModules].flat(),
+      rankStabilized: config.useRslora,
+      modules: new Map([...modules.keys()].map((path) => [path, moduleRankAndAlpha(config, path)])),
+    },
   };
+}
+
+/** Settings of LoRA by what `adapter_config.json` calls them; the modules are compared as such. */
+const CONFIG_KEYS = {
+  rank: "r",
+  alpha: "lora_alpha",
+  dropout: "lora_dropout",
+  rankStabilized: "use_rslora",
+} as const;
+
+/**
+ * Settings of a run that goes on with an adapter come from its folder.
+ *
+ * @param given What was asked for beside it.
+ * @param targets Modules that were asked for, where they were.
+ * @throws {InputError} naming the setting that the folder contradicts.
+ */
+export function requireSettingsOf(
+  { folder, config, settings }: FolderAdapter,
+  given: Readonly<Record<string, unknown>>,
+  targets?: ReadonlySet<string>,
+): void {
+  const refuse = (what: string, there: string) =>
+    new InputError(
+      `Cannot go on with adapter ${folder} and ${what}: its adapter_config.json has ${there}; leave the setting out`,
+    );
+  for (const [key, configKey] of Object.entries(CONFIG_KEYS)) {
+    const own = settings[key as keyof typeof CONFIG_KEYS];
+    if (given[key] === undefined || given[key] === own) continue;
+    throw refuse(`LoRA's ${key} ${given[key]}`, `${configKey} ${own}`);
+  }
+  const own = settings.modules!;
+  if (targets && (targets.size !== own.size || [...targets].some((path) => !own.has(path)))) {
+    throw refuse(
+      `LoRA's targets ${JSON.stringify(given.targets)}`,
+      `target_modules ${JSON.stringify(config.targetModules)}`,
+    );
+  }
 }
 
 /**
@@ -46,7 +120,9 @@ export async function loadAdapter(
       const parameter = wanted.get(name) ?? heads.get(name);
       if (!parameter) {
         throw new InputError(
-          `${info.path}: tensor ${info.name} has no place: the model has no adapter there`,
+          adapter.saved.has(name)
+            ? `${info.path}: it holds ${name} whole (modules_to_save), which is supported for a classifier alone`
+            : `${info.path}: tensor ${info.name} has no place: the model has no adapter there`,
         );
       }
       if (info.shape.join() !== parameter.spec.shape.join()) {
@@ -79,13 +155,18 @@ const TASK_TYPES: Readonly<Record<Objective, string | null>> = {
   "sequence-label": "SEQ_CLS",
 };
 
-/** Writes the session's adapter as a folder that peft loads. @param baseModel What `base_model_name_or_path` names. */
+/**
+ * Writes the session's adapter as a folder that peft loads.
+ *
+ * @param baseModel What `base_model_name_or_path` names.
+ * @param from What the folder says that the adapter came from, which the new one then says, too.
+ */
 export async function saveAdapter(
   folder: string,
   session: Session,
   parameters: readonly Parameter[],
   settings: LoraSettings,
-  { baseModel, objective }: { baseModel: string; objective: Objective },
+  { baseModel, objective, from }: { baseModel: string; objective: Objective; from?: AdapterConfig },
 ): Promise<void> {
   const adapters = parameters.filter(({ added }) => added);
   const tensors = adapters.map(({ spec, master }): TensorToWrite => {
@@ -99,7 +180,12 @@ export async function saveAdapter(
     rank: settings.rank,
     alpha: settings.alpha,
     dropout: settings.dropout,
-    targetModules: settings.targetModules,
+    targetModules: from?.targetModules ?? settings.targetModules,
+    excludeModules: from?.excludeModules ?? null,
+    layersToTransform: from?.layersToTransform ?? null,
+    layersPattern: from?.layersPattern ?? null,
+    rankPattern: from?.rankPattern ?? {},
+    alphaPattern: from?.alphaPattern ?? {},
     fanInFanOut: targets.some(({ spec }) => spec.linear === "in_out"),
     useRslora: settings.rankStabilized,
     initLoraWeights: true,
@@ -139,7 +225,7 @@ export function mergedTensors(
         addProduct(weight, a, b, {
           cIn,
           cOut,
-          scale: loraScaleOf(settings),
+          scale: loraScaleOf(settings, spec.name.replace(/\.weight$/, "")),
           transposed: spec.linear === "in_out",
         });
         return weight;

@@ -1,7 +1,5 @@
 import { openWeights } from "../formats/safetensors.ts";
-import { openAdapter } from "../formats/peft.ts";
-import type { LoraSettings } from "../passes/lora.ts";
-import { loadAdapter, settingsOfAdapter } from "./adapters.ts";
+import { loadAdapter, readFolderAdapter } from "./adapters.ts";
 import { buildEvaluation } from "../passes/pipeline.ts";
 import { planGraphs } from "../plan/plan.ts";
 import { openGpu } from "../runtime/device.ts";
@@ -66,7 +64,9 @@ export async function evaluate(
       `Cannot evaluate ${options.model}: the folder has no weights, expected model.safetensors`,
     );
   }
-  const lora = options.adapter === null ? undefined : await readAdapterSettings(options.adapter);
+  const lora = options.adapter === null
+    ? undefined
+    : (await readFolderAdapter(options.adapter, prepared.model.parameters)).settings;
   const gpu = await openGpu();
   const { graph, persistents, parameters, inputs } = buildEvaluation({
     model: prepared.model,
@@ -107,10 +107,4 @@ export async function evaluate(
     session.close();
     gpu.device.destroy();
   }
-}
-
-async function readAdapterSettings(folder: string): Promise<LoraSettings> {
-  const adapter = await openAdapter(folder);
-  adapter.tensors.close();
-  return settingsOfAdapter(adapter);
 }

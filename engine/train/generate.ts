@@ -1,12 +1,11 @@
 import { chatTemplateOf } from "../formats/chat_template.ts";
 import { inputExists, readJsonInput } from "../formats/input_file.ts";
-import { openAdapter } from "../formats/peft.ts";
 import { openWeights } from "../formats/safetensors.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import { InputError } from "../input_error.ts";
 import { modelOf } from "../model/config.ts";
 import { openGpu } from "../runtime/device.ts";
-import { loadAdapter, settingsOfAdapter } from "./adapters.ts";
+import { loadAdapter, readFolderAdapter } from "./adapters.ts";
 import { LogitsProgram } from "./logits.ts";
 import { resolveModel } from "./model_source.ts";
 import { defaultTokenizer, openTokenizer } from "./prepare.ts";
@@ -103,7 +102,7 @@ async function* newTokens(
       `Cannot generate with ${name}: the folder has no weights, expected model.safetensors`,
     );
   }
-  const lora = adapter === null ? undefined : await adapterSettings(adapter);
+  const lora = adapter === null ? undefined : (await readFolderAdapter(adapter, model.parameters)).settings;
   const gpu = await openGpu();
   try {
     const program = await LogitsProgram.open(gpu, {
@@ -129,12 +128,6 @@ async function* newTokens(
   } finally {
     gpu.device.destroy();
   }
-}
-
-async function adapterSettings(folder: string): Promise<ReturnType<typeof settingsOfAdapter>> {
-  const adapter = await openAdapter(folder);
-  adapter.tensors.close();
-  return settingsOfAdapter(adapter);
 }
 
 /** Null where the prompt is tokens and the model's folder has no tokenizer. */

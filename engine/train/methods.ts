@@ -1,6 +1,8 @@
 import { InputError } from "../input_error.ts";
 import type { Model } from "../model/config.ts";
 import type { StepMethods } from "../passes/pipeline.ts";
+import { modulesNamed } from "../passes/lora.ts";
+import { readFolderAdapter, requireSettingsOf } from "./adapters.ts";
 import { DEFAULT_LOSS_SCALE, type LossScaleSettings } from "./loss_scale.ts";
 import type { TrainOptions } from "./options.ts";
 
@@ -18,12 +20,12 @@ export const IMPLEMENTED_METHODS: readonly string[] = [
 
 /** The passes that `methods` ask for, with `methodOptions` read into their settings. */
 export function stepMethods(
-  { methods, methodOptions }: Pick<TrainOptions, "methods" | "methodOptions">,
+  { methods, methodOptions, loraFrom }: Pick<TrainOptions, "methods" | "methodOptions" | "loraFrom">,
   model: Model,
 ): StepMethods {
   const settings = (method: string) => methodOptions[method] ?? {};
   const has = (method: string) => methods.includes(method);
-  const adapters = ["lora", "qlora-nf4", "qlora-int8"].find(has);
+  const adapters = methods.find(isLora);
   const lora = settings(adapters ?? "lora");
   return {
     ...has("checkpoint") && {
@@ -45,15 +47,47 @@ export function stepMethods(
     ...has("optimizer-in-backward") && { optimizerInBackward: true },
     ...adapters && {
       lora: {
-        rank: Number(lora.rank ?? 8),
-        alpha: Number(lora.alpha ?? 16),
-        dropout: Number(lora.dropout ?? 0),
-        targetModules: loraTargets(lora.targets ?? "query-value", model),
-        rankStabilized: lora.rankStabilized === true,
+        ...loraFrom?.settings ?? {
+          rank: Number(lora.rank ?? 8),
+          alpha: Number(lora.alpha ?? 16),
+          dropout: Number(lora.dropout ?? 0),
+          targetModules: loraTargets(lora.targets ?? "query-value", model),
+          rankStabilized: lora.rankStabilized === true,
+        },
         plusRatio: Number(lora.plusRatio ?? 1),
       },
     },
   };
+}
+
+/** Whether a method trains adapters over a frozen base. */
+export function isLora(method: string): boolean {
+  return ["lora", "qlora-nf4", "qlora-int8"].includes(method);
+}
+
+/**
+ * Options of a run that goes on with the adapter in a folder, whose settings count.
+ *
+ * @throws {InputError} where no method trains adapters, or the settings of the one that does contradict the folder's.
+ */
+export async function withFolderAdapter(
+  options: TrainOptions,
+  model: Model,
+  folder: string,
+): Promise<TrainOptions> {
+  const method = options.methods.find(isLora);
+  if (method === undefined) {
+    throw new InputError(
+      `Cannot start from adapter ${folder}: methods are ${
+        options.methods.join(", ") || "none"
+      }, expected a LoRA one`,
+    );
+  }
+  const loraFrom = await readFolderAdapter(folder, model.parameters);
+  const given = options.methodOptions[method] ?? {};
+  const targets = given.targets === undefined ? undefined : loraTargets(given.targets, model);
+  requireSettingsOf(loraFrom, given, targets && modulesNamed(model.parameters, targets));
+  return { ...options, loraFrom };
 }
 
 /** @param targets A group of the model's matrices by name, or the module names themselves. */

@@ -60,6 +60,7 @@ export async function saveModelFolder(
     await saveAdapter(folder, session, parameters, lora, {
       baseModel: options.model,
       objective: prepared.model.objective,
+      from: options.loraFrom?.config,
     });
   } else {
     const weights = lora

@@ -13,7 +13,7 @@ import { prepare, type Prepared, prepareElsewhere, prepareModel } from "./prepar
 import type { Sequences } from "./sequences.ts";
 import { planStep, stepSettings, stepTimeline, Trainer } from "./trainer.ts";
 import { loadAdapter } from "./adapters.ts";
-import { checkMethodSettings, IMPLEMENTED_METHODS } from "./methods.ts";
+import { checkMethodSettings, IMPLEMENTED_METHODS, withFolderAdapter } from "./methods.ts";
 import { continueFrom, requireWritableFolder, saveModelFolder } from "./model_folder.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
 import type { TensorToFill } from "./fill_values.ts";
@@ -66,21 +66,17 @@ export function train(
  */
 export async function trainOn(
   device: { gpu: Gpu; pipelines: PipelineCache } | null,
-  options: TrainOptions,
+  asked: TrainOptions,
   listener: TrainListener = {},
   extras: TrainExtras = {},
 ): Promise<TrainResult> {
-  requireImplemented(options);
-  if (extras.adapter !== undefined && !options.methods.some((method) => method.includes("lora"))) {
-    throw new InputError(
-      `Cannot start from adapter ${extras.adapter}: methods are ${
-        options.methods.join(", ") || "none"
-      }, expected a LoRA one`,
-    );
-  }
+  requireImplemented(asked);
   if (extras.save !== undefined) await requireWritableFolder(extras.save, "--save");
-  listener.onPhase?.(`reading ${options.data}`);
-  const prepared = await prepare(options);
+  listener.onPhase?.(`reading ${asked.data}`);
+  const prepared = await prepare(asked);
+  const options = extras.adapter === undefined
+    ? asked
+    : await withFolderAdapter(asked, prepared.model, extras.adapter);
   const elsewhere: Elsewhere[] = [];
   for (const data of extras.alsoEvaluate ?? []) {
     elsewhere.push({ data, heldOut: await prepareElsewhere(data, prepared, options), points: [] });

@@ -16,7 +16,7 @@ import {
 } from "../observed_memory.ts";
 import { type ProfiledStep, profileText } from "../profile_text.ts";
 import { bytesText } from "../suite.ts";
-import { configFromFlags, trainingFlags } from "../train_flags.ts";
+import { configFromFlags, trainingFlags, withFolderLora } from "../train_flags.ts";
 
 /** `deno task train`: one training run in this process. */
 export const train: Command = {
@@ -26,7 +26,10 @@ export const train: Command = {
     flags: {
       ...trainingFlags(),
       save: { value: "DIR", what: "folder to write the trained model to" },
-      adapter: { value: "DIR", what: "PEFT folder to start the adapter from; needs a LoRA method" },
+      adapter: {
+        value: "DIR",
+        what: "PEFT folder whose adapter to go on with, by its own settings; needs a LoRA method",
+      },
       merge: { what: "save the base model with the adapter merged in" },
       fresh: {
         what: "start a new run from a saved folder's weights instead of going on with the one it came from",
@@ -56,7 +59,13 @@ const RESULT_ERRORS = ["OutOfMemoryError", "DivergedError", "DeviceLostError"];
 async function runTrain(args: Arguments, services: Services): Promise<number> {
   const { values, switches } = args;
   applyGpuFlags(args);
-  const config = await withPinnedModel(configFromFlags(args, services.engine), args, services, "model");
+  const asked = configFromFlags(args, services.engine);
+  const config = await withPinnedModel(
+    values.adapter === undefined ? asked : withFolderLora(asked, args),
+    args,
+    services,
+    "model",
+  );
   const json = switches.has("json");
   const show = !switches.has("quiet") && !json;
   const watch = new MemoryWatch();

@@ -1,11 +1,10 @@
 // Prints, as JSON, the logits that the engine computes: deno run -A tests/interop/logits.ts MODEL BATCH.json [ADAPTER]
 //
 // BATCH.json: {"tokens": [[...], ...], "tokenTypes": [[...], ...], "padding": [[0 or 1, ...], ...]}, the last two optional.
-import { openAdapter } from "../../engine/formats/peft.ts";
 import { openWeights } from "../../engine/formats/safetensors.ts";
 import { modelOf, readModelConfig } from "../../engine/model/config.ts";
 import { openGpu } from "../../engine/runtime/device.ts";
-import { loadAdapter, settingsOfAdapter } from "../../engine/train/adapters.ts";
+import { loadAdapter, readFolderAdapter } from "../../engine/train/adapters.ts";
 import { LogitsProgram } from "../../engine/train/logits.ts";
 import { loadWeights } from "../../engine/train/weights.ts";
 import { PADDING_SEGMENT } from "../../kernels/attention_shapes.ts";
@@ -14,12 +13,12 @@ const [folder, batchFile, adapterFolder] = Deno.args;
 const { tokens, tokenTypes, padding } = JSON.parse(await Deno.readTextFile(batchFile));
 const model = modelOf(await readModelConfig(folder));
 const gpu = await openGpu();
-const adapter = adapterFolder === undefined ? null : await openAdapter(adapterFolder);
+const adapter = adapterFolder === undefined ? null : await readFolderAdapter(adapterFolder, model.parameters);
 const program = await LogitsProgram.open(gpu, {
   model,
   microBatchSize: tokens.length,
   sequenceLength: tokens[0].length,
-  methods: adapter ? { lora: settingsOfAdapter(adapter) } : {},
+  methods: adapter ? { lora: adapter.settings } : {},
 });
 using source = (await openWeights(folder))!;
 await loadWeights(program.session, program.parameters, source);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import {
   loraScale,
   loraTensorName,
+  moduleRankAndAlpha,
   openAdapter,
   parseAdapterConfig,
   writeAdapter,
@@ -17,6 +18,11 @@ Deno.test("a GPT-2 adapter that PEFT wrote is read", async () => {
     alpha: 16,
     dropout: 0,
     targetModules: ["c_attn"],
+    excludeModules: null,
+    layersToTransform: null,
+    layersPattern: null,
+    rankPattern: {},
+    alphaPattern: {},
     fanInFanOut: true,
     useRslora: false,
     initLoraWeights: true,
@@ -92,7 +98,9 @@ Deno.test("the configuration that is written has all the keys PEFT reads", async
     modules_to_save: null,
     rank_pattern: {},
     alpha_pattern: {},
+    exclude_modules: null,
     layers_to_transform: null,
+    layers_pattern: null,
   });
 });
 
@@ -104,6 +112,24 @@ Deno.test("keys that are not known are ignored, absent ones have PEFT's defaults
   assert.deepEqual([rank, alpha, dropout, fanInFanOut], [8, 8, 0, false]);
 });
 
+Deno.test("ranks and alphas of single modules are those of the first pattern that fits the end of a path", () => {
+  const config = {
+    rank: 8,
+    alpha: 16,
+    rankPattern: { "layers.1.q_proj": 2, q_proj: 3, "^k_proj": 4 },
+    alphaPattern: { "layers\\.[01]\\.v_proj": 5 },
+  };
+  const of = (path: string) => Object.values(moduleRankAndAlpha(config, path));
+  assert.deepEqual(of("model.layers.1.q_proj"), [2, 16]);
+  assert.deepEqual(of("model.layers.0.q_proj"), [3, 16]);
+  assert.deepEqual(of("model.layers.11.q_proj"), [3, 16], "from a dot on");
+  assert.deepEqual(of("model.layers.0.my_q_proj"), [8, 16], "from a dot on");
+  assert.deepEqual(of("k_proj"), [4, 16]);
+  assert.deepEqual(of("model.k_proj"), [8, 16], "anchored at the beginning of the path");
+  assert.deepEqual(of("model.layers.1.v_proj"), [8, 5]);
+  assert.deepEqual(of("model.layers.1.v_proj.x"), [8, 16], "to the end");
+});
+
 Deno.test("adapters of another kind are refused by the key that says so", async () => {
   const refused = (json: Record<string, unknown>, ...parts: string[]) =>
     assertInputError(() => parseAdapterConfig({ peft_type: "LORA", ...json }, "x.json"), "x.json", ...parts);
@@ -113,8 +139,12 @@ Deno.test("adapters of another kind are refused by the key that says so", async 
   await refused({ use_qalora: true }, "use_qalora is true");
   await refused({ lora_bias: true }, "lora_bias is true");
   await refused({ modules_to_save: "lm_head" }, 'modules_to_save is "lm_head"', "a list of names");
-  await refused({ rank_pattern: { c_attn: 4 } }, "rank_pattern");
-  await refused({ alpha_pattern: { c_attn: 4 } }, "alpha_pattern");
+  await refused({ rank_pattern: { c_attn: 0 } }, "rank_pattern", "whole numbers above 0");
+  await refused({ rank_pattern: { "(c_attn": 4 } }, "rank_pattern", "by regular expressions");
+  await refused({ alpha_pattern: { c_attn: "4" } }, "alpha_pattern", "numbers by regular expressions");
+  await refused({ exclude_modules: [1] }, "exclude_modules is [1]");
+  await refused({ layers_to_transform: ["1"] }, 'layers_to_transform is ["1"]');
+  await refused({ layers_pattern: 1 }, "layers_pattern is 1");
   await refused({ layer_replication: [[0, 4], [2, 5]] }, "layer_replication");
   await refused({ bias: "all" }, 'bias is "all"');
   await refused({ init_lora_weights: "pissa" }, 'init_lora_weights is "pissa"');

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { parseFlags } from "../../../suites/flags.ts";
-import { configFromFlags, trainingFlags } from "../../../suites/train_flags.ts";
+import { configFromFlags, trainingFlags, withFolderLora } from "../../../suites/train_flags.ts";
 import { mergeSettings, parseNumber, resolveSettings, trainFlags } from "../../../suites/run_config.ts";
 import {
   checkImplemented,
@@ -235,4 +235,14 @@ Deno.test("methods and optimizers that the engine does not train are refused by 
     /method flash is not implemented.*implemented are fp16/,
   );
   assert.throws(() => checkImplemented([], "sgd", some), /optimizer sgd is not implemented/);
+});
+
+Deno.test("a run that goes on with an adapter leaves LoRA's settings to its folder, but for those that flags give", () => {
+  const given = ["--model", "m", "--data", "d", "--methods", "lora,fp16", "--lora-alpha", "16"];
+  const args = parseFlags(SPEC, given)!;
+  const config = configFromFlags(args, EVERYTHING);
+  assert.equal(config.methodOptions.lora.rank, 8);
+  const { lora, fp16 } = withFolderLora(config, args).methodOptions;
+  assert.deepEqual(lora, { alpha: 16, plusRatio: 1 });
+  assert.deepEqual(fp16, config.methodOptions.fp16);
 });
