@@ -193,6 +193,10 @@ const BETAS: Readonly<Record<string, Setting>> = {
   beta2: { default: 0.999, minimum: 0, maximum: 0.999999, what: "decay of the second moment" },
 };
 
+/** As `ParameterSpec.decay` has it. */
+const DECAYED = "of matrices; norms, biases and embeddings have none";
+const DECOUPLED_DECAY = `decoupled weight decay, ${DECAYED}`;
+
 /** The optimizers; defaults of AdamW are those of `torch.optim.AdamW`. */
 export const OPTIMIZERS: readonly Optimizer[] = [
   {
@@ -202,7 +206,7 @@ export const OPTIMIZERS: readonly Optimizer[] = [
     settings: {
       ...BETAS,
       eps: { default: 1e-8, minimum: 0, above: true, what: "added to the root of the second moment" },
-      weightDecay: { default: 0.01, minimum: 0, what: "decoupled weight decay" },
+      weightDecay: { default: 0.01, minimum: 0, what: DECOUPLED_DECAY },
     },
     expectedSlowdown: 0,
   },
@@ -224,18 +228,23 @@ export const OPTIMIZERS: readonly Optimizer[] = [
       relativeStep: { default: false, what: "takes min(1e-2, 1/sqrt(t)) instead of the learning rate" },
       warmupInit: { default: false, what: "relative steps start at 1e-6 t" },
       scaleParameter: { default: false, what: "scales the rate by each parameter's root mean square" },
-      weightDecay: { default: 0, minimum: 0, what: "decoupled weight decay" },
+      weightDecay: { default: 0, minimum: 0, what: DECOUPLED_DECAY },
     },
     expectedSlowdown: 0.1,
   },
   {
     id: "adamw8bit",
     label: "8-bit AdamW",
-    what: "two moments a parameter in 8-bit blocks",
+    what: "two moments a parameter in 8-bit blocks, those of embeddings in f32",
     settings: {
       ...BETAS,
       eps: { default: 1e-8, minimum: 0, above: true, what: "added to the root of the second moment" },
-      weightDecay: { default: 0.01, minimum: 0, what: "decoupled weight decay" },
+      weightDecay: { default: 0.01, minimum: 0, what: DECOUPLED_DECAY },
+      quantizeEmbeddings: {
+        default: false,
+        what: "8-bit moments for embeddings too; single weights then jump by thousands of learning rates, " +
+          "where a rare token's second moment rounds to 0 beside a frequent one's",
+      },
     },
     expectedSlowdown: 0.03,
     sameUpdateAs: "adamw",
@@ -251,7 +260,7 @@ export const OPTIMIZERS: readonly Optimizer[] = [
         maximum: 0.999999,
         what: "decay of the momentum; 0 keeps no state",
       },
-      weightDecay: { default: 0, minimum: 0, what: "weight decay" },
+      weightDecay: { default: 0, minimum: 0, what: `weight decay, ${DECAYED}` },
     },
     expectedSlowdown: 0,
   },

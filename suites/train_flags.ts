@@ -45,7 +45,7 @@ export function trainingFlags(): Record<string, Flag> {
       if (hasBetas(optimizer) && (key === "beta1" || key === "beta2")) {
         flags.betas ??= { value: "B1,B2", what: "decay of AdamW's moments", default: "0.9,0.999" };
       } else {flags[kebab(key)] ??= {
-          value: "X",
+          value: valueText(setting),
           what: `${setting.what} (${id})`,
           ...defaultText(setting.default),
         };}
@@ -54,9 +54,11 @@ export function trainingFlags(): Record<string, Flag> {
   for (const { id, settings } of METHODS) {
     for (const [key, setting] of Object.entries(settings)) {
       const what = describe(setting.what, setting.choices);
-      flags[methodSettingFlag(id, key)] ??= typeof setting.default === "boolean"
-        ? { value: "true|false", what, ...defaultText(setting.default) }
-        : { value: "X", what, ...defaultText(setting.default) };
+      flags[methodSettingFlag(id, key)] ??= {
+        value: valueText(setting),
+        what,
+        ...defaultText(setting.default),
+      };
     }
   }
   return flags;
@@ -64,6 +66,11 @@ export function trainingFlags(): Record<string, Flag> {
 
 function describe(what: string, choices: readonly string[] | undefined): string {
   return choices ? `${what}: ${choices.join(" or ")}` : what;
+}
+
+/** What stands for the value of a setting in `--help`. */
+function valueText(setting: Setting): string {
+  return typeof setting.default === "boolean" ? "true|false" : "X";
 }
 
 function defaultText(value: Setting["default"] | undefined): { default?: string } {

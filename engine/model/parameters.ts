@@ -15,6 +15,8 @@ export interface ParameterSpec {
   decay: boolean;
   /** What the learning rate is multiplied by for this parameter; default 1. */
   rateFactor?: number;
+  /** Whether rows are looked up in it by ids, as torch.nn.Embedding does; a head tied to it is the same parameter. */
+  embedding?: true;
   /** Layout, where it is the weight of a linear layer: GPT-2 stores `[in, out]`, torch's Linear `[out, in]`. */
   linear?: "in_out" | "out_in";
   /** Trained and saved with adapters too, as peft's `modules_to_save`: the head of a task that the base does not know. */
@@ -38,7 +40,7 @@ export function normal(standardDeviation: number): Initialization {
 
 /** An embedding table `<name>.weight [rows, columns]`. */
 export function embeddingSpec(name: string, shape: Shape, init: Initialization): ParameterSpec {
-  return { name: `${name}.weight`, shape, init, decay: false };
+  return { name: `${name}.weight`, shape, init, decay: false, embedding: true };
 }
 
 /** Weight, and bias where there is one, of a linear layer from `cIn` to `cOut`. */

@@ -112,11 +112,15 @@ export async function continueFrom(
     }
   }
   using source = await openSafetensors(`${folder}/${STATE_TENSORS}`);
-  for (const value of optimizerStates(trainer)) {
+  const states = optimizerStates(trainer);
+  const lacking = states.find(({ name }) => !source.has(name));
+  if (lacking) throw new InputError(`${source.path}: ${otherSettings(lacking.name, source, options)}`);
+  for (const value of states) {
     const info = source.info(value.name);
-    if (info.shape.join() !== value.shape.join()) {
+    const dtype = value.dtype === "u8" ? "U8" : "F32";
+    if (info.dtype !== dtype || info.shape.join() !== value.shape.join()) {
       throw new InputError(
-        `${info.path}: tensor ${value.name} has the shape [${info.shape}], expected [${value.shape}]`,
+        `${info.path}: tensor ${value.name} is ${info.dtype} [${info.shape}], expected ${dtype} [${value.shape}]`,
       );
     }
     if (value.dtype === "u8") {
@@ -129,6 +133,21 @@ export async function continueFrom(
   }
   trainer.seek(state);
   return true;
+}
+
+/** What to say of a state that was saved by the same optimizer with settings that keep other values. */
+function otherSettings(
+  lacking: string,
+  source: { has(name: string): boolean },
+  { optimizer }: Pick<TrainOptions, "optimizer">,
+): string {
+  const parameter = lacking.slice(0, lacking.lastIndexOf("."));
+  const advice = source.has(`${parameter}.state1`)
+    ? `the moments of ${parameter} are in 8 bits, expected f32; to go on with them, add --quantize-embeddings true`
+    : source.has(`${parameter}.exp_avg`) && lacking.endsWith(".state1")
+    ? `the moments of ${parameter} are f32, expected 8 bits; to go on with them, leave out --quantize-embeddings`
+    : `it has no ${lacking}, expected the state of ${optimizer} with the settings given; give those it was saved with`;
+  return `${advice}, or start a new run from the weights with --fresh`;
 }
 
 function optimizerStates(trainer: Trainer): Value[] {

@@ -1,26 +1,25 @@
 import { elementCount } from "../../graph/types.ts";
-import { adamw } from "../../../kernels/adamw.ts";
 import { adamw8bit, blockCount8bit } from "../../../kernels/adamw_8bit.ts";
-import type { AppendOptimizer } from "../optimizer.ts";
+import type { AppendOptimizer, Update } from "../optimizer.ts";
+import { appendAdamw } from "./adamw.ts";
 
 /** Smaller tensors keep f32 moments: their codes would save little, and norms and biases are touchy. */
 const MIN_8BIT_ELEMENTS = 4096;
 
 /**
  * AdamW with moments in 8 bits (Dettmers et al. 2022, as bitsandbytes.optim.AdamW8bit): 2 + 8/256 bytes of state for a
- * parameter of a tensor with 4096 elements or more, 8 for others.
+ * parameter of a tensor with 4096 elements or more, 8 for others and for embeddings, which AdamW updates.
+ *
+ * Embeddings are left out as transformers' Trainer leaves `torch.nn.Embedding` out: in a block that a frequent token shares
+ * with a rare one, the rare one's second moment rounds to 0 and its first does not, and the next small gradient divides by
+ * `eps`. `quantizeEmbeddings` has them in 8 bits nonetheless.
  */
 export const appendAdamw8bit: AppendOptimizer = (builder, updates, clip, options) => {
-  const attrs = { beta1: Number(options.beta1), beta2: Number(options.beta2), eps: Number(options.eps) };
-  const decayOf = ({ parameter }: typeof updates[number]) =>
-    parameter.spec.decay ? Number(options.weightDecay) : 0;
-  const isLarge = ({ parameter: { master } }: typeof updates[number]) =>
-    elementCount(master) >= MIN_8BIT_ELEMENTS;
-  const large = updates.filter(isLarge);
-  const small = updates.filter((update) => !isLarge(update));
-
-  if (large.length > 0) {
-    const tensors = large.flatMap(({ parameter: { master }, gradient }) => {
+  const isQuantized = ({ parameter: { master, spec } }: Update) =>
+    elementCount(master) >= MIN_8BIT_ELEMENTS && (!spec.embedding || options.quantizeEmbeddings === true);
+  const quantized = updates.filter(isQuantized);
+  if (quantized.length > 0) {
+    const tensors = quantized.flatMap(({ parameter: { master }, gradient }) => {
       const declare = (suffix: string, shape: readonly number[], dtype: "u8" | "f32") =>
         builder.persistents.declare(`${master.name}.${suffix}`, { shape, dtype }, "optimizer");
       const blocks = [blockCount8bit(elementCount(master))];
@@ -33,18 +32,13 @@ export const appendAdamw8bit: AppendOptimizer = (builder, updates, clip, options
         declare("absmax2", blocks, "f32"),
       ];
     });
-    builder.call(adamw8bit, [clip, ...tensors], { ...attrs, weightDecay: large.map(decayOf) });
-  }
-  if (small.length > 0) {
-    const tensors = small.flatMap(({ parameter: { master }, gradient }) => {
-      const declare = (suffix: string) =>
-        builder.persistents.declare(
-          `${master.name}.${suffix}`,
-          { shape: master.shape, dtype: "f32" },
-          "optimizer",
-        );
-      return [master, gradient, declare("exp_avg"), declare("exp_avg_sq")];
+    const weightDecay = Number(options.weightDecay);
+    builder.call(adamw8bit, [clip, ...tensors], {
+      beta1: Number(options.beta1),
+      beta2: Number(options.beta2),
+      eps: Number(options.eps),
+      weightDecay: quantized.map(({ parameter }) => (parameter.spec.decay ? weightDecay : 0)),
     });
-    builder.call(adamw, [clip, ...tensors], { ...attrs, weightDecay: small.map(decayOf) });
   }
+  appendAdamw(builder, updates.filter((update) => !isQuantized(update)), clip, options);
 };

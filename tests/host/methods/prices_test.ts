@@ -253,8 +253,10 @@ Deno.test("state of the optimizers, gpt2-nano", () => {
   assert.equal(state("adamw", PLAIN_OPTIONS), 7_002_112); // 8·P
   assert.equal(state("sgd", { momentum: 0, weightDecay: 0 }), 0);
   assert.equal(state("sgd", { momentum: 0.9, weightDecay: 0 }), 3_501_056); // 4·P
-  // 2·M + 8·M ÷ 256; the vectors, smaller than 4096, 8·6912
-  assert.equal(state("adamw8bit", PLAIN_OPTIONS), 1_819_136);
+  // 2·L + 8·L ÷ 256 of the layers' 786 432; the embeddings, (512 + 128)·C, and the vectors, smaller than 4096, 8·88 832
+  assert.equal(state("adamw8bit", PLAIN_OPTIONS), 2_308_096);
+  // 2·M + 8·M ÷ 256; the vectors 8·6912
+  assert.equal(state("adamw8bit", { ...PLAIN_OPTIONS, quantizeEmbeddings: true }), 1_819_136);
   // 4·(rows + columns) of 18 matrices: 4·(640 + 256 + L·(512 + 256 + 640 + 640)); vectors 4·6912
   assert.equal(state("adafactor", adafactor), 64_000);
   assert.equal(state("adafactor", { ...adafactor, beta1: 0.9 }), 3_565_056); // and 4·P

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
+import { GraphBuilder, PersistentValues } from "../../../engine/graph/builder.ts";
+import { elementCount } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import type { OptimizerOptions } from "../../../engine/passes/optimizer.ts";
 import { adafactorSchedule } from "../../../engine/passes/optimizers/adafactor.ts";
-import { buildStep } from "../../../engine/passes/pipeline.ts";
+import { appendAdamw8bit } from "../../../engine/passes/optimizers/adamw_8bit.ts";
+import { buildStep, type StepSettings } from "../../../engine/passes/pipeline.ts";
 import { planGraphs } from "../../../engine/plan/plan.ts";
 import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
 
@@ -17,10 +20,14 @@ const ADAFACTOR = {
   weightDecay: 0.01,
 };
 
-/** The step of gpt2-nano over 512 words, one sequence of 16 tokens. */
-function stepOf(optimizer: string, optimizerOptions: OptimizerOptions) {
+/** The step of gpt2-nano, or another preset, over 512 words, one sequence of 16 tokens. */
+function stepOf(
+  optimizer: string,
+  optimizerOptions: OptimizerOptions,
+  { preset = "gpt2-nano", ...changes }: Partial<StepSettings> & { preset?: string } = {},
+) {
   return buildStep({
-    model: modelOf({ ...PRESETS["gpt2-nano"], vocabularySize: 512 }),
+    model: modelOf({ ...PRESETS[preset], vocabularySize: 512 }),
     microBatchSize: 1,
     gradientAccumulationSteps: 1,
     sequenceLength: 16,
@@ -30,6 +37,7 @@ function stepOf(optimizer: string, optimizerOptions: OptimizerOptions) {
     clip: 1,
     dropout: 0,
     evaluate: false,
+    ...changes,
   });
 }
 
@@ -46,12 +54,19 @@ function priceOf(optimizer: string, options: OptimizerOptions) {
 const MATRICES = 868_352;
 const VECTORS = 6912;
 
-Deno.test("price of AdamW and of 8-bit AdamW", () => {
+const EMBEDDINGS = (512 + 128) * 128;
+
+Deno.test("price of AdamW and of 8-bit AdamW, which keeps embeddings in f32 unless told otherwise", () => {
   assert.deepEqual(priceOf("adamw", ADAM), {
     ops: ["global_norm", "adamw"],
     bytes: 7_002_112, // 8 · (MATRICES + VECTORS)
   });
   assert.deepEqual(priceOf("adamw8bit", ADAM), {
+    ops: ["global_norm", "adamw_8bit", "adamw"],
+    bytes: 2_308_096, // (2 + 8/256) · (MATRICES − EMBEDDINGS) + 8 · (VECTORS + EMBEDDINGS)
+  });
+  assert.equal((2 + 8 / 256) * (MATRICES - EMBEDDINGS) + 8 * (VECTORS + EMBEDDINGS), 2_308_096);
+  assert.deepEqual(priceOf("adamw8bit", { ...ADAM, quantizeEmbeddings: true }), {
     ops: ["global_norm", "adamw_8bit", "adamw"],
     bytes: 1_819_136, // (2 + 8/256) · MATRICES + 8 · VECTORS
   });
@@ -70,8 +85,10 @@ Deno.test("price of Adafactor: a number for each row and column of a matrix, eac
   );
 });
 
-Deno.test("optimizers decay matrices only, and 8-bit AdamW keeps small tensors in f32", () => {
-  for (const [optimizer, options] of [["adamw8bit", ADAM], ["adafactor", ADAFACTOR]] as const) {
+Deno.test("optimizers decay matrices only: norms, biases and embeddings have no weight decay", () => {
+  for (
+    const [optimizer, options] of [["adamw", ADAM], ["adamw8bit", ADAM], ["adafactor", ADAFACTOR]] as const
+  ) {
     const { graphs, parameters } = stepOf(optimizer, options);
     const decayed = parameters.filter(({ spec }) => spec.decay).map(({ master }) => master);
     const kept = parameters.filter(({ spec }) => !spec.decay).map(({ master }) => master);
@@ -84,9 +101,64 @@ Deno.test("optimizers decay matrices only, and 8-bit AdamW keeps small tensors i
         node.attrs.weightDecay,
         masters.map((value) => (decayed.includes(value) ? options.weightDecay : 0)),
       );
-      if (node.op.name === "adamw_8bit") assert.ok(masters.every((value) => value.shape.length === 2));
-      if (node.op.name === "adamw") assert.ok(masters.every((value) => value.shape.length === 1));
     }
+  }
+});
+
+/** Names of the parameters that an op updates, over one or two graphs. */
+function updatedBy(op: string, { graphs, parameters }: ReturnType<typeof stepOf>): string[] {
+  const updates = graphs.flatMap(({ nodes }) => nodes).filter((node) => node.op.name === op);
+  const inputs = updates.flatMap(({ inputs }) => inputs);
+  return parameters.filter(({ master }) => inputs.includes(master)).map(({ spec }) => spec.name);
+}
+
+// Layers are wide enough that every matrix has 4096 elements, BERT's table of two token types apart.
+const TABLES = {
+  "gpt2-nano": ["transformer.wte.weight", "transformer.wpe.weight"],
+  "llama-nano": ["model.embed_tokens.weight"],
+  "bert-nano": ["word", "position", "token_type"].map((what) => `bert.embeddings.${what}_embeddings.weight`),
+  "bert-nano-mlm": ["word", "position", "token_type"].map((what) =>
+    `bert.embeddings.${what}_embeddings.weight`
+  ),
+};
+
+for (const [preset, tables] of Object.entries(TABLES)) {
+  Deno.test(`8-bit AdamW of ${preset} keeps embeddings, vectors and small matrices in f32`, () => {
+    const ways: Partial<StepSettings>[] = [
+      {},
+      { gradientAccumulationSteps: 2 },
+      { methods: { fp16: true } },
+      { methods: { optimizerInBackward: true }, clip: 0 },
+    ];
+    for (const changes of ways) {
+      const step = stepOf("adamw8bit", ADAM, { preset, ...changes });
+      const specs = step.parameters.map(({ spec }) => spec);
+      const names = (some: typeof specs) => some.map(({ name }) => name);
+      assert.deepEqual(names(specs.filter(({ embedding }) => embedding)), tables);
+      const quantized = specs.filter((spec) =>
+        !tables.includes(spec.name) && elementCount(spec) >= 4096 && spec.shape.length > 1
+      );
+      assert.deepEqual(updatedBy("adamw_8bit", step), names(quantized));
+      assert.deepEqual(updatedBy("adamw", step), names(specs.filter((spec) => !quantized.includes(spec))));
+      const all = stepOf("adamw8bit", { ...ADAM, quantizeEmbeddings: true }, { preset, ...changes });
+      assert.deepEqual(
+        updatedBy("adamw_8bit", all),
+        names(specs.filter((spec) => elementCount(spec) >= 4096 && spec.shape.length > 1)),
+      );
+    }
+  });
+}
+
+Deno.test("8-bit AdamW takes tensors from 4096 elements on, not of 4095", () => {
+  for (const [elements, ops] of [[4095, ["adamw"]], [4096, ["adamw_8bit"]]] as const) {
+    const builder = new GraphBuilder(new PersistentValues());
+    const declare = (name: string, shape: number[]) =>
+      builder.persistents.declare(name, { shape, dtype: "f32" }, "weights");
+    const master = declare("w", [elements]);
+    const spec = { name: "w", shape: [elements], init: { kind: "constant", value: 0 }, decay: true } as const;
+    const parameter = { spec, value: master, master, trainable: true };
+    appendAdamw8bit(builder, [{ parameter, gradient: declare("g", [elements]) }], declare("clip", [4]), ADAM);
+    assert.deepEqual(builder.nodes.map(({ op }) => op.name), ops);
   }
 });
 

@@ -81,6 +81,7 @@ Deno.test("trainFlags() gives flags that parse into the same configuration", () 
     "--model m/x --data d --optimizer adafactor --clip-threshold 2 --scale-parameter true --decay-rate -0.5 --beta1 0.9 --seed 9",
     "--model gpt2 --data d --methods qlora-nf4 --lora-rank 16 --qlora-quant-block-size 128 --betas 0.9,0.95",
     "--model gpt2 --data d --optimizer adamw8bit --weight-decay 0 --held-out 0.05 --steps 7 --schedule cosine",
+    "--model gpt2 --data d --optimizer adamw8bit --quantize-embeddings true",
     "--model m/x --data d.jsonl --task classify --text-field a --label-field b --packing --overlong split",
   ];
   for (const line of lines) {
@@ -119,6 +120,14 @@ Deno.test("wrong values are refused with flag, value given and value expected", 
   refused("--optimizer adam", /^Unknown optimizer "adam": .*did you mean adamw\?$/);
   refused("--betas 0.9", /^Cannot use --betas 0\.9: expected two numbers, as 0\.9,0\.999$/);
   refused("--betas 0.9,1", /^Cannot use --betas 1: expected a number from 0 to 0\.999999$/);
+  refused(
+    "--quantize-embeddings true",
+    /^Flag --quantize-embeddings does nothing here: expected adamw8bit to be in use$/,
+  );
+  refused(
+    "--optimizer adamw8bit --quantize-embeddings 8",
+    /^Cannot use --quantize-embeddings 8: expected true or false$/,
+  );
   refused("--momentum 0.9", /^Flag --momentum does nothing here: expected sgd to be in use$/);
   refused(
     "--optimizer sgd --betas 0.9,0.9",
@@ -245,4 +254,14 @@ Deno.test("a run that goes on with an adapter leaves LoRA's settings to its fold
   const { lora, fp16 } = withFolderLora(config, args).methodOptions;
   assert.deepEqual(lora, { alpha: 16, plusRatio: 1 });
   assert.deepEqual(fp16, config.methodOptions.fp16);
+});
+
+Deno.test("embeddings under 8-bit AdamW are quantized where that is asked for alone, and help says what it does", () => {
+  const of = (more: string) => parsed(`--model gpt2 --data d --optimizer adamw8bit ${more}`).optimizerOptions;
+  assert.equal(of("").quantizeEmbeddings, false);
+  assert.equal(of("--quantize-embeddings true").quantizeEmbeddings, true);
+  const flags = trainingFlags();
+  assert.match(flags["quantize-embeddings"].what, /weights then jump .* second moment rounds to 0/);
+  assert.match(flags["weight-decay"].what, /of matrices; norms, biases and embeddings have none/);
+  for (const flag of ["quantize-embeddings", "relative-step"]) assert.equal(flags[flag].value, "true|false");
 });
