@@ -8,6 +8,7 @@ import {
   ratioOf,
   settingKey,
 } from "./derive.ts";
+import { quantizesEmbeddings } from "./names.ts";
 import { ALPHA, holm, type LossDifference, lossDifference } from "./quality.ts";
 import type { Interval } from "../results/stats.ts";
 
@@ -77,15 +78,17 @@ export class Evidence {
     return this.pairs(changed, baseline)[0] ?? null;
   }
 
-  /** Seeds count most, since without them nothing is known of quality; then a common phase; then which phase. */
+  /** The usual form of 8-bit AdamW first. Seeds count most, since without them nothing is known of quality; then a common phase; then which phase. */
   #weight(a: Configuration, b: Configuration): number {
     const rank = (phase: string) => {
       const place = PHASE_ORDER.indexOf(phase);
       return place < 0 ? 0 : PHASE_ORDER.length - place;
     };
     const isSweep = [a, b].some(({ phase }) => phaseKind(this.analysis, phase) === "batch-sweep");
+    const isUsual = ![a, b].some(({ config }) => quantizesEmbeddings(config));
     const seeds = Math.min(a.seeds.length, b.seeds.length, 9);
-    return (isSweep ? -10_000 : 0) + seeds * 100 + (a.phase === b.phase ? 50 : 0) + rank(b.phase);
+    return (isSweep ? -10_000 : 0) + (isUsual ? 5000 : 0) + seeds * 100 + (a.phase === b.phase ? 50 : 0) +
+      rank(b.phase);
   }
 
   /** Held-out loss at equal tokens, `changed` minus `baseline`. */

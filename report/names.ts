@@ -26,6 +26,15 @@ export function optimizerName(id: string): string {
   return OPTIMIZERS[id] ?? id;
 }
 
+/**
+ * Whether 8-bit AdamW trained embeddings with 8-bit moments. Records from before there was a choice do not say, and did.
+ * Adapters leave embeddings as they are.
+ */
+export function quantizesEmbeddings({ methods, optimizer, optimizerOptions }: RunConfig): boolean {
+  return optimizer === "adamw8bit" && optimizerOptions.quantizeEmbeddings !== false &&
+    !methods.some((method) => /lora/.test(method));
+}
+
 /** `accumulation + checkpointing + fp16 + Adafactor`: what a configuration switches on, however its cell is labelled. */
 export function combinationName(config: RunConfig): string {
   const parts = [
@@ -33,6 +42,9 @@ export function combinationName(config: RunConfig): string {
     ...["checkpoint", "fp16", "flash"].filter((id) => config.methods.includes(id)),
     ...config.methods.filter((id) => !["checkpoint", "fp16", "flash"].includes(id)),
   ].map(methodName);
-  if (config.optimizer !== "adamw") parts.push(optimizerName(config.optimizer));
+  // Named where it was asked for: records that have no choice have one form alone.
+  const isQuantized = quantizesEmbeddings(config) && config.optimizerOptions.quantizeEmbeddings === true;
+  const form = isQuantized ? " with quantized embeddings" : "";
+  if (config.optimizer !== "adamw") parts.push(optimizerName(config.optimizer) + form);
   return parts.length > 0 ? parts.join(" + ") : "nothing switched on";
 }

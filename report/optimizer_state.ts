@@ -2,26 +2,40 @@
 import type { Configuration } from "./derive.ts";
 import type { Evidence } from "./evidence.ts";
 import { formatNumber, formatSignificant } from "./format.ts";
+import { quantizesEmbeddings } from "./names.ts";
 import { OPTIMIZER_STATE } from "./paper.ts";
 
 export interface OptimizerState {
   optimizer: string;
+  label: string;
+  /** Of two forms of one optimizer, the one that verdicts go by. */
+  isUsual: boolean;
   /** Of a run; null where none was trained with it. */
   measured: { configuration: Configuration; bytes: number } | null;
   /** Of the planned model with 3 B parameters. */
   planned: { configuration: Configuration; bytes: number } | null;
 }
 
-/** The paper's three optimizers, in its order, as far as the records know them. */
+/**
+ * The paper's three optimizers, in its order, as far as the records know them. 8-bit AdamW has two forms: embeddings keep f32
+ * moments, or are quantized, too; the latter stands for it where the records have no other.
+ */
 export function optimizerStates({ trained, planned }: Evidence): OptimizerState[] {
-  return Object.keys(OPTIMIZER_STATE).map((optimizer) => {
-    const own = trained.filter((one) => one.config.optimizer === optimizer && !trainsAdapters(one));
-    return {
-      optimizer,
-      measured: first(own.toSorted((a, b) => weight(b) - weight(a))),
-      planned: first(planned.filter((one) => one.phase === "3b" && one.config.optimizer === optimizer)),
-    };
-  }).filter(({ measured, planned }) => measured ?? planned);
+  return Object.entries(OPTIMIZER_STATE).flatMap(([optimizer, { label }]) => {
+    const forms = [false, true].map((quantized) => {
+      const isForm = ({ config }: Configuration) =>
+        config.optimizer === optimizer && quantizesEmbeddings(config) === quantized;
+      const own = trained.filter((one) => isForm(one) && !trainsAdapters(one));
+      return {
+        optimizer,
+        label: quantized ? `${label} with quantized embeddings` : label,
+        measured: first(own.toSorted((a, b) => weight(b) - weight(a))),
+        planned: first(planned.filter((one) => one.phase === "3b" && isForm(one))),
+      };
+    });
+    return forms.filter(({ measured, planned }) => measured ?? planned)
+      .map((form, i) => ({ ...form, isUsual: i === 0 }));
+  });
 }
 
 const weight = ({ phase, config }: Configuration) =>

@@ -2,6 +2,7 @@
 import type { Configuration } from "./derive.ts";
 import type { Evidence } from "./evidence.ts";
 import { formatNumber, formatSignificant } from "./format.ts";
+import { quantizesEmbeddings } from "./names.ts";
 import { GB, LLAMA_7B, THREE_BILLION } from "./paper.ts";
 import type { Role } from "./palette.ts";
 
@@ -29,11 +30,23 @@ function gigabytes({ memory }: Configuration, ...roles: Role[]): number {
   return roles.reduce((sum, role) => sum + (memory?.byRole[role] ?? 0), 0) / GB;
 }
 
-/** The 3 B model in f32 with 8-bit AdamW, its bytes a parameter times the paper's 3 · 10⁹; null where none was planned. */
-export function threeBillion({ planned }: Evidence): PlannedModel | null {
-  const configuration = planned.find(({ phase, config, memory }) =>
+/** The 3 B model as it is planned, and what its optimizer takes where embeddings have 8-bit moments, too. */
+export interface ThreeBillion extends PlannedModel {
+  /** GB of optimizer state at 3 · 10⁹ parameters; null where this is that form itself, or none was planned beside it. */
+  quantized: { configuration: Configuration; gigabytes: number } | null;
+}
+
+/**
+ * The 3 B model in f32 with 8-bit AdamW, its bytes a parameter times the paper's 3 · 10⁹; null where none was planned.
+ * Embeddings keep f32 moments where there is such a plan.
+ */
+export function threeBillion({ planned }: Evidence): ThreeBillion | null {
+  const plans = planned.filter(({ phase, config, memory }) =>
     phase === "3b" && memory && config.optimizer === "adamw8bit" && !config.methods.includes("fp16")
   );
+  const usual = plans.find(({ config }) => !quantizesEmbeddings(config));
+  const other = plans.find(({ config }) => quantizesEmbeddings(config));
+  const configuration = usual ?? other;
   const sizes = configuration && sizesOf(configuration);
   if (!configuration || !sizes) return null;
   const scale = THREE_BILLION.parameters / sizes.parameters;
@@ -47,18 +60,33 @@ export function threeBillion({ planned }: Evidence): PlannedModel | null {
   const rest = configuration.memory!.plannedBytes / GB -
     gigabytes(configuration, "weights", "gradients", "optimizer");
   const { config } = configuration;
+  const quantized = usual && other
+    ? { configuration: other, gigabytes: gigabytes(other, "optimizer") * scale }
+    : null;
+  const perParameter = (one: Configuration) =>
+    formatNumber(one.memory!.byRole.optimizer / sizes.parameters, 2);
   return {
     configuration,
     ...sizes,
     roles,
+    quantized,
     total: { name: "before activations", ours, paper: exactly(THREE_BILLION.total) },
     reasons: [
       `The planned model has ${
         formatNumber(sizes.parameters / 1e9, 2)
       } B parameters; its bytes are scaled to 3 B.`,
       `The optimizer takes ${
-        formatNumber(configuration.memory!.byRole.optimizer / sizes.parameters, 2)
-      } bytes a parameter: each block of 8-bit values has two scales, and small tensors keep f32.`,
+        perParameter(configuration)
+      } bytes a parameter: each block of 8-bit values has two scales, and ${
+        usual ? "embeddings and small tensors" : "small tensors"
+      } keep f32.`,
+      ...quantized
+        ? [
+          `With quantized embeddings it takes ${perParameter(quantized.configuration)}, ${
+            formatNumber(quantized.gigabytes, 1)
+          } GB at 3 B, and weights of rare tokens can jump: see “How it was measured”.`,
+        ]
+        : [],
       `What the paper leaves out (activations, workspace, inputs) adds ${
         formatSignificant(rest, 2)
       } GB at batch ${configuration.effectiveBatchSize} × ${config.sequenceLength} tokens.`,

@@ -242,7 +242,8 @@ export const OPTIMIZERS: readonly Optimizer[] = [
       weightDecay: { default: 0.01, minimum: 0, what: DECOUPLED_DECAY },
       quantizeEmbeddings: {
         default: false,
-        what: "8-bit moments for embeddings too; single weights then jump by thousands of learning rates, " +
+        what:
+          "8-bit moments for embeddings too; single weights can then jump by thousands of learning rates, " +
           "where a rare token's second moment rounds to 0 beside a frequent one's",
       },
     },

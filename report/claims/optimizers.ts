@@ -14,13 +14,15 @@ export const C7: Claim = {
   paper: "8, a little over 4, 2 bytes; 24, 12+, 6 GB",
   rule:
     "Bytes a parameter round to the paper's (Adafactor: 4 to 4.5), by the plan of the 3 B model where there is one, since " +
-    "small tensors keep f32 states. Partly: some of the three. That Adafactor may converge slower cannot be refuted: the " +
+    "small tensors and embeddings keep f32 states. 8-bit AdamW with quantized embeddings is reported, and judged only " +
+    "where there is no other. Partly: some of the three. That Adafactor may converge slower cannot be refuted: the " +
     "losses at tuned rates are reported, not judged.",
   untested: "needs cells with Adafactor and 8-bit AdamW",
   judge(evidence) {
     const states = optimizerStates(evidence);
-    if (states.length < 2) return null;
-    const figures = states.map(({ optimizer, measured, planned }) => {
+    const judged = states.filter(({ isUsual }) => isUsual);
+    if (judged.length < 2) return null;
+    const figures = states.map(({ optimizer, label, isUsual, measured, planned }) => {
       const papers = OPTIMIZER_STATE[optimizer];
       const bytes = (planned ?? measured)!.bytes;
       const agrees = bytes >= papers.low && bytes <= papers.high;
@@ -29,10 +31,11 @@ export const C7: Claim = {
         ? `${bytesText(planned.bytes)} planned (${bytesText(planned.bytes * 3)} GB at 3 B)`
         : "";
       const less = bytes < papers.low ? ", less than the paper's" : "";
-      return { agrees, text: `${papers.label} ${[run, plan].filter(Boolean).join(", ")}${less}` };
+      return { agrees, isUsual, text: `${label} ${[run, plan].filter(Boolean).join(", ")}${less}` };
     });
-    const outcome = states.length === 3 ? verdictOn(...figures.map(({ agrees }) => agrees)) : undefined;
-    const some = figures.some(({ agrees }) => agrees);
+    const agree = figures.filter(({ isUsual }) => isUsual).map(({ agrees }) => agrees);
+    const outcome = judged.length === 3 ? verdictOn(...agree) : undefined;
+    const some = agree.some(Boolean);
     return {
       outcome: outcome ?? (some ? "partly" : "not reproduced"),
       ours: [figures.map(({ text }) => text).join("; ") + " bytes", ...convergence(evidence)].join(". "),
@@ -61,15 +64,20 @@ export const C8: Claim = {
   claim: "3 B parameters in f32 with an 8-bit optimizer need at least 30 GB, before activations",
   paper: "12 GB weights + 12 GB gradients + 6 GB optimizer = 30 GB",
   rule:
-    "Each of the three, planned and scaled to 3 · 10⁹ parameters, rounds to the paper's GB. Partly: some of them.",
+    "Each of the three, planned and scaled to 3 · 10⁹ parameters, rounds to the paper's GB; embeddings keep f32 moments where " +
+    "there is such a plan. Partly: some of them.",
   untested: "needs the plan of a 3 B model (suites/planner.yaml)",
   judge(evidence) {
     const model = threeBillion(evidence);
     if (!model) return null;
     return {
       outcome: verdictOn(...model.roles.map(meets)),
-      ours: rolesText(model),
-      cells: [model.configuration],
+      ours: model.quantized
+        ? `${rolesText(model)}; with quantized embeddings optimizer ${
+          formatNumber(model.quantized.gigabytes, 1)
+        } GB`
+        : rolesText(model),
+      cells: [model.configuration, ...model.quantized ? [model.quantized.configuration] : []],
       section: "plan-3b",
     };
   },

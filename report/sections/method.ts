@@ -1,14 +1,14 @@
-import { type Analysis, BOOTSTRAP } from "../derive.ts";
+import { type Analysis, BOOTSTRAP, type Configuration } from "../derive.ts";
 import { count, formatNumber } from "../format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
-import { optimizerName } from "../names.ts";
+import { optimizerName, quantizesEmbeddings } from "../names.ts";
 import { ALPHA, LARGEST_MARGIN, MARGIN_DEVIATIONS } from "../quality.ts";
 import { table } from "../table.ts";
 import { type PageContext, section } from "./context.ts";
 
 /** How the figures came about; written for who wants to doubt them. */
 export function methodSection(
-  { loaded: { cells, run }, configurations }: Analysis,
+  { loaded: { cells, run }, configurations, planned }: Analysis,
   context: PageContext,
 ): Html {
   const trained = cells.filter(({ kind, status }) => kind === "trained" && status === "ok");
@@ -46,11 +46,29 @@ export function methodSection(
 <li><strong>Same throughput</strong>, for claim C1: the ratio's 95 % interval stays above what a second run of the baseline may reach at 95 % (Student's t on the spread that its phase shares), so that slower means slower than itself.</li>
 <li><strong>Held-out loss</strong> is the mean over targets of the held-out end of the corpus; between two evaluations it is interpolated.</li>
 <li><strong>Memory.</strong> <em>Planned</em>: what the planner predicts before anything runs. <em>Booked</em>: what the ledger of allocations counted, equal to the plan or the cell is an error; its ratios are exact and have no interval. <em>Observed</em>: what the driver or the operating system saw from outside, less the baseline before training${here}; it includes what no plan can know, such as shader compilers and driver caches. <em>Observed with context</em> adds that baseline back: it is what a driver's own figure shows, and what the guide's megabytes are. Booked ratios are larger, because a context is not saved by any method.</li>
-<li><strong>Factorial.</strong> Effects are contrasts of logarithms between cells that differ in what is named alone, averaged over all such pairs (pairs of pairs for interactions); with every combination run this is the classical analysis of a factorial experiment, and combinations that a rule left out bias nothing.</li>
+${
+      eightBit([...configurations, ...planned])
+    }<li><strong>Factorial.</strong> Effects are contrasts of logarithms between cells that differ in what is named alone, averaged over all such pairs (pairs of pairs for interactions); with every combination run this is the classical analysis of a factorial experiment, and combinations that a rule left out bias nothing.</li>
 <li><strong>Planned cells</strong> ran nowhere. The planner that lays out every trained cell laid them out too; how far its figures and the booked bytes agree in the cells that ran stands under Memory.</li>
 </ul>
 <p>This page is a function of the records alone: the same records give the same bytes.</p>`,
   );
+}
+
+/** What 8-bit AdamW does with embeddings here, and what goes wrong where it quantizes them. */
+function eightBit(configurations: readonly Configuration[]): HtmlValue {
+  const own = configurations.filter(({ config }) => config.optimizer === "adamw8bit");
+  if (own.length === 0) return null;
+  const quantized = own.filter(({ config }) => quantizesEmbeddings(config));
+  const usual = own.length > quantized.length
+    ? " Embeddings and tensors of fewer than 4096 elements keep f32 moments, as transformers' Trainer has it; all others have 8-bit ones."
+    : "";
+  const fault = quantized.length > 0 &&
+    markup` ${
+      count(quantized.length, "configuration")
+    } here quantized embeddings, too (<code>--quantize-embeddings true</code>, or a record from before there was a choice). That has a fault: in a block that a rare token shares with a frequent one, the second moment of the rare one rounds to 0 while its first does not, and its next small gradient is divided by ε. Single weights of embeddings can then jump by thousands of learning rates, and losses with them; a head tied to the embedding hides it, since it gives every row a gradient in every step.`;
+  return markup`<li><strong>8-bit AdamW.</strong>${usual}${fault}</li>
+`;
 }
 
 function phases(

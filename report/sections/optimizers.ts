@@ -25,12 +25,13 @@ import { configurationLink, type PageContext, section, traced } from "./context.
 export function optimizersSection(analysis: Analysis, context: PageContext): Html | null {
   const states = optimizerStates(judge(analysis).evidence);
   const rates = rateSweep(analysis);
-  if (states.length < 2 && rates.length === 0) return null;
+  const isCompared = states.filter(({ isUsual }) => isUsual).length >= 2;
+  if (!isCompared && rates.length === 0) return null;
   return section(
     context,
     "optimizers",
     "Optimizers",
-    markup`${states.length >= 2 && stateFigure(states, context)}${
+    markup`${isCompared && stateFigure(states, context)}${
       rates.length > 0 && ratesFigure(analysis, rates, context)
     }${convergenceFigure(analysis, context)}`,
   );
@@ -51,15 +52,13 @@ function stateFigure(states: readonly OptimizerState[], context: PageContext): H
       isPlanned,
     };
   };
-  const rows = states.map(({ optimizer, measured, planned }): DotRow => ({
-    label: OPTIMIZER_STATE[optimizer].label,
+  const rows = states.map(({ optimizer, label, measured, planned }): DotRow => ({
+    label,
     cells: [cellOf(optimizer, measured, false), cellOf(optimizer, planned, true)],
   }));
-  const known = states.map(({ optimizer, planned, measured }) => ({
-    optimizer,
-    bytes: (planned ?? measured)!.bytes,
-  }));
-  const text = known.map(({ optimizer, bytes }) => `${OPTIMIZER_STATE[optimizer].label} ${bytesText(bytes)}`);
+  const text = states.map(({ label, planned, measured }) =>
+    `${label} ${bytesText((planned ?? measured)!.bytes)}`
+  );
   const dot = (name: string) => ({ name, format: (value: number) => `${formatNumber(value)} B` });
   const hasPlan = states.some(({ planned }) => planned);
   const panels = [dot("in a run of this page"), ...hasPlan ? [dot("planned at 3 B parameters")] : []];
@@ -67,7 +66,7 @@ function stateFigure(states: readonly OptimizerState[], context: PageContext): H
     id: `${context.prefix}optimizer-state`,
     title: `${capital(listed(text))} bytes of state a parameter`,
     subtitle:
-      "Bytes of optimizer state a trained parameter. Crosses: the paper's 8, a little over 4 (drawn as 4 to 4.5) and 2. Small tensors keep f32 states under the 8-bit optimizer, so small models hold a little more a parameter.",
+      "Bytes of optimizer state a trained parameter. Crosses: the paper's 8, a little over 4 (drawn as 4 to 4.5) and 2. Small tensors and embeddings keep f32 states under the 8-bit optimizer, so small models hold more a parameter; the form that quantizes embeddings is named so.",
     draw: (size) =>
       dotRowsChart(
         rows.map((row) => ({ ...row, cells: row.cells.slice(0, panels.length) })),
@@ -76,7 +75,7 @@ function stateFigure(states: readonly OptimizerState[], context: PageContext): H
         size,
       ),
     numbers: table(states, [
-      { head: "optimizer", cell: ({ optimizer }) => OPTIMIZER_STATE[optimizer].label },
+      { head: "optimizer", cell: ({ label }) => label },
       {
         head: "paper",
         unit: "bytes a parameter",

@@ -204,7 +204,13 @@ Deno.test("guidePlans() finds the guide's rows among planned cells", () => {
 
 Deno.test("threeBillion() and llama7b() set planned bytes beside the paper's sums", () => {
   const small = threeBillion(evidence)!;
-  assert.deepEqual(small.roles.map(({ ours }) => ours.toFixed(1)), ["12.0", "12.0", "6.1"]);
+  assert.deepEqual(small.roles.map(({ ours }) => ours.toFixed(1)), ["12.0", "12.0", "6.6"]);
+  assert.equal(small.quantized!.gigabytes.toFixed(1), "6.1");
+  assert.match(small.reasons[1], /2\.21 bytes a parameter: .* embeddings and small tensors keep f32\.$/);
+  assert.match(
+    small.reasons[2],
+    /^With quantized embeddings it takes 2\.03, 6\.1 GB at 3 B, and weights .* can jump/,
+  );
   const [large] = llama7b(evidence);
   assert.equal(large.total.ours.toFixed(1), "11.8");
   assert.ok(large.reasons.every((reason) => reason.endsWith(".")));
@@ -248,4 +254,9 @@ Deno.test("combinationName() names what is switched on, in the order of the ladd
     of({ methods: ["flash", "fp16", "checkpoint"], gradientAccumulationSteps: 4, optimizer: "adamw8bit" }),
     "accumulation + checkpointing + fp16 + flash attention + 8-bit AdamW",
   );
+  const eightBit = (quantizeEmbeddings: boolean, methods: string[] = []) =>
+    of({ optimizer: "adamw8bit", optimizerOptions: { quantizeEmbeddings }, methods });
+  assert.equal(eightBit(true), "8-bit AdamW with quantized embeddings");
+  assert.equal(eightBit(false), "8-bit AdamW");
+  assert.equal(eightBit(true, ["lora"]), "LoRA + 8-bit AdamW", "adapters leave embeddings alone");
 });

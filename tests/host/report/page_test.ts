@@ -184,7 +184,7 @@ Deno.test("renderReport() judges suites of one adapter together, each cell linke
   assert.equal(all("article").length, 1);
   const rows = all("#claims table.claims > tbody > tr");
   const verdicts = new Map(rows.map(({ textContent }, i) => [`C${i + 1}`, textContent]));
-  assert.match(verdicts.get("C8")!, /reproduced/, "from the second run");
+  assert.match(verdicts.get("C8")!, /partly/, "from the second run");
   assert.match(verdicts.get("C3")!, /reproduced/, "from the first run");
   const links = all("a[href$='.json']").map((node) => node.getAttribute("href")!);
   for (const { id, phase } of whole.cells) {
@@ -194,6 +194,30 @@ Deno.test("renderReport() judges suites of one adapter together, each cell linke
     );
   }
   assert.ok(text("#verdict").join().includes("Put together from 2 runs"));
+});
+
+Deno.test("renderReport() names the fault of quantized embeddings where a record has them, and only there", () => {
+  /** What the page says of 8-bit AdamW, where its cells have this setting. */
+  const said = (quantizeEmbeddings: boolean | undefined) => {
+    const whole = syntheticRun(VARIANTS["every phase"]);
+    const isIn = ({ phase }: { phase: string }) => phase === "single";
+    const run = { ...whole.run, cells: whole.run.cells.filter(isIn) };
+    const cells = whole.cells.filter(isIn);
+    for (const { config } of cells.filter(({ config }) => config.optimizer === "adamw8bit")) {
+      delete config.optimizerOptions.quantizeEmbeddings;
+      if (quantizeEmbeddings !== undefined) Object.assign(config.optimizerOptions, { quantizeEmbeddings });
+    }
+    const { text } = parsePage(pageOf(asLoaded({ run, cells })));
+    return text("li").filter((item) => item.startsWith("8-bit AdamW.")).join();
+  };
+  const fault =
+    /1 configuration here quantized embeddings, too .* second moment of the rare one rounds to 0 .* can then jump/;
+  assert.match(said(true), fault);
+  assert.match(said(undefined), fault);
+  assert.match(said(false), /^8-bit AdamW\. Embeddings .* keep f32 moments, as transformers' Trainer has it/);
+  assert.doesNotMatch(said(false), /jump/);
+  const { text } = parsePage(pageOfVariant("a whole sweep"));
+  assert.ok(text("li").every((item) => !item.startsWith("8-bit AdamW.")), "no cell of it");
 });
 
 Deno.test("renderReport() reads a phase that two suites share once", () => {

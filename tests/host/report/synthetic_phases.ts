@@ -233,8 +233,16 @@ export function everyPhase(options: SyntheticOptions): SyntheticPhases {
       cells.push(cell);
     };
     const large = 3_426_473_600;
-    for (const [optimizer, state] of [["adamw", 8], ["adafactor", 0.01], ["adamw8bit", 2.03]] as const) {
-      plan("3b", optimizer, { model: "openllama-3b", optimizer }, large, {
+    const quantized = { optimizerOptions: { quantizeEmbeddings: true } };
+    for (
+      const [label, optimizer, state, change] of [
+        ["adamw", "adamw", 8, {}],
+        ["adafactor", "adafactor", 0.01, {}],
+        ["adamw8bit, quantized embeddings", "adamw8bit", 2.03, quantized],
+        ["adamw8bit", "adamw8bit", 2.21, {}],
+      ] as const
+    ) {
+      plan("3b", label, { model: "openllama-3b", optimizer, ...change }, large, {
         weights: large * 4,
         gradients: large * 4,
         optimizer: Math.round(large * state),

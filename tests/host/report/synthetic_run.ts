@@ -216,6 +216,12 @@ function trained(config: RunConfig, random: () => number, options: SyntheticOpti
   return { samples, heldOut };
 }
 
+/** 8-bit AdamW keeps embeddings in f32 where nothing else is said. */
+function withEmbeddings(config: RunConfig): RunConfig {
+  if (config.optimizer !== "adamw8bit") return config;
+  return { ...config, optimizerOptions: { quantizeEmbeddings: false, ...config.optimizerOptions } };
+}
+
 export function cellOf(
   phase: string,
   label: string,
@@ -254,7 +260,7 @@ export function cellOf(
     repeat: 0,
     status,
     reason: status === "ok" ? null : (reasons[status] ?? status) + hostile,
-    config,
+    config: withEmbeddings(config),
     command: `deno task bench batch-size --filter id=${id}${hostile}`,
     startedAt: "2025-03-01T10:00:00.000Z",
     wallMs: ran.samples.ms.reduce((a, b) => a + b, 800),
