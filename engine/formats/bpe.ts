@@ -18,8 +18,61 @@ export interface BpeModel {
   readonly merges: readonly Merge[];
 }
 
-/** The words of GPT-2 (openai/gpt-2, src/encoder.py): a space belongs to the word after it. */
-const WORD = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
+/**
+ * The words of a text by GPT-2's pattern (openai/gpt-2, src/encoder.py), in which a space belongs to the word after it:
+ *
+ *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+ *
+ * By hand, for two reasons. `\s` is Unicode's White_Space there; JavaScript's has U+FEFF and lacks U+0085. And V8 gives up
+ * on a run of some million characters above U+00FF, each of which it keeps to come back to.
+ */
+export function* words(text: string): Generator<string> {
+  let start = 0;
+  while (start < text.length) {
+    const end = endOfWord(text, start);
+    yield text.slice(start, end);
+    start = end;
+  }
+}
+
+const CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
+
+function endOfWord(text: string, start: number): number {
+  const contraction = text[start] === "'" && CONTRACTIONS.find((end) => text.startsWith(end, start));
+  if (contraction) return start + contraction.length;
+  // A text that ends in a space has no character after it, which is none of the kinds that follow.
+  const first = text[start] === " " && start + 1 < text.length ? start + 1 : start;
+  const kind = kindOf(text.codePointAt(first)!);
+  if (kind !== SPACE) return endOfRun(text, first, kind);
+  const end = endOfRun(text, start, SPACE);
+  // The last of several is left for the word after them. White space is below U+10000: one position each.
+  return end < text.length && end - start > 1 ? end - 1 : end;
+}
+
+/** Position of the first character from `start` on that is of another kind. */
+function endOfRun(text: string, start: number, kind: number): number {
+  let end = start;
+  while (end < text.length) {
+    const code = text.codePointAt(end)!;
+    if (kindOf(code) !== kind) break;
+    end += code < 0x10000 ? 1 : 2;
+  }
+  return end;
+}
+
+const [LETTER, NUMBER, SPACE, OTHER] = [1, 2, 3, 4];
+/** The kind of each code point, 0 where nobody has asked for it. */
+const KINDS = new Uint8Array(0x110000);
+
+function kindOf(code: number): number {
+  return KINDS[code] ||= foundKind(String.fromCodePoint(code));
+}
+
+function foundKind(char: string): number {
+  if (/\p{L}/u.test(char)) return LETTER;
+  if (/\p{N}/u.test(char)) return NUMBER;
+  return /\p{White_Space}/u.test(char) ? SPACE : OTHER;
+}
 
 /** Words kept with their tokens; when there are more, or they are longer, they are encoded again each time. */
 const CACHED_WORDS = 100_000;
@@ -50,7 +103,7 @@ export class BpeEncoder {
 
   /** Appends the tokens of `text` to `ids`. Half of a surrogate pair counts as U+FFFD. */
   encodeInto(text: string, ids: number[]): void {
-    for (const [word] of text.matchAll(WORD)) {
+    for (const word of words(text)) {
       for (const id of this.#encodeWord(word)) ids.push(id);
     }
   }
@@ -119,19 +172,21 @@ export function trainMerges(text: string, vocabularySize: number): BpeModel {
       `Cannot train ${vocabularySize} tokens: expected a whole number of at least 256, one per byte`,
     );
   }
-  const tokenBytes = BYTE_ORDER.map((byte) => Uint8Array.of(byte));
-  const idOfBytes = new Map(tokenBytes.map((bytes, id) => [bytes.join(), id]));
+  const tokenBytes: Uint8Array[] = BYTE_ORDER.map((byte) => Uint8Array.of(byte));
+  const printable = tokenBytes.map(bytesToPrintable);
+  const idOfPrintable = new Map(printable.map((text, id) => [text, id]));
   const merges: Merge[] = [];
   const pairs = new PairCounts(text);
   while (tokenBytes.length < vocabularySize) {
     const best = pairs.takeMostFrequent();
     if (best === undefined) break;
     const { left, right } = best;
-    const bytes = Uint8Array.of(...tokenBytes[left], ...tokenBytes[right]);
-    let merged = idOfBytes.get(bytes.join()); // two merges can give the same bytes: they give the same token
+    const text = printable[left] + printable[right];
+    let merged = idOfPrintable.get(text); // two merges can give the same bytes: they give the same token
     if (merged === undefined) {
-      merged = tokenBytes.push(bytes) - 1;
-      idOfBytes.set(bytes.join(), merged);
+      merged = tokenBytes.push(joined(tokenBytes[left], tokenBytes[right])) - 1;
+      printable.push(text);
+      idOfPrintable.set(text, merged);
     }
     merges.push({ left, right, merged });
     pairs.merge(best, merged);
@@ -141,11 +196,19 @@ export function trainMerges(text: string, vocabularySize: number): BpeModel {
 
 /** The model of a list of merges, as `trainMerges` makes it. */
 export function modelOfMerges(merges: readonly Merge[]): BpeModel {
-  const tokenBytes = BYTE_ORDER.map((byte) => Uint8Array.of(byte));
+  const tokenBytes: Uint8Array[] = BYTE_ORDER.map((byte) => Uint8Array.of(byte));
   for (const { left, right, merged } of merges) {
-    tokenBytes[merged] ??= Uint8Array.of(...tokenBytes[left], ...tokenBytes[right]);
+    tokenBytes[merged] ??= joined(tokenBytes[left], tokenBytes[right]);
   }
   return { tokenBytes, merges };
+}
+
+/** A token in a run of one character is as long as the run: too long to be passed as arguments. */
+function joined(left: Uint8Array, right: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(left.length + right.length);
+  bytes.set(left);
+  bytes.set(right, left.length);
+  return bytes;
 }
 
 interface Pair {
@@ -177,15 +240,15 @@ class PairCounts {
 
   constructor(text: string) {
     const countOfWord = new Map<string, number>();
-    for (const [word] of text.matchAll(WORD)) countOfWord.set(word, (countOfWord.get(word) ?? 0) + 1);
-    const words = Array.from(countOfWord, ([word, count]) => ({ bytes: utf8.encode(word), count }));
-    const length = words.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    for (const word of words(text)) countOfWord.set(word, (countOfWord.get(word) ?? 0) + 1);
+    const distinct = Array.from(countOfWord, ([word, count]) => ({ bytes: utf8.encode(word), count }));
+    const length = distinct.reduce((sum, { bytes }) => sum + bytes.length, 0);
     this.#symbols = new Int32Array(length);
     this.#next = Int32Array.from({ length }, (_, i) => i + 1);
     this.#previous = Int32Array.from({ length }, (_, i) => i - 1);
     this.#weights = new Uint32Array(length);
     let start = 0;
-    for (const { bytes, count } of words) {
+    for (const { bytes, count } of distinct) {
       const end = start + bytes.length;
       bytes.forEach((byte, i) => this.#symbols[start + i] = ID_OF_BYTE[byte]);
       this.#weights.fill(count, start, end);

@@ -16,7 +16,7 @@ export interface TokenizedText {
 type HashedText = Pick<TextData, "text" | "sha256">;
 
 /** Version of the files: to be raised when merges are trained, or text is encoded, in another way. Files of others are not read. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** Texts shorter than this are encoded in less time than a file takes. */
 const LEAST_CHARACTERS = 2 ** 16;

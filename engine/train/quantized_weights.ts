@@ -38,7 +38,7 @@ export function writeQuantized(
   }
   const double = doubleQuantize(absmax);
   session.write(storage.absmax, double.codes);
-  session.write(storage.nested, Float32Array.of(double.offset, ...double.nestedAbsmax));
+  session.write(storage.nested, Float32Array.from([double.offset, ...double.nestedAbsmax]));
 }
 
 /** What a quantized weight stands for, in the layout of the checkpoint. */

@@ -44,6 +44,9 @@ interface D3 {
   line<Datum>(): Line<Datum>;
   area<Datum>(): Area<Datum>;
   curveStepAfter: unknown;
+  /** Not `Math.min(...values)`: a run has more steps than a call can have arguments. */
+  extent(values: readonly number[]): [low: number, high: number];
+  max(values: readonly number[]): number;
   quantileSorted(sorted: readonly number[], p: number): number;
   symbol(type: unknown, size: number): () => string;
   symbolCircle: unknown;

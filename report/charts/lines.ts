@@ -168,7 +168,7 @@ export function linesChart(
 
 function endTogether(series: readonly LineSeries[]): boolean {
   const ends = series.filter(({ points }) => points.length > 0).map(({ points }) =>
-    Math.max(...points.map(({ x }) => x))
+    d3.max(points.map(({ x }) => x))
   );
   return ends.every((end) => end === ends[0]);
 }
@@ -176,7 +176,7 @@ function endTogether(series: readonly LineSeries[]): boolean {
 function scaleOf(axis: LineAxis, values: readonly number[]): Scale {
   const known = values.filter((value) => Number.isFinite(value) && (axis.scale === "linear" || value > 0));
   if (axis.reference !== undefined) known.push(axis.reference);
-  const [low, high] = known.length > 0 ? [Math.min(...known), Math.max(...known)] : [1, 2];
+  const [low, high] = known.length > 0 ? d3.extent(known) : [1, 2];
   if (axis.scale === "log") {
     const room = Math.max(1.06, (high / low) ** 0.04);
     return d3.scaleLog().base(2).domain([low / room, high * room]);

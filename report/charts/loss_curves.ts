@@ -119,9 +119,9 @@ export function lossCurvesChart(
   const tokens = panels.flatMap(({ seeds }) =>
     seeds.flatMap(({ training }) => training.map((point) => point.tokens))
   );
-  const [low, high] = losses.length > 0 ? [Math.min(...losses), Math.max(...losses)] : [0, 1];
+  const [low, high] = losses.length > 0 ? d3.extent(losses) : [0, 1];
   const y = d3.scaleLinear().domain([low, high > low ? high : low + 1]).nice(4);
-  const x = d3.scaleLinear().domain([0, Math.max(1, ...tokens)]);
+  const x = d3.scaleLinear().domain([0, d3.max([1, ...tokens])]);
   defineContext();
   addText(svg, "nats per token", 0, 12, { class: "name" });
   panels.forEach((panel, i) => drawPanel(panel, i % columns, Math.floor(i / columns)));

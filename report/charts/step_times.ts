@@ -71,7 +71,8 @@ function someOf(values: readonly number[], limit: number): number[] {
 /** Whether the times need a logarithmic axis: a span of more than a factor of 8. */
 export function isWide(rows: readonly StepTimeRow[]): boolean {
   const all = rows.flatMap(({ byCell }) => byCell.flatMap(({ values }) => values));
-  return all.length > 0 && Math.max(...all) / Math.min(...all) > 8;
+  const [low, high] = d3.extent(all);
+  return all.length > 0 && high / low > 8;
 }
 
 /** Strip and box of raw milliseconds a step; every outlier is drawn. */
@@ -94,7 +95,7 @@ export function stepTimesChart(
   const { svg } = chart;
   const all = rows.flatMap(({ byCell }) => byCell.flatMap(({ values }) => values));
   const ends = rows.flatMap(({ median }) => [median.low, median.high]);
-  const [low, high] = [Math.min(...all, ...ends), Math.max(...all, ...ends)];
+  const [low, high] = d3.extent([...all, ...ends]);
   const log = isWide(rows);
   const x =
     (log ? d3.scaleLog().domain([low * 0.9, high * 1.1]) : d3.scaleLinear().domain([0, high * 1.04 || 1]))

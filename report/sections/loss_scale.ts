@@ -1,3 +1,4 @@
+import { d3 } from "../charts/d3.ts";
 import { linesChart, powersOfTwo } from "../charts/lines.ts";
 import type { Analysis } from "../derive.ts";
 import { figure } from "../figure.ts";
@@ -43,7 +44,7 @@ export function lossScaleSection({ configurations }: Analysis, context: PageCont
           y: {
             label: "scale, logarithmic",
             scale: "log",
-            ticks: powersOfTwo(Math.min(...scales), Math.max(...scales)),
+            ticks: powersOfTwo(...d3.extent(scales)),
             format: powerText,
           },
           series: drawn.map((run, i) => ({

@@ -1,6 +1,8 @@
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import assert from "node:assert/strict";
+import { modelOfMerges, trainMerges, words } from "../../../engine/formats/bpe.ts";
 import {
+  bpeTokenizer,
   byteTokenizer,
   gpt2Tokenizer,
   saveTokenizer,
@@ -19,6 +21,7 @@ interface Encoding {
 
 const EXCERPT = Deno.readTextFileSync(fixture("excerpt.txt"));
 const ENCODINGS: Encoding[] = JSON.parse(Deno.readTextFileSync(fixture("encodings.json")));
+const whiteSpace = (name: string) => JSON.parse(Deno.readTextFileSync(fixture(`../white_space/${name}`)));
 const TEXTS = [...ENCODINGS.map(({ text }) => text), ...Array.from({ length: 50 }, (_, i) => randomText(i))];
 const gpt2 = await gpt2Tokenizer();
 
@@ -113,6 +116,65 @@ Deno.test("a text with nothing left to merge gives a smaller vocabulary", () => 
   assert.equal(tokenizer.encode("ab ab").length, 2);
   assert.equal(trainBpe("", 300).vocabularySize, 256);
   assert.throws(() => trainBpe("ab", 255), RangeError);
+});
+
+/** Text as the generator of the fixture writes it: pieces, each so many times. */
+const written = (pieces: [string, number][]) => pieces.map(([text, times]) => text.repeat(times)).join("");
+
+for (const { pieces, size, merges } of whiteSpace("trained.json")) {
+  const what = size === 300 ? "a text with a run of 140,000 dashes" : "white space of all kinds";
+  Deno.test(`trainBpe() learns what Hugging Face's trainer learns of ${what}`, () => {
+    const trained = trainBpe(written(pieces), size);
+    const expected = merges.map((merge: (string | [string, number])[]) =>
+      merge.map((part) => typeof part === "string" ? part : written([part])).join(" ")
+    );
+    assert.deepEqual((trained.files().tokenizer.model as { merges: string[] }).merges, expected);
+    // As a saved folder has them, and as kept merges are read.
+    const model = modelOfMerges(trainMerges(written(pieces), size).merges);
+    assert.deepEqual(bpeTokenizer(size, model).files(), trained.files());
+  });
+}
+
+Deno.test("words end where Hugging Face's end, at white space that JavaScript sees otherwise too", async () => {
+  const tokenizer = await tokenizerFromFolder(fixture("../white_space/byte_level"));
+  for (const { pieces, ids } of whiteSpace("encodings.json")) {
+    assert.deepEqual([...tokenizer.encode(written(pieces))], ids, JSON.stringify(pieces));
+  }
+  // Of GPT-2, by the same rule: two newlines are a token unless the second is white space before a word.
+  assert.deepEqual([...gpt2.encode("x\n\n\ufeffy")], [87, 198, 198, 171, 119, 123, 88]);
+  assert.deepEqual([...gpt2.encode("x\n\n\u0085y")].slice(0, 2), [87, 628]);
+});
+
+Deno.test("words are those of GPT-2's pattern", () => {
+  const pattern =
+    /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+  const parts = [
+    ..." \n\t a1!—é٣ⅷ",
+    "  ",
+    "'",
+    "'s",
+    "'ll",
+    "'re",
+    "\ufeff",
+    "\x85",
+    "\u3000",
+    "🐋",
+    "\ud83d",
+    "\udc0b",
+    "\0",
+  ];
+  const random = keyedRandom(1, "words");
+  for (let i = 0; i < 20_000; i++) {
+    const text = Array.from({ length: random.below(9) }, () => parts[random.below(parts.length)]).join("");
+    assert.deepEqual([...words(text)], text.match(pattern) ?? [], JSON.stringify(text));
+  }
+  // V8's own matching ends with "Maximum call stack size exceeded" here.
+  for (const [char, times] of [["—", 1e7], ["🐋", 1e7]] as const) {
+    assert.deepEqual([...words(char.repeat(times) + "x")].map(({ length }) => length), [
+      times * char.length,
+      1,
+    ]);
+  }
 });
 
 Deno.test("repeated characters are merged from the left, however long the run", () => {

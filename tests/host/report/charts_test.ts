@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import {
   batchPanelChart,
   heldOutPanel,
@@ -5,6 +6,7 @@ import {
   throughputPanel,
 } from "../../../report/charts/batch_panel.ts";
 import { ladderChart, ladderRows } from "../../../report/charts/ladder.ts";
+import { linesChart } from "../../../report/charts/lines.ts";
 import { lossCurvesChart, lossPanels } from "../../../report/charts/loss_curves.ts";
 import { memoryByRoleChart, roleBars } from "../../../report/charts/memory_by_role.ts";
 import { memoryTimelineChart, timelineOf } from "../../../report/charts/memory_timeline.ts";
@@ -54,6 +56,22 @@ snapshot(
 );
 snapshot("ladder", () => ladderChart(ladderRows(ladderRun.configurations), wide));
 snapshot("ladder on a narrow page", () => ladderChart(ladderRows(ladderRun.configurations), slim));
+
+Deno.test("runs of a few hundred thousand steps are drawn", () => {
+  const [row] = stepTimeRows(sweepRun.configurations, null);
+  const values = Array.from({ length: 200_000 }, (_, i) => 1 + (i % 100) / 100);
+  const long = stepTimesChart([{ ...row, byCell: [{ id: "long", values }] }], wide);
+  assert.ok(long.includes("<svg") && !long.includes("NaN"));
+  const points = values.map((y, x) => ({ x, y, hint: "" }));
+  const axis = { label: "step", scale: "linear", format: String } as const;
+  const lines = linesChart(
+    [{ name: "steps", isDense: true, x: axis, y: axis, series: [{ label: "a", style: 0, points }] }],
+    {
+      ...wide,
+    },
+  );
+  assert.ok(lines.includes("<svg") && !lines.includes("NaN"));
+});
 
 /** Every phase, with the fewest steps and seeds that draw anything. */
 const whole = analyse(loaded({ ...SMALL, batches: [4], tokens: 1024, everything: true }));

@@ -65,11 +65,12 @@ Deno.test("a kept file that is cut off, changed or of another format is made ane
     const spoilt = [
       whole.slice(0, whole.length / 2),
       JSON.stringify(other),
-      whole.replace('"format":1', '"format":0'),
+      whole.replace(/"format":\d+/, '"format":1'), // words ended elsewhere then
       "null",
       "",
     ];
     for (const text of spoilt) {
+      assert.notEqual(text, whole);
       await Deno.writeTextFile(path, text);
       assert.deepEqual((await tokenizedByBpe(DATA, 300, { folder })).tokens, tokens, text.slice(0, 40));
       assert.equal(await Deno.readTextFile(path), whole);
