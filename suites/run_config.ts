@@ -69,7 +69,7 @@ export const FIELDS: Readonly<Record<keyof Settings, Field>> = {
     flag: "data",
     kind: "text",
     placeholder: "D",
-    what: "text, .jsonl, .parquet or token file (.u16, .u32, .npy), or corpus",
+    what: "text, .jsonl, .json, .parquet or token file (.u16, .u32, .npy), or corpus",
   },
   task: {
     flag: "task",
@@ -84,7 +84,7 @@ export const FIELDS: Readonly<Record<keyof Settings, Field>> = {
     kind: "text",
     placeholder: "NAME",
     default: "text",
-    what: "field of .jsonl and .parquet files with the text",
+    what: "field of .jsonl, .json and .parquet files with the text",
   },
   labelField: {
     flag: "label-field",

@@ -1,5 +1,5 @@
 import { decodeUtf8, readInput } from "./input_file.ts";
-import { parseJsonObject } from "./json.ts";
+import { describeJson, isJsonObject, parseJson, parseJsonObject } from "./json.ts";
 import { InputError } from "../input_error.ts";
 import { readParquet } from "./parquet.ts";
 
@@ -35,13 +35,56 @@ export function parseJsonLines(bytes: Uint8Array, path: string): DataRecord[] {
   throw new InputError(`Cannot read ${path}: it has no lines, expected a JSON object in each`);
 }
 
+/**
+ * The objects of a JSON file: those of a list, or one a line, as some tools name JSON Lines.
+ *
+ * @param path The file, for messages.
+ * @throws {InputError} naming the file and the item or line: not UTF-8, not JSON, not a list of objects, none.
+ */
+export function parseJsonRecords(bytes: Uint8Array, path: string): DataRecord[] {
+  if (bytes.length > LONGEST_STRING) {
+    throw new InputError(
+      `Cannot read ${path}: it has ${bytes.length} bytes, more than a JSON text may have here; write a line an object, as .jsonl`,
+    );
+  }
+  const text = decodeUtf8(bytes, path).replace(/^\ufeff/, "");
+  if (isJsonLines(text)) return parseJsonLines(bytes, path);
+  const list = parseJson(text, path);
+  const advice = "to train on JSON as text, rename it to .txt";
+  if (!Array.isArray(list)) {
+    throw new InputError(
+      `Cannot read ${path}: expected a list of objects, got ${describeJson(list)}; ${advice}`,
+    );
+  }
+  if (list.length === 0) throw new InputError(`Cannot read ${path}: the list is empty, expected objects`);
+  return list.map((fields: unknown, i) => {
+    const place = `${path}:record ${i + 1}`;
+    if (isJsonObject(fields)) return { place, fields };
+    throw new InputError(`${place}: expected an object, got ${describeJson(fields)}; ${advice}`);
+  });
+}
+
+/** V8's longest string, in characters; a byte of UTF-8 is at most one. */
+const LONGEST_STRING = 2 ** 29 - 24;
+
+/** Whether there is an object on the first line, and more than that. */
+function isJsonLines(text: string): boolean {
+  const start = text.search(/\S/);
+  const end = text.indexOf("\n", start);
+  try {
+    return end >= 0 && text.slice(end).trim() !== "" && isJsonObject(JSON.parse(text.slice(start, end)));
+  } catch {
+    return false;
+  }
+}
+
 /** Whether a file name is that of a file of records. */
 export function isRecordFile(path: string): boolean {
-  return /\.(jsonl|ndjson|parquet)$/i.test(path);
+  return /\.(jsonl|ndjson|json|parquet)$/i.test(path);
 }
 
 /**
- * The records of a JSON Lines or Parquet file, with the file's bytes.
+ * The records of a JSON Lines, JSON or Parquet file, with the file's bytes.
  *
  * @param wanted Fields that may be asked for; of a Parquet file no others are read.
  * @throws {InputError}
@@ -51,8 +94,11 @@ export async function readRecords(
   wanted: readonly string[],
 ): Promise<{ records: DataRecord[]; bytes: Uint8Array }> {
   const bytes = await readInput(path);
-  const parquet = /\.parquet$/i.test(path);
-  return { records: parquet ? await readParquet(bytes, path, wanted) : parseJsonLines(bytes, path), bytes };
+  if (/\.parquet$/i.test(path)) return { records: await readParquet(bytes, path, wanted), bytes };
+  return {
+    records: /\.json$/i.test(path) ? parseJsonRecords(bytes, path) : parseJsonLines(bytes, path),
+    bytes,
+  };
 }
 
 /**

@@ -7,7 +7,7 @@ export const TOKEN_FILE_EXTENSIONS = [".u16", ".u32", ".npy"] as const;
 
 /** Whether a file is a token file, by the ending of its name. */
 export function isTokenFile(path: string): boolean {
-  return (TOKEN_FILE_EXTENSIONS as readonly string[]).includes(extname(path));
+  return (TOKEN_FILE_EXTENSIONS as readonly string[]).includes(extname(path).toLowerCase());
 }
 
 /** The token ids in a `.u16`, `.u32` or `.npy` file, as `parseTokens` reads them. */
@@ -29,7 +29,7 @@ export function parseTokens(bytes: Uint8Array<ArrayBuffer>, path: string): Uint3
 }
 
 function readElements(bytes: Uint8Array<ArrayBuffer>, path: string): Uint32Array<ArrayBuffer> {
-  switch (extname(path)) {
+  switch (extname(path).toLowerCase()) {
     case ".u16":
       return convert(bytes, "<u2", path);
     case ".u32":

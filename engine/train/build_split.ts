@@ -40,7 +40,7 @@ interface Ingredients {
 export function buildSplit(ingredients: Ingredients): { split: Split; dataHash: string } {
   const { data, options } = ingredients;
   if (options.packing && data.kind !== "records") {
-    throw cannotPack(options, "it is not in documents; packing is for .jsonl and .parquet files");
+    throw cannotPack(options, "it is not in documents; packing is for .jsonl, .json and .parquet files");
   }
   switch (data.kind) {
     case "random":
@@ -94,7 +94,7 @@ function streamSplit(ingredients: Ingredients, tokens: Uint32Array): Split {
     case "sequence-label":
       throw new InputError(
         `Cannot use ${options.model} on ${what}: it predicts a label for each sequence, and a plain text has none; ` +
-          "expected a .jsonl or .parquet file of texts and labels, or the corpus random",
+          "expected a .jsonl, .json or .parquet file of texts and labels, or the corpus random",
       );
     default:
       throw new TypeError(`Unknown objective ${model.objective satisfies never}`);

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
-import { decodeUtf8, inputExists, readInput } from "../formats/input_file.ts";
+import { inputExists, readInput } from "../formats/input_file.ts";
 import { type DataRecord, isRecordFile, readRecords } from "../formats/records.ts";
+import { parseText, refuseOtherFormats } from "../formats/text_file.ts";
 import { isTokenFile, parseTokens } from "../formats/token_file.ts";
 import { InputError } from "../input_error.ts";
 import { RECORD_FIELDS } from "./record_documents.ts";
@@ -57,13 +58,13 @@ interface TextPart {
 export const CORPUS_NAMES: readonly string[] = [...Object.keys(CORPORA), "random"];
 
 /**
- * Loads a named corpus, a token file (`.u16`, `.u32`, `.npy`), a file of examples (`.jsonl`, `.parquet`) or, whatever its
- * ending, a text file in UTF-8.
+ * Loads a named corpus, a token file (`.u16`, `.u32`, `.npy`), a file of examples (`.jsonl`, `.json`, `.parquet`) or a text
+ * file in UTF-8, of any ending that is not another format's.
  *
  * The text of a corpus is that of its parts, unchanged, with an empty line between them. A file with the name of a corpus
  * is reached as `./moby-dick`.
  *
- * @throws InputError when there is neither such a corpus nor such a file, and when the file is empty or broken.
+ * @throws InputError when there is neither such a corpus nor such a file, and when the file is empty, broken or no text.
  */
 export async function loadData(
   spec: string,
@@ -84,12 +85,12 @@ export async function loadData(
     const { records, bytes } = await readRecords(spec, [textField, labelField, ...RECORD_FIELDS]);
     return { kind: "records", name, records, sha256: sha256(bytes) };
   }
+  refuseOtherFormats(spec);
   const bytes = await readInput(spec);
   if (isTokenFile(spec)) {
     return { kind: "tokens", name, tokens: parseTokens(bytes, spec), sha256: sha256(bytes) };
   }
-  if (bytes.length === 0) throw new InputError(`Cannot read ${spec}: the file is empty, expected text`);
-  return textData(name, decodeUtf8(bytes, spec));
+  return textData(name, parseText(bytes, spec));
 }
 
 function textData(name: string, text: string): TextData {

@@ -9,6 +9,7 @@ import { buildSplit, labelFieldOf, textOf } from "./build_split.ts";
 import { type Data, loadData } from "./corpus.ts";
 import { tokenizedByBpe, tokensOfGpt2 } from "./kept_tokens.ts";
 import { readLabels } from "./labels.ts";
+import { unreadFields } from "./record_documents.ts";
 import { resolveModel } from "./model_source.ts";
 import type { TrainOptions } from "./options.ts";
 import type { Sequences, Split } from "./sequences.ts";
@@ -100,13 +101,9 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
   }
   const model = checkedModel(withLabels({ ...config, vocabularySize }, labels?.names ?? null), options);
   const tokens = tokenized?.tokens ?? await tokensKnown(data, tokenizer, options);
-  return {
-    model,
-    folder,
-    newParameters,
-    tokenizer,
-    ...buildSplit({ data, tokenizer, tokens, model, labels, options }),
-  };
+  const built = buildSplit({ data, tokenizer, tokens, model, labels, options });
+  noteUnread(data, objective, options);
+  return { model, folder, newParameters, tokenizer, ...built };
 }
 
 /**
@@ -132,7 +129,21 @@ export async function prepareElsewhere(
   if (heldOut === null) {
     throw new InputError(`Cannot also evaluate on ${spec}: no share of the data is held out, expected one`);
   }
+  noteUnread(data, model.objective, options);
   return heldOut;
+}
+
+/** Notes that were made in this process. */
+const NOTED = new Set<string>();
+
+/** Names the fields of examples that are left aside, once: they may be metadata, or a name that was meant otherwise. */
+function noteUnread(data: Data, objective: Model["objective"], options: PrepareOptions): void {
+  if (data.kind !== "records") return;
+  const unread = unreadFields(data.records, { objective, labelField: labelFieldOf(options) }, options);
+  const note = `${data.name}: fields that are not read: ${unread.join(", ")}`;
+  if (unread.length === 0 || NOTED.has(note)) return;
+  NOTED.add(note);
+  console.error(note);
 }
 
 /** A model with the head for what it is to be trained for. */

@@ -1,14 +1,31 @@
-import { type ChatMessage, type ChatTemplate, chatTemplateOf } from "../formats/chat_template.ts";
+import {
+  type ChatExtras,
+  type ChatMessage,
+  type ChatTemplate,
+  chatTemplateOf,
+} from "../formats/chat_template.ts";
+import { isJsonObject, parseJson } from "../formats/json.ts";
 import { type DataRecord, describeValue, missingField, textField } from "../formats/records.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import { InputError } from "../input_error.ts";
+import type { Model } from "../model/config.ts";
 import { type Document, targetCount } from "./documents.ts";
 import type { TrainOptions } from "./options.ts";
 import type { SpecialTokens } from "./special_tokens.ts";
 import { requireTokensBelow } from "./tokens.ts";
 
+/** What the template of a conversation is given beside messages. */
+const EXTRA_FIELDS = ["tools", "documents", "chat_template_kwargs"] as const;
+
 /** Fields that examples may have besides those that options name. */
-export const RECORD_FIELDS = ["text_pair", "messages", "prompt", "response", "completion"] as const;
+export const RECORD_FIELDS = [
+  "text_pair",
+  "messages",
+  "prompt",
+  "response",
+  "completion",
+  ...EXTRA_FIELDS,
+] as const;
 
 /** What examples hold: a text, or a conversation whose replies are to be learned. */
 type RecordKind = "text" | "messages" | "pair";
@@ -31,9 +48,48 @@ export function recordTexts(
   const kind = recordKind(records, options);
   const textOf = (record: DataRecord) =>
     kind === "text"
-      ? textField(record, options.textField ?? "text")
-      : messagesOf(record, kind).map(({ role, content }) => `${role}: ${content}`).join("\n");
+      ? ownText(record, options)
+      : conversationOf(record, kind).messages.map(({ role, content = "" }) => `${role}: ${content}`).join(
+        "\n",
+      );
   return records.map(textOf).join("\n");
+}
+
+/** The text of an example that is one. @throws {InputError} with the fields that examples may have, where it has none of them. */
+function ownText(record: DataRecord, { textField: field }: Pick<TrainOptions, "textField">): string {
+  if (field === undefined && (record.fields.text ?? null) === null) {
+    throw new InputError(
+      `${
+        missingField(record, "text").message
+      }; expected text, or the field that --text-field names, or messages, or prompt ` +
+        "with response",
+    );
+  }
+  return textField(record, field ?? "text");
+}
+
+/**
+ * Fields of examples that are not read, in the order they are met.
+ *
+ * @param labelField Of a model that predicts labels.
+ */
+export function unreadFields(
+  records: readonly DataRecord[],
+  { objective, labelField }: { objective: Model["objective"]; labelField: string },
+  options: Pick<TrainOptions, "textField">,
+): string[] {
+  // Only next tokens are predicted in conversations.
+  const kind = objective === "next-token" ? recordKind(records, options) : "text";
+  const text = options.textField ?? "text";
+  const read: readonly string[] = kind === "messages"
+    ? ["messages", ...EXTRA_FIELDS]
+    : kind === "pair"
+    ? ["prompt", answerField(records[0]), ...EXTRA_FIELDS]
+    : objective === "next-token"
+    ? [text]
+    : [text, "text_pair", ...objective === "sequence-label" ? [labelField] : []];
+  const names = new Set(records.flatMap(({ fields, fieldNames }) => fieldNames ?? Object.keys(fields)));
+  return [...names].filter((name) => !read.includes(name));
 }
 
 /** What making documents depends on. */
@@ -54,7 +110,7 @@ export function nextTokenDocumentsOf(records: readonly DataRecord[], settings: D
   const kind = recordKind(records, settings.options);
   if (kind === "text") return records.flatMap((record) => textDocuments(record, settings));
   const template = chatTemplateOf(settings.tokenizer);
-  return records.map((record) => conversation(record, messagesOf(record, kind), template, settings));
+  return records.map((record) => conversation(record, conversationOf(record, kind), template, settings));
 }
 
 /**
@@ -146,9 +202,9 @@ function textDocuments(record: DataRecord, settings: DocumentSettings): Document
 function encoded(
   record: DataRecord,
   { tokenizer, vocabularySize, options }: DocumentSettings,
-  field = options.textField ?? "text",
+  field?: string,
 ): Uint32Array {
-  const tokens = tokenizer.encode(textField(record, field));
+  const tokens = tokenizer.encode(field === undefined ? ownText(record, options) : textField(record, field));
   requireTokensBelow(vocabularySize, tokens, record.place);
   return tokens;
 }
@@ -190,15 +246,23 @@ function fitted(
   }
 }
 
-/** The messages of a conversation, or of a prompt and its response. */
-function messagesOf(record: DataRecord, kind: "messages" | "pair"): ChatMessage[] {
+/** A conversation to learn from. */
+interface Conversation {
+  readonly messages: readonly ChatMessage[];
+  /** Which messages are replies whose tokens count. */
+  readonly learned: readonly boolean[];
+  readonly extras: ChatExtras;
+}
+
+/** The conversation of a record, or its prompt and response as one. */
+function conversationOf(record: DataRecord, kind: "messages" | "pair"): Conversation {
+  const extras = extrasOf(record);
   if (kind === "pair") {
-    const { response, completion } = record.fields;
-    const answer = response === undefined && completion !== undefined ? "completion" : "response";
-    return [
+    const messages = [
       { role: "user", content: textField(record, "prompt") },
-      { role: "assistant", content: textField(record, answer) },
+      { role: "assistant", content: textField(record, answerField(record)) },
     ];
+    return { messages, learned: [false, true], extras };
   }
   const { place, fields: { messages } } = record;
   if (messages === undefined || messages === null) throw missingField(record, "messages");
@@ -207,27 +271,165 @@ function messagesOf(record: DataRecord, kind: "messages" | "pair"): ChatMessage[
       `${place}: field messages is ${describeValue(messages)}, expected a list of {role, content}`,
     );
   }
-  const checked = messages.map((message, i): ChatMessage => {
-    const { role, content } = (message ?? {}) as Record<string, unknown>;
-    if (typeof role === "string" && typeof content === "string") return { role, content };
+  const turns = messages.map((message, i) => turnOf(message, `${place}: messages[${i}]`));
+  if (turns.some(({ learned }) => learned)) {
+    return {
+      messages: turns.map(({ message }) => message),
+      learned: turns.map(({ learned }) => learned),
+      extras,
+    };
+  }
+  const weightless = turns.some(({ message }) => isReply(message));
+  throw new InputError(
+    weightless
+      ? `${place}: every message of the assistant has weight 0, expected at least one reply to learn`
+      : `${place}: no message is the assistant's, expected at least one reply to learn`,
+  );
+}
+
+/** A message without its weight, and whether it is a reply that counts. */
+function turnOf(value: unknown, place: string): { message: ChatMessage; learned: boolean } {
+  const { weight, ...fields } = (value ?? {}) as Record<string, unknown>;
+  const { role, content } = fields;
+  const more = moreFields(fields);
+  const isText = typeof content === "string" || ((content ?? null) === null && more.length > 0);
+  if (typeof role !== "string" || !isText) {
     throw new InputError(
-      `${place}: messages[${i}] is ${describeValue(message)} with role ${describeValue(role)} and content ${
+      `${place} is ${describeValue(value)} with role ${describeValue(role)} and content ${
         describeValue(content)
       }, expected texts in both`,
     );
-  });
-  if (checked.some(({ role, content }) => role === "assistant" && content.trim() !== "")) return checked;
-  throw new InputError(`${place}: no message is the assistant's, expected at least one reply to learn`);
+  }
+  const message = asJson(fields, place) as ChatMessage;
+  const reply = isReply(message);
+  if (weight === undefined || weight === null) return { message, learned: reply };
+  const number = typeof weight === "bigint" ? Number(weight) : weight;
+  if (number === 0 || (number === 1 && role === "assistant")) {
+    return { message, learned: reply && number === 1 };
+  }
+  throw new InputError(
+    `${place} has weight ${describeValue(weight)}, expected ${
+      role === "assistant" ? "0 (not learned) or 1" : `none, as only the assistant's messages are learned`
+    }`,
+  );
+}
+
+function isReply(message: ChatMessage): boolean {
+  return message.role === "assistant" &&
+    ((message.content ?? "").trim() !== "" || moreFields(message).length > 0);
+}
+
+/** Fields of a message besides role and content that say something. */
+function moreFields(message: Readonly<Record<string, unknown>>): string[] {
+  return Object.keys(message).filter((field) =>
+    field !== "role" && field !== "content" && !isEmpty(message[field])
+  );
+}
+
+/** Whether a value says nothing: what a column of a Parquet file has in rows that have no such field. */
+function isEmpty(value: unknown): boolean {
+  if (value === undefined || value === null || value === "") return true;
+  return typeof value === "object" && !(value instanceof Uint8Array) && Object.keys(value).length === 0;
+}
+
+/** What a record gives to the template beside messages. */
+function extrasOf(record: DataRecord): ChatExtras {
+  const tools = objectsOf(record, "tools");
+  const documents = objectsOf(record, "documents");
+  const { place, fields } = record;
+  const { chat_template_kwargs: named } = fields;
+  if (named === undefined || named === null) return { tools, documents };
+  const variables = asJson(named, `${place}: field chat_template_kwargs`);
+  if (typeof variables !== "object" || variables === null || Array.isArray(variables)) {
+    throw new InputError(
+      `${place}: field chat_template_kwargs is ${describeValue(named)}, expected an object`,
+    );
+  }
+  const own = ["messages", "tools", "documents", "add_generation_prompt"].find((name) => name in variables);
+  if (own === undefined) return { tools, documents, variables: variables as Record<string, unknown> };
+  throw new InputError(
+    `${place}: field chat_template_kwargs has ${own}, which is not its to set; expected variables of the template's own`,
+  );
+}
+
+/** A field that is a list of objects, or the same as a JSON text, as columns of Parquet files have it. */
+function objectsOf({ place, fields }: DataRecord, name: string): Record<string, unknown>[] | undefined {
+  const value = fields[name];
+  if (value === undefined || value === null) return undefined;
+  const list = typeof value === "string"
+    ? parseJson(value, `field ${name} of ${place}`)
+    : asJson(value, `${place}: field ${name}`);
+  if (Array.isArray(list) && list.every(isJsonObject)) return list;
+  throw new InputError(`${place}: field ${name} is ${describeValue(value)}, expected a list of objects`);
+}
+
+/** A value as JSON has it: whole numbers of Parquet are numbers, and what JSON has no form for is refused. */
+function asJson(value: unknown, place: string): unknown {
+  if (typeof value === "bigint" && Number.isSafeInteger(Number(value))) return Number(value);
+  if (Array.isArray(value)) return value.map((item) => asJson(item, place));
+  if (isJsonObject(value) && Object.getPrototypeOf(value) === Object.prototype) {
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, asJson(item, place)]));
+  }
+  if (value === null || ["string", "number", "boolean", "undefined"].includes(typeof value)) return value;
+  throw new InputError(`${place} holds ${describeValue(value)}, expected texts, numbers, lists and objects`);
+}
+
+/** The field with the answer to a prompt. */
+function answerField({ fields: { response, completion } }: DataRecord): "response" | "completion" {
+  return response === undefined && completion !== undefined ? "completion" : "response";
+}
+
+/**
+ * Refuses what the template leaves out: the text is the same without it.
+ *
+ * @param text What the template writes for the whole.
+ * @throws {InputError} naming the field and what to do.
+ */
+function requireAllWritten(
+  { messages, extras }: Conversation,
+  { text, template, place }: { text: string; template: ChatTemplate; place: string },
+): void {
+  const refuse = (what: string) =>
+    new InputError(
+      `${place}: ${what} is left out by ${template.name}, so the model would not see it; ` +
+        "take the field out of the data, or use a template that writes it",
+    );
+  const isLeftOut = (messages: readonly ChatMessage[], extras: ChatExtras) => {
+    try {
+      return template.render(messages, { reply: false, place, extras }) === text;
+    } catch (error) {
+      // What a template fails without, it uses.
+      if (error instanceof InputError) return false;
+      throw error;
+    }
+  };
+  for (const name of ["tools", "documents"] as const) {
+    if (!isEmpty(extras[name]) && isLeftOut(messages, { ...extras, [name]: undefined })) {
+      throw refuse(`field ${name}`);
+    }
+  }
+  // A variable may have the value that the template takes without it, so here its name decides.
+  const unknown = Object.keys(extras.variables ?? {}).find((name) => !template.mentions(name));
+  if (unknown !== undefined) throw refuse(`${unknown} of field chat_template_kwargs`);
+  for (const [i, message] of messages.entries()) {
+    const content = (message.content ?? "").trim();
+    // Content that is there word for word is written; a template may also change it.
+    const fields = [...moreFields(message), ...content === "" || text.includes(content) ? [] : ["content"]];
+    for (const field of fields) {
+      const without = messages.with(i, { ...message, [field]: field === "content" ? "" : null });
+      if (isLeftOut(without, extras)) throw refuse(`${field} of messages[${i}] (${message.role})`);
+    }
+  }
 }
 
 function conversation(
-  record: DataRecord,
-  messages: readonly ChatMessage[],
+  { place }: DataRecord,
+  spoken: Conversation,
   template: ChatTemplate,
   { tokenizer, vocabularySize, options: { sequenceLength, overlong = "refuse" } }: DocumentSettings,
 ): Document {
-  const { place } = record;
-  const { text, replies } = renderedReplies(messages, template, place);
+  const { text, replies } = renderedReplies(spoken, template, place);
+  requireAllWritten(spoken, { text, template, place });
   let tokens: Uint32Array = tokenizer.encode(text);
   requireTokensBelow(vocabularySize, tokens, place);
   const trained = new Uint8Array(tokens.length);
@@ -255,21 +457,21 @@ function conversation(
 
 /** The text of a conversation, and the parts of it that the assistant says, as positions in the text. */
 function renderedReplies(
-  messages: readonly ChatMessage[],
+  { messages, learned, extras }: Conversation,
   template: ChatTemplate,
   place: string,
 ): { text: string; replies: { from: number; to: number }[] } {
-  const text = template.render(messages, { reply: false, place });
+  const text = template.render(messages, { reply: false, place, extras });
   const replies = [];
-  for (const [i, { role }] of messages.entries()) {
-    if (role !== "assistant") continue;
-    const before = template.render(messages.slice(0, i), { reply: true, place });
-    const after = template.render(messages.slice(0, i + 1), { reply: false, place });
+  for (const i of messages.keys()) {
+    if (!learned[i]) continue;
+    const before = template.render(messages.slice(0, i), { reply: true, place, extras });
+    const after = template.render(messages.slice(0, i + 1), { reply: false, place, extras });
     if (!text.startsWith(before) || !text.startsWith(after)) {
       throw new InputError(
         `${place}: the chat template writes the first ${
           i + 1
-        } messages differently when others follow, so it does not ` +
+        } messages differently when others follow or a reply is asked for, so it does not ` +
           "say which tokens are the assistant's",
       );
     }

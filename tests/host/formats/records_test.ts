@@ -29,6 +29,31 @@ Deno.test("broken JSON Lines are refused with file and line", async () => {
   await refused(Uint8Array.of(0x7b, 0xff), "byte 1");
 });
 
+Deno.test("a JSON file is a list of records, or JSON Lines by another name", async () => {
+  using folder = new TemporaryFolder();
+  const fieldsOf = async (text: string) =>
+    (await recordsOf(folder.file("a.json", text))).map(({ place, fields }) => [place, fields]);
+  const path = folder.file("a.json");
+  assert.deepEqual(await fieldsOf('\ufeff[\n {"text": "one"},\n {"text": "two", "n": [1]}]'), [
+    [`${path}:record 1`, { text: "one" }],
+    [`${path}:record 2`, { text: "two", n: [1] }],
+  ]);
+  assert.deepEqual(await fieldsOf('\n{"text": "one"}\n{"text": "two"}\n'), [
+    [`${path}:2`, { text: "one" }],
+    [`${path}:3`, { text: "two" }],
+  ]);
+  const refused = (text: string | Uint8Array, ...parts: string[]) =>
+    assertInputError(() => recordsOf(folder.file("a.json", text)), "a.json", ...parts);
+  await refused('{"text": "one"}', "expected a list of objects", "rename it to .txt");
+  await refused('{\n"data": [{"text": "one"}]\n}', "expected a list of objects, got", "data");
+  await refused('[{"text": "one"}, "two"]', "a.json:record 2", 'got "two"');
+  await refused("[]", "the list is empty");
+  await refused("", "not valid JSON");
+  await refused('[{"text": "one"}', "not valid JSON");
+  await refused('[{"text": "one", "text": "two"}]', "text", "twice");
+  await refused('{"text": "one"}\n{"text": "tw', "a.json:2", "not valid JSON");
+});
+
 Deno.test("fields that are missing, empty or no text are refused with file, line and what is there", async () => {
   const record = (fields: Record<string, unknown>): DataRecord => ({ place: "a.jsonl:3", fields });
   const refused = (fields: Record<string, unknown>, ...parts: string[]) =>

@@ -45,6 +45,42 @@ Deno.test("bytes that are not UTF-8 are refused with their position", async () =
   await refused([0xef, 0xbb, 0xbf, 0xc0, 0xaf], "byte 3 (0xc0)"); // an overlong form after a byte order mark
 });
 
+Deno.test("files of other formats are refused by their names, with what to do", async () => {
+  using folder = new TemporaryFolder();
+  const refused = (name: string, ...parts: string[]) =>
+    assertInputError(() => loadData(folder.file(name, "id,text\n1,one\n")), name, ...parts);
+  await refused("a.csv", ".jsonl or .parquet");
+  await refused("a.TSV", ".jsonl or .parquet");
+  await refused("train.bin", "rename it to .u16", "nanoGPT");
+  await refused("a.arrow", ".parquet");
+  for (const ending of ["zip", "gz", "tgz", "bz2", "xz", "zst", "7z", "tar", "txt.gz", "jsonl.zst"]) {
+    await refused(`a.${ending}`, "unpack it first");
+  }
+  for (const ending of ["pkl", "pt", "npz", "xlsx", "sqlite", "pdf", "safetensors"]) {
+    await refused(`a.${ending}`);
+  }
+  // Any other ending is a text's, and none.
+  for (const name of ["a.md", "a.py", "a.html", "csv", "a.csv.txt"]) {
+    assert.equal((await loadData(folder.file(name, "id,text\n"))).kind, "text", name);
+  }
+  assert.equal((await loadData(folder.file("a.U16", Uint8Array.of(1, 0)))).kind, "tokens");
+});
+
+Deno.test("control characters that no text has are refused with their position", async () => {
+  using folder = new TemporaryFolder();
+  const load = (text: string) => loadData(folder.file("a.txt", text));
+  for (let code = 0; code < 0x20; code++) {
+    const text = `é\t\n\f\r${String.fromCharCode(code)}\x7f\x80`;
+    if ("\t\n\f\r".includes(text[5])) {
+      assert.equal((await load(text) as TextData).text, text);
+    } else {
+      const value = code.toString(16).padStart(2, "0");
+      await assertInputError(() => load(text), "a.txt", `byte 6 is 0x${value}`, ".u16", "iconv");
+    }
+  }
+  await assertInputError(() => load("a\0b\0"), "a.txt", "byte 1 is 0x00");
+});
+
 Deno.test("data that does not exist or is empty is refused with the names there are", async () => {
   using folder = new TemporaryFolder();
   await assertInputError(() => loadData("moby-duck"), "moby-duck", "moby-dick, sotu, random");

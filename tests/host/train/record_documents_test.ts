@@ -8,6 +8,7 @@ import {
   markedDocuments,
   nextTokenDocumentsOf,
   RECORD_FIELDS,
+  unreadFields,
 } from "../../../engine/train/record_documents.ts";
 import { documentLayout } from "../../../engine/train/documents.ts";
 import { emptyBatch } from "../../../engine/train/layout.ts";
@@ -30,6 +31,17 @@ function settingsOf(
   };
 }
 
+function withTemplate(chat_template: string, tokenizer: Tokenizer = byteTokenizer()): Tokenizer {
+  const files = () => ({ ...tokenizer.files(), config: { ...tokenizer.files().config, chat_template } });
+  return new Proxy(tokenizer, {
+    get: (target, name) => {
+      if (name === "files") return files;
+      const value = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
 const BYTES = settingsOf(byteTokenizer());
 const record = (fields: Record<string, unknown>, line = 1): DataRecord => ({
   place: `a.jsonl:${line}`,
@@ -50,6 +62,137 @@ for (const name of ["chatml", "llama"] as const) {
     }
   });
 }
+
+Deno.test("conversations with tools, documents and reasoning have transformers' text, tokens and mask", async () => {
+  const tokenizer = await tokenizerFromFolder(`${DOCUMENTS}chatml`);
+  const cases = JSON.parse(await Deno.readTextFile(`${DOCUMENTS}../tool_calls/conversations.json`));
+  for (const { template, record: fields, text, ids, mask } of cases) {
+    const settings = settingsOf(withTemplate(template, tokenizer), { sequenceLength: 2048 });
+    const [{ tokens, trained }] = nextTokenDocumentsOf([record(fields)], settings);
+    assert.equal(tokenizer.decode(tokens), text);
+    assert.deepEqual([[...tokens], [...trained!]], [ids, mask], text);
+    // As columns of Parquet files have them.
+    if (fields.tools === undefined) continue;
+    const asText = record({ ...fields, tools: JSON.stringify(fields.tools) });
+    assert.deepEqual([...nextTokenDocumentsOf([asText], settings)[0].tokens], ids);
+  }
+});
+
+const TURNS = [{ role: "user", content: "x" }, { role: "assistant", content: "y" }];
+/** Writes tools, documents, the names of users and one variable, and nothing else that a record may have. */
+const SOME =
+  "{{ tools | tojson }}{{ documents | tojson }}{% if mood == 'loud' %}!{% endif %}{% for m in messages %}" +
+  "<{{ m.role }}{% if m.role == 'user' %} {{ m.name }}{% endif %}>{{ m.content | trim }}{% endfor %}";
+
+Deno.test("what a template leaves out is refused by the field's name, with the line", async () => {
+  const settings = settingsOf(withTemplate(SOME));
+  const documents = (fields: Record<string, unknown>) =>
+    nextTokenDocumentsOf([record(fields, 4)], settings).map(({ tokens }) => decode(tokens)).join();
+  const refused = (fields: Record<string, unknown>, ...parts: string[]) =>
+    assertInputError(() => documents(fields), "a.jsonl:4", ...parts);
+  const withField = (i: number, field: Record<string, unknown>) =>
+    TURNS.map((turn, at) => at === i ? { ...turn, ...field } : turn);
+  const tool = { name: "tide" };
+  assert.equal(
+    documents({
+      messages: withField(0, { name: "ada" }),
+      tools: [tool],
+      chat_template_kwargs: { mood: "quiet" },
+    }),
+    '[{"name": "tide"}]null<user ada>x<assistant>y',
+  );
+  // The same field of another message is another matter.
+  await refused(
+    { messages: withField(1, { name: "ada" }) },
+    "name of messages[1] (assistant)",
+    "take the field out",
+  );
+  await refused(
+    { messages: withField(1, { tool_calls: [{ function: tool }] }) },
+    "tool_calls of messages[1]",
+  );
+  await refused({ messages: withField(0, { tool_call_id: "1" }) }, "tool_call_id of messages[0]");
+  await refused(
+    { messages: TURNS, chat_template_kwargs: { temper: 1 } },
+    "temper of field chat_template_kwargs",
+  );
+  await refused({ messages: TURNS, chat_template_kwargs: { tools: [] } }, "chat_template_kwargs has tools");
+  await refused({ messages: TURNS, chat_template_kwargs: 5 }, "chat_template_kwargs is 5");
+  await refused({ messages: TURNS, tools: [5] }, "field tools is a list of 1, expected a list of objects");
+  await refused({ messages: TURNS, tools: "[" }, "field tools of a.jsonl:4", "not valid JSON");
+  await refused({ messages: TURNS, tools: { a: 1 } }, "field tools is an object");
+  // Fields that say nothing are none: Parquet files have them in every row.
+  const nothing = { name: null, tool_calls: [], refusal: "", audio: {} };
+  assert.equal(documents({ messages: withField(1, nothing), tools: null }), "nullnull<user >x<assistant>y");
+
+  const plain = settingsOf(byteTokenizer());
+  const refusedPlainly = (fields: Record<string, unknown>, ...parts: string[]) =>
+    assertInputError(() => nextTokenDocumentsOf([record(fields)], plain), "has no chat template", ...parts);
+  await refusedPlainly({ messages: TURNS, tools: [tool] }, "field tools");
+  await refusedPlainly({ messages: TURNS, documents: [tool] }, "field documents");
+  await refusedPlainly({ prompt: "x", response: "y", tools: [tool] }, "field tools");
+  await refusedPlainly({ messages: withField(0, { name: "ada" }) }, "name of messages[0] (user)");
+
+  const silent = settingsOf(
+    withTemplate("{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"),
+  );
+  await assertInputError(
+    () =>
+      nextTokenDocumentsOf(
+        [record({ messages: [{ role: "system", content: "Be brief." }, ...TURNS] })],
+        silent,
+      ),
+    "content of messages[0] (system)",
+  );
+});
+
+Deno.test("a reply of weight 0 is read and not learned; other weights are refused", async () => {
+  const turns = (first: unknown, second: unknown, asked?: unknown) => [
+    { role: "user", content: "a", ...asked === undefined ? {} : { weight: asked } },
+    { role: "assistant", content: "bad", weight: first },
+    { role: "user", content: "b" },
+    { role: "assistant", content: "good", weight: second },
+  ];
+  const learned = (messages: unknown[]) => {
+    const [{ tokens, trained }] = nextTokenDocumentsOf([record({ messages })], BYTES);
+    assert.equal(decode(tokens), "user: a\nassistant: bad\nuser: b\nassistant: good");
+    return decode(tokens.filter((_, t) => trained![t]));
+  };
+  assert.equal(learned(turns(0, 1)), " good");
+  assert.equal(learned(turns(1n, 0n)), " bad"); // whole numbers of Parquet
+  assert.equal(learned(turns(null, undefined)), " bad good");
+  assert.equal(learned(turns(0, 1, 0)), " good");
+  const refused = (messages: unknown[], ...parts: string[]) =>
+    assertInputError(() => nextTokenDocumentsOf([record({ messages })], BYTES), "a.jsonl:1", ...parts);
+  await refused(turns(0, 0), "every message of the assistant has weight 0");
+  await refused(turns(0.5, 1), "messages[1] has weight 0.5, expected 0 (not learned) or 1");
+  await refused(turns(1, true), "messages[3] has weight true");
+  await refused(turns(1, 1, 1), "messages[0] has weight 1", "only the assistant's");
+});
+
+Deno.test("fields that are not read are found, whatever the kind of the examples", () => {
+  const of = (
+    objective: "next-token" | "masked-token" | "sequence-label",
+    rows: Record<string, unknown>[],
+    textField?: string,
+  ) => unreadFields(rows.map((row) => record(row)), { objective, labelField: "label" }, { textField });
+  const labelled = [{ text: "x", text_pair: "y", label: 1 }, { text: "x", id: 5 }];
+  assert.deepEqual(of("next-token", labelled), ["text_pair", "label", "id"]);
+  assert.deepEqual(of("masked-token", labelled), ["label", "id"]);
+  assert.deepEqual(of("sequence-label", labelled), ["id"]);
+  assert.deepEqual(of("next-token", [{ body: "x", text: "y" }], "body"), ["text"]);
+  assert.deepEqual(of("next-token", [{ messages: TURNS, tools: [], system: "z" }]), ["system"]);
+  assert.deepEqual(of("next-token", [{ prompt: "x", completion: "y", response: "z" }]), ["completion"]);
+  assert.deepEqual(of("next-token", [{ prompt: "x", completion: "y" }]), []);
+});
+
+Deno.test("an example without any field that is known is refused with those that are", async () => {
+  await assertInputError(
+    () => nextTokenDocumentsOf([record({ instruction: "x", input: "", output: "y" })], BYTES),
+    "a.jsonl:1: field text is missing, the fields are instruction, input, output",
+    "prompt with response",
+  );
+});
 
 Deno.test("a prompt and its response are a conversation of two, from JSON Lines and Parquet alike", async () => {
   const tokenizer = await tokenizerFromFolder(`${DOCUMENTS}chatml`);
