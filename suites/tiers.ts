@@ -9,6 +9,8 @@ export interface TierFacts {
   maxBufferSize: number;
   /** Memory of the machine. */
   memoryBytes: number;
+  /** What the cgroup of this process may use of it; null without a limit. */
+  cgroupLimitBytes: number | null;
 }
 
 export interface TierChoice {
@@ -47,7 +49,15 @@ export function chooseTier(facts: TierFacts): TierChoice {
 }
 
 /** The tier where there is no adapter to ask. */
-export function softwareTier(facts: Pick<TierFacts, "memoryBytes">, reason: string): TierChoice {
-  // Half: the process holds its tensors in the machine's memory, beside all else that runs there.
-  return { tier: "software", reason, memoryBudgetBytes: Math.floor(facts.memoryBytes / 2) };
+export function softwareTier(
+  { memoryBytes, cgroupLimitBytes: limit }: Pick<TierFacts, "memoryBytes" | "cgroupLimitBytes">,
+  reason: string,
+): TierChoice {
+  const limited = limit !== null && limit < memoryBytes;
+  return {
+    tier: "software",
+    reason: limited ? `${reason}, where its cgroup may use ${bytesText(limit)} of memory` : reason,
+    // Half: the process holds its tensors in the machine's memory, beside all else that runs there.
+    memoryBudgetBytes: Math.floor((limited ? limit : memoryBytes) / 2),
+  };
 }

@@ -2,6 +2,7 @@ import { join, relative } from "node:path";
 import { InputError } from "../../engine/input_error.ts";
 import { readCells, readRun } from "../../results/files.ts";
 import type { CellRecord, RunRecord } from "../../results/record.ts";
+import { cgroupLimitBytes } from "../cgroup.ts";
 import { type Command, EXIT, type Services } from "../command.ts";
 import { didYouMean } from "../did_you_mean.ts";
 import type { AdapterDescription } from "../engine.ts";
@@ -80,7 +81,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
       roofline: !dryRun && !previous?.roofline,
     });
     if (interruption.signal.aborted) return EXIT.interrupted;
-    const choice = pickTier(forced, probe);
+    const choice = await pickTier(forced, probe);
     const size = sizeOf(asked, previous, suite, choice.tier);
     const { quick } = size;
     const tiered = tieredSuite(suite, choice.tier, quick);
@@ -199,14 +200,17 @@ async function probeMachine(
   return { ...baseline, deviceMemoryBytes: await deviceMemoryBytes(baseline.adapter) };
 }
 
-function pickTier(forced: Tier | null, probe: Probe): TierChoice {
-  const memoryBytes = Deno.systemMemoryInfo().total;
-  const choice = probe.adapter === null ? softwareTier({ memoryBytes }, "no adapter was found") : chooseTier({
+async function pickTier(forced: Tier | null, probe: Probe): Promise<TierChoice> {
+  const memory = {
+    memoryBytes: Deno.systemMemoryInfo().total,
+    cgroupLimitBytes: await cgroupLimitBytes(),
+  };
+  const choice = probe.adapter === null ? softwareTier(memory, "no adapter was found") : chooseTier({
     adapterName: probe.adapter.name,
     software: probe.adapter.software,
     deviceMemoryBytes: probe.deviceMemoryBytes,
     maxBufferSize: probe.adapter.limits.maxBufferSize ?? 0,
-    memoryBytes,
+    ...memory,
   });
   return forced === null ? choice : { ...choice, tier: forced, reason: "asked for by --tier" };
 }

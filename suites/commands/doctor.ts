@@ -1,3 +1,4 @@
+import { cgroupLimitBytes } from "../cgroup.ts";
 import { type Command, EXIT } from "../command.ts";
 import type { AdapterDescription, Engine, ProviderSurvey } from "../engine.ts";
 import { environmentOf } from "../environment.ts";
@@ -40,6 +41,7 @@ async function diagnose(engine: Engine) {
   const versions = { deno: Deno.version.deno, v8: Deno.version.v8, typescript: Deno.version.typescript };
   const machine = {
     memoryBytes: total,
+    cgroupLimitBytes: await cgroupLimitBytes(),
     availableBytes: available,
     cpuCount: navigator.hardwareConcurrency,
     versions,
@@ -60,6 +62,7 @@ async function diagnose(engine: Engine) {
     deviceMemoryBytes: deviceBytes,
     maxBufferSize: adapter.limits.maxBufferSize ?? 0,
     memoryBytes: total,
+    cgroupLimitBytes: machine.cgroupLimitBytes,
   });
   return {
     ok: true as const,
@@ -91,10 +94,14 @@ function problemsOf(adapter: AdapterDescription, source: Awaited<ReturnType<type
 }
 
 function rowsOf(diagnosis: Awaited<ReturnType<typeof diagnose>>): [string, string][] {
-  const { versions, problems, memoryBytes, availableBytes, cpuCount, providers } = diagnosis;
+  const { versions, problems, memoryBytes, cgroupLimitBytes: limit, availableBytes, cpuCount, providers } =
+    diagnosis;
+  const memory = `${bytesText(memoryBytes)} memory${
+    limit === null ? "" : `, of which the cgroup may use ${bytesText(limit)}`
+  }`;
   const rows: [string, string][] = [
     ["versions", `deno ${versions.deno}, v8 ${versions.v8}, typescript ${versions.typescript}`],
-    ["machine", `${cpuCount} CPU cores, ${bytesText(memoryBytes)} memory, ${bytesText(availableBytes)} free`],
+    ["machine", `${cpuCount} CPU cores, ${memory}, ${bytesText(availableBytes)} free`],
   ];
   if (diagnosis.ok) {
     const { adapter, deviceMemoryBytes: bytes, tier, tierReason, observedMemory } = diagnosis;
