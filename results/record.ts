@@ -17,8 +17,20 @@ export type BytesByRole = {
   inputs: number;
 };
 
-/** How a cell ended. All but `ok` are results too. `not-run` cells were skipped by a stated rule, named in `reason`. */
-export const STATUSES = ["ok", "oom", "diverged", "timeout", "device-lost", "error", "not-run"] as const;
+/**
+ * How a cell ended. All but `ok` and `killed` are results too. `not-run` cells were skipped by a stated rule, named in
+ * `reason`. The process of a `killed` cell was ended from outside, which says nothing of the cell: it is still to be run.
+ */
+export const STATUSES = [
+  "ok",
+  "oom",
+  "diverged",
+  "timeout",
+  "killed",
+  "device-lost",
+  "error",
+  "not-run",
+] as const;
 export type Status = typeof STATUSES[number];
 
 /** Everything a training run depends on, nothing left to defaults. Its hash is the cell's identity. */

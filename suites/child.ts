@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { oomEvidence, oomKills } from "./cgroup.ts";
 import { PROJECT } from "./environment.ts";
 import { linesOf, type Message, type Request } from "./protocol.ts";
 
@@ -12,6 +13,8 @@ export interface ChildEnd {
   aborted: boolean;
   /** Last lines of standard error. */
   errorTail: string;
+  /** What the kernel or the cgroup says of a kill for want of memory; null where they say nothing. */
+  oomEvidence: string | null;
 }
 
 /** What to run, and who listens. */
@@ -31,6 +34,7 @@ const ERROR_LINES = 12;
 
 /** Runs a measuring process to its end. It gets no second chance: at its time limit, or when the run stops, it is killed. */
 export async function runChild(options: ChildOptions): Promise<ChildEnd> {
+  const killsBefore = await oomKills();
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--config", join(PROJECT, "deno.json"), options.script.href],
     stdin: "piped",
@@ -74,6 +78,7 @@ export async function runChild(options: ChildOptions): Promise<ChildEnd> {
     timedOut,
     aborted: options.signal.aborted,
     errorTail: tail.join("\n"),
+    oomEvidence: oomEvidence(killsBefore, await oomKills()),
   };
 }
 

@@ -156,6 +156,9 @@ function hear(heard: Heard, message: Message): void {
   else if (message.type === "failure") heard.failure = message;
 }
 
+/** Signals, beside SIGKILL, that no process brings upon itself. */
+const SENT_FROM_OUTSIDE: readonly string[] = ["SIGTERM", "SIGINT", "SIGHUP"];
+
 /** How a cell ended, from what its process said and how it went. */
 export function outcomeOf(
   cell: Cell,
@@ -169,10 +172,13 @@ export function outcomeOf(
   if (heard.failure) return { status: heard.failure.status, reason: withTail(heard.failure, end) };
   if (!heard.result) {
     if (end.signal === "SIGKILL" || end.code === 137) {
-      return {
-        status: "oom",
-        reason: `the process was killed by signal 9 ${progress}: the system was out of memory`,
-      };
+      const killed = `the process was killed by signal 9 ${progress}`;
+      return end.oomEvidence === null
+        ? { status: "killed", reason: `${killed}, and nothing says that memory ran out` }
+        : { status: "oom", reason: `${killed}: ${end.oomEvidence}` };
+    }
+    if (end.signal !== null && SENT_FROM_OUTSIDE.includes(end.signal)) {
+      return { status: "killed", reason: `the process was killed by ${end.signal} ${progress}` };
     }
     if (/heap out of memory|heap limit/.test(end.errorTail)) {
       return { status: "oom", reason: `the JavaScript heap was out of memory ${progress}` };

@@ -5,6 +5,8 @@ import {
   RECORD_VERSION,
   type Roofline,
   type RunRecord,
+  type Status,
+  STATUSES,
 } from "../results/record.ts";
 import { readCells, writeCell, writeRun } from "../results/files.ts";
 import { InputError } from "../engine/input_error.ts";
@@ -51,6 +53,8 @@ export interface RunOptions {
   out: string;
   shard: Shard | null;
   filter: Filter | null;
+  /** Statuses of cells that are run again, beside `killed`. */
+  retry: ReadonlySet<Status>;
   command: string;
   /** What repeats a cell that starts from another one, the cell's id put behind it. */
   cellCommand: string;
@@ -73,13 +77,52 @@ export interface RunOptions {
 export interface RunOutcome {
   run: RunRecord;
   records: CellRecord[];
-  /** `interrupted`: stopped from outside. `blocked`: a phase waits for a decision that cannot be made here. */
-  ended: "complete" | "interrupted" | "blocked";
+  /**
+   * `interrupted`: stopped from outside. `blocked`: a phase waits for a decision that cannot be made here. `unfinished`: cells
+   * were killed, and no phase waits for them.
+   */
+  ended: "complete" | "interrupted" | "blocked" | "unfinished";
 }
 
-/** Cells that ended in one of these are not run again: they would end so again. */
-export function isFinished(record: CellRecord | undefined): boolean {
-  return record !== undefined && record.status !== "error";
+/** Statuses that can be asked to be run again. */
+export const RETRIED: readonly Status[] = STATUSES.filter((status) =>
+  status !== "ok" && status !== "not-run"
+);
+
+const NONE: ReadonlySet<Status> = new Set();
+
+/**
+ * Whether a record stands: its cell is not run again. Not that of a cell that was killed, nor one with a status that is to
+ * be retried, nor one that rests on such a record: because its cell starts from that one's, was skipped for the sake of it,
+ * or took it for its own.
+ *
+ * @param records All of the run, by id.
+ */
+export function stands(
+  record: CellRecord | undefined,
+  records: ReadonlyMap<string, CellRecord>,
+  retry: ReadonlySet<Status> = NONE,
+): boolean {
+  if (!record || !STATUSES.includes(record.status)) return false;
+  const { status, reason, sameRunAs, config } = record;
+  if (status === "killed" || retry.has(status)) return false;
+  const ran = sameRunAs === null ? undefined : records.get(sameRunAs);
+  if (ran && ran.startedAt !== record.startedAt) return false; // it has been run again since
+  if (status !== "not-run" || reason?.startsWith(PRUNED)) return true;
+  const source = config.startFrom === null ? undefined : records.get(config.startFrom);
+  if (source && source.status !== "ok") {
+    return stands(source, records, retry) && reason === notRunReason(source);
+  }
+  const standing = records.values().filter((one) => one.status === "oom" && stands(one, records, retry));
+  return smallerOutOfMemory(config, standing) !== null;
+}
+
+/** How the reason of a cell begins that a rule of its suite keeps from running. */
+const PRUNED = "pruned: ";
+
+/** Why a cell does not run that starts from one without weights. */
+function notRunReason({ id, label, status }: CellRecord): string {
+  return `cell ${id}, ${label}, which it starts from, ended as ${status}`;
 }
 
 /** Runs a suite, phase by phase and cell by cell, writing every record as soon as it is known. */
@@ -95,6 +138,8 @@ class Runner {
   readonly #run: RunRecord;
   readonly #models: SavedModels;
   #records = new Map<string, CellRecord>();
+  /** Cells that have had their turn in this run; they get no second one. */
+  readonly #tried = new Set<string>();
   #known: Known = NOTHING_KNOWN;
   #forecasted: { known: Known; all: ForecastCell[]; cells: ForecastCell[] } | null = null;
 
@@ -114,7 +159,7 @@ class Runner {
   }
 
   async run(): Promise<RunOutcome> {
-    const { tiered, listener, keepModels } = this.#options;
+    const { tiered, listener, keepModels, shard } = this.#options;
     await this.#checkAll();
     for (const phase of tiered.phases) {
       const missing = missingDecision(phase, this.#known);
@@ -129,17 +174,27 @@ class Runner {
       this.#decide(phase, cells);
       this.#known = { ...this.#known, cells: [...this.#known.cells, ...all] };
     }
+    const unfinished = this.#cut([...this.#tried]);
     // Before the run is called finished: a run that is killed here is resumed, and finds nothing to start from them.
-    if (!keepModels) await this.#models.removeAll();
-    if (this.#run.cells.every(({ id }) => this.#records.has(id))) {
+    if (!keepModels && unfinished.length === 0) await this.#models.removeAll();
+    if (this.#run.cells.every(({ id }) => stands(this.#records.get(id), this.#records))) {
       this.#run.finishedAt = new Date().toISOString();
     } else {
       listener.onNote(
-        "some cells belong to other shards: merge the cells/ folders and resume to finish the run",
+        unfinished.length > 0
+          ? `${killedText(unfinished)}: --resume runs ${unfinished.length === 1 ? "it" : "them"} again`
+          : shard !== null
+          ? "some cells belong to other shards: merge the cells/ folders and resume to finish the run"
+          : "some cells that --filter leaves out are still to be run",
       );
     }
     await writeRun(this.#options.out, this.#run);
-    return this.#outcome("complete");
+    return this.#outcome(unfinished.length > 0 ? "unfinished" : "complete");
+  }
+
+  /** Those of the cells that were killed. */
+  #cut(ids: readonly string[]): string[] {
+    return ids.filter((id) => this.#records.get(id)?.status === "killed");
   }
 
   /** Every cell must be one that the engine trains and that the planner accepts, before the first one runs. */
@@ -186,11 +241,9 @@ class Runner {
     return shard === null || inShard(rootOf(cell, this.#forecast().all), shard);
   }
 
-  /** Whether a cell is done with; one that was skipped for the sake of another is not, once that one has ended well. */
-  #isDone(cell: Cell): boolean {
-    const record = this.#records.get(cell.id);
-    const source = cell.config.startFrom === null ? undefined : this.#records.get(cell.config.startFrom);
-    return isFinished(record) && !(record!.status === "not-run" && source?.status === "ok");
+  /** Whether a cell is done with, in this run. */
+  #isDone({ id }: Pick<Cell, "id">): boolean {
+    return this.#tried.has(id) || stands(this.#records.get(id), this.#records, this.#options.retry);
   }
 
   #announce(cells: readonly Cell[]): void {
@@ -213,6 +266,7 @@ class Runner {
       if (record === null) return false;
       await writeCell(this.#options.out, record);
       this.#records.set(record.id, record);
+      this.#tried.add(record.id);
       listener.onRecord(record, this.#position());
     }
     return true;
@@ -262,11 +316,8 @@ class Runner {
   async #ensureModel(id: string): Promise<string | null> {
     const record = this.#records.get(id);
     const source = this.#forecast().all.find(({ cell }) => cell.id === id)!.cell;
-    if (record?.status !== "ok") {
-      return `cell ${id}, ${source.label}, which it starts from, ${
-        record ? `ended as ${record.status}` : "has not run"
-      }`;
-    }
+    if (!record) return `cell ${id}, ${source.label}, which it starts from, has not run`;
+    if (record.status !== "ok") return notRunReason(record);
     if (await this.#models.has(id)) return null;
     this.#options.listener.onNote(
       `The weights of ${source.label} are gone: it is trained again, its record stays`,
@@ -284,11 +335,14 @@ class Runner {
     const { environment, choice: { memoryBudgetBytes: budget } } = this.#options;
     if (cell.kind === "planned") return plannedCell(cell, plan, environment);
     if (cell.prunedBecause !== null) {
-      return unmeasured(cell, plan, environment, "not-run", `pruned: ${cell.prunedBecause}`);
+      return unmeasured(cell, plan, environment, "not-run", PRUNED + cell.prunedBecause);
     }
     const twin = this.#twinOf(cell);
     if (twin) return reusedCell(cell, twin);
-    const smaller = smallerOutOfMemory(cell, this.#records.values());
+    const smaller = smallerOutOfMemory(
+      cell.config,
+      this.#records.values().filter((record) => this.#isDone(record)),
+    );
     if (smaller) {
       const reason =
         `the smaller micro-batch ${smaller.config.microBatchSize} of the same configuration ran out of ` +
@@ -306,7 +360,7 @@ class Runner {
     }
     const twin = this.#known.cells.find((earlier) => reuseKey(earlier) === reuseKey(cell));
     const record = twin && this.#records.get(twin.id);
-    if (!record || record.status === "not-run" || !isFinished(record)) return null;
+    if (!record || ["not-run", "error", "killed"].includes(record.status)) return null;
     return record.sameRunAs === null ? record : this.#records.get(record.sameRunAs) ?? null;
   }
 
@@ -314,14 +368,20 @@ class Runner {
     if (phase.kind !== "batch-sweep" && phase.kind !== "rate-sweep") return;
     const records = cells.map(({ id }) => this.#records.get(id)).filter((record) => record !== undefined);
     const complete = records.length === cells.length && records.length > 0;
+    const standing = records.filter((record) => stands(record, this.#records));
     if (phase.kind === "batch-sweep") {
-      const decision = complete ? decideBatchSize(phase.name, records, phase.smallestChoice) : null;
+      const decision = complete && standing.length === records.length
+        ? decideBatchSize(phase.name, records, phase.smallestChoice)
+        : null;
       this.#known = { ...this.#known, batchSize: decision === null ? null : decision.value as number };
       if (decision !== null) this.#announceDecision(decision);
       return;
     }
     if (!complete) return;
-    const decided = decideLearningRates(records);
+    const waiting = new Set(
+      records.filter((record) => !standing.includes(record)).map(({ config }) => config.optimizer),
+    );
+    const decided = decideLearningRates(standing.filter(({ config }) => !waiting.has(config.optimizer)));
     this.#known = {
       ...this.#known,
       rates: new Map([
@@ -338,8 +398,15 @@ class Runner {
   }
 
   async #blocked(phase: TieredPhase, missing: string): Promise<RunOutcome> {
-    const { shard, filter } = this.#options;
-    const why = shard
+    const { shard, filter, tiered } = this.#options;
+    const sweeps = tiered.phases.filter(({ kind }) => kind === "batch-sweep" || kind === "rate-sweep")
+      .map(({ name }) => name);
+    const cut = this.#cut(
+      this.#known.cells.filter((cell) => sweeps.includes(cell.phase)).map(({ id }) => id),
+    );
+    const why = cut.length > 0
+      ? `${killedText(cut)}: run again with --resume`
+      : shard
       ? "cells of other shards are missing: merge the cells/ folders of all shards, then run again with --resume"
       : filter
       ? "the filter leaves out cells that it rests on"
@@ -394,11 +461,19 @@ export function wantedCells(all: readonly ForecastCell[], filter: Filter | null)
   return all.filter(({ cell }) => ids.has(cell.id));
 }
 
+/** `1 cell was killed` */
+function killedText({ length }: readonly string[]): string {
+  return length === 1 ? "1 cell was killed" : `${length} cells were killed`;
+}
+
 /** A record that ran out of memory with fewer sequences at a time, all else that takes memory being equal. */
-export function smallerOutOfMemory(cell: Cell, records: Iterable<CellRecord>): CellRecord | null {
+export function smallerOutOfMemory(
+  config: Cell["config"],
+  records: Iterable<CellRecord>,
+): CellRecord | null {
   for (const record of records) {
-    if (record.status !== "oom" || record.config.microBatchSize >= cell.config.microBatchSize) continue;
-    if (memoryKey(record.config) === memoryKey(cell.config)) return record;
+    if (record.status !== "oom" || record.config.microBatchSize >= config.microBatchSize) continue;
+    if (memoryKey(record.config) === memoryKey(config)) return record;
   }
   return null;
 }

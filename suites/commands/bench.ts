@@ -1,7 +1,7 @@
 import { join, relative } from "node:path";
 import { InputError } from "../../engine/input_error.ts";
 import { readCells, readRun } from "../../results/files.ts";
-import type { CellRecord, RunRecord } from "../../results/record.ts";
+import type { CellRecord, RunRecord, Status } from "../../results/record.ts";
 import { cgroupLimitBytes } from "../cgroup.ts";
 import { type Command, EXIT, type Services } from "../command.ts";
 import { didYouMean } from "../did_you_mean.ts";
@@ -16,7 +16,15 @@ import { type Cell, inShard, type Known, parseFilter, parseShard } from "../matr
 import { type Baseline, measureBaseline, overBudgetReason, providerFlags } from "../measure_cell.ts";
 import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
 import { Progress } from "../progress.ts";
-import { isFinished, PlanCache, type RunOptions, type RunOutcome, runSuite, wantedCells } from "../runner.ts";
+import {
+  PlanCache,
+  RETRIED,
+  type RunOptions,
+  type RunOutcome,
+  runSuite,
+  stands,
+  wantedCells,
+} from "../runner.ts";
 import { bytesText, type SuiteFile, type Tier, tieredSuite, TIERS } from "../suite.ts";
 import { loadSuite } from "../suite_checks.ts";
 import { effectiveBatchSize } from "../run_config.ts";
@@ -33,7 +41,14 @@ export const bench: Command = {
       "out": { value: "DIR", what: "run folder", default: "a new one in bench/" },
       "quick": { what: "a smaller but complete run; what some tiers do unless asked for the whole" },
       "full": { what: "the whole run, also on a tier that is quick by default" },
-      "resume": { what: "go on with a run that was stopped; without --out, the latest of the suite" },
+      "resume": {
+        what:
+          "go on with a run that was stopped, and run killed cells again; without --out, the latest of the suite",
+      },
+      "retry": {
+        value: "STATUS,…",
+        what: "resume, and run cells again that ended so: timeout, device-lost, error, …",
+      },
       "keep-models": { what: "leave the weights that cells start from in models/ of the run folder" },
       "shard": { value: "I/N", what: "run only part I of N, by cell id" },
       "filter": {
@@ -49,12 +64,25 @@ export const bench: Command = {
       "deno task bench --quick",
       "deno task bench suites/paper.yaml --out bench/mine",
       "deno task bench suites/paper.yaml --out bench/mine --resume",
+      "deno task bench suites/paper.yaml --out bench/mine --retry timeout,error",
       "deno task bench suites/finetune.yaml --full --keep-models",
       "deno task bench --filter 'effectiveBatchSize=4,seed=1' --dry-run",
     ],
   },
   run: runBench,
 };
+
+const NO_RETRIES: ReadonlySet<Status> = new Set();
+
+/** `timeout,error` → those statuses. @throws {InputError} */
+function parseRetry(text: string): ReadonlySet<Status> {
+  const names = text.split(",").map((name) => name.trim());
+  const unknown = names.find((name) => !RETRIED.some((status) => status === name));
+  if (unknown === undefined) return new Set(names as Status[]);
+  throw new InputError(
+    `Cannot use --retry ${text}: expected statuses of ${RETRIED.join(", ")}${didYouMean(unknown, RETRIED)}`,
+  );
+}
 
 const DEFAULT_SUITE = join(PROJECT, "suites", "paper.yaml");
 
@@ -67,7 +95,8 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
   const suite = await loadSuite(args.positionals[0] ?? displayPath(DEFAULT_SUITE), services.engine);
   const asked = askedSize(switches);
   const dryRun = switches.has("dry-run");
-  const resume = switches.has("resume");
+  const retry = values.retry === undefined ? NO_RETRIES : parseRetry(values.retry);
+  const resume = switches.has("resume") || values.retry !== undefined;
   // Looked at first: opening the adapter takes longer than finding out that there is nothing to resume.
   const resumed = resume ? values.out ?? await latestFolder(suite, asked) : null;
   const early = resumed ?? values.out ?? null;
@@ -96,7 +125,18 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
     }
     if (previous && probe.adapter) requireSameProvider(out, previous, probe.adapter);
     if (tiered.memoryBudgetBytes !== null) choice.memoryBudgetBytes = tiered.memoryBudgetBytes;
-    const options = { suite, tiered, choice, quick, out, shard, filter, previous, engine: services.engine };
+    const options = {
+      suite,
+      tiered,
+      choice,
+      quick,
+      out,
+      shard,
+      filter,
+      retry,
+      previous,
+      engine: services.engine,
+    };
     if (size.note !== null) services.note(size.note);
     if (dryRun) return await listCells(options, services);
     const adapter = probe.adapter ?? NO_ADAPTER;
@@ -316,11 +356,11 @@ async function latestFolder(suite: SuiteFile, asked: "quick" | "full" | null): P
 async function listCells(
   options: Pick<
     RunOptions,
-    "tiered" | "choice" | "shard" | "filter" | "out" | "engine" | "previous"
+    "tiered" | "choice" | "shard" | "filter" | "retry" | "out" | "engine" | "previous"
   >,
   { print, note }: Services,
 ): Promise<number> {
-  const { tiered, choice, shard, filter, out, engine, previous } = options;
+  const { tiered, choice, shard, filter, retry, out, engine, previous } = options;
   const records = previous ? (await readCells(out)).cells : new Map<string, CellRecord>();
   const plans = new PlanCache(engine, choice.tier === "software" ? "software" : "gpu");
   const all = forecastCells(tiered, previous ? decidedBefore(previous, records) : undefined);
@@ -332,7 +372,7 @@ async function listCells(
   for (const { cell, guessed, runs } of wanted) {
     const plan = await plans.get(cell);
     if (plan instanceof Error) throw plan;
-    const done = isFinished(records.get(cell.id));
+    const done = stands(records.get(cell.id), records, retry);
     const over = runs && choice.memoryBudgetBytes !== null &&
       plan.plannedPeakBytes > choice.memoryBudgetBytes;
     const work = { steps: cell.config.steps, modelFlopsPerStep: plan.modelFlopsPerStep };
@@ -399,11 +439,11 @@ async function conclude(
     note(`error in cell ${record.id} (${record.label}, seed ${record.config.seed}): ${record.reason}`);
   }
   if (ended !== "complete") {
-    const words = commandWords(args).filter((word) =>
-      word !== "--resume" && word !== "--out" && word !== args.values.out
-    );
-    const path = args.positionals.length > 0 ? [] : [displayPath(suite.path)];
-    note(`To go on: ${["deno task bench", ...path, ...words, "--out", out, "--resume"].join(" ")}`);
+    const { retry: _, ...values } = args.values;
+    const positionals = args.positionals.length > 0 ? args.positionals : [displayPath(suite.path)];
+    const switches = new Set(args.switches).add("resume");
+    const words = commandWords({ positionals, values: { ...values, out }, switches });
+    note(`To go on: deno task bench ${words.join(" ")}`);
   } else if (quick && !args.switches.has("quick")) {
     note(`This was the quick protocol; the whole one: deno task bench ${displayPath(suite.path)} --full`);
   }
@@ -412,8 +452,7 @@ async function conclude(
     print(join(out, "report", "index.html"));
   }
   if (ended === "interrupted") return EXIT.interrupted;
-  const failed = ended === "blocked" ||
-    (counts.has("error") && records.every(({ status }) => status === "error" || status === "not-run"));
+  const failed = ended !== "complete" || counts.has("error");
   return failed ? EXIT.failed : EXIT.done;
 }
 

@@ -52,7 +52,7 @@ Deno.test("loadRun() names file and field of what is not as the contract says", 
     ],
     [
       (_, cell) => cell.status = "fine",
-      `cells/${FIRST}.json: field status is "fine", expected one of ok, oom, diverged, timeout, device-lost, error, not-run`,
+      `cells/${FIRST}.json: field status is "fine", expected one of ok, oom, diverged, timeout, killed, device-lost, error, not-run`,
     ],
     [
       (_, cell) => ((cell.samples as Json).ms as unknown[])[3] = "12",

@@ -50,6 +50,10 @@ export const fakeEngine: Engine = {
     "fake-throws",
     "fake-hangs",
     "fake-killed",
+    "fake-stopped",
+    "fake-crashes",
+    "fake-aborts",
+    "fake-killed-by-list",
     "fake-exits",
     "fake-nan",
     "fake-rises",
@@ -124,6 +128,7 @@ async function train(
   const lossAfter = (tokens: number) => lossAt(model, start.tokens + tokens, seed);
   for (let step = 0; step < options.steps && !listener.shouldStop?.(); step++) {
     if (step === 2) await misbehave(model, options);
+    if (model === "fake-killed-by-list") await dieAsListed(step);
     if (model.startsWith("fake-slow")) await new Promise((resolve) => setTimeout(resolve, 20));
     const nan = (model === "fake-nan" || options.learningRate > 1) && step === 3;
     const loss = nan ? NaN : lossAfter(trained);
@@ -192,6 +197,28 @@ function lossAt(model: string, tokens: number, seed: number): number {
   return 3 + 2 * Math.exp(-tokens / 1000) + 0.001 * seed;
 }
 
+/** Folder of what will kill processes of the model `fake-killed-by-list`: one file a kill, its content the step. */
+export const KILL_LIST = "THREEFOLD_TEST_KILL_LIST";
+
+/** Dies of the first listed kill that is for this step, and strikes it off. */
+async function dieAsListed(step: number): Promise<void> {
+  const folder = Deno.env.get(KILL_LIST);
+  if (folder === undefined) return;
+  for (const { name } of [...Deno.readDirSync(folder)].sort((a, b) => a.name < b.name ? -1 : 1)) {
+    if (await Deno.readTextFile(join(folder, name)) !== `${step}`) return; // the first is for another step
+    await Deno.remove(join(folder, name));
+    await dieOf("SIGKILL");
+  }
+}
+
+/** Again and again: V8 has a handler of its own for some, which lets a second one pass. */
+async function dieOf(signal: Deno.Signal): Promise<never> {
+  while (true) {
+    Deno.kill(Deno.pid, signal);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 async function misbehave(model: string, { microBatchSize }: TrainOptions): Promise<void> {
   switch (model) {
     case "fake-out-of-memory":
@@ -205,8 +232,13 @@ async function misbehave(model: string, { microBatchSize }: TrainOptions): Promi
       await new Promise((resolve) => setTimeout(resolve, 3_600_000));
       return;
     case "fake-killed":
-      Deno.kill(Deno.pid, "SIGKILL");
-      return;
+      return await dieOf("SIGKILL");
+    case "fake-stopped":
+      return await dieOf("SIGHUP");
+    case "fake-crashes":
+      return await dieOf("SIGSEGV");
+    case "fake-aborts":
+      return await dieOf("SIGABRT");
     case "fake-exits":
       console.error("the driver said goodbye");
       Deno.exit(3);
