@@ -8,7 +8,7 @@ import {
   type Status,
   STATUSES,
 } from "../results/record.ts";
-import { readCells, writeCell, writeRun } from "../results/files.ts";
+import { readCells, readRun, writeCell, writeRun } from "../results/files.ts";
 import { InputError } from "../engine/input_error.ts";
 import { decideBatchSize } from "./batch_size.ts";
 import type { Engine, PlannedAdapter, TrainingPlan } from "./engine.ts";
@@ -30,6 +30,7 @@ import { measureCell, overBudgetReason, plannedCell, reusedCell, unmeasured } fr
 import { checkImplemented, trainsAdapters } from "./methods.ts";
 import type { MemorySource } from "./observed_memory.ts";
 import type { Message } from "./protocol.ts";
+import { exclusively, type RunLock } from "./run_lock.ts";
 import { SavedModels } from "./saved_models.ts";
 import type { SuiteFile, TieredPhase, TieredSuite } from "./suite.ts";
 import type { TierChoice } from "./tiers.ts";
@@ -51,6 +52,8 @@ export interface RunOptions {
   choice: TierChoice;
   quick: boolean;
   out: string;
+  /** Keeps other runners out of `out`, but for those of other shards. */
+  lock: Pick<RunLock, "renew">;
   shard: Shard | null;
   filter: Filter | null;
   /** Statuses of cells that are run again, beside `killed`. */
@@ -159,7 +162,7 @@ class Runner {
   }
 
   async run(): Promise<RunOutcome> {
-    const { tiered, listener, keepModels, shard } = this.#options;
+    const { tiered, listener, shard } = this.#options;
     await this.#checkAll();
     for (const phase of tiered.phases) {
       const missing = missingDecision(phase, this.#known);
@@ -167,29 +170,60 @@ class Runner {
       const all = expandPhase(phase, this.#known);
       const cells = all.filter((cell) => this.#isWanted(cell));
       this.#announce(all.filter((cell) => cells.includes(cell) || this.#records.has(cell.id)));
-      await writeRun(this.#options.out, this.#run);
+      await this.#write();
       if (!await this.#runCells(cells.filter((cell) => this.#isMine(cell)))) {
         return this.#outcome("interrupted");
       }
+      if (this.#options.shard !== null) await this.#readOthers();
       this.#decide(phase, cells);
       this.#known = { ...this.#known, cells: [...this.#known.cells, ...all] };
     }
-    const unfinished = this.#cut([...this.#tried]);
-    // Before the run is called finished: a run that is killed here is resumed, and finds nothing to start from them.
-    if (!keepModels && unfinished.length === 0) await this.#models.removeAll();
-    if (this.#run.cells.every(({ id }) => stands(this.#records.get(id), this.#records))) {
-      this.#run.finishedAt = new Date().toISOString();
-    } else {
+    await this.#write({ atEnd: true });
+    const killed = this.#cut([...this.#tried]);
+    if (this.#run.finishedAt === null) {
       listener.onNote(
-        unfinished.length > 0
-          ? `${killedText(unfinished)}: --resume runs ${unfinished.length === 1 ? "it" : "them"} again`
+        killed.length > 0
+          ? `${killedText(killed)}: --resume runs ${killed.length === 1 ? "it" : "them"} again`
           : shard !== null
-          ? "some cells belong to other shards: merge the cells/ folders and resume to finish the run"
+          ? `some cells belong to other shards: ${OTHER_SHARDS} to finish the run`
           : "some cells that --filter leaves out are still to be run",
       );
     }
-    await writeRun(this.#options.out, this.#run);
-    return this.#outcome(unfinished.length > 0 ? "unfinished" : "complete");
+    return this.#outcome(killed.length > 0 ? "unfinished" : "complete");
+  }
+
+  /** Writes `run.json`. Shards that share a folder take turns, and each keeps what the others have written. */
+  async #write({ atEnd = false } = {}): Promise<void> {
+    const { out, shard, lock } = this.#options;
+    if (!await lock.renew()) return;
+    const write = async () => {
+      if (atEnd) await this.#finish();
+      await writeRun(out, shard === null ? this.#run : joined(this.#run, await readRun(out)));
+    };
+    if (shard === null) return await write();
+    await exclusively(out, async () => {
+      await this.#readOthers();
+      await write();
+    });
+  }
+
+  /** Calls the run finished where every cell is, and removes weights that nobody will start from. */
+  async #finish(): Promise<void> {
+    const { keepModels, shard } = this.#options;
+    const whole = this.#run.cells.every(({ id }) => stands(this.#records.get(id), this.#records));
+    // First: a run that is killed here is resumed, and finds nothing to start from them.
+    if (!keepModels && whole) await this.#models.removeAll();
+    else if (!keepModels && shard !== null && this.#cut([...this.#tried]).length === 0) {
+      await this.#models.remove(this.#forecast().cells.map(({ cell }) => cell.id));
+    }
+    if (whole) this.#run.finishedAt = new Date().toISOString();
+  }
+
+  /** Takes up what runners of other shards have recorded in the same folder. */
+  async #readOthers(): Promise<void> {
+    for (const [id, record] of (await readCells(this.#options.out)).cells) {
+      if (!this.#tried.has(id)) this.#records.set(id, record);
+    }
   }
 
   /** Those of the cells that were killed. */
@@ -264,6 +298,8 @@ class Runner {
         ? unmeasured(cell, null, environment, "error", `cannot plan: ${plan.stack ?? plan}`)
         : this.#withoutRunning(cell, plan) ?? await this.#measure(cell, plan);
       if (record === null) return false;
+      // A record that another runner may have made in the meantime is not overwritten.
+      if (!await this.#options.lock.renew()) return false;
       await writeCell(this.#options.out, record);
       this.#records.set(record.id, record);
       this.#tried.add(record.id);
@@ -407,14 +443,14 @@ class Runner {
     const why = cut.length > 0
       ? `${killedText(cut)}: run again with --resume`
       : shard
-      ? "cells of other shards are missing: merge the cells/ folders of all shards, then run again with --resume"
+      ? `cells of other shards are missing: ${OTHER_SHARDS}`
       : filter
       ? "the filter leaves out cells that it rests on"
       : missing.includes("rate")
       ? "no rate ran to its end"
       : "no batch size ran to its end";
     this.#options.listener.onNote(`Phase ${phase.name} needs ${missing}: ${why}`);
-    await writeRun(this.#options.out, this.#run);
+    await this.#write();
     return this.#outcome("blocked");
   }
 
@@ -459,6 +495,34 @@ export function wantedCells(all: readonly ForecastCell[], filter: Filter | null)
     if (cell.config.startFrom !== null) ids.add(cell.config.startFrom);
   }
   return all.filter(({ cell }) => ids.has(cell.id));
+}
+
+/** What brings shards together. */
+const OTHER_SHARDS =
+  "once they have ended, run again with --resume; if they ran in folders of their own, merge the cells/ folders first";
+
+/** What a run says of a folder that runs of other shards have written to as well. */
+function joined(mine: RunRecord, theirs: RunRecord | null): RunRecord {
+  const value = (name: string) => mine.decisions.find((decision) => decision.name === name)?.value;
+  if (
+    theirs === null || theirs.suiteHash !== mine.suiteHash ||
+    theirs.decisions.some(({ name, value: other }) => value(name) !== undefined && value(name) !== other)
+  ) {
+    return mine; // what they have written was of another run, or of cells that have run again since
+  }
+  const order = mine.phases.map(({ name }) => name);
+  const known = new Set(mine.cells.map(({ id }) => id));
+  return {
+    ...mine,
+    startedAt: mine.startedAt < theirs.startedAt ? mine.startedAt : theirs.startedAt,
+    cells: [...mine.cells, ...theirs.cells.filter(({ id }) => !known.has(id))]
+      .sort((a, b) => order.indexOf(a.phase) - order.indexOf(b.phase)),
+    decisions: [
+      ...mine.decisions,
+      ...theirs.decisions.filter(({ name }) => value(name) === undefined),
+    ],
+    roofline: mine.roofline ?? theirs.roofline,
+  };
 }
 
 /** `1 cell was killed` */

@@ -47,6 +47,11 @@ export class SavedModels {
     await removeIfThere(`${this.path(id)}.partial`);
   }
 
+  /** Removes the weights of some cells. */
+  async remove(ids: readonly string[]): Promise<void> {
+    for (const id of ids) await removeIfThere(this.path(id));
+  }
+
   /** Removes the weights of all cells. */
   async removeAll(): Promise<void> {
     await removeIfThere(this.#folder);

@@ -28,6 +28,7 @@ import {
 import { bytesText, type SuiteFile, type Tier, tieredSuite, TIERS } from "../suite.ts";
 import { loadSuite } from "../suite_checks.ts";
 import { effectiveBatchSize } from "../run_config.ts";
+import { RunLock } from "../run_lock.ts";
 import { chooseTier, softwareTier, type TierChoice } from "../tiers.ts";
 
 /** `deno task bench`: runs a suite and reports on it. */
@@ -100,9 +101,11 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
   // Looked at first: opening the adapter takes longer than finding out that there is nothing to resume.
   const resumed = resume ? values.out ?? await latestFolder(suite, asked) : null;
   const early = resumed ?? values.out ?? null;
-  const previous = early === null ? null : await previousRun(early, resume, dryRun);
+  await using lock = new RunLock(shard);
+  // Before anything is looked at: what another runner is about to write is not there yet.
+  const joins = early !== null && !dryRun && await claim(early, lock);
+  const previous = early === null ? null : await previousRun(early, resume || joins, dryRun);
   if (previous) requireSameRun(early!, previous, suite, asked);
-  if (early !== null && !dryRun) await requireWritable(early);
   const interruption = onInterrupt();
   try {
     const probe = await probeMachine(services, interruption.signal, {
@@ -117,7 +120,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
     const planned = tiered.phases.every(({ kind }) => kind === "plan");
     if (probe.adapter === null && !planned && !dryRun) throw new InputError(probe.failure);
     const out = early ?? newFolder(suite, quick);
-    if (!dryRun) await requireWritable(out);
+    if (!dryRun) await claim(out, lock);
     if (previous && previous.tier !== choice.tier) {
       throw new InputError(
         `Cannot resume ${out}: it holds a run of tier ${previous.tier}, this is ${choice.tier}`,
@@ -143,6 +146,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
     const progress = new Progress(services.progress);
     const outcome = await runSuite({
       ...options,
+      lock,
       command: ["deno task bench", ...commandWords(args)].join(" "),
       cellCommand: [
         "deno task bench",
@@ -160,9 +164,10 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
       roofline: probe.adapter === null ? null : probe.roofline,
       measureScript: services.measureScript,
       profile: switches.has("profile"),
-      signal: interruption.signal,
+      signal: AbortSignal.any([interruption.signal, lock.signal]),
       listener: progress,
     }).finally(() => progress.stop());
+    await lock.requireHeld();
     return await conclude(outcome, { out, suite, args, quick }, services);
   } finally {
     interruption.end();
@@ -314,13 +319,21 @@ function requireSameProvider(
   );
 }
 
-async function requireWritable(folder: string): Promise<void> {
+/**
+ * Makes a folder this run's.
+ *
+ * @returns Whether it is there already as that of other shards, which are at work.
+ * @throws {InputError} where it cannot be written to, or another runner has it.
+ */
+async function claim(folder: string, lock: RunLock): Promise<boolean> {
   try {
     await Deno.mkdir(join(folder, "cells"), { recursive: true });
     await Deno.remove(await Deno.makeTempFile({ dir: folder, prefix: ".writable-" }));
   } catch (error) {
-    throw new InputError(`Cannot write to ${folder} (--out): ${(error as Error).message}`);
+    const why = error instanceof Deno.errors.NotADirectory ? "it is not a folder" : (error as Error).message;
+    throw new InputError(`Cannot write to ${folder} (--out): ${why}`);
   }
+  return await lock.take(folder);
 }
 
 /** A new folder in `bench/`. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { records, run, start, sweep, withSuite } from "./command_line.ts";
+import { childrenOf, records, run, start, sweep, withSuite } from "./command_line.ts";
 import { FAKE_ROOFLINE } from "./fake_engine.ts";
 
 Deno.test("bench runs every cell, decides the batch size, writes run.json, cells and report", () =>
@@ -239,18 +239,6 @@ Deno.test("a measuring process ends when the runner is gone", () =>
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }));
-
-async function childrenOf(pid: number): Promise<number[]> {
-  const text = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`).catch(() => "");
-  if (text.trim() !== "") return text.trim().split(/\s+/).map(Number);
-  const found: number[] = []; // other threads start processes too
-  for await (const { name } of Deno.readDir("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    const status = await Deno.readTextFile(`/proc/${name}/stat`).catch(() => "");
-    if (Number(status.slice(status.lastIndexOf(")") + 2).split(" ")[1]) === pid) found.push(Number(name));
-  }
-  return found;
-}
 
 async function isAlive(pid: number): Promise<boolean> {
   const status = await Deno.readTextFile(`/proc/${pid}/stat`).catch(() => "");

@@ -24,6 +24,19 @@ export function start(args: readonly string[]): Deno.ChildProcess {
   }).spawn();
 }
 
+/** Processes that a process has started. */
+export async function childrenOf(pid: number): Promise<number[]> {
+  const text = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`).catch(() => "");
+  if (text.trim() !== "") return text.trim().split(/\s+/).map(Number);
+  const found: number[] = []; // other threads start processes too
+  for await (const { name } of Deno.readDir("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const status = await Deno.readTextFile(`/proc/${name}/stat`).catch(() => "");
+    if (Number(status.slice(status.lastIndexOf(")") + 2).split(" ")[1]) === pid) found.push(Number(name));
+  }
+  return found;
+}
+
 /** Runs the command line with the fake trainer to its end, in this process. */
 export async function run(...args: string[]): Promise<Ended> {
   const [out, err]: [string[], string[]] = [[], []];
