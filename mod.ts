@@ -4,6 +4,7 @@
  * @module
  */
 export { InputError } from "./engine/input_error.ts";
+export { NUMERICS } from "./engine/numerics.ts";
 export { PRESET_NAMES } from "./engine/model/presets.ts";
 export { CORPUS_NAMES } from "./engine/train/corpus.ts";
 export { generate, type GenerateOptions, type Generation } from "./engine/train/generate.ts";

@@ -102,7 +102,8 @@ function runsTable(runs: readonly PageRun[]): Html {
     { head: "run", cell: ({ loaded, rawBase }) => markup`<a href="${rawBase}/run.json">${loaded.name}</a>` },
     { head: "adapter", cell: ({ loaded: { run } }) => run.environment.adapter },
     { head: "driver", cell: ({ loaded: { run } }) => run.environment.driver ?? MISSING },
-    { head: "WebGPU by", cell: ({ loaded: { run } }) => run.environment.gpuProviderVersion ?? "wgpu" },
+    { head: "WebGPU by", cell: ({ loaded: { run } }) => run.environment.gpuProviderVersion },
+    { head: "numerics", numeric: true, cell: ({ loaded: { run } }) => formatNumber(run.numerics) },
     { head: "threefold", cell: ({ loaded: { run } }) => run.environment.threefold },
     {
       head: "commit",

@@ -1,8 +1,8 @@
-/** Records in. The only file of the report that reads the disk. */
-import { basename, join, resolve } from "node:path";
+/** Records in. The only file of the report that asks for what is on disk. */
+import { basename, resolve } from "node:path";
+import { readCell, readRun, runFile } from "../results/files.ts";
 import type { CellRecord, RunRecord } from "../results/record.ts";
 import { InputError } from "./input_error.ts";
-import { asCellRecord, asRunRecord } from "./validate.ts";
 
 /** A cell the run announced that has no usable record. */
 export interface Gap {
@@ -27,25 +27,6 @@ export interface LoadedRun {
   unreadable: Gap[];
 }
 
-async function readText(path: string): Promise<string | null> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return null;
-    throw error;
-  }
-}
-
-function parse(text: string): { value: unknown } | { problem: string } {
-  if (text.trim() === "") return { problem: "the file is empty" };
-  try {
-    return { value: JSON.parse(text) };
-  } catch {
-    // Not the parser's message: its words change with the engine, and the page must not.
-    return { problem: `not complete JSON (${text.length} characters)` };
-  }
-}
-
 /**
  * Reads `run.json` and the cells it names.
  *
@@ -53,12 +34,11 @@ function parse(text: string): { value: unknown } | { problem: string } {
  * what the contract says. Cell files that are cut off are listed in `unreadable`, not thrown.
  */
 export async function loadRun(dir: string): Promise<LoadedRun> {
-  const runFile = join(dir, "run.json");
-  const runText = await readText(runFile);
-  if (runText === null) throw new InputError(`Cannot read ${runFile}: no such file, expected a run folder`);
-  const parsed = parse(runText);
-  if ("problem" in parsed) throw new InputError(`Cannot read ${runFile}: ${parsed.problem}`);
-  const run = asRunRecord(parsed.value, runFile);
+  const run = await readRun(dir).catch((error) => {
+    if (error instanceof Deno.errors.NotADirectory) return null;
+    throw error;
+  });
+  if (run === null) throw new InputError(`Cannot read ${runFile(dir)}: no such file, expected a run folder`);
   const loaded: LoadedRun = {
     dir,
     name: basename(resolve(dir)),
@@ -70,7 +50,9 @@ export async function loadRun(dir: string): Promise<LoadedRun> {
   const seen = new Set<string>();
   for (const [index, entry] of run.cells.entries()) {
     if (seen.has(entry.id)) {
-      throw new InputError(`Cannot read ${runFile}: field cells[${index}].id is "${entry.id}" a second time`);
+      throw new InputError(
+        `Cannot read ${runFile(dir)}: field cells[${index}].id is "${entry.id}" a second time`,
+      );
     }
     seen.add(entry.id);
     await loadCell(loaded, entry);
@@ -79,20 +61,15 @@ export async function loadRun(dir: string): Promise<LoadedRun> {
 }
 
 async function loadCell(loaded: LoadedRun, entry: RunRecord["cells"][number]): Promise<void> {
-  const file = join(loaded.dir, "cells", `${entry.id}.json`);
-  const text = await readText(file);
-  if (text === null) {
-    loaded.missing.push({ ...entry, problem: "no record" });
-    return;
+  const file = await readCell(loaded.dir, entry.id);
+  switch (file.state) {
+    case "whole":
+      return void loaded.cells.push(file.cell);
+    case "absent":
+      return void loaded.missing.push({ ...entry, problem: "no record" });
+    case "cut off":
+      return void loaded.unreadable.push({ ...entry, problem: file.problem });
+    case "malformed":
+      throw file.error;
   }
-  const parsed = parse(text);
-  if ("problem" in parsed) {
-    loaded.unreadable.push({ ...entry, problem: parsed.problem });
-    return;
-  }
-  const cell = asCellRecord(parsed.value, file);
-  if (cell.id !== entry.id) {
-    throw new InputError(`Cannot read ${file}: field id is "${cell.id}", expected "${entry.id}"`);
-  }
-  loaded.cells.push(cell);
 }

@@ -21,9 +21,9 @@ export interface PageRun {
 }
 
 /** What must be equal before figures of two runs may stand in one table. */
-function machine({ run: { environment } }: LoadedRun): string {
-  const { adapter, vendor, architecture, driver, operatingSystem, threefold } = environment;
-  return JSON.stringify([adapter, vendor, architecture, driver, operatingSystem, threefold]);
+function machine({ run: { environment, numerics } }: LoadedRun): string {
+  const { key, vendor, architecture, operatingSystem, threefold } = environment;
+  return JSON.stringify([key, vendor, architecture, operatingSystem, threefold, numerics]);
 }
 
 /** Puts different suites of the same adapter together; a second run of the same suite begins a new group. */

@@ -1,9 +1,11 @@
 import { dirname, join } from "node:path";
-import { type CellRecord, RECORD_VERSION, type RunRecord } from "./record.ts";
+import { InputError } from "../engine/input_error.ts";
+import { asCellRecord, asRunRecord } from "./check.ts";
+import type { CellRecord, RunRecord } from "./record.ts";
 
 /**
- * A run folder on disk: `run.json` and `cells/<id>.json`. Files appear whole or not at all, so a run that is killed at any
- * moment leaves a folder that can be read and resumed.
+ * The one writer and reader of a run folder: `run.json` and `cells/<id>.json`. Files appear whole or not at all, so a run
+ * that is killed at any moment leaves a folder that can be read and resumed.
  */
 
 /** Path of `run.json` in a run folder. */
@@ -42,28 +44,58 @@ export function writeRun(folder: string, run: RunRecord): Promise<void> {
   return writeJsonAtomically(runFile(folder), run);
 }
 
-/** `run.json` of a folder, or null where there is none. @throws {SyntaxError} where it is not a record of this version. */
+/** What lies where a cell's record is to be. */
+export type CellFile =
+  | { state: "whole"; cell: CellRecord }
+  | { state: "absent" }
+  /** Not complete JSON: written while the machine stopped. */
+  | { state: "cut off"; problem: string }
+  /** Not a record as the contract has it. */
+  | { state: "malformed"; error: InputError };
+
+/**
+ * `run.json` of a folder, or null where there is none. As every reader here it takes records of earlier versions and gives
+ * them as of this one.
+ *
+ * @throws {InputError} naming file and field where it is not the record of a run.
+ */
 export async function readRun(folder: string): Promise<RunRecord | null> {
-  const run = await readJson(runFile(folder)) as RunRecord | null;
-  if (run !== null) requireVersion(run, runFile(folder));
-  return run;
+  const path = runFile(folder);
+  const json = await readJson(path);
+  if (json === null) return null;
+  if ("problem" in json) throw new InputError(`Cannot read ${path}: ${json.problem}`);
+  return asRunRecord(json.value, path);
 }
 
-/** All cell records of a folder by id; files that are not whole records of this version are left out and named. */
-export async function readCells(folder: string): Promise<{ cells: Map<string, CellRecord>; unreadable: string[] }> {
+/** The record of a cell in a folder. */
+export async function readCell(folder: string, id: string): Promise<CellFile> {
+  const path = cellFile(folder, id);
+  const json = await readJson(path);
+  if (json === null) return { state: "absent" };
+  if ("problem" in json) return { state: "cut off", problem: json.problem };
+  try {
+    const cell = asCellRecord(json.value, path);
+    if (cell.id === id) return { state: "whole", cell };
+    throw new InputError(`Cannot read ${path}: field id is "${cell.id}", expected "${id}"`);
+  } catch (error) {
+    if (error instanceof InputError) return { state: "malformed", error };
+    throw error;
+  }
+}
+
+/** All cell records of a folder by id, and one sentence for each file that is none. */
+export async function readCells(
+  folder: string,
+): Promise<{ cells: Map<string, CellRecord>; unreadable: string[] }> {
   const cells = new Map<string, CellRecord>();
   const unreadable: string[] = [];
   for (const name of (await namesIn(join(folder, "cells"))).filter((name) => name.endsWith(".json")).sort()) {
-    const path = join(folder, "cells", name);
-    try {
-      const cell = await readJson(path) as CellRecord;
-      requireVersion(cell, path);
-      if (`${cell.id}.json` !== name) throw new SyntaxError(`Cannot read ${path}: it holds the cell ${cell.id}`);
-      cells.set(cell.id, cell);
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      unreadable.push(path);
+    const file = await readCell(folder, name.slice(0, -".json".length));
+    if (file.state === "whole") cells.set(file.cell.id, file.cell);
+    if (file.state === "cut off") {
+      unreadable.push(`Cannot read ${join(folder, "cells", name)}: ${file.problem}`);
     }
+    if (file.state === "malformed") unreadable.push(file.error.message);
   }
   return { cells, unreadable };
 }
@@ -77,17 +109,19 @@ async function namesIn(folder: string): Promise<string[]> {
   }
 }
 
-async function readJson(path: string): Promise<unknown> {
+async function readJson(path: string): Promise<{ value: unknown } | { problem: string } | null> {
+  let text: string;
   try {
-    return JSON.parse(await Deno.readTextFile(path));
+    text = await Deno.readTextFile(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
-    if (error instanceof SyntaxError) throw new SyntaxError(`Cannot read ${path}: it is not complete JSON`);
     throw error;
   }
-}
-
-function requireVersion(record: { recordVersion: number } | null, path: string): void {
-  if (record?.recordVersion === RECORD_VERSION) return;
-  throw new SyntaxError(`Cannot read ${path}: record version ${record?.recordVersion}, expected ${RECORD_VERSION}`);
+  if (text.trim() === "") return { problem: "the file is empty" };
+  try {
+    return { value: JSON.parse(text) };
+  } catch {
+    // Not the parser's message: its words change with the engine, and the report must not.
+    return { problem: `not complete JSON (${text.length} characters)` };
+  }
 }

@@ -1,21 +1,16 @@
+import { type Static, type TSchema, Type } from "typebox";
+
 /**
  * What a benchmark run leaves behind: one `CellRecord` a cell and one `RunRecord` a run, as JSON. This is the contract
  * between the runner, the report and anyone who reads published results. Records hold raw samples and the whole
  * configuration; medians, ratios and verdicts are derived when they are read. Bytes are bytes, times milliseconds.
+ *
+ * Types, the check of what is read (`check.ts`) and `record.schema.json` (`deno task schema`) come from the declarations here.
+ * Fields that a record has beside them are left as they are: a version may add some that older readers do without.
  */
 
-/** Version of the format; readers refuse versions they do not know. */
-export const RECORD_VERSION = 1;
-
-export type BytesByRole = {
-  weights: number;
-  masterWeights: number;
-  gradients: number;
-  optimizer: number;
-  activations: number;
-  workspace: number;
-  inputs: number;
-};
+/** Version of the format; `migrate.ts` brings records of earlier ones up to it, readers refuse versions they do not know. */
+export const RECORD_VERSION = 2;
 
 /**
  * How a cell ended. All but `ok` and `killed` are results too. `not-run` cells were skipped by a stated rule, named in
@@ -26,235 +21,339 @@ export const STATUSES = [
   "oom",
   "diverged",
   "timeout",
-  "killed",
   "device-lost",
+  "killed",
   "error",
   "not-run",
 ] as const;
 export type Status = typeof STATUSES[number];
 
-/** Everything a training run depends on, nothing left to defaults. Its hash is the cell's identity. */
-export interface RunConfig {
-  /** A preset, or a folder. */
-  model: string;
-  /** Id of the cell of the same run whose saved weights this one starts from; null: `model` as it is. */
-  startFrom: string | null;
-  /** Named corpus or file. */
-  data: string;
-  /** What the model is to be trained for, where it is not its own task. */
-  task?: "own" | "classify";
-  /** Field of a file of examples that has the text; absent: `text`, or a conversation. */
-  textField?: string;
-  /** Field that has the label; absent: `label`. */
-  labelField?: string;
-  /** Whether documents share sequences; absent: each has its own, padded. */
-  packing?: boolean;
-  /** What becomes of documents longer than a sequence; absent: they are refused. */
-  overlong?: "refuse" | "truncate" | "split";
-  /** `bytes`, `gpt2`, `bpe512` …, or `model` (the folder's own). */
-  tokenizer: string;
-  /** Share of the corpus, at its end, held out for evaluation; 0 is none. */
-  heldOutFraction: number;
-  sequenceLength: number;
-  microBatchSize: number;
-  gradientAccumulationSteps: number;
-  /** Memory methods switched on, sorted. */
-  methods: string[];
-  /** Settings of those methods (`{ lora: { rank: 8, … } }`). */
-  methodOptions: Record<string, Record<string, unknown>>;
-  optimizer: string;
-  /** Settings of the optimizer (`beta1`, `beta2`, `eps`, `weightDecay`, …). */
-  optimizerOptions: Record<string, number | boolean | null>;
-  learningRate: number;
-  schedule: "constant" | "cosine";
-  warmupSteps: number;
-  /** Largest global gradient norm; 0 is off. */
-  clip: number;
-  dropout: number;
-  steps: number;
-  /** Held-out loss is taken before step 0, then every so many steps, and at the end; 0 is at the end alone. */
-  evaluateEvery: number;
-  /** Held-out windows used for each evaluation; 0 is all. */
-  heldOutWindows: number;
-  /** Other data whose held-out loss is taken at the same points as that of `data`, to see what is forgotten. */
-  alsoEvaluate: string[];
-  seed: number;
-  shuffle: boolean;
-}
-
-/** One point of held-out loss: mean over unmasked targets after `step` updates and `tokens` trained tokens. */
-export interface HeldOutPoint {
-  step: number;
-  tokens: number;
-  loss: number;
-}
-
-/** Memory of one cell, in bytes. */
-export interface MemoryRecord {
-  /** What the planner predicts, before anything runs. */
-  plannedPeakBytes: number;
-  plannedByRole: BytesByRole;
-  /** What the ledger booked; equal to the plan to the byte, or the run is an error. Null where nothing ran to its end. */
-  bookedPeakBytes: number | null;
-  bookedByRole: BytesByRole | null;
-  /** What the driver or the operating system saw, less the empty-device baseline; null where it cannot be had. */
-  observedPeakBytes: number | null;
-  /** The baseline that was subtracted, where there is one. */
-  observedBaselineBytes: number | null;
-  /** How it was observed (`process peak RSS`, `nvidia-smi`, …), or why not. */
-  observedHow: string;
-  /** Live bytes by role over the step's dispatches, at most 256 points. */
-  timeline: { dispatch: number; bytes: BytesByRole }[];
-}
-
-/** Time of one kernel over a profiled step. */
-export interface KernelProfile {
-  kernel: string;
-  dispatches: number;
-  ms: number;
-  flops: number;
-  /** Bytes of what its dispatches bind, each binding counted once a dispatch: what it reads and writes, without re-reads. */
-  bytes: number;
-}
-
-/** One training step's raw samples; arrays are indexed by step. */
-export interface StepSamples {
-  loss: (number | null)[];
-  ms: number[];
-  tokens: number[];
-  gradientNorm: (number | null)[];
-  learningRate: number[];
-  /** Only with mixed precision. */
-  lossScale?: number[];
-  /** Steps whose update was skipped because of an overflow. */
-  skipped?: number[];
-}
-
-/** The machine a cell ran on. */
-export interface Environment {
-  adapter: string;
-  vendor: string;
-  architecture: string;
-  driver: string | null;
-  software: boolean;
-  features: string[];
-  limits: Record<string, number>;
-  subgroupSize: number;
-  /** Implementation of WebGPU that spoke to the adapter, and its version; records from before there were two lack both. */
-  gpuProvider?: "wgpu" | "dawn";
-  gpuProviderVersion?: string;
-  operatingSystem: string;
-  cpu: string | null;
-  cpuCount: number;
-  memoryBytes: number;
-  deno: string;
-  v8: string;
-  typescript: string;
-  threefold: string;
-  /** Commit of the working tree, with `+` when it has changes; null outside a repository. */
-  commit: string | null;
-}
-
 /** What a cell is: a training run, or a configuration that only the planner looked at. */
 export const CELL_KINDS = ["trained", "planned"] as const;
 export type CellKind = typeof CELL_KINDS[number];
-
-/** One cell of a matrix. */
-export interface CellRecord {
-  recordVersion: number;
-  /** Hash of suite phase, repeat and configuration: twelve hex digits. */
-  id: string;
-  /** Planned cells have no samples and no held-out loss; their memory is planned, nothing is booked. */
-  kind: CellKind;
-  /** The phase of the suite it belongs to (`batch-size`, `single`, `ladder`, `factorial`, …). */
-  phase: string;
-  /** What the cell is called in charts (`batch 4`, `+ checkpointing`). */
-  label: string;
-  /** Repeats of the same configuration, for timing; 0 is the first. */
-  repeat: number;
-  status: Status;
-  /** Why, where the status is not `ok`. */
-  reason: string | null;
-  config: RunConfig;
-  /** Command that runs this cell alone. */
-  command: string;
-  startedAt: string;
-  wallMs: number;
-  parameters: number | null;
-  trainableParameters: number | null;
-  dispatchesPerStep: number | null;
-  /** FLOPs of the model's matrix products in one optimizer step, recomputation not counted. */
-  modelFlopsPerStep: number | null;
-  /** Steps at the start that timing statistics leave out. */
-  warmupSteps: number;
-  samples: StepSamples | null;
-  heldOut: HeldOutPoint[];
-  /** One entry for each of `alsoEvaluate`. */
-  heldOutElsewhere: { data: string; points: HeldOutPoint[] }[];
-  /** Size on disk of the `adapter_model.safetensors` that the cell saved; null where it saved none. */
-  adapterBytes: number | null;
-  /**
-   * Id of the cell of an earlier phase with the same configuration. That cell's run is this one's too: what was measured is
-   * repeated here so that every phase is complete, and counts once. Null where this cell ran itself.
-   */
-  sameRunAs: string | null;
-  memory: MemoryRecord | null;
-  profile: KernelProfile[] | null;
-  /** Kernels that were chosen by the clock, by what they were chosen for; absent where the rules chose all. */
-  kernelChoices?: Record<string, string>;
-  environment: Environment;
-  /** sha256 of the corpus as read. */
-  dataHash: string | null;
-}
-
-/** A choice that a rule made from cells, with the rule in words and what it looked at. */
-export interface Decision {
-  name: string;
-  rule: string;
-  /** Ids of the cells it looked at. */
-  inputs: string[];
-  /** Figures the rule compared, by label. */
-  figures: Record<string, Record<string, number | null>>;
-  chosen: string;
-  value: number | string;
-  reason: string;
-}
 
 /** What a phase of a suite is for: see docs/suites.md. */
 export const PHASE_KINDS = ["batch-sweep", "matrix", "rate-sweep", "plan"] as const;
 export type PhaseKind = typeof PHASE_KINDS[number];
 
-/** What the device can do at best, measured: the roof over every kernel. */
-export interface Roofline {
-  /** Of matrix products; f16 is null where the device has no such products. */
-  matmulFlopsPerSecond: { f32: number; f16: number | null };
-  /** Bytes read and written by a copy. */
-  copyBytesPerSecond: number;
-  /** How it was measured, in words. */
-  how: string;
+// Titles say what is expected in the words of messages, where the rule itself does not read well.
+
+const text = (description?: string) => Type.String({ description });
+const flag = (description?: string) => Type.Boolean({ description });
+const number = (description?: string) => Type.Number({ description });
+/** Bytes, times, counts: never below 0. */
+const amount = (description?: string) => Type.Number({ minimum: 0, description });
+const cellId = (description?: string) =>
+  Type.String({ pattern: "^[0-9a-f]{12}$", title: "twelve hex digits", description });
+const gitHash = (description?: string) =>
+  Type.String({ pattern: "^[0-9a-f]{40}$", title: "forty hex digits", description });
+const version = () => Type.Literal(RECORD_VERSION, { description: "Version of the format." });
+const numerics = () =>
+  Type.Integer({
+    minimum: 1,
+    description:
+      "Number of the engine's numerics (`engine/numerics.ts`): where two differ, the same configuration may " +
+      "have other losses. 1 is all that came before there was a number.",
+  });
+
+function orNull<T extends TSchema>(schema: T, description?: string) {
+  return Type.Union([schema, Type.Null()], { description });
 }
 
-/** `run.json`: what was run and what was decided. The cells lie beside it in `cells/<id>.json`. */
-export interface RunRecord {
-  recordVersion: number;
-  suite: string;
-  title: string;
-  /** sha256 of the suite file. */
-  suiteHash: string;
-  tier: string;
-  tierReason: string;
-  quick: boolean;
-  command: string;
-  startedAt: string;
-  /** Null while the run goes on, or when it was interrupted. */
-  finishedAt: string | null;
-  /** The phases of the suite on this tier, in order. */
-  phases: { name: string; kind: PhaseKind; description: string }[];
-  /** Every cell of the run, in order; some may have no record yet. */
-  cells: { id: string; phase: string; label: string }[];
-  /** `effectiveBatchSize` of a batch sweep, `learningRate/<optimizer>` of a rate sweep. */
-  decisions: Decision[];
-  /** Null where it was not measured. */
-  roofline: Roofline | null;
-  environment: Environment;
+/** An object of any keys with values of one kind. */
+function mapOf<T extends TSchema>(values: T, description?: string) {
+  return Type.Unsafe<Record<string, Static<T>>>({
+    type: "object",
+    additionalProperties: values,
+    description,
+  });
 }
+
+export const BytesByRole = Type.Object({
+  weights: amount(),
+  masterWeights: amount(),
+  gradients: amount(),
+  optimizer: amount(),
+  activations: amount(),
+  workspace: amount(),
+  inputs: amount(),
+}, { description: "Bytes by what they are for." });
+export type BytesByRole = Static<typeof BytesByRole>;
+
+/** Everything a training run depends on, nothing left to defaults. Part of the cell's identity. */
+export const RunConfig = Type.Object({
+  model: text("A preset, or a folder."),
+  startFrom: orNull(
+    cellId(),
+    "Id of the cell of the same run whose saved weights this one starts from; null: `model` as it is.",
+  ),
+  data: text("Named corpus or file."),
+  task: Type.Optional(
+    Type.Enum(["own", "classify"], {
+      description: "What the model is to be trained for, where it is not its own task.",
+    }),
+  ),
+  textField: Type.Optional(
+    text("Field of a file of examples that has the text; absent: `text`, or a conversation."),
+  ),
+  labelField: Type.Optional(text("Field that has the label; absent: `label`.")),
+  packing: Type.Optional(flag("Whether documents share sequences; absent: each has its own, padded.")),
+  overlong: Type.Optional(
+    Type.Enum(["refuse", "truncate", "split"], {
+      description: "What becomes of documents longer than a sequence; absent: they are refused.",
+    }),
+  ),
+  tokenizer: text("`bytes`, `gpt2`, `bpe512` …, or `model` (the folder's own)."),
+  heldOutFraction: amount("Share of the corpus, at its end, held out for evaluation; 0 is none."),
+  sequenceLength: amount(),
+  microBatchSize: amount(),
+  gradientAccumulationSteps: amount(),
+  methods: Type.Array(text(), { description: "Memory methods switched on, sorted." }),
+  methodOptions: mapOf(mapOf(Type.Unknown()), "Settings of those methods (`{ lora: { rank: 8, … } }`)."),
+  optimizer: text(),
+  optimizerOptions: mapOf(
+    Type.Union([Type.Number(), Type.Boolean(), Type.Null()]),
+    "Settings of the optimizer (`beta1`, `beta2`, `eps`, `weightDecay`, …).",
+  ),
+  learningRate: number(),
+  schedule: Type.Enum(["constant", "cosine"]),
+  warmupSteps: amount(),
+  clip: amount("Largest global gradient norm; 0 is off."),
+  dropout: amount(),
+  steps: amount(),
+  evaluateEvery: amount(
+    "Held-out loss is taken before step 0, then every so many steps, and at the end; 0 is at the end alone.",
+  ),
+  heldOutWindows: amount("Held-out windows used for each evaluation; 0 is all."),
+  alsoEvaluate: Type.Array(text(), {
+    description:
+      "Other data whose held-out loss is taken at the same points as that of `data`, to see what is forgotten.",
+  }),
+  seed: number(),
+  shuffle: flag(),
+}, {
+  description: "Everything a training run depends on, nothing left to defaults. Part of the cell's identity.",
+});
+export type RunConfig = Static<typeof RunConfig>;
+
+export const HeldOutPoint = Type.Object({ step: amount(), tokens: amount(), loss: number() }, {
+  description:
+    "One point of held-out loss: mean over unmasked targets after `step` updates and `tokens` trained tokens.",
+});
+export type HeldOutPoint = Static<typeof HeldOutPoint>;
+
+/** Memory of one cell, in bytes. */
+export const MemoryRecord = Type.Object({
+  plannedPeakBytes: amount("What the planner predicts, before anything runs."),
+  plannedByRole: BytesByRole,
+  bookedPeakBytes: orNull(
+    amount(),
+    "What the ledger booked; equal to the plan to the byte, or the run is an error. Null where nothing ran to its end.",
+  ),
+  bookedByRole: orNull(BytesByRole),
+  observedPeakBytes: orNull(
+    amount(),
+    "What the driver or the operating system saw, less the empty-device baseline; null where it cannot be had.",
+  ),
+  observedBaselineBytes: orNull(amount(), "The baseline that was subtracted, where there is one."),
+  observedHow: text("How it was observed (`process peak RSS`, `nvidia-smi`, …), or why not."),
+  timeline: Type.Array(Type.Object({ dispatch: amount(), bytes: BytesByRole }), {
+    description: "Live bytes by role over the step's dispatches, at most 256 points.",
+  }),
+}, { description: "Memory of one cell, in bytes." });
+export type MemoryRecord = Static<typeof MemoryRecord>;
+
+export const KernelProfile = Type.Object({
+  kernel: text(),
+  dispatches: amount(),
+  ms: amount(),
+  flops: amount(),
+  bytes: amount(
+    "Bytes of what its dispatches bind, each binding counted once a dispatch: what it reads and writes, without re-reads.",
+  ),
+}, { description: "Time of one kernel over a profiled step." });
+export type KernelProfile = Static<typeof KernelProfile>;
+
+export const StepSamples = Type.Object({
+  loss: Type.Array(orNull(number())),
+  ms: Type.Array(amount()),
+  tokens: Type.Array(amount()),
+  gradientNorm: Type.Array(orNull(number())),
+  learningRate: Type.Array(number()),
+  lossScale: Type.Optional(Type.Array(number(), { description: "Only with mixed precision." })),
+  skipped: Type.Optional(
+    Type.Array(amount(), { description: "Steps whose update was skipped because of an overflow." }),
+  ),
+}, { description: "Raw samples of the training steps; arrays are indexed by step." });
+export type StepSamples = Static<typeof StepSamples>;
+
+export const Card = Type.Object({
+  pciAddress: orNull(text(), "`00000000:65:00.0`, as its driver writes it."),
+  uuid: orNull(text(), "As its driver tells it."),
+}, { description: "Which of several cards of the same name it is; null where nothing told." });
+export type Card = Static<typeof Card>;
+
+/** The machine a cell ran on. */
+export const Environment = Type.Object({
+  adapter: text(),
+  vendor: text(),
+  architecture: text(),
+  driver: orNull(text()),
+  software: flag("The adapter is a program on the processor."),
+  features: Type.Array(text()),
+  limits: mapOf(number()),
+  subgroupSize: amount(),
+  gpuProvider: Type.Enum(["wgpu", "dawn"], {
+    description: "Implementation of WebGPU that spoke to the adapter.",
+  }),
+  gpuProviderVersion: text("That implementation and its version."),
+  threads: orNull(
+    amount(),
+    "Threads that a software adapter was told to compute with; null where it was left to its driver, and on GPUs.",
+  ),
+  vectorWidth: orNull(
+    amount(),
+    "Bits of a software adapter's vectors; null where it does not tell, and on GPUs.",
+  ),
+  card: orNull(Card, "The card; null on software adapters."),
+  key: text(
+    "What times and bits depend on besides code and configuration, in one line: adapter (of a software adapter the " +
+      "processor too), driver, implementation of WebGPU, threads, vector width. Cells with equal keys may be compared.",
+  ),
+  operatingSystem: text(),
+  cpu: orNull(text()),
+  cpuCount: amount(),
+  memoryBytes: amount(),
+  deno: text(),
+  v8: text(),
+  typescript: text(),
+  threefold: text(),
+  commit: orNull(
+    text(),
+    "Commit of the working tree, with `+` when it has changes; null outside a repository.",
+  ),
+  tree: orNull(
+    gitHash(),
+    "Hash of the work tree as `git write-tree` would give it after `git add -A`, the run's own folder left out: equal to " +
+      "a commit's tree where the code is that commit's, whatever HEAD says. Null outside a repository or without git.",
+  ),
+}, { description: "The machine, the versions and the code that a cell ran on." });
+export type Environment = Static<typeof Environment>;
+
+/** One cell of a matrix. */
+export const CellRecord = Type.Object({
+  recordVersion: version(),
+  id: cellId("Hash of suite phase, repeat, numerics and configuration: twelve hex digits."),
+  kind: Type.Enum(CELL_KINDS, {
+    description:
+      "Planned cells have no samples and no held-out loss; their memory is planned, nothing is booked.",
+  }),
+  numerics: numerics(),
+  phase: text("The phase of the suite it belongs to (`batch-size`, `single`, `ladder`, `factorial`, …)."),
+  label: text("What the cell is called in charts (`batch 4`, `+ checkpointing`)."),
+  repeat: amount("Repeats of the same configuration, for timing; 0 is the first."),
+  round: Type.Integer({
+    minimum: 0,
+    description:
+      "Round in which it was measured: cells of a phase with the same round and seed ran side by side, each " +
+      "configuration once (A B A B). A repeat is a round.",
+  }),
+  process: orNull(
+    Type.String({ minLength: 1, title: "a string that is not empty" }),
+    "The process that measured it, by a random id: cells that share one are not independent. Null where nothing ran.",
+  ),
+  status: Type.Enum(STATUSES, {
+    description:
+      "How it ended. All but `ok` are results too; `not-run` cells were skipped by a rule named in `reason`.",
+  }),
+  reason: orNull(text(), "Why, where the status is not `ok`."),
+  config: RunConfig,
+  command: text("Command that runs this cell alone."),
+  startedAt: text(),
+  wallMs: amount(),
+  parameters: orNull(amount()),
+  trainableParameters: orNull(amount()),
+  dispatchesPerStep: orNull(amount()),
+  modelFlopsPerStep: orNull(
+    amount(),
+    "FLOPs of the model's matrix products in one optimizer step, recomputation not counted.",
+  ),
+  warmupSteps: amount("Steps at the start that timing statistics leave out."),
+  samples: orNull(StepSamples),
+  heldOut: Type.Array(HeldOutPoint),
+  heldOutElsewhere: Type.Array(Type.Object({ data: text(), points: Type.Array(HeldOutPoint) }), {
+    description: "One entry for each of `alsoEvaluate`.",
+  }),
+  adapterBytes: orNull(
+    amount(),
+    "Size on disk of the `adapter_model.safetensors` that the cell saved; null where it saved none.",
+  ),
+  sameRunAs: orNull(
+    cellId(),
+    "Id of the cell of an earlier phase with the same configuration. That cell's run is this one's too: what was " +
+      "measured is repeated here so that every phase is complete, and counts once. Null where this cell ran itself.",
+  ),
+  memory: orNull(MemoryRecord),
+  profile: orNull(Type.Array(KernelProfile)),
+  kernelChoices: Type.Optional(
+    mapOf(
+      text(),
+      "Kernels that were chosen by the clock, by what they were chosen for; absent where the rules chose all.",
+    ),
+  ),
+  environment: Environment,
+  dataHash: orNull(text(), "sha256 of the corpus as read."),
+}, { description: "`cells/<id>.json`: one cell of a matrix." });
+export type CellRecord = Static<typeof CellRecord>;
+
+export const Decision = Type.Object({
+  name: text(),
+  rule: text(),
+  inputs: Type.Array(text(), { description: "Ids of the cells it looked at." }),
+  figures: mapOf(mapOf(orNull(number())), "Figures the rule compared, by label."),
+  chosen: text(),
+  value: Type.Union([Type.Number(), Type.String()]),
+  reason: text(),
+}, { description: "A choice that a rule made from cells, with the rule in words and what it looked at." });
+export type Decision = Static<typeof Decision>;
+
+/** What the device can do at best, measured: the roof over every kernel. */
+export const Roofline = Type.Object({
+  matmulFlopsPerSecond: Type.Object({ f32: amount(), f16: orNull(amount()) }, {
+    description: "Of matrix products; f16 is null where the device has no such products.",
+  }),
+  copyBytesPerSecond: amount("Bytes read and written by a copy."),
+  how: text("How it was measured, in words."),
+}, { description: "What the device can do at best, measured: the roof over every kernel." });
+export type Roofline = Static<typeof Roofline>;
+
+/** `run.json`: what was run and what was decided. The cells lie beside it in `cells/<id>.json`. */
+export const RunRecord = Type.Object({
+  recordVersion: version(),
+  suite: text(),
+  title: text(),
+  suiteHash: text("sha256 of the suite file."),
+  tier: text(),
+  tierReason: text(),
+  quick: flag(),
+  numerics: numerics(),
+  command: text(),
+  startedAt: text(),
+  finishedAt: orNull(text(), "Null while the run goes on, or when it was interrupted."),
+  phases: Type.Array(Type.Object({ name: text(), kind: Type.Enum(PHASE_KINDS), description: text() }), {
+    description: "The phases of the suite on this tier, in order.",
+  }),
+  cells: Type.Array(Type.Object({ id: cellId(), phase: text(), label: text() }), {
+    description: "Every cell of the run, in order; some may have no record yet.",
+  }),
+  decisions: Type.Array(Decision, {
+    description: "`effectiveBatchSize` of a batch sweep, `learningRate/<optimizer>` of a rate sweep.",
+  }),
+  roofline: orNull(Roofline, "Null where it was not measured."),
+  environment: Environment,
+}, {
+  description:
+    "`run.json`: what was run and what was decided, and where it was last gone on with. The cells lie beside it " +
+    "in `cells/<id>.json`; each has its own environment.",
+});
+export type RunRecord = Static<typeof RunRecord>;

@@ -1,14 +1,23 @@
 import { fileURLToPath } from "node:url";
 import manifest from "../deno.json" with { type: "json" };
+import { environmentKey } from "../results/environment.ts";
 import type { Environment } from "../results/record.ts";
+import { cardOf } from "./card.ts";
+import { output } from "./command_output.ts";
 import type { AdapterDescription } from "./engine.ts";
+import { type WorkTree, workTree } from "./work_tree.ts";
 
 /** Folder of the project. */
 export const PROJECT = fileURLToPath(new URL("..", import.meta.url));
 
-/** The machine, the versions and the adapter that a cell runs on. */
-export async function environmentOf(adapter: AdapterDescription): Promise<Environment> {
-  return {
+/**
+ * The machine, the versions, the code and the adapter that a cell runs on.
+ *
+ * @param code Default: that of the project's folder.
+ */
+export async function environmentOf(adapter: AdapterDescription, code?: WorkTree): Promise<Environment> {
+  const { commit, tree } = code ?? await workTree(PROJECT);
+  const environment = {
     adapter: adapter.name,
     vendor: adapter.vendor,
     architecture: adapter.architecture,
@@ -19,6 +28,9 @@ export async function environmentOf(adapter: AdapterDescription): Promise<Enviro
     subgroupSize: adapter.subgroupSize,
     gpuProvider: adapter.provider,
     gpuProviderVersion: adapter.providerVersion,
+    threads: adapter.threads,
+    vectorWidth: adapter.vectorWidth,
+    card: await cardOf(adapter),
     operatingSystem: await operatingSystem(),
     cpu: await cpuName(),
     cpuCount: navigator.hardwareConcurrency,
@@ -27,8 +39,10 @@ export async function environmentOf(adapter: AdapterDescription): Promise<Enviro
     v8: Deno.version.v8,
     typescript: Deno.version.typescript,
     threefold: manifest.version,
-    commit: await commit(),
+    commit,
+    tree,
   };
+  return { ...environment, key: environmentKey(environment) };
 }
 
 async function operatingSystem(): Promise<string> {
@@ -43,26 +57,9 @@ async function cpuName(): Promise<string | null> {
   return Deno.build.os === "darwin" ? await output("sysctl", ["-n", "machdep.cpu.brand_string"]) : null;
 }
 
-/** Commit of the working tree, with `+` when tracked files have changed; null outside a repository. */
-async function commit(): Promise<string | null> {
-  const head = await output("git", ["-C", PROJECT, "rev-parse", "HEAD"]);
-  if (!head) return null;
-  const changes = await output("git", ["-C", PROJECT, "status", "--porcelain", "--untracked-files=no"]);
-  return changes ? `${head}+` : head;
-}
-
 async function readText(path: string): Promise<string | null> {
   try {
     return await Deno.readTextFile(path);
-  } catch {
-    return null;
-  }
-}
-
-async function output(command: string, args: string[]): Promise<string | null> {
-  try {
-    const { success, stdout } = await new Deno.Command(command, { args, stderr: "null" }).output();
-    return success ? new TextDecoder().decode(stdout).trim() : null;
   } catch {
     return null;
   }

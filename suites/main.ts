@@ -11,7 +11,9 @@ import { report } from "./commands/report.ts";
 import { train } from "./commands/train.ts";
 import { validate } from "./commands/validate.ts";
 import { didYouMean } from "./did_you_mean.ts";
+import { PROJECT } from "./environment.ts";
 import { helpText, parseFlags } from "./flags.ts";
+import { workTree } from "./work_tree.ts";
 
 const COMMANDS: readonly Command[] = [
   bench,
@@ -82,6 +84,7 @@ if (import.meta.main) {
   const services: Services = {
     engine,
     measureScript: new URL("./measure.ts", import.meta.url),
+    workTree: (out) => workTree(PROJECT, out),
     writeReport: async (runs, out) => await (await loadReport()).writeReport(runs, out),
     compareRuns: async (runs, out, options) => await (await loadReport()).compareRuns(runs, out, options),
     progress: standardError(),

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { InputError } from "../engine/input_error.ts";
+import { NUMERICS } from "../mod.ts";
 import type { CellKind, RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { TunedRate } from "./learning_rates.ts";
@@ -234,20 +235,24 @@ function cellOf(
 }
 
 /**
- * Twelve hex digits of the sha256 of phase, repeat and configuration: the same on every machine. Fields of chains count
- * where they are used, so that ids of cells without them are what they were before there were chains.
+ * Twelve hex digits of the sha256 of phase, repeat, numerics and configuration: the same on every machine. Fields of chains
+ * count where they are used alone.
  */
 export function cellId(
   phase: string,
   repeat: number,
   { startFrom, alsoEvaluate, ...rest }: RunConfig,
+  numerics: number = NUMERICS,
 ): string {
   const config = {
     ...rest,
     ...startFrom !== null && { startFrom },
     ...alsoEvaluate.length > 0 && { alsoEvaluate },
   };
-  return createHash("sha256").update(canonicalJson({ phase, repeat, config })).digest("hex").slice(0, 12);
+  return createHash("sha256").update(canonicalJson({ phase, repeat, numerics, config })).digest("hex").slice(
+    0,
+    12,
+  );
 }
 
 /** JSON with sorted keys and no white space. */

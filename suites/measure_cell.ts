@@ -8,6 +8,7 @@ import type {
   StepSamples,
 } from "../results/record.ts";
 import { RECORD_VERSION } from "../results/record.ts";
+import { NUMERICS } from "../mod.ts";
 import { type ChildEnd, runChild } from "./child.ts";
 import type { AdapterDescription, StepReport, TrainingPlan, TrainResult } from "./engine.ts";
 import type { Cell } from "./matrix.ts";
@@ -95,6 +96,7 @@ export async function measureCell(
   const observed = polled ?? observedByProcess(heard, context);
   return {
     ...emptyRecord(cell, plan, context.environment, started),
+    process: crypto.randomUUID(),
     status,
     reason,
     wallMs,
@@ -198,7 +200,7 @@ export function outcomeOf(
 }
 
 /** The flags that choose the implementation of WebGPU, where it is not the one that is chosen without any. */
-export function providerFlags({ gpuProvider = "wgpu" }: Pick<Environment, "gpuProvider">): string[] {
+export function providerFlags({ gpuProvider }: Pick<Environment, "gpuProvider">): string[] {
   return gpuProvider === "wgpu" ? [] : ["--gpu", gpuProvider];
 }
 
@@ -331,9 +333,12 @@ function emptyRecord(
     recordVersion: RECORD_VERSION,
     id: cell.id,
     kind: "trained",
+    numerics: NUMERICS,
     phase: cell.phase,
     label: cell.label,
     repeat: cell.repeat,
+    round: cell.repeat,
+    process: null,
     status: "ok",
     reason: null,
     config: cell.config,

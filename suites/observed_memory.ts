@@ -1,3 +1,4 @@
+import { output } from "./command_output.ts";
 import type { AdapterDescription } from "./engine.ts";
 
 /** Peak memory as the driver or the system saw it. */
@@ -129,15 +130,6 @@ async function readNumber(path: string): Promise<number | null> {
     return /^\d+$/.test(text) ? Number(text) : null;
   } catch {
     return null;
-  }
-}
-
-async function output(command: string, args: string[]): Promise<string | null> {
-  try {
-    const { success, stdout } = await new Deno.Command(command, { args, stderr: "null" }).output();
-    return success ? new TextDecoder().decode(stdout).trim() : null;
-  } catch {
-    return null; // not installed
   }
 }
 

@@ -10,6 +10,7 @@ import {
 } from "../results/record.ts";
 import { readCells, readRun, writeCell, writeRun } from "../results/files.ts";
 import { InputError } from "../engine/input_error.ts";
+import { NUMERICS } from "../mod.ts";
 import { decideBatchSize } from "./batch_size.ts";
 import type { Engine, PlannedAdapter, TrainingPlan } from "./engine.ts";
 import { calibrate, estimateMs } from "./estimate.ts";
@@ -156,8 +157,8 @@ class Runner {
   async load(): Promise<void> {
     const { cells, unreadable } = await readCells(this.#options.out);
     this.#records = cells;
-    for (const path of unreadable) {
-      this.#options.listener.onNote(`${path} is not a whole record: its cell is run again`);
+    for (const problem of unreadable) {
+      this.#options.listener.onNote(`${problem}; it is not a whole record: its cell is run again`);
     }
   }
 
@@ -591,6 +592,7 @@ function newRun(
     tier: choice.tier,
     tierReason: choice.reason,
     quick,
+    numerics: NUMERICS,
     command,
     startedAt: previous?.startedAt ?? new Date().toISOString(),
     finishedAt: null,

@@ -2,6 +2,7 @@ import type { MatrixShape, Target } from "../graph/op.ts";
 import { InputError } from "../input_error.ts";
 import { type AutotuneMode, Autotuner, defaultAutotuneMode } from "./autotune.ts";
 import { ChoiceCache } from "./autotune_cache.ts";
+import { lavapipeSettings } from "./lavapipe_environment.ts";
 import { type GpuProvider, type GpuProviderId, openProvider, SUBGROUP_MATRIX } from "./provider.ts";
 
 /** A WebGPU device with what lowering and records need to know of it. */
@@ -38,6 +39,10 @@ export interface AdapterDescription {
   limits: Record<string, number>;
   /** Lanes per subgroup where all have the same number, else 0. */
   subgroupSize: number;
+  /** Threads that a software adapter was told to compute with; null where its driver chooses, and on GPUs. */
+  threads: number | null;
+  /** Bits of a software adapter's vectors; null where it does not tell, and on GPUs. */
+  vectorWidth: number | null;
   /** The matrices of f16 that a subgroup multiplies at once with sums in f32; absent where it has none. */
   subgroupMatrix?: { m: number; n: number; k: number };
 }
@@ -132,6 +137,7 @@ async function describe(adapter: GPUAdapter, provider: GpuProvider): Promise<Ada
     features: listed.sort(),
     limits,
     subgroupSize: low !== undefined && low === high && listed.includes("subgroups") ? low : 0,
+    ...lavapipeSettings(name),
     subgroupMatrix: listed.includes(SUBGROUP_MATRIX) ? largestMatrix(info) : undefined,
   };
 }

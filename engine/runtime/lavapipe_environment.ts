@@ -86,6 +86,22 @@ export function lavapipeLanes(
   return (told > 0 ? told : variables && isWide(flags, revision) ? WIDE : NARROW) / 32;
 }
 
+/**
+ * What Mesa's software adapter computes with: the threads it was told, null where it was not, and the width of its vectors in
+ * bits, which its name has. Both null for other adapters.
+ *
+ * @param name Of the adapter: `llvmpipe (LLVM 15.0.6, 256 bits)`.
+ */
+export function lavapipeSettings(
+  name: string,
+  variables: Pick<Variables, "get"> | null = environment(),
+): { threads: number | null; vectorWidth: number | null } {
+  if (!/llvmpipe|lavapipe/i.test(name)) return { threads: null, vectorWidth: null };
+  const number = (text: string | undefined) => text ? Number(text) : null;
+  const bits = name.match(/\b(\d+) bits\b/)?.[1];
+  return { threads: number(variables?.get(THREADS)), vectorWidth: number(bits) };
+}
+
 function isWide(flags: readonly string[], revision: number | undefined): boolean {
   return revision !== undefined && revision <= NEWEST_WIDE &&
     WIDE_FLAGS.every((flag) => flags.includes(flag));

@@ -1,4 +1,4 @@
-import type { Environment } from "../../results/record.ts";
+import type { RunRecord } from "../../results/record.ts";
 import { type Analysis, canonical } from "../derive.ts";
 import { count, formatBytes, formatNumber, MISSING } from "../format.ts";
 import { type Html, markup } from "../html.ts";
@@ -6,8 +6,12 @@ import { pairs, table } from "../table.ts";
 import { type PageContext, section } from "./context.ts";
 
 /** The machine, in names and values. */
-function machine(environment: Environment): (readonly [string, string])[] {
-  const { commit } = environment;
+function machine({ environment, numerics }: RunRecord): (readonly [string, string])[] {
+  const { commit, tree, threads, vectorWidth, card } = environment;
+  const software = [
+    threads === null ? "threads as its driver has them" : count(threads, "thread"),
+    vectorWidth === null ? "vectors of a width it does not tell" : `vectors of ${vectorWidth} bits`,
+  ];
   return [
     ["adapter", environment.adapter + (environment.software ? " (software: the CPU computes)" : "")],
     [
@@ -15,7 +19,10 @@ function machine(environment: Environment): (readonly [string, string])[] {
       [environment.vendor, environment.architecture].filter(Boolean).join(", ") || MISSING,
     ],
     ["driver", environment.driver ?? "not known"],
-    ["WebGPU by", environment.gpuProviderVersion ?? "wgpu, the only one when this was recorded"],
+    ["WebGPU by", environment.gpuProviderVersion],
+    environment.software
+      ? ["computes with", software.join(", ")]
+      : ["card", [card?.pciAddress, card?.uuid].filter(Boolean).join(", ") || "not told"],
     ["subgroup size", formatNumber(environment.subgroupSize)],
     ["processor", `${environment.cpu ?? "not known"}, ${count(environment.cpuCount, "core")}`],
     ["memory of the machine", formatBytes(environment.memoryBytes)],
@@ -23,8 +30,10 @@ function machine(environment: Environment): (readonly [string, string])[] {
     [
       "threefold",
       environment.threefold +
-      (commit ? `, commit ${commit.slice(0, 12)}${commit.endsWith("+") ? " with changes" : ""}` : ""),
+      (commit ? `, commit ${commit.slice(0, 12)}${commit.endsWith("+") ? " with changes" : ""}` : "") +
+      (tree ? `, tree ${tree.slice(0, 12)}` : ""),
     ],
+    ["numerics", formatNumber(numerics)],
     ["Deno, V8, TypeScript", `${environment.deno}, ${environment.v8}, ${environment.typescript}`],
   ];
 }
@@ -44,7 +53,7 @@ export function environmentSection({ loaded: { run, cells } }: Analysis, context
     context,
     "environment",
     "Environment",
-    markup`${pairs(machine(run.environment))}
+    markup`${pairs(machine(run))}
 ${elsewhere.length === 0 ? markup`<p class="muted">Every record names this environment.</p>` : note}
 <details><summary>Features and limits</summary>
 <p>${run.environment.features.length > 0 ? run.environment.features.join(", ") : "No optional features."}</p>

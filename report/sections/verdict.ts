@@ -1,3 +1,4 @@
+import { mixtureOf } from "../../results/environment.ts";
 import type { Analysis } from "../derive.ts";
 import {
   type BudgetRow,
@@ -24,11 +25,17 @@ export function verdictSection(analysis: Analysis, context: PageContext, group: 
   const state = run.finishedAt === null
     ? markup`<strong class="bad">The run has no end time: it was interrupted, or still goes on.</strong> `
     : "";
+  const mixture = mixtureOf(analysis.loaded.cells);
   const keyFigure = ({ name, value, detail, cell }: KeyFigure) =>
     markup`<div><dt>${name}</dt><dd class="value">${traced(context, cell, value)}</dd><dd>${detail}</dd></div>
 `;
   return markup`<section id="${context.prefix}verdict" aria-label="Verdict">
 <p class="verdict">${sentence}</p>
+${
+    mixture === null
+      ? ""
+      : markup`<p><strong class="bad">${mixture}</strong> Their figures do not simply compare.</p>`
+  }
 ${figures.length === 0 ? "" : markup`<dl class="key-figures">${figures.map(keyFigure)}</dl>`}
 <p class="muted">${state}${progressOf(analysis)}. ${origin(group)}</p>
 ${paretoFigure(analysis, context)}${switchOn(analysis, context)}</section>

@@ -1,5 +1,7 @@
 import { join, relative } from "node:path";
 import { InputError } from "../../engine/input_error.ts";
+import { NUMERICS } from "../../mod.ts";
+import { mixtureOf } from "../../results/environment.ts";
 import { readCells, readRun } from "../../results/files.ts";
 import type { CellRecord, RunRecord, Status } from "../../results/record.ts";
 import { cgroupLimitBytes } from "../cgroup.ts";
@@ -16,6 +18,7 @@ import { type Cell, inShard, type Known, parseFilter, parseShard } from "../matr
 import { type Baseline, measureBaseline, overBudgetReason, providerFlags } from "../measure_cell.ts";
 import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
 import { Progress } from "../progress.ts";
+import { checkResume } from "../resume.ts";
 import {
   PlanCache,
   RETRIED,
@@ -49,6 +52,9 @@ export const bench: Command = {
       "retry": {
         value: "STATUS,…",
         what: "resume, and run cells again that ended so: timeout, device-lost, error, …",
+      },
+      "allow-mixed": {
+        what: "resume even where adapter, driver, numerics or code differ from the run's; the report says so",
       },
       "keep-models": { what: "leave the weights that cells start from in models/ of the run folder" },
       "shard": { value: "I/N", what: "run only part I of N, by cell id" },
@@ -126,7 +132,6 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
         `Cannot resume ${out}: it holds a run of tier ${previous.tier}, this is ${choice.tier}`,
       );
     }
-    if (previous && probe.adapter) requireSameProvider(out, previous, probe.adapter);
     if (tiered.memoryBudgetBytes !== null) choice.memoryBudgetBytes = tiered.memoryBudgetBytes;
     const options = {
       suite,
@@ -143,6 +148,12 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
     if (size.note !== null) services.note(size.note);
     if (dryRun) return await listCells(options, services);
     const adapter = probe.adapter ?? NO_ADAPTER;
+    const environment = await environmentOf(adapter, await services.workTree?.(out));
+    if (previous) {
+      const now = { numerics: NUMERICS, environment };
+      const note = checkResume(out, previous, now, switches.has("allow-mixed"));
+      if (note !== null) services.note(note);
+    }
     const progress = new Progress(services.progress);
     const outcome = await runSuite({
       ...options,
@@ -158,7 +169,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
       ]
         .join(" "),
       keepModels: switches.has("keep-models"),
-      environment: await environmentOf(adapter),
+      environment,
       memory: await memorySource(adapter),
       baselineBytes: probe.adapter === null ? null : probe.peakResidentBytes,
       roofline: probe.adapter === null ? null : probe.roofline,
@@ -186,6 +197,8 @@ const NO_ADAPTER = {
   features: [],
   limits: {},
   subgroupSize: 0,
+  threads: null,
+  vectorWidth: null,
 } as AdapterDescription;
 
 /** What was asked for; null leaves it to the run that is resumed, then to the tier. @throws {InputError} */
@@ -274,8 +287,7 @@ async function previousRun(out: string, resume: boolean, dryRun: boolean): Promi
     if (error instanceof Deno.errors.NotADirectory) {
       throw new InputError(`Cannot write to ${out} (--out): it is not a folder`);
     }
-    if (!(error instanceof SyntaxError)) throw error;
-    throw new InputError(error.message);
+    throw error;
   }
   if (run && !resume && !dryRun) {
     throw new InputError(
@@ -304,19 +316,6 @@ function requireSameRun(
       `Cannot resume ${out}: it holds a ${run.quick ? "quick" : "full"} run, this is one with --${asked}`,
     );
   }
-}
-
-/** Cells of one run are compared with each other, so they run on one implementation of WebGPU. */
-function requireSameProvider(
-  out: string,
-  { environment }: RunRecord,
-  { provider }: AdapterDescription,
-): void {
-  const { gpuProvider = "wgpu" } = environment;
-  if (gpuProvider === provider) return;
-  throw new InputError(
-    `Cannot resume ${out}: it holds a run on ${gpuProvider}, this is on ${provider}; add --gpu ${gpuProvider}`,
-  );
 }
 
 /**
@@ -448,6 +447,8 @@ async function conclude(
   for (const { status } of records) counts.set(status, (counts.get(status) ?? 0) + 1);
   const list = [...counts].map(([status, count]) => `${count} ${status}`).join(", ") || "none finished";
   note(`${run.cells.length} cells: ${list}`);
+  const mixture = mixtureOf(records);
+  if (mixture !== null) note(mixture);
   for (const record of records.filter(({ status }) => status === "error")) {
     note(`error in cell ${record.id} (${record.label}, seed ${record.config.seed}): ${record.reason}`);
   }

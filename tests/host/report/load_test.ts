@@ -29,12 +29,12 @@ const FIRST = syntheticRun(SMALL).cells[0].id;
 
 Deno.test("loadRun() refuses versions it does not know", async () => {
   assert.equal(
-    await failureOf((run) => run.recordVersion = 2),
-    "Cannot read RUN/run.json: field recordVersion is 2, expected 1",
+    await failureOf((run) => run.recordVersion = 3),
+    "Cannot read RUN/run.json: field recordVersion is 3, expected 1 or 2",
   );
   assert.equal(
     await failureOf((_, cell) => delete cell.recordVersion),
-    `Cannot read RUN/cells/${FIRST}.json: field recordVersion is missing, expected 1`,
+    `Cannot read RUN/cells/${FIRST}.json: field recordVersion is missing, expected 1 or 2`,
   );
 });
 
@@ -52,7 +52,7 @@ Deno.test("loadRun() names file and field of what is not as the contract says", 
     ],
     [
       (_, cell) => cell.status = "fine",
-      `cells/${FIRST}.json: field status is "fine", expected one of ok, oom, diverged, timeout, killed, device-lost, error, not-run`,
+      `cells/${FIRST}.json: field status is "fine", expected one of ok, oom, diverged, timeout, device-lost, killed, error, not-run`,
     ],
     [
       (_, cell) => ((cell.samples as Json).ms as unknown[])[3] = "12",

@@ -167,6 +167,30 @@ Deno.test("renderReport() says when a run was interrupted", () => {
   assert.ok(text("#verdict .bad")[0].startsWith("The run has no end time"));
 });
 
+Deno.test("renderReport() says on top that cells are of several origins, and of which", () => {
+  const { run, cells } = syntheticRun(SMALL);
+  const mixture = (changed: typeof cells) =>
+    parsePage(pageOf(asLoaded({ run, cells: changed }))).text("#verdict .bad").filter((text) =>
+      /Mixed/.test(text)
+    );
+  assert.deepEqual(mixture(cells), []);
+  const environment = { ...cells[0].environment, tree: "2b".repeat(20) };
+  assert.deepEqual(mixture(cells.with(0, { ...cells[0], environment })), [
+    `Mixed: 5 of the 6 cells that ran are of one origin, 1 of another (work tree 2b2b2b2b2b2b (74ecad0f3b1c+), not ` +
+    `1a1a1a1a1a1a (74ecad0f3b1c+)).`,
+  ]);
+});
+
+Deno.test("renderReport() names numerics, work tree and what computes", () => {
+  const { text } = parsePage(pageOf(asLoaded(syntheticRun(SMALL))));
+  const environment = text("#environment")[0];
+  for (const part of ["4 threads, vectors of 256 bits", "tree 1a1a1a1a1a1a", "numerics2"]) {
+    assert.ok(environment.includes(part), `${part} in ${environment}`);
+  }
+  const gpu = parsePage(pageOf(asLoaded(syntheticRun({ ...SMALL, adapter: "Some GPU" }))));
+  assert.ok(gpu.text("#environment")[0].includes("card00000000:65:00.0"));
+});
+
 Deno.test("renderReport() judges suites of one adapter together, each cell linked to its own folder", () => {
   const whole = syntheticRun(VARIANTS["every phase"]);
   const part = (suite: string, isIn: (phase: string) => boolean): LoadedRun => {

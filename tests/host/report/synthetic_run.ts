@@ -13,6 +13,7 @@ import type {
   RunRecord,
   Status,
 } from "../../../results/record.ts";
+import { environmentKey } from "../../../results/environment.ts";
 import { RECORD_VERSION } from "../../../results/record.ts";
 import { everyPhase, shareSeeds } from "./synthetic_phases.ts";
 import { seededRandom } from "../../../results/stats.ts";
@@ -66,12 +67,13 @@ export function syntheticId(text: string): string {
 function environmentOf(
   { adapter = "llvmpipe (LLVM 15.0.6, 256 bits)", hostile = "" }: SyntheticOptions,
 ): Environment {
-  return {
+  const software = /llvmpipe/.test(adapter);
+  const environment: Omit<Environment, "key"> = {
     adapter: adapter + hostile,
     vendor: "mesa" + hostile,
     architecture: hostile,
     driver: "Mesa 22.3.6" + hostile,
-    software: /llvmpipe/.test(adapter),
+    software,
     features: ["shader-f16", "timestamp-query" + hostile],
     limits: {
       maxBufferSize: 2147483647,
@@ -79,6 +81,11 @@ function environmentOf(
       ["maxBindGroups" + hostile]: 8,
     },
     subgroupSize: 8,
+    gpuProvider: "wgpu",
+    gpuProviderVersion: "wgpu of Deno 2.9.6" + hostile,
+    threads: software ? 4 : null,
+    vectorWidth: software ? 256 : null,
+    card: software ? null : { pciAddress: "00000000:65:00.0" + hostile, uuid: null },
     operatingSystem: "Linux 6.1" + hostile,
     cpu: "Example CPU 3.1 GHz" + hostile,
     cpuCount: 2,
@@ -88,7 +95,9 @@ function environmentOf(
     typescript: "6.0.3",
     threefold: "0.1.0",
     commit: "74ecad0f3b1c5d9e8a7b6c5d4e3f2a1b0c9d8e7f+" + hostile,
+    tree: "1a".repeat(20),
   };
+  return { ...environment, key: environmentKey(environment) };
 }
 
 export function configOf(
@@ -255,9 +264,12 @@ export function cellOf(
     recordVersion: RECORD_VERSION,
     id,
     kind: "trained",
+    numerics: 2,
     phase,
     label: label + hostile,
     repeat: 0,
+    round: 0,
+    process: status === "not-run" ? null : `process of ${id}${hostile}`,
     status,
     reason: status === "ok" ? null : (reasons[status] ?? status) + hostile,
     config: withEmbeddings(config),
@@ -325,6 +337,7 @@ export function syntheticRun(options: SyntheticOptions = {}): SyntheticRun {
     tier: "tiny" + hostile,
     tierReason: "software adapter with 2 cores" + hostile,
     quick: true,
+    numerics: 2,
     command: "deno task bench --quick" + hostile,
     startedAt: "2025-03-01T10:00:00.000Z",
     finishedAt: "2025-03-01T10:04:40.000Z",

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { syntheticRun } from "../report/synthetic_run.ts";
 import { cellFile, readCells, readRun, writeJsonAtomically } from "../../../results/files.ts";
 
 async function inFolder(test: (folder: string) => Promise<void>) {
@@ -52,28 +53,30 @@ Deno.test("writeJsonAtomically() keeps the old file when the new value cannot be
     assert.deepEqual((await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name), ["file.json"]);
   }));
 
-Deno.test("readCells() takes whole records and names files that are not", () =>
+const [RECORD] = syntheticRun({ batches: [1], seeds: [0], tokens: 512 }).cells;
+
+Deno.test("readCells() takes whole records and says of each other file why it is none", () =>
   inFolder(async (folder) => {
-    const record = (id: string) => ({ recordVersion: 1, id });
-    await writeJsonAtomically(cellFile(folder, "aaaaaaaaaaaa"), record("aaaaaaaaaaaa"));
-    await writeJsonAtomically(cellFile(folder, "bbbbbbbbbbbb"), {
-      ...record("bbbbbbbbbbbb"),
-      recordVersion: 99,
-    });
-    await writeJsonAtomically(cellFile(folder, "cccccccccccc"), record("dddddddddddd"));
-    await Deno.writeTextFile(cellFile(folder, "eeeeeeeeeeee"), '{"recordVersion": 1, "id": "eee');
+    const write = (id: string, value: unknown) => writeJsonAtomically(cellFile(folder, id), value);
+    await write("aaaaaaaaaaaa", { ...RECORD, id: "aaaaaaaaaaaa" });
+    await write("bbbbbbbbbbbb", { ...RECORD, id: "bbbbbbbbbbbb", recordVersion: 99 });
+    await write("cccccccccccc", { ...RECORD, id: "dddddddddddd" });
+    await write("dddddddddddd", { recordVersion: 2, id: "dddddddddddd" });
+    await Deno.writeTextFile(cellFile(folder, "eeeeeeeeeeee"), '{"recordVersion": 2, "id": "eee');
     await Deno.writeTextFile(`${cellFile(folder, "ffffffffffff")}.1.tmp`, "{");
     const { cells, unreadable } = await readCells(folder);
     assert.deepEqual([...cells.keys()], ["aaaaaaaaaaaa"]);
-    assert.deepEqual(
-      unreadable,
-      ["bbbbbbbbbbbb", "cccccccccccc", "eeeeeeeeeeee"].map((id) => cellFile(folder, id)),
-    );
+    assert.deepEqual(unreadable.map((problem) => problem.replace(join(folder, "cells"), "CELLS")), [
+      "Cannot read CELLS/bbbbbbbbbbbb.json: field recordVersion is 99, expected 1 or 2",
+      'Cannot read CELLS/cccccccccccc.json: field id is "dddddddddddd", expected "cccccccccccc"',
+      "Cannot read CELLS/dddddddddddd.json: field kind is missing, expected one of trained, planned",
+      "Cannot read CELLS/eeeeeeeeeeee.json: not complete JSON (31 characters)",
+    ]);
   }));
 
 Deno.test("readRun() is null without a run, and refuses a file of another version", () =>
   inFolder(async (folder) => {
     assert.equal(await readRun(folder), null);
     await writeJsonAtomically(join(folder, "run.json"), { recordVersion: 7 });
-    await assert.rejects(() => readRun(folder), /record version 7, expected 1/);
+    await assert.rejects(() => readRun(folder), /field recordVersion is 7, expected 1 or 2/);
   }));

@@ -16,6 +16,8 @@ const ADAPTER: AdapterDescription = {
   features: [],
   limits: { maxBufferSize: 1024 },
   subgroupSize: 32,
+  threads: null,
+  vectorWidth: null,
 };
 const CHOICES = new Map([["nn f32 16×16", { kernel: "workgroup 64×64×16/8", code: "01234567" }]]);
 

@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
-import { lavapipeLanes, tuneLavapipe } from "../../../engine/runtime/lavapipe_environment.ts";
+import {
+  lavapipeLanes,
+  lavapipeSettings,
+  tuneLavapipe,
+} from "../../../engine/runtime/lavapipe_environment.ts";
 
 const WIDE_FLAGS = ["fpu", "avx2", "avx512f", "avx512dq", "avx512bw", "avx512vl"];
 /** Of Mesa 22.3 and of 25.0. */
@@ -89,4 +93,16 @@ Deno.test("a plan has the lanes that the software adapter will have", () => {
   assert.equal(lanes(WIDE_FLAGS, undefined, NEW), 8);
   assert.equal(lanes(WIDE_FLAGS, "512", NEW), 16, "told to");
   assert.equal(lavapipeLanes({ flags: WIDE_FLAGS, variables: null, revision: OLD }), 8, "may not be written");
+});
+
+Deno.test("lavapipeSettings() are the threads it was told and the width its name has, and none of other adapters", () => {
+  const of = (name: string, threads?: string) => lavapipeSettings(name, { get: () => threads });
+  const name = "llvmpipe (LLVM 15.0.6, 256 bits)";
+  assert.deepEqual(of(name, "4"), { threads: 4, vectorWidth: 256 });
+  assert.deepEqual(of(name, "0"), { threads: 0, vectorWidth: 256 }, "computes on the caller's thread");
+  assert.deepEqual(of(name), { threads: null, vectorWidth: 256 });
+  assert.deepEqual(of(name, ""), { threads: null, vectorWidth: 256 });
+  assert.deepEqual(of("llvmpipe", "2"), { threads: 2, vectorWidth: null });
+  assert.deepEqual(lavapipeSettings(name, null), { threads: null, vectorWidth: 256 });
+  assert.deepEqual(of("NVIDIA H200", "4"), { threads: null, vectorWidth: null });
 });

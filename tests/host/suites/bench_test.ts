@@ -2,6 +2,9 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { childrenOf, records, run, start, sweep, withSuite } from "./command_line.ts";
 import { FAKE_ROOFLINE } from "./fake_engine.ts";
+import { NUMERICS } from "../../../engine/numerics.ts";
+import { environmentKey } from "../../../results/environment.ts";
+import type { Environment, RunRecord } from "../../../results/record.ts";
 
 Deno.test("bench runs every cell, decides the batch size, writes run.json, cells and report", () =>
   withSuite(sweep(), async ({ suite, out }) => {
@@ -190,13 +193,102 @@ Deno.test("bench --resume goes on after kill -9: finished cells stay, cut ones r
     assert.equal(record.decisions.length, 1);
     assert.notEqual(record.finishedAt, null);
 
-    // A cell cut off in the middle of a write is run again.
-    await Deno.writeTextFile(join(out, "cells", `${cells[2].id}.json`), '{"recordVersion":1,"id"');
+    // A cell cut off in the middle of a write is run again, and so is whole JSON that is no record.
+    await Deno.writeTextFile(join(out, "cells", `${cells[2].id}.json`), '{"recordVersion":2,"id"');
+    const bare = { recordVersion: 2, id: cells[3].id };
+    await Deno.writeTextFile(join(out, "cells", `${cells[3].id}.json`), JSON.stringify(bare));
     const third = await run("bench", suite, "--out", out, "--resume");
     assert.equal(third.code, 0, third.err);
     assert.deepEqual((await records(out)).cells.map(({ status }) => status), ["ok", "ok", "ok", "ok"]);
-    assert.match(third.err.replaceAll(/\s+/g, " "), /is not a whole record/);
+    const said = third.err.replaceAll(/\s+/g, " ");
+    assert.match(
+      said,
+      /not complete JSON \(23 characters\); it is not a whole record: its cell is run again/,
+    );
+    assert.match(said, /field kind is missing, expected .*; it is not a whole record: its cell is run again/);
   }));
+
+Deno.test("bench --resume refuses another environment, numerics or code by name; --allow-mixed takes it and says so", () =>
+  withSuite(sweep({ sizes: [1, 2], seeds: [1] }), async ({ suite, out }) => {
+    assert.equal((await run("bench", suite, "--out", out)).code, 0);
+    const { run: record, cells } = await records(out);
+    assert.deepEqual([record.environment.commit, record.environment.tree], ["c".repeat(40), "d".repeat(40)]);
+    assert.deepEqual([record.numerics, cells[0].numerics], [NUMERICS, NUMERICS]);
+    const keyOf = (environment: Environment) => ({ ...environment, key: environmentKey(environment) });
+    /** Leaves one cell that ran under `was`, and goes on. */
+    const resume = async (was: Pick<RunRecord, "numerics" | "environment">, ...flags: string[]) => {
+      const write = (file: string, value: unknown) =>
+        Deno.writeTextFile(join(out, file), JSON.stringify(value));
+      await write("run.json", { ...record, ...was, finishedAt: null });
+      await write(`cells/${cells[0].id}.json`, { ...cells[0], ...was });
+      await Deno.remove(join(out, "cells", `${cells[1].id}.json`)).catch(() => {});
+      const ended = await run("bench", suite, "--out", out, "--resume", ...flags);
+      return { ...ended, err: ended.err.replaceAll(/\s+/g, " ") };
+    };
+    const { environment, numerics } = record;
+    const cases: [Pick<RunRecord, "numerics" | "environment">, RegExp][] = [
+      [
+        { numerics, environment: keyOf({ ...environment, driver: "Mesa 22" }) },
+        /driver: Mesa 22 in the run, none here/,
+      ],
+      [
+        {
+          numerics,
+          environment: keyOf({ ...environment, gpuProvider: "dawn", gpuProviderVersion: "Dawn 1" }),
+        },
+        /WebGPU by: Dawn 1 in the run, none here .*add --gpu dawn/,
+      ],
+      [{ numerics: numerics - 1, environment }, /numerics: \d+ in the run, \d+ here/],
+      [
+        { numerics, environment: { ...environment, tree: "e".repeat(40) } },
+        /work tree: eeeeeeeeeeee \(cccccccccccc\) in the run, dddddddddddd \(cccccccccccc\) here/,
+      ],
+      [
+        { numerics, environment: { ...environment, commit: "f".repeat(40), tree: null } },
+        /commit: f{40} in the run, c{40} here .*go back to its code, choose another --out, or go on with --allow-mixed/,
+      ],
+    ];
+    for (const [was, message] of cases) {
+      const refused = await resume(was);
+      assert.equal(refused.code, 2, refused.err);
+      assert.match(refused.err, /Cannot resume .*: its cells and those to come would not compare/);
+      assert.match(refused.err, message);
+      await assert.rejects(Deno.stat(join(out, "cells", `${cells[1].id}.json`)), "nothing ran");
+    }
+    const mixed = await resume(cases[3][0], "--allow-mixed");
+    assert.equal(mixed.code, 0, mixed.err);
+    assert.match(
+      mixed.err,
+      /Going on with .* as --allow-mixed has it; the report will say so: work tree: eeee/,
+    );
+    assert.match(mixed.err, /Mixed: 1 of the 2 cells that ran are of one origin, 1 of another \(work tree/);
+    const after = await records(out);
+    assert.deepEqual(after.cells.map((cell) => cell.environment.tree![0]), ["e", "d"]);
+    const same = await resume({ numerics, environment });
+    assert.equal(same.code, 0, same.err);
+    assert.doesNotMatch(same.err, /ixed/);
+  }));
+
+Deno.test("a record has the process that measured it, and a cell that shares a run that one's", () => {
+  const yaml = sweep({
+    seeds: [1],
+    sizes: [1, 2],
+    changes:
+      "  - { name: again, kind: matrix, seeds: [1], reuse: true, axes: { effectiveBatchSize: [1, 4] } }\n" +
+      "  - { name: planned, kind: plan, defaults: { effectiveBatchSize: 1 } }\n",
+  });
+  return withSuite(yaml, async ({ suite, out }) => {
+    const { code, err } = await run("bench", suite, "--out", out);
+    assert.equal(code, 0, err);
+    const { cells } = await records(out);
+    const [one, two, shared, four, planned] = cells.map(({ process }) => process);
+    assert.equal(new Set([one, two, four]).size, 3);
+    assert.match(one!, /^[0-9a-f-]{36}$/);
+    assert.equal(shared, one);
+    assert.equal(planned, null);
+    assert.deepEqual(cells.map(({ round }) => round), [0, 0, 0, 0, 0]);
+  });
+});
 
 Deno.test("ctrl-C ends the running cell, leaves a readable run and its report, says how to go on, exits with 130", async () => {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {

@@ -27,7 +27,9 @@ const finalLoss = ({ heldOut }: { heldOut: { loss: number }[] }) => heldOut.at(-
 
 /** What a record says but for when, how fast, and on which commit. */
 function withoutTime(text: string): unknown {
-  const { startedAt: _, wallMs: __, environment: ___, memory: ____, ...rest } = JSON.parse(text);
+  const { startedAt: _, wallMs: __, environment: ___, memory: ____, process: _____, ...rest } = JSON.parse(
+    text,
+  );
   return rest;
 }
 

@@ -30,6 +30,8 @@ const ADAPTER: AdapterDescription = {
   features: [],
   limits: { maxBufferSize: 2 ** 30 },
   subgroupSize: 0,
+  threads: null,
+  vectorWidth: null,
 };
 
 class OutOfMemoryError extends Error {

@@ -6,6 +6,7 @@ import { fakeEngine } from "./fake_engine.ts";
 export function fakeServices(print: (text: string) => void, note: (text: string) => void): Services {
   return {
     engine: fakeEngine,
+    workTree: () => Promise.resolve({ commit: "c".repeat(40), tree: "d".repeat(40) }),
     measureScript: new URL("./fake_measure.ts", import.meta.url),
     writeReport: async (runs, out) => {
       await Deno.mkdir(out, { recursive: true });

@@ -47,7 +47,6 @@ Deno.test("an unknown provider or mode is refused by the flag's name, or the var
 });
 
 Deno.test("a record's command names the provider where it is not the usual one", () => {
-  assert.deepEqual(providerFlags({}), []);
   assert.deepEqual(providerFlags({ gpuProvider: "wgpu" }), []);
   assert.deepEqual(providerFlags({ gpuProvider: "dawn" }), ["--gpu", "dawn"]);
 });

@@ -24,6 +24,8 @@ const ADAPTER: AdapterDescription = {
   features: [],
   limits: {},
   subgroupSize: 0,
+  threads: null,
+  vectorWidth: null,
 };
 
 Deno.test("chooseTier() goes by what is known of the adapter, and says what that was", () => {
@@ -119,5 +121,8 @@ Deno.test("environmentOf() says what the machine is", async () => {
   assert.equal(environment.deno, Deno.version.deno);
   assert.ok(environment.memoryBytes > 2 ** 28 && environment.cpuCount >= 1);
   assert.match(environment.threefold, /^\d+\.\d+\.\d+/);
+  assert.equal(environment.key, "A");
+  assert.deepEqual(environment.card, { pciAddress: null, uuid: null });
+  assert.equal(environment.commit === null, environment.tree === null);
   assert.ok(environment.commit === null || /^[0-9a-f]{40}\+?$/.test(environment.commit));
 });

@@ -11,6 +11,7 @@ import {
   parseFilter,
   parseShard,
 } from "../../../suites/matrix.ts";
+import { NUMERICS } from "../../../engine/numerics.ts";
 import { resolveSettings } from "../../../suites/run_config.ts";
 import type { PhaseBody, TieredPhase } from "../../../suites/suite.ts";
 
@@ -102,10 +103,11 @@ Deno.test("a chosen batch size is applied, and rungs that fall together at it ru
   assert.throws(() => expandPhase(ladder), /no batch sweep has decided it/);
 });
 
-Deno.test("ids do not change from one version to the next, nor with the order in which settings are written", () => {
+Deno.test("ids change with the numerics alone, not with the order in which settings are written", () => {
   const config = resolveSettings({ model: "gpt2", data: "moby-dick", tokenizer: "gpt2", seed: 1 });
   // A literal: published results are found by these ids. A new field in RunConfig changes them all, and must say so.
-  assert.equal(cellId("batch-size", 0, config), "8e2ec8c0faf1");
+  assert.equal(cellId("batch-size", 0, config, 2), "79a777e4c406");
+  assert.equal(cellId("batch-size", 0, config), cellId("batch-size", 0, config, NUMERICS));
   const reversed = Object.fromEntries(Object.entries(config).reverse()) as unknown as typeof config;
   assert.equal(cellId("batch-size", 0, reversed), cellId("batch-size", 0, config));
   const others = [
@@ -113,8 +115,9 @@ Deno.test("ids do not change from one version to the next, nor with the order in
     cellId("single", 0, config),
     cellId("batch-size", 0, { ...config, seed: 2 }),
     cellId("batch-size", 0, { ...config, methodOptions: { lora: { rank: 4 } } }),
+    cellId("batch-size", 0, config, NUMERICS + 1),
   ];
-  assert.equal(new Set([...others, cellId("batch-size", 0, config)]).size, 5);
+  assert.equal(new Set([...others, cellId("batch-size", 0, config)]).size, 6);
 });
 
 Deno.test("canonicalJson() sorts keys at every depth and drops what is undefined", () => {
