@@ -30,7 +30,10 @@ export function environmentKey(environment: KeyParts): string {
     .join(" | ");
 }
 
-/** Bits of the vectors that Mesa's software adapter has in its name, `llvmpipe (LLVM 15.0.6, 256 bits)`; else null. */
+/**
+ * Bits of the vectors that Mesa's software adapter has in its name, `llvmpipe (LLVM 15.0.6, 256 bits)`; else
+ * null.
+ */
 export function vectorWidthOf(adapter: string): number | null {
   const bits = adapter.match(/^llvmpipe \(.*\b(\d+) bits\)/)?.[1];
   return bits === undefined ? null : Number(bits);
@@ -47,8 +50,9 @@ export interface Difference {
 }
 
 /**
- * In what two origins differ that changes times or bits: environment key, numerics and code. Code is compared by work trees
- * where both are known, which tells copies of a commit from changed ones, and by commits otherwise.
+ * In what two origins differ that changes times or bits: environment key, numerics and code. Code is compared
+ * by work trees where both are known, which tells copies of a commit from changed ones, and by commits
+ * otherwise.
  */
 export function differences(before: Origin, now: Origin): Difference[] {
   const found: Difference[] = [];
@@ -82,8 +86,8 @@ export interface OriginShare {
 }
 
 /**
- * The origins of the cells that were measured or planned, most cells first; those that were left out do not count. More than
- * one: figures of different machines, numerics or code stand beside each other.
+ * The origins of the cells that were measured or planned, most cells first; those that were left out do not
+ * count. More than one: figures of different machines, numerics or code stand beside each other.
  */
 export function originsOf(cells: readonly CellRecord[]): OriginShare[] {
   const shares: OriginShare[] = [];

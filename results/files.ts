@@ -4,8 +4,8 @@ import { asCellRecord, asRunRecord } from "./check.ts";
 import type { CellRecord, RunRecord } from "./record.ts";
 
 /**
- * The one writer and reader of a run folder: `run.json` and `cells/<id>.json`. Files appear whole or not at all, so a run
- * that is killed at any moment leaves a folder that can be read and resumed.
+ * The one writer and reader of a run folder: `run.json` and `cells/<id>.json`. Files appear whole or not at
+ * all, so a run that is killed at any moment leaves a folder that can be read and resumed.
  */
 
 /** Path of `run.json` in a run folder. */
@@ -18,7 +18,9 @@ export function cellFile(folder: string, id: string): string {
   return join(folder, "cells", `${id}.json`);
 }
 
-/** Writes a value as JSON under a temporary name beside the file, flushes it, then renames it over the file. */
+/**
+ * Writes a value as JSON under a temporary name beside the file, flushes it, then renames it over the file.
+ */
 export async function writeJsonAtomically(path: string, value: unknown): Promise<void> {
   await Deno.mkdir(dirname(path), { recursive: true });
   const temporary = `${path}.${Deno.pid}.tmp`;
@@ -54,8 +56,8 @@ export type CellFile =
   | { state: "malformed"; error: InputError };
 
 /**
- * `run.json` of a folder, or null where there is none. As every reader here it takes records of earlier versions and gives
- * them as of this one.
+ * `run.json` of a folder, or null where there is none. As every reader here it takes records of earlier
+ * versions and gives them as of this one.
  *
  * @throws {InputError} naming file and field where it is not the record of a run.
  */

@@ -10,8 +10,8 @@ const NUMERICS_OF_VERSION_1 = 1;
 /**
  * A cell of version 1 as one of this version. What is wrong with it stays wrong, for the check to find.
  *
- * Every cell that ran had a process of its own (docs/decisions/0006), which the id of that cell stands for; rounds were
- * repeats. Ids stay what they were: hashes without numerics.
+ * Every cell that ran had a process of its own (docs/decisions/0006), which the id of that cell stands for;
+ * rounds were repeats. Ids stay what they were: hashes without numerics.
  */
 export function migrateCell(cell: Json): Json {
   const ran = typeof cell.wallMs === "number" && cell.wallMs > 0;
@@ -36,7 +36,10 @@ function migrated(record: Json): Json {
   };
 }
 
-/** Neither work tree nor card nor threads were recorded; the first records are from when wgpu was all there was. */
+/**
+ * Neither work tree nor card nor threads were recorded; the first records are from when wgpu was all there
+ * was.
+ */
 function migratedEnvironment(environment: unknown): unknown {
   if (typeof environment !== "object" || environment === null) return environment;
   const old = environment as Environment;

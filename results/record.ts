@@ -1,15 +1,20 @@
 import { type Static, type TSchema, Type } from "typebox";
 
 /**
- * What a benchmark run leaves behind: one `CellRecord` a cell and one `RunRecord` a run, as JSON. This is the contract
- * between the runner, the report and anyone who reads published results. Records hold raw samples and the whole
- * configuration; medians, ratios and verdicts are derived when they are read. Bytes are bytes, times milliseconds.
+ * What a benchmark run leaves behind: one `CellRecord` a cell and one `RunRecord` a run, as JSON. This is the
+ * contract between the runner, the report and anyone who reads published results. Records hold raw samples
+ * and the whole configuration; medians, ratios and verdicts are derived when they are read. Bytes are bytes,
+ * times milliseconds.
  *
- * Types, the check of what is read (`check.ts`) and `record.schema.json` (`deno task schema`) come from the declarations here.
- * Fields that a record has beside them are left as they are: a version may add some that older readers do without.
+ * Types, the check of what is read (`check.ts`) and `record.schema.json` (`deno task schema`) come from the
+ * declarations here. Fields that a record has beside them are left as they are: a version may add some that
+ * older readers do without.
  */
 
-/** Version of the format; `migrate.ts` brings records of earlier ones up to it, readers refuse versions they do not know. */
+/**
+ * Version of the format; `migrate.ts` brings records of earlier ones up to it, readers refuse versions they
+ * do not know.
+ */
 export const RECORD_VERSION = 2;
 
 /**

@@ -1,4 +1,6 @@
-/** `record.schema.json`: the record as JSON Schema, for those who read or write records in other languages. */
+/**
+ * `record.schema.json`: the record as JSON Schema, for those who read or write records in other languages.
+ */
 import * as record from "./record.ts";
 
 /** Parts that have a name in the schema; `RunRecord` and `CellRecord` are what a file can be. */

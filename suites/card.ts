@@ -18,8 +18,8 @@ export interface ListedCard extends Card {
 }
 
 /**
- * The one card that an adapter can be: all that there is, or the only one of its name. WebGPU does not tell which of several
- * it computes on; then the answer is that nobody knows.
+ * The one card that an adapter can be: all that there is, or the only one of its name. WebGPU does not tell
+ * which of several it computes on; then the answer is that nobody knows.
  */
 export function cardAmong(cards: readonly ListedCard[], name: string): Card {
   const named = cards.length === 1 ? cards : cards.filter((card) => card.name === name);

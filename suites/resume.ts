@@ -2,8 +2,8 @@ import { InputError } from "../engine/input_error.ts";
 import { differences, type Origin } from "../results/environment.ts";
 
 /**
- * Whether a run may be gone on with here: cells of one run are compared with each other, so they should be of one machine,
- * one implementation of WebGPU, one numerics and one code.
+ * Whether a run may be gone on with here: cells of one run are compared with each other, so they should be of
+ * one machine, one implementation of WebGPU, one numerics and one code.
  *
  * @param mixed Whether to go on even so.
  * @returns What there is to say of it; null where nothing differs.

@@ -5,15 +5,18 @@ import { output } from "./command_output.ts";
 export interface WorkTree {
   /** HEAD, with `+` when tracked files have changed; null outside a repository. */
   commit: string | null;
-  /** Hash of the folder's tree as `git add -A` and `git write-tree` would have it; null where git cannot tell. */
+  /**
+   * Hash of the folder's tree as `git add -A` and `git write-tree` would have it; null where git cannot tell.
+   */
   tree: string | null;
 }
 
 /**
- * Commit and tree of a folder in a git repository. The repository is not written to: index and objects lie in a temporary
- * folder that is gone afterwards. Files that git ignores do not count.
+ * Commit and tree of a folder in a git repository. The repository is not written to: index and objects lie in
+ * a temporary folder that is gone afterwards. Files that git ignores do not count.
  *
- * The tree says more than the commit: a copy of the files beside an older HEAD has the tree of the commit that they are from.
+ * The tree says more than the commit: a copy of the files beside an older HEAD has the tree of the commit
+ * that they are from.
  *
  * @param without A folder whose files do not count, such as that of the run that is being recorded.
  */
@@ -61,8 +64,8 @@ async function treeOf(folder: string, without: string | undefined, git: Git): Pr
 }
 
 /**
- * With the index git need not read what has not changed since. What was changed as it was written is found by the time of
- * the index itself, which the copy must therefore not be younger than.
+ * With the index git need not read what has not changed since. What was changed as it was written is found by
+ * the time of the index itself, which the copy must therefore not be younger than.
  */
 async function copyIndex(from: string, to: string): Promise<void> {
   try {

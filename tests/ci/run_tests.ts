@@ -50,7 +50,8 @@ const DRIVER_SETTINGS: Readonly<Record<string, string>> = {
   DENO_WEBGPU_BACKEND: "vulkan,metal,dx12",
 };
 
-function driverSettings(): Record<string, string> {
+/** What drivers are told in tests. */
+export function driverSettings(): Record<string, string> {
   return Object.fromEntries(
     Object.entries(DRIVER_SETTINGS).map(([name, value]) => [name, Deno.env.get(name) ?? value]),
   );

@@ -60,7 +60,10 @@ Deno.test("what is wrong with a record of version 1 is named as in one of this v
   );
 });
 
-/** The published runs, which stay as they were written: cells with a record, cells announced, whether it came to its end. */
+/**
+ * The published runs, which stay as they were written: cells with a record, cells announced, whether it came
+ * to its end.
+ */
 const PUBLISHED: [folder: string, cells: number, announced: number, finished: boolean, commit: string][] = [
   ["nvidia-h100-80gb-hbm3/paper", 107, 112, false, "2c0b5dd89dd1735dcf68cc7d7a94f76dda99e494+"],
   ["nvidia-h100-80gb-hbm3/paper-seeds", 80, 81, false, "204897cfd6e3d0c0a1a4ad0ab60c5c049d218a1d+"],
