@@ -18,8 +18,9 @@ import { type Static, type TSchema, Type } from "typebox";
 export const RECORD_VERSION = 2;
 
 /**
- * How a cell ended. All but `ok` and `killed` are results too. `not-run` cells were skipped by a stated rule, named in
- * `reason`. The process of a `killed` cell was ended from outside, which says nothing of the cell: it is still to be run.
+ * How a cell ended. All but `ok` and `killed` are results too. `not-run` cells were skipped by a stated rule,
+ * named in `reason`. The process of a `killed` cell was ended from outside, which says nothing of the cell:
+ * it is still to be run.
  */
 export const STATUSES = [
   "ok",

@@ -1,14 +1,18 @@
 import { dirname, join } from "node:path";
 
 /**
- * What Linux says of memory beyond what the machine has: what the cgroup of this process may use, as containers and batch
- * systems set it, and how many processes were killed for want of memory. Everything is read from files under `root`, so that
- * tests can lay out a machine of their own; where there are no such files, the answers are null.
+ * What Linux says of memory beyond what the machine has: what the cgroup of this process may use, as
+ * containers and batch systems set it, and how many processes were killed for want of memory. Everything is
+ * read from files under `root`, so that tests can lay out a machine of their own; where there are no such
+ * files, the answers are null.
  */
 
 /** Counters of processes that were killed for want of memory; null where there is none. */
 export interface OomKills {
-  /** In the cgroup of this process, which its children share: `memory.events` (v2) or `memory.oom_control` (v1). */
+  /**
+   * In the cgroup of this process, which its children share: `memory.events` (v2) or `memory.oom_control`
+   * (v1).
+   */
   cgroup: number | null;
   /** On the whole machine: `/proc/vmstat`. */
   kernel: number | null;
@@ -21,7 +25,10 @@ interface MemoryCgroup {
   folders: string[];
 }
 
-/** Bytes that the cgroup of this process may use, the least of its own limit and its ancestors'; null without a limit. */
+/**
+ * Bytes that the cgroup of this process may use, the least of its own limit and its ancestors'; null without
+ * a limit.
+ */
 export async function cgroupLimitBytes(root = "/"): Promise<number | null> {
   const cgroup = await memoryCgroup(root);
   if (cgroup === null) return null;
@@ -47,8 +54,9 @@ export async function oomKills(root = "/"): Promise<OomKills> {
 }
 
 /**
- * What says that a process which was killed between two counts was killed for want of memory; null where nothing does. The
- * kernel counts each such kill in the cgroup of its victim too: where that counter stands still, it was another's.
+ * What says that a process which was killed between two counts was killed for want of memory; null where
+ * nothing does. The kernel counts each such kill in the cgroup of its victim too: where that counter stands
+ * still, it was another's.
  */
 export function oomEvidence(before: OomKills, after: OomKills): string | null {
   const rise = (from: number, to: number) => to > from ? `rose from ${from} to ${to}` : null;
@@ -98,7 +106,8 @@ function foldersIn(mount: string, version: 1 | 2, path: string): string[] | null
     : type === "cgroup" && options.split(",").includes("memory");
   if (!holds) return null;
   const [top, base] = [unescaped(mounted), unescaped(at)];
-  // Containers mount their own cgroup, whose path is written as the host or as they see it; `..` lies outside of both.
+  // Containers mount their own cgroup, whose path is written as the host or as they see it; `..` lies outside
+  // of both.
   const below = top === "/"
     ? path
     : path === top

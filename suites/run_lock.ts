@@ -5,9 +5,10 @@ import { writeJsonAtomically } from "../results/files.ts";
 import type { Shard } from "./matrix.ts";
 
 /**
- * The lock of a run folder: one runner at a time for each of its cells, as two would overwrite each other's records and spoil
- * each other's times. It is a file a shard, `lock.json` or `lock-1-of-2.json`, that names its owner and holds a time. The owner
- * renews the time; where it no longer does, the lock is stale, and another may take it.
+ * The lock of a run folder: one runner at a time for each of its cells, as two would overwrite each other's
+ * records and spoil each other's times. It is a file a shard, `lock.json` or `lock-1-of-2.json`, that names
+ * its owner and holds a time. The owner renews the time; where it no longer does, the lock is stale, and
+ * another may take it.
  */
 
 /** How often an owner renews its lock. */
@@ -19,7 +20,10 @@ export const STALE_MS = 180_000;
 /** A process, and where it runs. */
 export interface Owner {
   host: string;
-  /** What the process id counts in: two containers can have one name, and each a process 7; null where it is not known. */
+  /**
+   * What the process id counts in: two containers can have one name, and each a process 7; null where it is
+   * not known.
+   */
   processes: string | null;
   pid: number;
   /** When the process began, in the system's own count: ids are used again; null where it is not known. */
@@ -118,7 +122,8 @@ export class RunLock {
         held.lock = lock;
       });
     } catch (error) {
-      // A disk that is full or away for a moment takes nothing away; a lock that has become stale may be another's.
+      // A disk that is full or away for a moment takes nothing away; a lock that has become stale may be
+      // another's.
       const stale = held.around.now() - Date.parse(held.lock.renewedAt) >= STALE_MS;
       if (stale || error instanceof Deno.errors.NotFound) this.#lost.abort();
     }
@@ -168,8 +173,8 @@ export class RunLock {
 }
 
 /**
- * Does something in a folder while no other process does. By a lock of the file system on `.lock`, which ends with its process
- * however that ends, and of which nothing remains; not for long, as the others wait.
+ * Does something in a folder while no other process does. By a lock of the file system on `.lock`, which ends
+ * with its process however that ends, and of which nothing remains; not for long, as the others wait.
  */
 export async function exclusively<T>(folder: string, act: () => Promise<T>): Promise<T> {
   const path = join(folder, ".lock");
@@ -253,7 +258,10 @@ function shardOf(name: string): Shard | null {
   return index === undefined ? null : { index, count };
 }
 
-/** Whether two shards can have cells in common: there is a number with both remainders (Chinese remainder theorem). */
+/**
+ * Whether two shards can have cells in common: there is a number with both remainders (Chinese remainder
+ * theorem).
+ */
 function overlap(a: Shard, b: Shard): boolean {
   return (a.index - b.index) % greatestCommonDivisor(a.count, b.count) === 0;
 }
@@ -296,7 +304,10 @@ function isAlive({ pid, began }: Owner): boolean {
   }
 }
 
-/** Ticks after boot at which a process began; null where there is none, or only what its parent has not looked at yet. */
+/**
+ * Ticks after boot at which a process began; null where there is none, or only what its parent has not looked
+ * at yet.
+ */
 function beganAt(pid: number): string | null {
   try {
     const text = Deno.readTextFileSync(`/proc/${pid}/stat`);

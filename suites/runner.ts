@@ -82,8 +82,8 @@ export interface RunOutcome {
   run: RunRecord;
   records: CellRecord[];
   /**
-   * `interrupted`: stopped from outside. `blocked`: a phase waits for a decision that cannot be made here. `unfinished`: cells
-   * were killed, and no phase waits for them.
+   * `interrupted`: stopped from outside. `blocked`: a phase waits for a decision that cannot be made here.
+   * `unfinished`: cells were killed, and no phase waits for them.
    */
   ended: "complete" | "interrupted" | "blocked" | "unfinished";
 }
@@ -96,9 +96,9 @@ export const RETRIED: readonly Status[] = STATUSES.filter((status) =>
 const NONE: ReadonlySet<Status> = new Set();
 
 /**
- * Whether a record stands: its cell is not run again. Not that of a cell that was killed, nor one with a status that is to
- * be retried, nor one that rests on such a record: because its cell starts from that one's, was skipped for the sake of it,
- * or took it for its own.
+ * Whether a record stands: its cell is not run again. Not that of a cell that was killed, nor one with a
+ * status that is to be retried, nor one that rests on such a record: because its cell starts from that one's,
+ * was skipped for the sake of it, or took it for its own.
  *
  * @param records All of the run, by id.
  */
@@ -193,7 +193,9 @@ class Runner {
     return this.#outcome(killed.length > 0 ? "unfinished" : "complete");
   }
 
-  /** Writes `run.json`. Shards that share a folder take turns, and each keeps what the others have written. */
+  /**
+   * Writes `run.json`. Shards that share a folder take turns, and each keeps what the others have written.
+   */
   async #write({ atEnd = false } = {}): Promise<void> {
     const { out, shard, lock } = this.#options;
     if (!await lock.renew()) return;
@@ -499,8 +501,8 @@ export function wantedCells(all: readonly ForecastCell[], filter: Filter | null)
 }
 
 /** What brings shards together. */
-const OTHER_SHARDS =
-  "once they have ended, run again with --resume; if they ran in folders of their own, merge the cells/ folders first";
+const OTHER_SHARDS = "once they have ended, run again with --resume; " +
+  "if they ran in folders of their own, merge the cells/ folders first";
 
 /** What a run says of a folder that runs of other shards have written to as well. */
 function joined(mine: RunRecord, theirs: RunRecord | null): RunRecord {

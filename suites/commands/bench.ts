@@ -47,7 +47,7 @@ export const bench: Command = {
       "full": { what: "the whole run, also on a tier that is quick by default" },
       "resume": {
         what:
-          "go on with a run that was stopped, and run killed cells again; without --out, the latest of the suite",
+          "go on with a run that was stopped, and with killed cells; without --out, the latest of the suite",
       },
       "retry": {
         value: "STATUS,…",

@@ -7,7 +7,10 @@ import { main } from "../../../suites/main.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { isLongRun } from "../../support/with_device.ts";
 
-/** A process takes a second or two of two cores to train; the runner's own tests always kill 20, which train nothing. */
+/**
+ * A process takes a second or two of two cores to train; the runner's own tests always kill 20, which train
+ * nothing.
+ */
 const KILLS = isLongRun ? 20 : 8;
 const SEED = 20260101;
 

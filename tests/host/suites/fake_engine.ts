@@ -199,7 +199,10 @@ function lossAt(model: string, tokens: number, seed: number): number {
   return 3 + 2 * Math.exp(-tokens / 1000) + 0.001 * seed;
 }
 
-/** Folder of what will kill processes of the model `fake-killed-by-list`: one file a kill, its content the step. */
+/**
+ * Folder of what will kill processes of the model `fake-killed-by-list`: one file a kill, its content the
+ * step.
+ */
 export const KILL_LIST = "THREEFOLD_TEST_KILL_LIST";
 
 /** Dies of the first listed kill that is for this step, and strikes it off. */

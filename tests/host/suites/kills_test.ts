@@ -272,7 +272,7 @@ Deno.test("--resume runs killed cells again, --retry those of the statuses named
       assert.equal(refused.code, 2, wrong);
       assert.match(
         refused.err,
-        /Cannot use --retry .*: expected statuses of oom, diverged, timeout, killed, device-lost, error/,
+        /Cannot use --retry .*: expected statuses of oom, diverged, timeout, device-lost, killed, error/,
       );
     }
   }));
