@@ -6,26 +6,25 @@ import { planStep, stepSettings } from "../../engine/train/trainer.ts";
 import { resolveSettings, type Settings } from "../../suites/run_config.ts";
 
 /** No 64-bit words, and the limits that every device has. */
-const DAWN: Target = {
+const LIMITS = {
   ...DEFAULT_TARGET,
   shaderInt64: false,
   maxComputeInvocationsPerWorkgroup: 256,
   maxComputeWorkgroupStorageSize: 16384,
 };
+/** Both kinds say so themselves, whatever the default is: the forms for CPUs are other kernels than those for GPUs. */
+const SOFTWARE: Target = { ...LIMITS, software: true, subgroupSize: 8 };
+const GPU: Target = { ...LIMITS, software: false, subgroupSize: 32 };
 /** Adapters as Dawn may show them: subgroups of one size, another, or none. */
 export const DAWN_TARGETS: Readonly<Record<string, Target>> = {
-  "software, 4 lanes": { ...DAWN, subgroupSize: 4 },
-  "software, 8 lanes": DAWN,
-  "software, 8 lanes, scratch texture": { ...DAWN, texelBytes: LAVAPIPE_TEXEL_BYTES },
-  "software, no subgroups": { ...DAWN, subgroupSize: 0 },
-  "GPU, 32 lanes, matrices": {
-    ...DAWN,
-    software: false,
-    subgroupSize: 32,
-    subgroupMatrix: { m: 16, n: 16, k: 16 },
-  },
-  "GPU, 32 lanes": { ...DAWN, software: false, subgroupSize: 32 },
-  "GPU, no subgroups": { ...DAWN, software: false, subgroupSize: 0 },
+  "software, 4 lanes": { ...SOFTWARE, subgroupSize: 4 },
+  "software, 8 lanes": SOFTWARE,
+  "software, 8 lanes, scratch texture": { ...SOFTWARE, texelBytes: LAVAPIPE_TEXEL_BYTES },
+  "software, 16 lanes, scratch texture": { ...SOFTWARE, subgroupSize: 16, texelBytes: LAVAPIPE_TEXEL_BYTES },
+  "software, no subgroups": { ...SOFTWARE, subgroupSize: 0 },
+  "GPU, 32 lanes, matrices": { ...GPU, subgroupMatrix: { m: 16, n: 16, k: 16 } },
+  "GPU, 32 lanes": GPU,
+  "GPU, no subgroups": { ...GPU, subgroupSize: 0 },
 };
 
 /** Between them they use every op. */
