@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { problemsAt } from "./check_report.ts";
 import { Chromium, findChromium } from "./chromium.ts";
-import { countTests, testRuns } from "./run_tests.ts";
+import { countTests, testRuns, untrackedFiles } from "./run_tests.ts";
 
 const CHART = `<figure id="f"><svg role="img" aria-label="Peak memory" width="300" height="200">${
   "<circle cx='9' cy='9' r='2'/>".repeat(5)
@@ -97,4 +97,60 @@ Deno.test("testRuns() finds all files of a folder", () => {
   assert.ok(!together.includes("tests/device"));
   assert.ok(together.length > 50 && new Set(together).size === together.length, `${together.length} files`);
   assert.deepEqual(others, [["tests/device/runtime/dawn_test.ts"]]);
+});
+
+/** Runs the probe through `run_tests.ts`; what lies at `path`, relative to the project, is removed afterwards. */
+async function runLeaving(path: string, ...further: string[]): Promise<{ code: number; output: string }> {
+  const project = join(import.meta.dirname!, "..", "..");
+  const probe = "tests/support/left_file_probe.ts";
+  const script = join(project, "tests/ci/run_tests.ts");
+  try {
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--no-check", script, probe, "--", `../../${path}`, ...further],
+      cwd: project,
+    }).output();
+    return { code, output: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+  } finally {
+    await Deno.remove(join(project, path)).catch(() => {});
+  }
+}
+
+Deno.test("run_tests.ts fails where a test leaves a file in the tree, also one that git ignores, but not in a cache", async () => {
+  const name = `left-${crypto.randomUUID()}.txt`;
+  for (const path of [`tests/ci/${name}`, `results/local/${name}`]) {
+    const { code, output } = await runLeaving(path);
+    assert.equal(code, 1, output);
+    assert.match(output, new RegExp(`The tests left 1 files in the tree: ${path}`));
+    assert.match(output, /1 passed, 1 failed, 0 skipped/);
+  }
+  for (const [path, ...further] of [[`.cache/${name}`], [`tests/ci/${name}`, "removed again"]]) {
+    const { code, output } = await runLeaving(path, ...further);
+    assert.equal(code, 0, output);
+    assert.match(output, /1 passed, 0 failed, 0 skipped/);
+  }
+});
+
+Deno.test("untrackedFiles() sees files in new folders and ignored ones, and says where git cannot tell", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "threefold-tree-" });
+  try {
+    assert.equal(await untrackedFiles(folder), null);
+    const git = async (...args: string[]) =>
+      assert.ok((await new Deno.Command("git", { args, cwd: folder }).output()).success, args.join(" "));
+    await git("init", "--quiet");
+    await Deno.writeTextFile(join(folder, ".gitignore"), "/bench/\n/.cache/\n");
+    await Deno.writeTextFile(join(folder, "tracked"), "");
+    await git("add", ".");
+    assert.deepEqual(await untrackedFiles(folder), []);
+    for (const file of ["new/a b", "bench/run.json", ".cache/kept", "tests/.cache/left"]) {
+      await Deno.mkdir(join(folder, file, ".."), { recursive: true });
+      await Deno.writeTextFile(join(folder, file), "");
+    }
+    assert.deepEqual((await untrackedFiles(folder))?.sort(), [
+      "bench/run.json",
+      "new/a b",
+      "tests/.cache/left",
+    ]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });

@@ -91,6 +91,26 @@ export function testRuns(args: readonly string[], alone = ALONE, filesIn = tests
   return [...others.length > 0 ? [[...others, ...options]] : [], ...asked.map((file) => [file, ...options])];
 }
 
+/** Folders of the project that a test may fill: what `setup.sh` and the engine fetch or can make again. */
+const CACHES = [".deno/", ".gpu/", ".cache/"];
+
+/**
+ * Files in a folder of a git checkout that are not tracked, those that git ignores among them: a benchmark's output that a test
+ * leaves in `bench/` is a file left. Caches are left out. Null where git cannot tell, as in a copy without its history.
+ */
+export async function untrackedFiles(folder = PROJECT): Promise<string[] | null> {
+  try {
+    const git = new Deno.Command("git", { args: ["ls-files", "--others", "-z"], cwd: folder });
+    const { success, stdout } = await git.output();
+    if (!success) return null;
+    const files = new TextDecoder().decode(stdout).split("\0").filter((file) => file !== "");
+    return files.filter((file) => !CACHES.some((cache) => file.startsWith(cache)));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
 /** Runs `deno test` once. */
 async function runOnce(args: readonly string[]): Promise<{ code: number; counts: Counts }> {
   const junitPath = await Deno.makeTempFile({ prefix: "threefold-tests-", suffix: ".xml" });
@@ -112,11 +132,12 @@ async function runOnce(args: readonly string[]): Promise<{ code: number; counts:
 /**
  * Runs the tests; types are checked by a task of their own.
  *
- * @returns The exit code: that of the first `deno test` that failed, and never 0 where no test ran.
+ * @returns The exit code: that of the first `deno test` that failed, and never 0 where no test ran or files are left in the tree.
  */
 async function runTests(args: readonly string[]): Promise<number> {
   const total: Counts = { passed: 0, failed: 0, skipped: 0 };
   let exitCode = 0;
+  const before = await untrackedFiles();
   for (const run of testRuns(args)) {
     const { code, counts } = await runOnce(run);
     exitCode ||= code;
@@ -124,6 +145,12 @@ async function runTests(args: readonly string[]): Promise<number> {
   }
   if (total.passed + total.failed === 0) {
     console.error("No test ran");
+    exitCode ||= 1;
+  }
+  const left = (await untrackedFiles() ?? []).filter((file) => before !== null && !before.includes(file));
+  if (left.length > 0) {
+    console.error(`The tests left ${left.length} files in the tree: ${left.slice(0, 16).join(", ")}`);
+    total.failed++;
     exitCode ||= 1;
   }
   console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
