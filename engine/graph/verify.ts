@@ -1,4 +1,4 @@
-import type { Graph, Value } from "./types.ts";
+import type { Graph, Node, Value } from "./types.ts";
 import { byteLength, storageOf, typeText } from "./types.ts";
 
 /** A graph breaks an invariant; a bug in a pass, not in the input. */
@@ -8,7 +8,8 @@ export class GraphError extends Error {
 
 /**
  * Checks what every pass must keep: values are defined before use and once, recorded types are those shape inference
- * gives, and storage that an op overwrites is not read later under its old name.
+ * gives, storage that an op overwrites is not read later under its old name, and what an op mutates is an input that no other of
+ * its values shares, and no weight that the step still computes with.
  *
  * @param after The pass that made the graph, for the message.
  * @throws {GraphError} naming the node.
@@ -17,6 +18,8 @@ export function verifyGraph(graph: Graph, after: string): void {
   const defined = new Set<number>();
   /** Names of storage that have been overwritten: reading them is reading something else. */
   const overwritten = new Map<number, string>();
+  /** Storage that an update has changed. */
+  const updated = new Map<number, string>();
   graph.nodes.forEach((node, index) => {
     const where = `node ${index} ${node.op.name} (${node.scope}) of ${graph.name} after ${after}`;
     const use = (value: Value) => {
@@ -26,6 +29,10 @@ export function verifyGraph(graph: Graph, after: string): void {
       }
       const by = overwritten.get(value.id);
       if (by) throw new GraphError(`${where}: reads ${value.name}, whose storage ${by} has overwritten`);
+      const update = node.phase === "update" ? undefined : updated.get(storageOf(value).id);
+      if (update) {
+        throw new GraphError(`${where}: computes with ${value.name} after ${update} has updated it`);
+      }
     };
     node.inputs.forEach(use);
     const types = node.op.inferTypes(node.inputs, node.attrs);
@@ -51,6 +58,10 @@ export function verifyGraph(graph: Graph, after: string): void {
         if (!input.persistent) overwritten.set(input.id, `${node.op.name} (${node.scope})`);
       }
     });
+    for (const input of mutatedInputs(node, where)) {
+      if (!input.persistent) overwritten.set(input.id, `${node.op.name} (${node.scope})`);
+      else if (node.phase === "update") updated.set(storageOf(input).id, `${node.op.name} (${node.scope})`);
+    }
   });
   for (const value of graph.outputs) {
     if (!defined.has(value.id)) {
@@ -61,4 +72,30 @@ export function verifyGraph(graph: Graph, after: string): void {
       throw new GraphError(`Output ${value.name} of ${graph.name} after ${after} is overwritten by ${by}`);
     }
   }
+}
+
+/** The inputs that a node's op mutates. @throws {GraphError} where one is missing, or shares its storage with another value. */
+function mutatedInputs({ op, inputs, outputs, attrs }: Node, where: string): Value[] {
+  const indices = op.mutates?.(inputs, attrs) ?? [];
+  if (indices.length === 0) return [];
+  const users = new Map<number, Value[]>();
+  for (const value of [...inputs, ...outputs]) {
+    const { id } = storageOf(value);
+    users.set(id, [...users.get(id) ?? [], value]);
+  }
+  if (new Set(indices).size < indices.length) {
+    throw new GraphError(`${where}: mutates inputs ${indices.join(", ")}, one of them twice`);
+  }
+  return indices.map((index) => {
+    const input = inputs[index];
+    if (input === undefined) {
+      throw new GraphError(`${where}: mutates input ${index}, it has ${inputs.length}`);
+    }
+    const sharing = users.get(storageOf(input).id)!;
+    if (sharing.length > 1) {
+      const names = sharing.map(({ name }) => name).join(" and ");
+      throw new GraphError(`${where}: mutates ${input.name}, and ${names} share its storage`);
+    }
+    return input;
+  });
 }
