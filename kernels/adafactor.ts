@@ -374,7 +374,10 @@ function matrixCommands(
     name: string,
     source: string,
     form: RowForm,
-    { operands, fields, params = [] }: Pick<TableKernel, "operands" | "fields" | "params">,
+    { params = [], ...kernel }: Pick<
+      TableKernel,
+      "operands" | "fields" | "writes" | "workgroupBytes" | "params"
+    >,
     pieces: TablePiece[],
   ) =>
     tableDispatches(
@@ -382,10 +385,9 @@ function matrixCommands(
         name,
         source: `${form.wgsl}${FOUR_WGSL[width]}${source}`,
         width,
-        operands,
-        fields,
         shared: [{ name: "clip", value: clip }, { name: "scratch", value: ownScratch, often: true }],
         params,
+        ...kernel,
         blocksPerWorkgroup: form.rowsPerWorkgroup,
       },
       pieces,
@@ -421,6 +423,8 @@ function matrixCommands(
           { name: "row_state", access: "scalar" },
         ],
         fields: rowFields,
+        writes: ["row_state", "scratch"],
+        workgroupBytes: overRows.workgroupBytes,
         params: [["eps1", f32(attrs.eps1)]],
       },
       rowPieces(
@@ -438,6 +442,7 @@ function matrixCommands(
       {
         operands: [{ name: "g", access: "vector" }],
         fields: ["rows", "vectors", "rows_per_slab", "partials"],
+        writes: ["scratch"],
       },
       runs.map((run): TablePiece => {
         const [rows, columns] = run.matrix.w.shape;
@@ -458,6 +463,8 @@ function matrixCommands(
       {
         operands: [{ name: "column_state", access: "vector" }],
         fields: ["rows", "vectors", "slabs", "slots", "partials", "roots", "scalars"],
+        writes: ["column_state", "scratch"],
+        workgroupBytes: overColumn.workgroupBytes,
         params: [["eps1", f32(attrs.eps1)], ["eps2", f32(attrs.eps2)], ["scaled", u32(Number(scaled))]],
       },
       batch.map(({ w: { shape: [rows, columns] }, moments: [, columnState], scratch }): TablePiece => ({
@@ -477,6 +484,8 @@ function matrixCommands(
     ...dispatches("adafactor_norm", normSource, overRows, {
       operands: [{ name: "g", access: "vector" }],
       fields: [...rowFields, "roots", "scalars"],
+      writes: ["scratch"],
+      workgroupBytes: overRows.workgroupBytes,
     }, rowPieces((_, { g }) => [g], ({ scratch }) => [u32(scratch.roots), u32(scratch.scalars)])),
     ...dispatches(
       "adafactor_total",
@@ -485,6 +494,8 @@ function matrixCommands(
       {
         operands: [],
         fields: ["rows", "columns", "slots", "scalars"],
+        writes: ["scratch"],
+        workgroupBytes: overColumn.workgroupBytes,
         params: [["clip_threshold", f32(attrs.clipThreshold)]],
       },
       batch.map(({ w: { shape: [rows, columns] }, scratch }): TablePiece => ({
@@ -504,6 +515,7 @@ function matrixCommands(
           ...finishOperands(attrs),
         ],
         fields: [...rowFields, "roots", "scalars", "decay"],
+        writes: ["w", ...finishOperands(attrs).map(({ name }) => name)],
         params: [["beta1", f32(attrs.beta1 ?? 0)]],
       },
       rowPieces(
@@ -534,6 +546,8 @@ function vectorCommands(
       ],
       fields: ["vectors", "decay"],
       shared: [{ name: "clip", value: clip }],
+      writes: ["w", "v", ...finishOperands(attrs).map(({ name }) => name)],
+      workgroupBytes: form.workgroupBytes,
       params: [
         ["eps1", f32(attrs.eps1)],
         ["eps2", f32(attrs.eps2)],

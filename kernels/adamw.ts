@@ -54,6 +54,7 @@ ${source}`,
       operands: attrs.workingCopies ? ["w", "g", "m", "v", "copy"] : ["w", "g", "m", "v"],
       tensors: decayedTensors(inputs, dtypesOf(attrs).length, attrs.weightDecay),
       shared: [{ name: "clip", value: inputs[0] }],
+      writes: ["w", "m", "v", ...attrs.workingCopies ? ["copy"] : []],
       vectorsPerBlock: VECTORS_PER_BLOCK,
       params: [
         ["one_minus_beta1", f32(1 - attrs.beta1)],

@@ -184,6 +184,10 @@ function commands(
         operands: OPERANDS.slice(0, valuesPerTensor(attrs)),
         fields: ["count", "decay"],
         shared: [{ name: "clip", value: clip }],
+        writes: OPERANDS.slice(0, valuesPerTensor(attrs)).map(({ name }) => name).filter((name) =>
+          name !== "g"
+        ),
+        workgroupBytes: form.workgroupBytes + (target.software ? 0 : 16 * MAP_VECTORS),
         params: [
           ["scales_per_block", u32(scalesPerBlock)],
           ["beta1", f32(attrs.beta1)],

@@ -240,7 +240,7 @@ ${lines.join("\n")}
 
 /** One row kernel over `[B·H·T, T]` matrices, split where a range of rows would pass the binding limit. */
 function rowCommands(
-  kernel: { name: string; source: string; reads: readonly string[] },
+  kernel: { name: string; source: string; reads: readonly string[]; writes: readonly string[] },
   matrices: Readonly<Record<string, Located>>,
   segments: Located | undefined,
   attrs: AttentionAttrs,
@@ -286,11 +286,19 @@ function rowCommands(
   return rowRanges(rows, [rowBytes], reads.target).map(({ first, count }) => {
     const windows = values.map((value) => rowWindow(value, first, count, sequence));
     const bindings: Binding[] = segments ? [...windows, whole(segments)] : windows;
+    const slots = (of: readonly string[]) => of.map((name) => Object.keys(matrices).indexOf(name));
     return {
-      kernel: { name: kernel.name, code, entryPoint: kernel.name },
+      kernel: {
+        name: kernel.name,
+        code,
+        entryPoint: kernel.name,
+        writes: slots(kernel.writes),
+        // What is reduced is read.
+        workgroupBytes: kernel.reads.length > 0 ? form.workgroupBytes : 0,
+      },
       bindings,
       ...reads.of(
-        kernel.reads.map((name) => windows[Object.keys(matrices).indexOf(name)]),
+        slots(kernel.reads).map((slot) => windows[slot]),
         [
           count,
           first,
@@ -315,7 +323,12 @@ function softmaxCommands(
 ): Command[] {
   const matrices: Record<string, Located> = dropped ? { probabilities, dropped } : { probabilities };
   return rowCommands(
-    { name: "attention_softmax", source: softmaxSource, reads: ["probabilities"] },
+    {
+      name: "attention_softmax",
+      source: softmaxSource,
+      reads: ["probabilities"],
+      writes: Object.keys(matrices),
+    },
     matrices,
     segments,
     attrs,
@@ -330,7 +343,7 @@ function dropoutCommands(
   attrs: AttentionAttrs,
   target: Target,
 ): Command[] {
-  const kernel = { name: "attention_dropout", source: dropoutSource, reads: [] };
+  const kernel = { name: "attention_dropout", source: dropoutSource, reads: [], writes: ["dropped"] };
   return rowCommands(kernel, { probabilities, dropped }, undefined, attrs, target, false);
 }
 
@@ -344,6 +357,7 @@ function softmaxGradCommands(
     name: "attention_softmax_grad",
     source: softmaxGradSource,
     reads: ["probabilities", "gradient"],
+    writes: ["gradient"],
   };
   return rowCommands(kernel, { probabilities, gradient }, undefined, attrs, target, false);
 }

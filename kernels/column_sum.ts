@@ -132,6 +132,8 @@ export const columnSum = defineOp({
           name: "column_sum",
           code: columnSumCode(dtype, vector, prior !== undefined || i > 0, lanes),
           entryPoint: "column_sum",
+          writes: [1],
+          workgroupBytes: lanes > 0 ? 0 : GPU_ROWS * GPU_COLUMNS * 16,
         },
         bindings: [binding, { buffer: sum.buffer, byteOffset: sum.byteOffset, byteLength: sum.byteLength }],
         params: [u32(count), u32(columns), u32(firstElement / (vector ? 4 : 1)), u32(grid[0])],

@@ -41,6 +41,7 @@ export function copyColumnsCommands(
       source,
     ].join("\n"),
     entryPoint: "copy_columns",
+    writes: [gather ? 0 : 1],
   };
   const bytes = DTYPE_BYTES[narrow.dtype];
   return rowRanges(rows, [wideColumns * bytes], target).map(({ first, count }) => {

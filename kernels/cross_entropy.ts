@@ -414,7 +414,13 @@ function rowCommands(
   return rowRanges(rows, [leading * 4], reads.target).map(({ first, count }) => {
     const window = rowWindow(logits, first, count, leading);
     return {
-      kernel: { name: gradient ? "cross_entropy_grad" : "cross_entropy", code, entryPoint: "cross_entropy" },
+      kernel: {
+        name: gradient ? "cross_entropy_grad" : "cross_entropy",
+        code,
+        entryPoint: "cross_entropy",
+        writes: gradient ? [0, 2] : [2],
+        workgroupBytes: form.workgroupBytes,
+      },
       bindings: [window, whole(targets), whole(rowLosses)],
       ...reads.of(
         [window],
@@ -433,6 +439,8 @@ function sumCommand(rowLosses: Located, loss: Located, target: Target): Command 
       name: "cross_entropy_sum",
       code: `${form.wgsl}\n${sumSource}`,
       entryPoint: "cross_entropy_sum",
+      writes: [1],
+      workgroupBytes: form.workgroupBytes,
     },
     bindings: [whole(rowLosses), whole(loss)],
     params: [u32(rows)],
@@ -455,6 +463,7 @@ function biasGradCommands(
         name: "cross_entropy_bias_grad",
         code: `const ACCUMULATE = ${accumulate || first > 0};\n${biasGradSource}`,
         entryPoint: "cross_entropy_bias_grad",
+        writes: [1],
       },
       bindings: [window, whole(db)],
       params: [count, vocabulary, leading, window.firstElement].map(u32),

@@ -11,7 +11,10 @@ export const add = defineOp({
     return [{ shape: a.shape, dtype: a.dtype, aliasOfInput: 0 }];
   },
   lower: ({ inputs: [a, b], target }) =>
-    elementwiseCommands({ name: "add", source, operands: [a, b], reads: 2, params: () => [f32(0)] }, target),
+    elementwiseCommands(
+      { name: "add", source, operands: [a, b], reads: 2, writes: [0], params: () => [f32(0)] },
+      target,
+    ),
   vjp: ({ outGrads: [dy], needs }) => [needs(0) ? dy : undefined, needs(1) ? dy : undefined],
   reference: ([a, b]) => [a.map((x, i) => x + b[i])],
 });
@@ -92,7 +95,14 @@ export const siluMulGrad = defineOp({
   },
   lower: ({ inputs: [gate, up, dy], outputs: [, dUp], target }) =>
     elementwiseCommands(
-      { name: "silu_mul_grad", source, operands: [gate, up, dy, dUp], reads: 3, params: () => [f32(0)] },
+      {
+        name: "silu_mul_grad",
+        source,
+        operands: [gate, up, dy, dUp],
+        reads: 3,
+        writes: [2, 3],
+        params: () => [f32(0)],
+      },
       target,
     ),
   reference: ([gate, up, dy]) => [

@@ -24,6 +24,8 @@ export interface ElementwiseSpec {
   operands: readonly Located[];
   /** How many of the operands, the first ones, the kernel reads by `load_a(i)`, `load_b(i)`, …; default none. */
   reads?: number;
+  /** Which of the operands it stores; default the last. */
+  writes?: readonly number[];
   /** Words after `struct Params`' leading `count: u32`; gets the first element of the window. */
   params?: (firstElement: number) => ParamWord[];
 }
@@ -32,7 +34,7 @@ const OPERAND_NAMES = ["a", "b", "c", "d"] as const;
 
 /** Dispatches of an elementwise kernel: one for every window that fits the binding limit. */
 export function elementwiseCommands(
-  { name, source, operands, reads: readCount = 0, params }: ElementwiseSpec,
+  { name, source, operands, reads: readCount = 0, writes = [operands.length - 1], params }: ElementwiseSpec,
   target: Target,
 ): Dispatch[] {
   const count = elementCount(operands[0]);
@@ -60,6 +62,7 @@ export function elementwiseCommands(
       vectorWgsl(width, stored)
     }${readCount > 0 ? `${reads.code(source)}${others.join("\n")}\n` : source}${stores}`,
     entryPoint: name,
+    writes,
   };
   const bytes = operands.map(({ dtype }) => DTYPE_BYTES[dtype]);
   return rowWindows(count, bytes, readCount > 0 ? reads.target : target).map((window) => {

@@ -43,6 +43,7 @@ export const embedding = defineOp<{ addend: boolean }>({
       code: form.wgsl + vectorWgsl(width, { table: table.dtype }) +
         `const ADD = ${attrs.addend};\n${forwardSource}`,
       entryPoint: "embedding",
+      writes: [2],
     };
     const bytesPerRow = C * DTYPE_BYTES[table.dtype];
     return rowWindows(vocabulary, [bytesPerRow], target).flatMap((tableWindow) =>
@@ -105,6 +106,7 @@ export const embeddingGrad = defineOp<{ vocabularySize: number; prior: boolean }
       name: "embedding_grad",
       code: form.wgsl + vectorWgsl(width, { dy: dy.dtype }) + gradSource,
       entryPoint: "embedding_grad",
+      writes: [3],
     };
     // The kernel always adds: rows that no id names stay zero, and windows of dy follow each other in order.
     const commands: Command[] = attrs.prior ? [] : [{ clear: whole(dtable) }];

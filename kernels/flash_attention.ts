@@ -49,6 +49,7 @@ export const flashAttention = defineOp<AttentionAttrs>({
     tileCommands("flash_attention", { qkv, o }, attrs, target, {
       code: flashForwardCode,
       bindings: ({ qkv, o }) => [qkv, o, logsumexp, ...(segments ? [segments] : [])],
+      writes: [1, 2],
       reads: ["qkv"],
       heads: attrs.heads,
       products: 2,
@@ -107,6 +108,7 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
           ...tileCommands("flash_attention_dkv", { qkv, dO, dqkv }, attrs, target, {
             code: flashKeyValueGradCode,
             bindings,
+            writes: [4],
             reads: ["qkv", "dO"],
             heads: attrs.kvHeads,
             products: (4 * attrs.heads) / attrs.kvHeads,
@@ -114,6 +116,7 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
           ...tileCommands("flash_attention_dq", { qkv, dO, dqkv }, attrs, target, {
             code: flashQueryGradCode,
             bindings,
+            writes: [4],
             reads: ["qkv", "dO"],
             heads: attrs.heads,
             products: 3,
@@ -260,6 +263,8 @@ function paramWords(
 interface TileKernel {
   code: (form: FlashForm, tile: TileForm) => string;
   bindings: (windows: Record<string, Binding>) => Binding[];
+  /** Which of the bindings it writes. */
+  writes: readonly number[];
   /** Matrices that it reads, rather than writes. */
   reads: readonly string[];
   /** Heads that have a workgroup per tile. */
@@ -274,12 +279,18 @@ function tileCommands(
   matrices: Readonly<Record<string, Located>>,
   attrs: AttentionAttrs,
   target: Target,
-  { code, bindings, reads, heads, products }: TileKernel,
+  { code, bindings, writes, reads, heads, products }: TileKernel,
 ): Command[] {
   const { sequence, headSize, causal } = attrs;
   const tile = tileForm(name, headSize, target);
   const { texels, splitFor } = texelsOf(matrices, reads, attrs, target);
-  const kernel = cachedKernel(name, formOf(attrs, matrices.qkv.dtype, texels, target), tile, code);
+  const kernel: Kernel = {
+    name,
+    code: cachedCode(name, formOf(attrs, matrices.qkv.dtype, texels, target), tile, code),
+    entryPoint: name,
+    writes,
+    workgroupBytes: tile.workgroupBytes(FLASH_SUMS[name].length),
+  };
   const tiles = Math.ceil(sequence / tile.columns);
   return sequenceRanges(matrices, attrs, splitFor).map((range) => {
     const { copies, words } = texelCopies(range, texels);
@@ -314,12 +325,14 @@ function fusedGradCommands(
   const tile = subgroupTile(8, headSize);
   const name = "flash_attention_dqkv";
   const { texels, splitFor } = texelsOf(matrices, ["qkv", "dO"], attrs, target);
-  const kernel = cachedKernel(
+  const form = formOf(attrs, matrices.qkv.dtype, texels, target);
+  const kernel: Kernel = {
     name,
-    formOf(attrs, matrices.qkv.dtype, texels, target),
-    tile,
-    (form) => flashFusedGradCode(form, tile),
-  );
+    code: cachedCode(name, form, tile, () => flashFusedGradCode(form, tile)),
+    entryPoint: name,
+    writes: [4],
+    workgroupBytes: tile.workgroupBytes(FLASH_SUMS[name].length),
+  };
   return sequenceRanges(matrices, attrs, splitFor).map((range) => {
     const { copies, words } = texelCopies(range, texels);
     const workgroups = kvHeads * range.batch;
@@ -347,6 +360,7 @@ function rowDotCommands(
     name: "flash_attention_row_dot",
     code: flashRowDotCode(formOf({ ...attrs, dropout: null }, o.dtype, texels, target)),
     entryPoint: "flash_attention_row_dot",
+    writes: [2],
   };
   return sequenceRanges({ o, dO }, attrs, splitFor).map((range): Command => {
     const { copies, words } = texelCopies(range, texels);
@@ -371,24 +385,19 @@ function asBinding({ buffer, byteOffset, byteLength }: Binding): Binding {
 
 const codes = new Map<string, string>();
 
-/** The kernel for a form and tile; its text is long, and every layer asks for it. */
-function cachedKernel(
+/** The text for a form and tile, generated once: it is long, and every layer asks for it. */
+function cachedCode(
   name: string,
   form: FlashForm,
   tile: TileForm,
   codeOf: (form: FlashForm, tile: TileForm) => string,
-): Kernel {
+): string {
   // The stream is a uniform: layers that differ in nothing else share a pipeline.
-  const key = JSON.stringify([
-    name,
-    { ...form, dropout: form.dropout?.probability },
-    tile.invocations,
-    tile.rows,
-  ]);
+  const key = JSON.stringify([name, { ...form, dropout: form.dropout?.probability }, tile.name]);
   let code = codes.get(key);
   if (code === undefined) {
     code = codeOf(form, tile);
     codes.set(key, code);
   }
-  return { name, code, entryPoint: name };
+  return code;
 }

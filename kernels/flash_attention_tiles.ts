@@ -17,6 +17,8 @@ export interface TokenRows {
  * All methods return WGSL statements; names get a number appended per vector.
  */
 export interface TileForm {
+  /** All that tells its text from other forms': texts are kept by it. */
+  name: string;
   invocations: number;
   rows: number;
   columns: number;
@@ -121,6 +123,7 @@ ${store}
     }
     }`;
   return {
+    name: `subgroup ${lanes} × ${headSize}`,
     invocations: lanes,
     rows: ROWS,
     columns: 4 * lanes,

@@ -117,6 +117,7 @@ ${
       ? `    {\n      let chunk = 0u;\n${body}\n    }`
       : `    for (var chunk = 0u; chunk < ${slices * depth}u; chunk += ${depth}u) {\n${body}\n    }`;
   return {
+    name: `workgroup ${rows} × ${COLUMNS} / ${down} × ${headSize}`,
     invocations: size,
     rows,
     columns: COLUMNS,

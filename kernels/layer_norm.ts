@@ -50,6 +50,7 @@ export const layerNorm = defineOp<{ eps: number }>({
       scalar(rstd),
     ], {
       target,
+      writes: [3, 4, 5],
       stored: { x: x.dtype, w: w.dtype },
       stores: { y: "x" },
       eps: attrs.eps,
@@ -114,6 +115,7 @@ export const layerNormInputGrad = defineOp<{ prior: boolean }>({
       row(dx, attrs.prior ? "dx" : undefined),
     ], {
       target,
+      writes: [5],
       stored: { x: x.dtype, w: w.dtype, dy: dy.dtype, dx: dx.dtype },
       stores: { dx: "dx" },
       prelude: attrs.prior
@@ -189,6 +191,8 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
             name: "layer_norm_parameter_partials",
             code: prelude + reads.code(parameterGradSource),
             entryPoint: "layer_norm_parameter_partials",
+            writes: [4],
+            workgroupBytes: teams.workgroupBytes(width),
           },
           bindings: [...ranges, whole(partials)],
           ...reads.of(ranges, [
@@ -206,6 +210,8 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
         name: "layer_norm_parameter_total",
         code: totalCode,
         entryPoint: "layer_norm_parameter_total",
+        writes: [1, 2],
+        workgroupBytes: teams.workgroupBytes(width),
       },
       bindings: [partials, dw, db].map(whole),
       params: [u32(rows), u32(vectors), u32(perChunk), u32(0), u32(partials.shape[0])],
@@ -257,6 +263,8 @@ const column = (value: Located, read: string): RowOperand => ({ value, read, per
 
 interface RowCommandOptions {
   target: Target;
+  /** Places of the operands that are written. */
+  writes: readonly number[];
   /** Storage aliases without their `_t`. */
   stored: Record<string, Dtype>;
   /** What is stored by `store_<name>`, and its storage alias. */
@@ -270,7 +278,7 @@ function rowCommands(
   name: string,
   source: string,
   operands: readonly RowOperand[],
-  { target, stored, stores, eps, prelude = "" }: RowCommandOptions,
+  { target, writes, stored, stores, eps, prelude = "" }: RowCommandOptions,
 ): Command[] {
   const [rows, columns] = operands[0].value.shape;
   const width = rowVectorWidth(columns);
@@ -288,6 +296,8 @@ function rowCommands(
     code: form.wgsl + vectorWgsl(width, stored) + prelude + reads.code(source) +
       rowStoresWgsl(stores, width, target),
     entryPoint: name,
+    writes,
+    workgroupBytes: form.workgroupBytes,
   };
   const bytesPerRow = operands.map(({ value }) => columns * DTYPE_BYTES[value.dtype]);
   return rowWindows(rows, bytesPerRow, reads.target).map((window) => {

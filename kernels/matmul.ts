@@ -1,12 +1,19 @@
 import { type Command, type Dispatch, foldGrid, type Located, type Target } from "../engine/graph/op.ts";
 import { gelu, geluGrad } from "./elementwise.ts";
-import type { MatmulForm } from "./matmul_code.ts";
+import { type MatmulForm, writtenSlots } from "./matmul_code.ts";
 import { matmulParams } from "./matmul_params.ts";
 import { type Part, spansOf, split, startsTerms, wholeMatrices, windowsOf } from "./matmul_parts.ts";
 import { type CheckedSpec, type FusedGelu, type MatmulSpec, normalise } from "./matmul_spec.ts";
 import { subgroupMatmulCode } from "./matmul_subgroup.ts";
 import { matrixMatmulCode } from "./matmul_subgroup_matrix.ts";
-import { chooseTile, type ChosenTile, fittingTiles, formOf, tileName } from "./matmul_tiles.ts";
+import {
+  chooseTile,
+  type ChosenTile,
+  fittingTiles,
+  formOf,
+  tileName,
+  workgroupBytesOf,
+} from "./matmul_tiles.ts";
 import { texelProduct } from "./matmul_texels.ts";
 import { tilesOf, type Triangle } from "./matmul_triangle.ts";
 import { workgroupMatmulCode } from "./matmul_workgroup.ts";
@@ -71,7 +78,13 @@ function dispatchPart(
   const grid = foldGrid(tilesM * tilesN * batches, target);
   const triangle = tile.workgroup && wholeMatrices(spec, part) ? spec.triangle : undefined;
   return {
-    kernel: { name: spec.name, code: codeFor(form, tile, triangle), entryPoint: "matmul" },
+    kernel: {
+      name: spec.name,
+      code: codeFor(form, tile, triangle),
+      entryPoint: "matmul",
+      writes: writtenSlots(form),
+      workgroupBytes: workgroupBytesOf(form, tile),
+    },
     bindings,
     params: matmulParams(spec, part, form, windows, { tilesM, tilesN, grid }),
     workgroups: grid,

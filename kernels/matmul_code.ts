@@ -1,4 +1,4 @@
-import type { ParamWord } from "../engine/graph/op.ts";
+import { f32, type ParamWord, u32 } from "../engine/graph/op.ts";
 import {
   loadEightQuantized,
   loadQuantized,
@@ -99,7 +99,8 @@ export function paramWords(form: MatmulForm, params: MatmulParams): ParamWord[] 
   return paramFields(form).map((field) => {
     const value = params[field];
     if (value === undefined) throw new TypeError(`Cannot write matmul params: ${field} is missing`);
-    return typeof value === "number" ? { kind: field === "alpha" ? "f32" : "u32", value } : value;
+    if (typeof value !== "number") return value;
+    return field === "alpha" ? f32(value) : u32(value);
   });
 }
 
@@ -114,6 +115,13 @@ export const repeat = (count: number, body: (i: number) => string): string =>
 export function widthOf({ widths }: Pick<MatmulForm, "widths">, role: MatmulRole): Width {
   if (role === "sums") return 1;
   return role === "a" || role === "b" ? widths[role] : widths.c;
+}
+
+/** The bindings that a product writes. */
+export function writtenSlots({ slots }: Pick<MatmulForm, "slots">): number[] {
+  return (["c", "sums", "activated"] as const).map((role) => slots[role]).filter((slot) =>
+    slot !== undefined
+  );
 }
 
 /** WGSL type of a role's binding elements. */

@@ -84,6 +84,7 @@ function sumCommand(
       name: "partial_sums",
       code: `alias vec_t = ${type("f32")};\nalias c_t = ${type(value.dtype)};\n${source}`,
       entryPoint: "partial_sums",
+      writes: [1],
     },
     bindings: [whole(partials), binding],
     params: [count / width, parts, firstElement / width, grid[0]].map(u32),

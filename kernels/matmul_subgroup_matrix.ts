@@ -132,16 +132,24 @@ const lineGranules = ({ kMajor, blockExtent, depth }: Side) => (kMajor ? blockEx
 const lineStride = (side: Side) => lineGranules(side) | 1;
 const blockGranules = (side: Side) => (side.kMajor ? side.depth : side.blockExtent) * lineStride(side);
 
-/** Bytes of workgroup memory with the operands stored the way that takes most. */
-function memoryOf(tile: MatrixTile): number {
-  const stored = [false, true].map((transposed) =>
-    sidesOf({ aTransposed: transposed, bTransposed: transposed }, tile)
-  );
-  const largest = [0, 1].map((i) =>
-    Math.max(...stored.map((sides) => sides[i].blocks * blockGranules(sides[i])))
-  );
+/** Bytes of workgroup memory that a tile takes with operands stored so. */
+export function matrixBytes(
+  form: Pick<MatmulForm, "aTransposed" | "bTransposed">,
+  tile: MatrixTile,
+): number {
+  const slices = sidesOf(form, tile).reduce((sum, side) => sum + side.blocks * blockGranules(side), 0);
   const { shape, buffers } = tile;
-  return 16 * buffers * (largest[0] + largest[1]) + 4 * shape.m * shape.n * extentsOf(tile).subgroups;
+  return 16 * buffers * slices + 4 * shape.m * shape.n * extentsOf(tile).subgroups;
+}
+
+/** The same with the operands stored the way that takes most. */
+function memoryOf(tile: MatrixTile): number {
+  const ways = [false, true];
+  return Math.max(
+    ...ways.flatMap((aTransposed) =>
+      ways.map((bTransposed) => matrixBytes({ aTransposed, bTransposed }, tile))
+    ),
+  );
 }
 
 /**

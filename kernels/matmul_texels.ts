@@ -21,6 +21,7 @@ import {
   storeRow,
   storeSums,
   tileWgsl,
+  writtenSlots,
 } from "./matmul_code.ts";
 import {
   elementOffset,
@@ -175,7 +176,12 @@ function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch 
     })
   ));
   return {
-    kernel: { name: spec.name, code: codeFor(form, lanes, rows, triangle), entryPoint: "matmul" },
+    kernel: {
+      name: spec.name,
+      code: codeFor(form, lanes, rows, triangle),
+      entryPoint: "matmul",
+      writes: writtenSlots(form),
+    },
     bindings,
     texels,
     params: matmulParams(spec, part, form, windows, { tilesM, tilesN, grid }, offsets),

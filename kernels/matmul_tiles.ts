@@ -4,7 +4,13 @@ import { elementOffset, type Part, startsTerms, type Window } from "./matmul_par
 import { quantizedForm, widestCodes } from "./matmul_quantized.ts";
 import type { CheckedSpec } from "./matmul_spec.ts";
 import type { SubgroupTile } from "./matmul_subgroup.ts";
-import { matrixExtents, type MatrixTile, matrixTileName, matrixTiles } from "./matmul_subgroup_matrix.ts";
+import {
+  matrixBytes,
+  matrixExtents,
+  type MatrixTile,
+  matrixTileName,
+  matrixTiles,
+} from "./matmul_subgroup_matrix.ts";
 import { invocations, termsPerTurn, workgroupBytes, type WorkgroupTile } from "./matmul_workgroup.ts";
 
 /** A tile of one of the families, its extents, and the terms one step of its main loop takes. */
@@ -42,6 +48,11 @@ function matrixChoice(matrix: MatrixTile): ChosenTile {
 function fits(tile: WorkgroupTile, target: Target): boolean {
   return invocations(tile) <= target.maxComputeInvocationsPerWorkgroup &&
     workgroupBytes(tile) <= target.maxComputeWorkgroupStorageSize;
+}
+
+/** Workgroup memory that a product of this form takes in a tile. */
+export function workgroupBytesOf(form: MatmulForm, { workgroup, matrix }: ChosenTile): number {
+  return workgroup ? workgroupBytes(workgroup) : matrix ? matrixBytes(form, matrix) : 0;
 }
 
 /** Name of a tile, for choices that are kept: rows × columns, and what else tells it from others. */

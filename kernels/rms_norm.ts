@@ -39,6 +39,7 @@ export const rmsNorm = defineOp<{ eps: number }>({
     rowCommands({ name: "rms_norm", source: forwardSource }, {
       rows: [x, y, rstd],
       bindings: [x, w, y, rstd],
+      writes: [y, rstd],
       stored: { x: x.dtype, w: w.dtype },
       stores: { y: "x" },
       params: [f32(attrs.eps)],
@@ -89,6 +90,7 @@ export const rmsNormInputGrad = defineOp<{ prior: boolean }>({
     }, {
       rows: [x, rstd, dy, dx],
       bindings: [x, w, rstd, dy, dx],
+      writes: [dx],
       stored: { x: x.dtype, w: w.dtype, dy: dy.dtype, dx: dx.dtype },
       stores: { dx: "dx" },
       params: [],
@@ -142,16 +144,23 @@ export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
     const params = (windowRows: number, firstChunk: number) =>
       [windowRows, vectors, perChunk, firstChunk, chunkSums.shape[0]].map(u32);
     const groups = Math.ceil(vectors / teams.lanes);
+    const workgroupBytes = teams.workgroupBytes(width);
     const bytesPerRow = [x, dy].map(({ dtype }) => columns * DTYPE_BYTES[dtype]);
     return [
       ...rowWindows(rows, bytesPerRow, target).map((window): Command => ({
-        kernel: { name: "rms_norm_chunk_sums", code, entryPoint: "rms_norm_chunk_sums" },
+        kernel: {
+          name: "rms_norm_chunk_sums",
+          code,
+          entryPoint: "rms_norm_chunk_sums",
+          writes: [3],
+          workgroupBytes,
+        },
         bindings: [...[x, rstd, dy].map((value) => windowOf(value, window)), whole(chunkSums)],
         params: params(window.count, window.first / perChunk),
         workgroups: [groups, Math.ceil(window.count / perChunk), 1],
       })),
       {
-        kernel: { name: "rms_norm_total", code, entryPoint: "rms_norm_total" },
+        kernel: { name: "rms_norm_total", code, entryPoint: "rms_norm_total", writes: [1], workgroupBytes },
         bindings: [chunkSums, dw].map(whole),
         params: params(rows, 0),
         workgroups: [groups, 1, 1],
@@ -201,6 +210,8 @@ interface RowCommandOptions {
   rows: readonly Located[];
   /** All operands in binding order. */
   bindings: readonly Located[];
+  /** Those that are written. */
+  writes: readonly Located[];
   stored: Record<string, Dtype>;
   /** What is stored by `store_<name>`, and its storage alias. */
   stores: Record<string, string>;
@@ -212,7 +223,7 @@ interface RowCommandOptions {
 /** One dispatch per window of rows of the first operand. */
 function rowCommands(
   { name, source }: { name: string; source: string },
-  { rows: perRow, bindings, stored, stores, params, target }: RowCommandOptions,
+  { rows: perRow, bindings, writes, stored, stores, params, target }: RowCommandOptions,
 ): Command[] {
   const [rows, columns] = bindings[0].shape;
   const width = rowVectorWidth(columns);
@@ -221,6 +232,8 @@ function rowCommands(
     name,
     code: form.wgsl + vectorWgsl(width, stored) + source + rowStoresWgsl(stores, width, target),
     entryPoint: name,
+    writes: writes.map((value) => bindings.indexOf(value)),
+    workgroupBytes: form.workgroupBytes,
   };
   const bytesPerRow = perRow.map(({ dtype }) => columns * DTYPE_BYTES[dtype]);
   return rowWindows(rows, bytesPerRow, target).map((window) => ({

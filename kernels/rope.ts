@@ -51,7 +51,7 @@ export const rope: OpDefinition<RopeAttrs> = defineOp<RopeAttrs>({
       source,
     ].join("\n");
     return rowWindows(rows, [columns * DTYPE_BYTES[qkv.dtype]], target).map((window) => ({
-      kernel: { name: "rope", code, entryPoint: "rope" },
+      kernel: { name: "rope", code, entryPoint: "rope", writes: [0] },
       bindings: [windowOf(qkv, window), whole(table), windowOf(positions, window)],
       params: [window.count, columns / width, half / width, attrs.heads + attrs.kvHeads, table.shape[0]].map(
         u32,

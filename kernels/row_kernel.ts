@@ -10,6 +10,8 @@ export interface RowForm {
   lanes: number;
   /** Rows that one workgroup takes. */
   rowsPerWorkgroup: number;
+  /** Workgroup memory of kernels that reduce a row. */
+  workgroupBytes: number;
 }
 
 /**
@@ -22,16 +24,16 @@ export interface RowForm {
  */
 export function rowForm(vectors: number, target: Target): RowForm {
   if (target.software && target.subgroupSize === 0) {
-    return { wgsl: rowFormWgsl(64, 1, IDENTITY), lanes: 1, rowsPerWorkgroup: 64 };
+    return { wgsl: rowFormWgsl(64, 1, IDENTITY), lanes: 1, rowsPerWorkgroup: 64, workgroupBytes: 0 };
   }
   if (target.software) {
     const lanes = target.subgroupSize;
-    return { wgsl: rowFormWgsl(lanes, lanes, butterfly), lanes, rowsPerWorkgroup: 1 };
+    return { wgsl: rowFormWgsl(lanes, lanes, butterfly), lanes, rowsPerWorkgroup: 1, workgroupBytes: 0 };
   }
   const most = Math.min(1024, target.maxComputeInvocationsPerWorkgroup);
   let lanes = vectors > 32 ? 64 : 32;
   while (lanes < most && 4 * lanes < vectors) lanes *= 2;
-  return { wgsl: rowFormWgsl(lanes, lanes, tree), lanes, rowsPerWorkgroup: 1 };
+  return { wgsl: rowFormWgsl(lanes, lanes, tree), lanes, rowsPerWorkgroup: 1, workgroupBytes: 4 * lanes };
 }
 
 /** Workgroups for `rows` rows. */

@@ -4,6 +4,8 @@ import type { Target } from "../engine/graph/op.ts";
 export interface RowTeams {
   /** Invocations side by side, each with columns of its own. */
   lanes: number;
+  /** Workgroup memory that adding up takes, with so many f32 to a `vec_t`. */
+  workgroupBytes(width: 1 | 4): number;
   /** WGSL that goes before the kernel, after `vec_t`: `WG`, `LANES`, `TEAMS`, `together`. */
   wgsl: string;
 }
@@ -21,6 +23,7 @@ export function rowTeams(target: Target, softwareLanes: number): RowTeams {
   const [lanes, teams] = target.software ? [softwareLanes, 1] : [16, TEAMS];
   return {
     lanes,
+    workgroupBytes: (width) => teams > 1 ? lanes * teams * width * 4 : 0,
     wgsl: `
 const WG: u32 = ${lanes * teams}u;
 const LANES: u32 = ${lanes}u;

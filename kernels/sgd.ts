@@ -55,6 +55,7 @@ ${source}`,
       operands: ["w", "g", ...(attrs.momentum === 0 ? [] : ["b"]), ...(attrs.workingCopies ? ["copy"] : [])],
       tensors: decayedTensors(inputs, dtypesOf(attrs).length, attrs.weightDecay),
       shared: [{ name: "clip", value: inputs[0] }],
+      writes: ["w", ...attrs.momentum === 0 ? [] : ["b"], ...attrs.workingCopies ? ["copy"] : []],
       vectorsPerBlock: VECTORS_PER_BLOCK,
       params: [["momentum", f32(attrs.momentum)]],
     }, target);

@@ -16,6 +16,7 @@ export const resetAtStepStart = defineOp({
     kernel: {
       name: "reset_at_step_start",
       entryPoint: "reset_at_step_start",
+      writes: [0],
       code: `@group(0) @binding(0) var<storage, read_write> x: array<f32>;
 struct Params { count: u32 }
 @group(1) @binding(0) var<uniform> params: Params;

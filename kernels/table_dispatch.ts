@@ -75,6 +75,10 @@ export interface TableKernel {
   /** Names of a piece's own fields, all u32. */
   fields: readonly string[];
   shared: readonly TableShared[];
+  /** Names of the operands and shared values that it stores. */
+  writes: readonly string[];
+  /** Workgroup memory of the source, bytes; default none. */
+  workgroupBytes?: number;
   /** Name and word of further fields of `params`. */
   params?: readonly (readonly [string, ParamWord])[];
   /** A field of `params` with numbers to look up, an array of `vec4<f32>`. */
@@ -306,6 +310,7 @@ function dispatchOf(
     entry.forEach((word, k) => table[i * words + k] = word);
     blocks += piece.blocks;
   });
+  const names = [...operands, ...shared].map(({ name }) => name);
   const reached = windows.map(() => 0);
   for (const { places } of pieces) places.forEach(({ byteLength }, k) => reached[of[k]] += byteLength);
   shared.forEach(({ value }, k) => reached[of[operands.length + k]] += value.byteLength);
@@ -331,6 +336,8 @@ function dispatchOf(
       name: kernel.name,
       code: tableWgsl(layout, length, read.length > 0, kernel, target) + kernel.source,
       entryPoint: kernel.name,
+      writes: [...new Set(kernel.writes.map((name) => of[names.indexOf(name)]))].sort(),
+      workgroupBytes: kernel.workgroupBytes,
     },
     bindings: windows.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
     reached,

@@ -34,6 +34,10 @@ export interface TableSpec {
   operands: readonly string[];
   tensors: readonly TableTensor[];
   shared: readonly TableShared[];
+  /** Names of the operands and shared values that it stores. */
+  writes: readonly string[];
+  /** Workgroup memory of the source, bytes; default none. */
+  workgroupBytes?: number;
   /** Vectors of four elements in a block. */
   vectorsPerBlock: number;
   /** Blocks that one workgroup takes; default 1. */

@@ -29,6 +29,8 @@ export interface Target {
   maxComputeWorkgroupStorageSize: number;
   /** Invocations per workgroup. */
   maxComputeInvocationsPerWorkgroup: number;
+  /** Storage buffers that one kernel may bind. */
+  maxStorageBuffersPerShaderStage: number;
   /** Lanes per subgroup where the adapter has subgroups of one fixed size, else 0. */
   subgroupSize: number;
   /** Whether the adapter is a CPU: it wants kernels without workgroup memory and barriers. */
@@ -85,6 +87,13 @@ export interface Kernel {
   code: string;
   entryPoint: string;
   constants?: Record<string, number>;
+  /**
+   * Bindings that it writes, by their place among those of a dispatch. Declared, as all are bound `read_write` and no text is read
+   * for it; the bindings that are not named keep their bytes.
+   */
+  writes: readonly number[];
+  /** Workgroup memory that it takes, bytes; default none. */
+  workgroupBytes?: number;
 }
 
 /** A word of a kernel's uniform `params` block, in the order of its WGSL struct. */
@@ -94,9 +103,28 @@ export interface ParamWord {
   /** Where the value says a place in the scratch texture: what moves with which of the dispatch's copies. See `texelWord`. */
   texel?: { copy: number; unitsPerRow: number };
 }
-export const u32 = (value: number): ParamWord => ({ kind: "u32", value });
-export const i32 = (value: number): ParamWord => ({ kind: "i32", value });
-export const f32 = (value: number): ParamWord => ({ kind: "f32", value });
+
+/** @throws {RangeError} for what is no whole number below 2³²: a buffer would take it modulo 2³², without its fraction. */
+export function u32(value: number): ParamWord {
+  if (value >>> 0 !== value) {
+    throw new RangeError(`Cannot pass ${value} as u32: expected 0 to ${2 ** 32 - 1}`);
+  }
+  return { kind: "u32", value };
+}
+
+/** @throws {RangeError} for what is no whole number of 32 bits with a sign. */
+export function i32(value: number): ParamWord {
+  if ((value | 0) !== value) {
+    throw new RangeError(`Cannot pass ${value} as i32: expected ${-(2 ** 31)} to ${2 ** 31 - 1}`);
+  }
+  return { kind: "i32", value };
+}
+
+/** @throws {RangeError} for NaN, which no setting is. */
+export function f32(value: number): ParamWord {
+  if (Number.isNaN(value)) throw new RangeError("Cannot pass NaN as f32: expected a number");
+  return { kind: "f32", value };
+}
 
 /** One kernel launch: what the hot loop replays. */
 export interface Dispatch {

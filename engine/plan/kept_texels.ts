@@ -1,6 +1,5 @@
 import type { Binding, Command, Dispatch, TexelCopy } from "../graph/op.ts";
 import { overlap, TEXEL_ROW_BYTES } from "../graph/op.ts";
-import { bindingAccesses } from "./traffic.ts";
 
 /** A range that lies in the scratch texture as it lies in its buffer, at least until the command that reads it next. */
 interface Kept {
@@ -21,7 +20,7 @@ const MOST_COMMANDS = 10_000;
  * there, and marks the copies that need not be made again (`TexelCopy.kept`). The texture is not larger for it: where there is
  * no room, what is read last has to go.
  *
- * What a kernel writes stands in its text (`bindingAccesses`). Nothing is kept from one program to another: the host writes
+ * What a kernel writes it declares (`Kernel.writes`). Nothing is kept from one program to another: the host writes
  * between them, and they run in any order.
  *
  * @param rows Rows of the texture, at least as many as each dispatch needs by itself.
@@ -96,8 +95,7 @@ function nextUseOf(
 /** Ranges that a command writes. */
 function writesOf(command: Command): Binding[] {
   if ("clear" in command) return [command.clear];
-  const accesses = bindingAccesses(command.kernel);
-  return command.bindings.filter((_, slot) => accesses.get(slot)?.writes);
+  return command.kernel.writes.map((slot) => command.bindings[slot]);
 }
 
 /** The lowest row at which so many bytes find free ones; undefined where there are none. */

@@ -38,8 +38,46 @@ export function lowerGraph(graph: Graph, locate: (value: Value) => Binding, targ
   return { commands, nodeOf };
 }
 
-/** WebGPU would refuse most of these later and less clearly; overlapping writable ranges some adapters accept silently. */
-function checkDispatch({ kernel, bindings, workgroups }: Dispatch, target: Target, where: string): void {
+/** Bytes of the largest uniform block that every adapter binds. */
+const MOST_PARAMS_BYTES = 64 * 1024;
+
+/**
+ * Checks a dispatch against the limits of a target: WebGPU would refuse most of these later and less clearly; overlapping writable
+ * ranges some adapters accept silently.
+ *
+ * @param where Node that it belongs to, for the message.
+ * @throws {RangeError} naming kernel, node, value and limit.
+ */
+export function checkDispatch(
+  { kernel, bindings, params, workgroups }: Dispatch,
+  target: Target,
+  where: string,
+): void {
+  const refuse = (does: string, limit: string) => {
+    throw new RangeError(`Cannot launch ${kernel.name} of ${where}: it ${does}, ${limit}`);
+  };
+  const { workgroupBytes = 0, writes } = kernel;
+  if (bindings.length > target.maxStorageBuffersPerShaderStage) {
+    refuse(
+      `binds ${bindings.length} storage buffers`,
+      `the limit is ${target.maxStorageBuffersPerShaderStage}`,
+    );
+  }
+  if (4 * params.length > MOST_PARAMS_BYTES) {
+    refuse(`has ${4 * params.length} bytes of parameters`, `the limit is ${MOST_PARAMS_BYTES}`);
+  }
+  if (workgroupBytes > target.maxComputeWorkgroupStorageSize) {
+    refuse(
+      `takes ${workgroupBytes} bytes of workgroup memory`,
+      `the limit is ${target.maxComputeWorkgroupStorageSize}`,
+    );
+  }
+  if (writes.length === 0 || !writes.every((slot) => slot in bindings)) {
+    refuse(
+      `says that it writes bindings ${writes.join(", ")}`,
+      `it has ${bindings.length} and must write one`,
+    );
+  }
   bindings.forEach((binding, i) => {
     if (binding.byteLength > target.maxStorageBufferBindingSize) {
       throw new RangeError(
@@ -60,7 +98,7 @@ function checkDispatch({ kernel, bindings, workgroups }: Dispatch, target: Targe
     }
   });
   for (const count of workgroups) {
-    if (!(count >= 1 && count <= target.maxComputeWorkgroupsPerDimension)) {
+    if (!(Number.isInteger(count) && count >= 1 && count <= target.maxComputeWorkgroupsPerDimension)) {
       throw new RangeError(
         `Cannot launch ${
           workgroups.join(" × ")

@@ -1,78 +1,51 @@
 import type { Dispatch, Kernel } from "../graph/op.ts";
 
-/** What a kernel does with one of its bindings. */
-export interface BindingAccess {
-  reads: boolean;
-  writes: boolean;
-}
-
 /**
  * Bytes that a dispatch moves at least: every binding once for being read and once for being written, what it reads from the
  * scratch texture once.
  *
  * A lower bound where tiles read an operand several times, and an upper one where a kernel takes some rows of a table that
- * is bound whole and `reached` does not tell. Which bindings are written stands in no declaration, as all are `read_write` (one buffer may not be bound
- * both ways), so the kernel's text says it.
+ * is bound whole and `reached` does not tell. What is written the kernel declares; what is read its text tells (`slotsRead`).
  */
 export function dispatchBytes({ kernel, bindings, reached, texels = [] }: Dispatch): number {
-  const accesses = bindingAccesses(kernel);
+  const read = slotsRead(kernel);
   const copied = texels.reduce((sum, { source }) => sum + source.byteLength, 0);
   return copied + bindings.reduce((sum, { byteLength }, slot) => {
-    const { reads, writes } = accesses.get(slot) ?? { reads: false, writes: false };
-    return sum + (reached?.[slot] ?? byteLength) * (Number(reads) + Number(writes));
+    const times = Number(read.has(slot)) + Number(kernel.writes.includes(slot));
+    return sum + (reached?.[slot] ?? byteLength) * times;
   }, 0);
 }
 
-const known = new WeakMap<Kernel, Map<number, BindingAccess>>();
 /** By text, then by entry point: a large model's plan has the same text in thousands of kernels. */
-const knownTexts = new Map<string, Map<string, Map<number, BindingAccess>>>();
+const known = new Map<string, Map<string, ReadonlySet<number>>>();
 
-/** What the functions that an entry point reaches do with each binding of group 0, by slot; none where they name it not. */
-export function bindingAccesses(kernel: Kernel): Map<number, BindingAccess> {
-  let accesses = known.get(kernel);
-  if (!accesses) {
-    let ofText = knownTexts.get(kernel.code);
-    if (!ofText) knownTexts.set(kernel.code, ofText = new Map());
-    accesses = ofText.get(kernel.entryPoint);
-    if (!accesses) ofText.set(kernel.entryPoint, accesses = readAccesses(kernel));
-    known.set(kernel, accesses);
-  }
-  return accesses;
-}
-
-function readAccesses({ code, entryPoint }: Kernel): Map<number, BindingAccess> {
-  const text = code.replace(/\/\/.*$/gm, "").replace(/\/\*[\s\S]*?\*\//g, "");
-  const body = reachableText(text, entryPoint);
-  const accesses = new Map<number, BindingAccess>();
-  const declaration = /@group\(0\)\s*@binding\((\d+)\)\s*var\s*<\s*storage[^>]*>\s*(\w+)\s*:/g;
-  for (const [, slot, name] of text.matchAll(declaration)) {
-    const found = accessOf(body, name);
-    const before = accesses.get(Number(slot));
+/**
+ * Slots of group 0 that the functions read which an entry point reaches, for profiles. A name that is used in another way than to
+ * be assigned to counts as read.
+ */
+export function slotsRead({ code, entryPoint }: Kernel): ReadonlySet<number> {
+  let ofText = known.get(code);
+  if (!ofText) known.set(code, ofText = new Map());
+  let slots = ofText.get(entryPoint);
+  if (!slots) {
+    const text = code.replace(/\/\/.*$/gm, "").replace(/\/\*[\s\S]*?\*\//g, "");
+    const body = reachableText(text, entryPoint);
+    const declaration = /@group\(0\)\s*@binding\((\d+)\)\s*var\s*<\s*storage[^>]*>\s*(\w+)\s*:/g;
     // One slot may have a name for each of several entry points.
-    accesses.set(Number(slot), {
-      reads: found.reads || (before?.reads ?? false),
-      writes: found.writes || (before?.writes ?? false),
-    });
+    const declared = [...text.matchAll(declaration)];
+    slots = new Set(declared.filter(([, , name]) => isRead(body, name)).map(([, slot]) => Number(slot)));
+    ofText.set(entryPoint, slots);
   }
-  return accesses;
+  return slots;
 }
 
-/** How a variable is used: what stands left of `=` is written, what stands left of `+=` or anywhere else is read. */
-function accessOf(body: string, name: string): BindingAccess {
-  const access = { reads: false, writes: false };
-  for (const { index } of body.matchAll(new RegExp(`(?<![\\w.])${name}\\b`, "g"))) {
+/** Whether a variable stands anywhere but left of `=` and where its length is taken. */
+function isRead(body: string, name: string): boolean {
+  return [...body.matchAll(new RegExp(`(?<![\\w.])${name}\\b`, "g"))].some(({ index }) => {
     const rest = body.slice(endOfPlace(body, index + name.length)).trimStart();
-    const [, operator] = rest.match(/^([-+*/%&|^]|<<|>>)?=(?!=)/) ?? [null, null];
-    const assigned = operator !== null;
-    if (assigned) access.writes = true;
     const before = body.slice(Math.max(0, index - 32), index);
-    // The length of an array is no access to it.
-    if (/arrayLength\(\s*&\s*$/.test(before)) continue;
-    if (!assigned || operator) access.reads = true;
-    // What a pointer is good for stands elsewhere.
-    if (/[(,=]\s*&\s*$/.test(before)) access.writes = true;
-  }
-  return access;
+    return !/^=(?!=)/.test(rest) && !/arrayLength\(\s*&\s*$/.test(before);
+  });
 }
 
 /** End of `[…]` and `.member` behind a name. */

@@ -102,6 +102,7 @@ const naive: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
     kernel: {
       name: "matmul_naive",
       entryPoint: "main",
+      writes: [2],
       code: `@group(0) @binding(0) var<storage, read_write> a: array<f32>;
 @group(0) @binding(1) var<storage, read_write> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;

@@ -74,6 +74,7 @@ Deno.test("matmulCommands() refuses what it cannot bind or would overwrite", () 
     maxComputeWorkgroupsPerDimension: 65535,
     maxComputeWorkgroupStorageSize: 16384,
     maxComputeInvocationsPerWorkgroup: 256,
+    maxStorageBuffersPerShaderStage: 8,
     subgroupSize: 8,
     software: true,
     shaderF16: true,

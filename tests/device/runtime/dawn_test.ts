@@ -79,7 +79,12 @@ Deno.test(`a kernel that is not valid WGSL says why on Dawn (${NEEDS})`, options
   const gpu = await openGpu({ provider: "dawn", autotune: "off" });
   try {
     const pipelines = new PipelineCache(gpu);
-    const kernel = { name: "broken", code: "@compute fn broken() { nonsense }", entryPoint: "broken" };
+    const kernel = {
+      name: "broken",
+      code: "@compute fn broken() { nonsense }",
+      entryPoint: "broken",
+      writes: [],
+    };
     await assert.rejects(
       pipelines.compile([{ kernel, bindingCount: 0 }, { kernel, bindingCount: 1 }]),
       /Cannot compile kernel broken: [^]*nonsense/,

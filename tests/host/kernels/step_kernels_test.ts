@@ -1,7 +1,23 @@
-// What `tests/support/step_kernels.ts` gives the compilers to read is what its names say.
+// The kernels of `tests/support/step_kernels.ts` are what the names of its targets say, and do what they declare.
 import assert from "node:assert/strict";
-import type { Kernel } from "../../../engine/graph/op.ts";
+import { type Kernel, overlap, type Target } from "../../../engine/graph/op.ts";
+import { storageOf } from "../../../engine/graph/types.ts";
+import { modelOf } from "../../../engine/model/config.ts";
+import { PRESETS } from "../../../engine/model/presets.ts";
+import { PLANNED_ADAPTERS, plannedTarget } from "../../../engine/runtime/planned_target.ts";
+import { planStep, stepSettings } from "../../../engine/train/trainer.ts";
+import { resolveSettings } from "../../../suites/run_config.ts";
 import { DAWN_TARGETS, kernelsOf } from "../../support/step_kernels.ts";
+import { wrongDeclarations } from "../../support/wgsl_scan.ts";
+
+const known = new Map<Target, Kernel[]>();
+
+/** The kernels for a target, made once. */
+function kernelsFor(target: Target): Kernel[] {
+  const kernels = known.get(target) ?? kernelsOf(target);
+  known.set(target, kernels);
+  return kernels;
+}
 
 /** Names of the kernels whose text has a match. */
 function namesWith(kernels: readonly Kernel[], pattern: RegExp): string[] {
@@ -11,7 +27,7 @@ function namesWith(kernels: readonly Kernel[], pattern: RegExp): string[] {
 for (const [name, target] of Object.entries(DAWN_TARGETS)) {
   Deno.test(`the kernels for "${name}" have the forms that its name says`, () => {
     assert.equal(target.software, name.startsWith("software"));
-    const kernels = kernelsOf(target);
+    const kernels = kernelsFor(target);
     const lanes = Number(name.match(/(\d+) lanes/)?.[1] ?? 0);
     assert.equal(target.subgroupSize, lanes);
     // CPUs hand numbers round in subgroups, and without subgroups multiply as GPUs do; GPUs meet at barriers.
@@ -22,5 +38,61 @@ for (const [name, target] of Object.entries(DAWN_TARGETS)) {
     assert.equal(namesWith(kernels, /\btexture_storage_2d\b/).length > 10, name.includes("texture"));
     assert.equal(namesWith(kernels, /\bsubgroup_matrix_/).includes("linear"), name.includes("matrices"));
     assert.equal(namesWith(kernels, /\botherHalf\b/).length > 5, lanes === 16);
+  });
+}
+
+const planned = PLANNED_ADAPTERS.map((adapter) => [`planned ${adapter}`, plannedTarget(adapter)] as const);
+for (const [name, target] of [...Object.entries(DAWN_TARGETS), ...planned]) {
+  Deno.test(`every kernel for "${name}" declares what it writes and its workgroup memory`, () => {
+    const kernels = kernelsFor(target);
+    assert.ok(kernels.length > 200, `${kernels.length} kernels`);
+    assert.deepEqual([...new Set(kernels.flatMap(wrongDeclarations))], []);
+  });
+}
+
+for (const adapter of PLANNED_ADAPTERS) {
+  Deno.test(`what a node's launches write is all that it gives or mutates, and nothing else, for ${adapter}`, () => {
+    for (const optimizer of ["adamw", "adamw8bit", "adafactor", "sgd"]) {
+      for (const methods of [[], ["flash", "fp16", "checkpoint"], ["qlora-nf4"]]) {
+        const model = modelOf({ ...PRESETS["llama-nano"], vocabularySize: 512 });
+        const config = resolveSettings({
+          model: "llama-nano",
+          data: "moby-dick",
+          optimizer,
+          methods,
+          dropout: 0,
+        });
+        const { plan } = planStep(stepSettings(model, config), plannedTarget(adapter));
+        for (const { graph, commands, nodeOf } of plan.programs) {
+          graph.nodes.forEach((node, index) => {
+            const mutated = (node.op.mutates?.(node.inputs, node.attrs) ?? []).map((i) => node.inputs[i]);
+            const places = [...node.outputs, ...mutated].map((value) => {
+              const owner = storageOf(value);
+              return {
+                name: value.name,
+                place: plan.persistents.get(owner) ?? plan.transients.get(owner.id)!,
+              };
+            });
+            const written = commands.filter((_, i) => nodeOf[i] === index).flatMap((command) =>
+              "clear" in command
+                ? [command.clear]
+                : command.kernel.writes.map((slot) => command.bindings[slot])
+            );
+            const where = `node ${index} ${node.op.name} of ${graph.name}`;
+            for (const range of written) {
+              assert.ok(
+                places.some(({ place }) => overlap(place, range)),
+                `${where} writes what it does not say`,
+              );
+            }
+            for (const { name, place } of places) {
+              // A CPU makes the gradient of the head in one piece.
+              if (name === "dx_parts" && adapter === "software") continue;
+              assert.ok(written.some((range) => overlap(place, range)), `${where} does not write ${name}`);
+            }
+          });
+        }
+      }
+    }
   });
 }

@@ -12,17 +12,18 @@ import {
 import { PRESETS } from "../../../engine/model/presets.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { keepTexels, texelRowsOf } from "../../../engine/plan/kept_texels.ts";
-import { bindingAccesses } from "../../../engine/plan/traffic.ts";
 import { plannedTarget } from "../../../engine/runtime/planned_target.ts";
 import { stepMethods } from "../../../engine/train/methods.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
 import { placeTexels } from "../../../kernels/texel_reads.ts";
 import { seededRandom } from "../../../results/stats.ts";
+import { writtenSlots } from "../../support/wgsl_scan.ts";
 
 /** Writes what is bound to slot 0 and reads slot 1. */
 const KERNEL: Kernel = {
   name: "kernel",
   entryPoint: "kernel",
+  writes: [0],
   code: `@group(0) @binding(0) var<storage, read_write> written: array<f32>;
 @group(0) @binding(1) var<storage, read_write> read: array<f32>;
 @compute @workgroup_size(1) fn kernel() { written[0] = read[0]; }`,
@@ -82,7 +83,7 @@ function checkTexture(commands: readonly Command[], rows: number): void {
     }
     const written = "clear" in command
       ? [command.clear]
-      : command.bindings.filter((_, slot) => bindingAccesses(command.kernel).get(slot)!.writes);
+      : writtenSlots(command.kernel).map((slot) => command.bindings[slot]);
     for (const piece of written.flatMap(pieces)) versions.set(piece, (versions.get(piece) ?? 0) + 1);
   }
 }
