@@ -34,6 +34,7 @@ export { requireWritableFolder } from "./engine/train/model_folder.ts";
 export {
   type AdapterDescription,
   describeAdapter,
+  DeviceLimitError,
   DeviceLostError,
   NoAdapterError,
   OutOfMemoryError,

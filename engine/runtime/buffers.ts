@@ -1,9 +1,8 @@
 import { TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/op.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import { ROLES, zeroBytesByRole } from "../graph/types.ts";
-import type { Plan, PlannedBuffer } from "../plan/plan.ts";
-import type { Gpu } from "./device.ts";
-import { OutOfMemoryError } from "./device.ts";
+import { PACK_BYTES, type Plan, type PlannedBuffer } from "../plan/plan.ts";
+import { DeviceLimitError, type Gpu, OutOfMemoryError } from "./device.ts";
 
 /** Every byte the engine allocates on the device, by role. */
 export class Ledger {
@@ -43,10 +42,11 @@ export interface DeviceBuffers {
 }
 
 /**
- * Creates exactly the buffers of the plan.
+ * Creates exactly the buffers of the plan. Where it throws, all that it had created is freed.
  *
  * @param arenaFill 32-bit pattern the arenas start with; tests use a NaN, so that reading what nobody wrote shows.
- * @throws {OutOfMemoryError} when the device refuses one; what was created before is freed.
+ * @throws {OutOfMemoryError} when the device refuses one, or allows none so large.
+ * @throws {DeviceLimitError} where it allows none of the size that values are packed into, whatever its memory.
  */
 export async function createBuffers(
   { device }: Gpu,
@@ -54,69 +54,62 @@ export async function createBuffers(
   { ledger = new Ledger(), arenaFill }: { ledger?: Ledger; arenaFill?: number } = {},
 ): Promise<DeviceBuffers> {
   const buffers: GPUBuffer[] = [];
-  const created: PlannedBuffer[] = [];
-  let scratch: GPUTexture | null = null;
+  const textures: GPUTexture[] = [];
+  const booked: PlannedBuffer[] = [];
   const destroy = () => {
-    buffers.forEach((buffer) => buffer.destroy());
-    scratch?.destroy();
-    scratch = null;
-    created.forEach((planned) => ledger.book(planned, -1));
-    buffers.length = created.length = 0;
+    for (const made of [...buffers, ...textures]) made.destroy();
+    booked.forEach((planned) => ledger.book(planned, -1));
+    buffers.length = textures.length = booked.length = 0;
   };
-  for (const planned of plan.buffers) {
-    if (planned.kind === "texels") {
-      scratch = await createScratch(device, planned);
-      created.push(planned);
+  for (const planned of plan.buffers) requireAllowed(device.limits, planned);
+  try {
+    for (const planned of plan.buffers) {
+      device.pushErrorScope("out-of-memory");
+      if (planned.kind === "texels") textures.push(createScratch(device, planned));
+      else {
+        const { label, kind, bytes: size } = planned;
+        buffers.push(device.createBuffer({ label, size, usage: USAGE[kind]() }));
+      }
+      const error = await device.popErrorScope();
+      if (error) {
+        throw new OutOfMemoryError(
+          `The device has no room for ${planned.label} of ${planned.bytes} bytes, after ${ledger.bytes} bytes: ${error.message}`,
+        );
+      }
+      // Booked from the buffer itself: the ledger counts what exists, not what was asked for.
+      if (planned.kind !== "texels" && buffers.at(-1)!.size !== planned.bytes) {
+        throw new Error(`${planned.label} has ${buffers.at(-1)!.size} bytes, planned ${planned.bytes}`);
+      }
+      booked.push(planned);
       ledger.book(planned, 1);
-      continue;
+      if (planned.kind === "arena" && arenaFill !== undefined) {
+        device.queue.writeBuffer(buffers.at(-1)!, 0, new Uint32Array(planned.bytes / 4).fill(arenaFill));
+      }
     }
-    if (planned.bytes > device.limits.maxBufferSize) {
-      destroy();
-      throw new OutOfMemoryError(
-        `Cannot create ${planned.label} of ${planned.bytes} bytes: the adapter's maxBufferSize is ${device.limits.maxBufferSize}`,
-      );
-    }
-    device.pushErrorScope("out-of-memory");
-    const buffer = device.createBuffer({
-      label: planned.label,
-      size: planned.bytes,
-      usage: USAGE[planned.kind](),
-    });
-    const error = await device.popErrorScope();
-    if (error) {
-      destroy();
-      throw new OutOfMemoryError(
-        `The device has no room for ${planned.label} of ${planned.bytes} bytes, after ${ledger.bytes} bytes: ${error.message}`,
-      );
-    }
-    // Booked from the buffer itself: the ledger counts what exists, not what was asked for.
-    if (buffer.size !== planned.bytes) {
-      throw new Error(`${planned.label} has ${buffer.size} bytes, planned ${planned.bytes}`);
-    }
-    buffers.push(buffer);
-    created.push(planned);
-    ledger.book(planned, 1);
-    if (planned.kind === "arena" && arenaFill !== undefined) {
-      device.queue.writeBuffer(buffer, 0, new Uint32Array(planned.bytes / 4).fill(arenaFill));
-    }
+  } catch (error) {
+    destroy();
+    throw error;
   }
-  return { buffers, scratch, ledger, destroy };
+  return { buffers, scratch: textures[0] ?? null, ledger, destroy };
 }
 
-/** @throws {OutOfMemoryError} when the device refuses it. */
-async function createScratch(device: GPUDevice, { label, bytes }: PlannedBuffer): Promise<GPUTexture> {
-  device.pushErrorScope("out-of-memory");
-  const texture = device.createTexture({
+/** @throws {OutOfMemoryError | DeviceLimitError} as `createBuffers`. */
+function requireAllowed({ maxBufferSize }: GPUSupportedLimits, { label, kind, bytes }: PlannedBuffer): void {
+  if (kind === "texels" || bytes <= maxBufferSize) return;
+  const what = `Cannot create ${label} of ${bytes} bytes: the adapter's maxBufferSize is ${maxBufferSize}`;
+  if (bytes > PACK_BYTES) throw new OutOfMemoryError(what);
+  throw new DeviceLimitError(
+    `${what}, and buffers are planned of up to ${PACK_BYTES} bytes for every adapter`,
+  );
+}
+
+function createScratch(device: GPUDevice, { label, bytes }: PlannedBuffer): GPUTexture {
+  return device.createTexture({
     label,
     size: [TEXEL_ROW_TEXELS, bytes / TEXEL_ROW_BYTES],
     format: "rgba32uint",
     usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
   });
-  const error = await device.popErrorScope();
-  if (error) {
-    throw new OutOfMemoryError(`The device has no room for ${label} of ${bytes} bytes: ${error.message}`);
-  }
-  return texture;
 }
 
 const USAGE: Record<Exclude<PlannedBuffer["kind"], "texels">, () => number> = {

@@ -59,6 +59,12 @@ export class OutOfMemoryError extends Error {
   override name = "OutOfMemoryError";
 }
 
+/** The device allows no buffer as large as the plan has them; more memory would not help. */
+export class DeviceLimitError extends Error {
+  /** Name of the class, for those who meet it across processes. */
+  override name = "DeviceLimitError";
+}
+
 /** No adapter: what to do about it depends on the machine, so the message says both. */
 export class NoAdapterError extends InputError {
   /** Name of the class, for those who meet it across processes. */

@@ -75,8 +75,9 @@ export async function evaluate(
     packed: options.packing ?? false,
     methods: lora ? { lora } : {},
   });
-  const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target));
+  let session: Session | undefined;
   try {
+    session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target));
     if (source) await loadWeights(session, parameters, source);
     else await initializeWeights(session, parameters, options.seed);
     if (options.adapter !== null) await loadAdapter(session, parameters, options.adapter);
@@ -104,7 +105,7 @@ export async function evaluate(
     return { loss: lossSum / targets, targets, tokens, bookedPeakBytes: session.ledger.peakBytes };
   } finally {
     source?.close();
-    session.close();
+    session?.close();
     gpu.device.destroy();
   }
 }

@@ -54,7 +54,7 @@ export const train: Command = {
 };
 
 /** Failures of a run that are results, by the name of their class: the message says all. */
-const RESULT_ERRORS = ["OutOfMemoryError", "DivergedError", "DeviceLostError"];
+const RESULT_ERRORS = ["OutOfMemoryError", "DeviceLimitError", "DivergedError", "DeviceLostError"];
 
 async function runTrain(args: Arguments, services: Services): Promise<number> {
   const { values, switches } = args;
