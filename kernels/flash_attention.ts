@@ -8,6 +8,7 @@ import {
   foldGrid,
   type Kernel,
   type Located,
+  type ParamWord,
   rowRanges,
   ShapeError,
   type Target,
@@ -315,6 +316,9 @@ function fusedGradFits(qkv: TensorType, { headSize }: AttentionAttrs, target: Ta
   return bytes <= target.maxComputeWorkgroupStorageSize;
 }
 
+/** Words after those of the fused kernel: with them it takes the space of the two that adapters with other subgroups launch. */
+const REST: readonly ParamWord[] = Array(BINDING_ALIGNMENT / 4).fill(u32(0));
+
 function fusedGradCommands(
   matrices: Readonly<Record<string, Located>>,
   bindings: TileKernel["bindings"],
@@ -341,7 +345,7 @@ function fusedGradCommands(
       kernel,
       bindings: bindings(range.windows).map(asBinding),
       ...copies,
-      params: [...paramWords(range, attrs, { tiles: 1, workgroups, gridWidth: grid[0] }), ...words],
+      params: [...paramWords(range, attrs, { tiles: 1, workgroups, gridWidth: grid[0] }), ...words, ...REST],
       workgroups: grid,
       flops: 10 * heads * sequence * sequence * headSize * (causal ? 0.5 : 1) * range.batch,
     };

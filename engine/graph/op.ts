@@ -17,8 +17,8 @@ export interface OutputType extends TensorType {
 }
 
 /**
- * What lowering may know of the machine. Nothing here may change a value's size: plans made without a GPU must equal
- * those made with one.
+ * What lowering may know of the machine. Nothing here but `software` may change the bytes of a plan: those made without a GPU must
+ * equal those made with one.
  */
 export interface Target {
   /** Largest range one binding may cover, bytes. */

@@ -1,6 +1,7 @@
 import type { Binding, Command, Dispatch, Target } from "../graph/op.ts";
 import { BINDING_ALIGNMENT, overlap } from "../graph/op.ts";
 import type { Graph, Value } from "../graph/types.ts";
+import { alignUp } from "./arena.ts";
 
 /** Commands of a graph in order, and the node each belongs to. */
 export interface Lowered {
@@ -36,6 +37,11 @@ export function lowerGraph(graph: Graph, locate: (value: Value) => Binding, targ
     }
   });
   return { commands, nodeOf };
+}
+
+/** Bytes a command's `params` block takes in the uniform buffer. */
+export function paramsSize(command: Command): number {
+  return "clear" in command ? 0 : alignUp(command.params.length * 4, BINDING_ALIGNMENT);
 }
 
 /** Bytes of the largest uniform block that every adapter binds. */

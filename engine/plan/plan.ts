@@ -7,8 +7,9 @@ import { STEP_BLOCK_BYTES } from "../../kernels/step_block.ts";
 import { alignUp, planArena } from "./arena.ts";
 import { liveRanges } from "./liveness.ts";
 import type { LiveRange } from "./liveness.ts";
+import { launchSpace, spaceOf } from "./launch_space.ts";
 import { lowerGraph } from "./lower.ts";
-import { keepTexels, texelRowsOf } from "./kept_texels.ts";
+import { keepTexels } from "./kept_texels.ts";
 
 /** A buffer the runtime will create; nothing else is allocated. */
 export interface PlannedBuffer {
@@ -61,7 +62,7 @@ export interface Plan {
  */
 export const PACK_BYTES = 2 ** 30;
 
-/** Uniform space is reserved in whole units of this, so that small differences in dispatch counts change no plan. */
+/** Uniform space is reserved in whole units of this. */
 const PARAMS_UNIT_BYTES = 256 * 1024;
 
 /** Bytes of one readback buffer; two alternate. */
@@ -109,19 +110,17 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
     live: live[i],
   }));
 
-  const paramsBytes = programs.flatMap(({ commands }) => commands).reduce(
-    (sum, command) => sum + paramsSize(command),
-    0,
-  );
+  const space = launchSpace(programs, locate, target);
+  const used = spaceOf(programs.flatMap(({ commands }) => commands));
   const paramsBuffer = buffers.push(
-    utility("params", "uniform", alignUp(Math.max(paramsBytes, 1), PARAMS_UNIT_BYTES), "workspace"),
+    utility("params", "uniform", paramsSpace(space.paramsBytes, used.paramsBytes), "workspace"),
   ) - 1;
   const stepBuffer =
     buffers.push(utility("step block", "uniform", alignUp(STEP_BLOCK_BYTES, 256), "inputs")) - 1;
   const readbackBuffers = [0, 1].map((i) =>
     buffers.push(utility(`readback ${i}`, "readback", READBACK_BYTES, "workspace")) - 1
   );
-  const texelRows = scratchRows(programs);
+  const texelRows = target.software ? scratchRows(Math.max(space.texelRows, used.texelRows)) : 0;
   const scratchTexture = texelRows === 0
     ? null
     : buffers.push(utility("scratch texture", "texels", TEXEL_ROW_BYTES * texelRows, "workspace")) - 1;
@@ -143,20 +142,19 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
   };
 }
 
-/** Bytes a command's `params` block takes in the uniform buffer. */
-export function paramsSize(command: Command): number {
-  return "clear" in command ? 0 : alignUp(command.params.length * 4, BINDING_ALIGNMENT);
+/**
+ * Bytes of the uniform buffer with all `params` blocks: what is reserved for any adapter, and more where one should need it after
+ * all. No adapter within the limits of WebGPU is known to.
+ */
+export function paramsSpace(reservedBytes: number, usedBytes: number): number {
+  return alignUp(Math.max(reservedBytes, usedBytes, 1), PARAMS_UNIT_BYTES);
 }
 
 /**
- * Rows of a scratch texture with room for each dispatch, 0 where none needs it. Mesa compiles a kernel anew for a texture whose
- * height is a power of two and for one whose is not: none is, so that what one plan has compiled serves all others.
+ * Rows of a scratch texture with room for a dispatch that needs so many. Mesa compiles a kernel anew for a texture whose height is a
+ * power of two and for one whose is not: none is, so that what one plan has compiled serves all others.
  */
-function scratchRows(programs: readonly Program[]): number {
-  let rows = 0;
-  for (const command of programs.flatMap(({ commands }) => commands)) {
-    if (!("clear" in command)) rows = Math.max(rows, texelRowsOf(command));
-  }
+function scratchRows(rows: number): number {
   while (Number.isInteger(Math.log2(rows))) rows++;
   return rows;
 }

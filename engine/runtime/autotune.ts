@@ -1,6 +1,7 @@
 import type { Command, Dispatch, KernelChoice } from "../graph/op.ts";
 import { InputError } from "../input_error.ts";
-import { paramsSize, type Plan } from "../plan/plan.ts";
+import { paramsSize } from "../plan/lower.ts";
+import type { Plan } from "../plan/plan.ts";
 import { type ChoiceCache, hashOf, type KeptChoice } from "./autotune_cache.ts";
 import type { Gpu } from "./device.ts";
 import { timeKernels } from "./kernel_timer.ts";

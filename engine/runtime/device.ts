@@ -1,9 +1,12 @@
 import type { MatrixShape, Target } from "../graph/op.ts";
 import { InputError } from "../input_error.ts";
+import { LAVAPIPE_TEXEL_BYTES } from "../plan/reference_targets.ts";
 import { type AutotuneMode, Autotuner, defaultAutotuneMode } from "./autotune.ts";
 import { ChoiceCache } from "./autotune_cache.ts";
 import { lavapipeSettings } from "./lavapipe_environment.ts";
 import { type GpuProvider, type GpuProviderId, openProvider, SUBGROUP_MATRIX } from "./provider.ts";
+
+export { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../plan/reference_targets.ts";
 
 /** A WebGPU device with what lowering and records need to know of it. */
 export interface Gpu {
@@ -82,24 +85,6 @@ const RECORDED_LIMITS = [
   "minStorageBufferOffsetAlignment",
   "minUniformBufferOffsetAlignment",
 ] as const;
-
-/** Largest scratch texture on Mesa's software adapter: it holds the logits and the head of a small model. */
-export const LAVAPIPE_TEXEL_BYTES = 32 * 2 ** 20;
-
-/**
- * What plans for GPUs assume where no adapter is asked: 128 MiB bindings, the tightest we know. Sizes of values do not depend
- * on it; how many dispatches a step takes does. `planned_target.ts` has the one for Mesa's software adapter.
- */
-export const DEFAULT_TARGET: Target = {
-  maxStorageBufferBindingSize: 2 ** 27,
-  maxComputeWorkgroupsPerDimension: 65535,
-  maxComputeWorkgroupStorageSize: 32768,
-  maxComputeInvocationsPerWorkgroup: 1024,
-  maxStorageBuffersPerShaderStage: 8,
-  subgroupSize: 32,
-  software: false,
-  shaderF16: true,
-};
 
 /** The adapter that an implementation prefers for heavy work. @throws {NoAdapterError} */
 async function requestAdapter({ gpu, version, adapterAdvice }: GpuProvider): Promise<GPUAdapter> {

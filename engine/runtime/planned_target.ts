@@ -1,10 +1,10 @@
 import type { Target } from "../graph/op.ts";
-import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "./device.ts";
+import { DEFAULT_TARGET, SOFTWARE_TARGET } from "../plan/reference_targets.ts";
 import { lavapipeLanes } from "./lavapipe_environment.ts";
 
 /**
- * What a step can be planned for without asking an adapter. Values take the same bytes on both; Mesa's software adapter has a
- * scratch texture besides (`Target.texelBytes`), and its binding limit cuts large values into more dispatches.
+ * What a step can be planned for without asking an adapter: the two kinds there are. Memory is the same on all adapters of a kind, and
+ * on both but for the scratch texture of software ones (`Target.texelBytes`).
  */
 export const PLANNED_ADAPTERS = ["gpu", "software"] as const;
 /** One of `PLANNED_ADAPTERS`. */
@@ -12,15 +12,7 @@ export type PlannedAdapter = typeof PLANNED_ADAPTERS[number];
 
 /** The target that a plan for `adapter` is lowered to. */
 export function plannedTarget(adapter: PlannedAdapter): Target {
-  return adapter === "software"
-    ? {
-      ...DEFAULT_TARGET,
-      software: true,
-      subgroupSize: lavapipeLanes(),
-      shaderInt64: true,
-      texelBytes: LAVAPIPE_TEXEL_BYTES,
-    }
-    : DEFAULT_TARGET;
+  return adapter === "software" ? { ...SOFTWARE_TARGET, subgroupSize: lavapipeLanes() } : DEFAULT_TARGET;
 }
 
 /** Files that a Linux machine has where a GPU has a driver: DRM, NVIDIA's own, AMD's compute, WSL's. */

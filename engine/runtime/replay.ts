@@ -1,7 +1,7 @@
 import type { Binding, Command, Dispatch, TexelCopy } from "../graph/op.ts";
 import { SCRATCH_BINDING, TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/op.ts";
 import type { Plan } from "../plan/plan.ts";
-import { paramsSize } from "../plan/plan.ts";
+import { paramsSize } from "../plan/lower.ts";
 import type { DeviceBuffers } from "./buffers.ts";
 import type { Gpu } from "./device.ts";
 import type { PipelineCache } from "./pipelines.ts";

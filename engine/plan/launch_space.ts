@@ -1,0 +1,104 @@
+import type { Binding, Command, Located, Target } from "../graph/op.ts";
+import type { Graph, Node, Value } from "../graph/types.ts";
+import { texelRowsOf } from "./kept_texels.ts";
+import { type Lowered, paramsSize } from "./lower.ts";
+import { launchesAlike, REFERENCE_TARGETS } from "./reference_targets.ts";
+
+/** What launches need beside the values. */
+export interface LaunchSpace {
+  /** Bytes of `params` blocks. */
+  paramsBytes: number;
+  /** Rows of the scratch texture, where the adapter is a software one. */
+  texelRows: number;
+}
+
+/** A graph and its commands on the adapter that a plan is for. */
+type LoweredGraph = Lowered & { graph: Graph };
+
+/**
+ * The space that the launches of some graphs need on any adapter: of each node the most over `REFERENCE_TARGETS`. A function of
+ * graphs and places alone, so that what a plan books does not depend on the adapter.
+ *
+ * Nodes of the same op, attributes and types are lowered once for a reference: a large model has many layers and few kinds of them.
+ * Where the adapter's launches are as many as a reference's, its own commands are counted.
+ */
+export function launchSpace(
+  programs: readonly LoweredGraph[],
+  locate: (value: Value) => Binding,
+  target: Target,
+): LaunchSpace {
+  const known = new Map<string, LaunchSpace>();
+  const references = REFERENCE_TARGETS.filter((reference) => !launchesAlike(target, reference));
+  const counted = references.length < REFERENCE_TARGETS.length;
+  const space: LaunchSpace = { paramsBytes: 0, texelRows: 0 };
+  for (const { graph, commands, nodeOf } of programs) {
+    const own = graph.nodes.map((): Command[] => []);
+    if (counted) commands.forEach((command, i) => own[nodeOf[i]].push(command));
+    graph.nodes.forEach((node, index) => {
+      const places = [...node.inputs, ...node.outputs].map(locate);
+      const key = keyOf(node, places);
+      let most = known.get(key);
+      if (!most) {
+        most = mostOf(references.map((reference) => spaceOf(loweredFor(node, places, reference))));
+        known.set(key, most);
+      }
+      const { paramsBytes, texelRows } = mostOf([most, spaceOf(own[index])]);
+      space.paramsBytes += paramsBytes;
+      space.texelRows = Math.max(space.texelRows, texelRows);
+    });
+  }
+  return space;
+}
+
+/** Space of some commands. */
+export function spaceOf(commands: readonly Command[]): LaunchSpace {
+  let [paramsBytes, texelRows] = [0, 0];
+  for (const command of commands) {
+    if ("clear" in command) continue;
+    paramsBytes += paramsSize(command);
+    texelRows = Math.max(texelRows, texelRowsOf(command));
+  }
+  return { paramsBytes, texelRows };
+}
+
+function mostOf(spaces: readonly LaunchSpace[]): LaunchSpace {
+  return {
+    paramsBytes: Math.max(...spaces.map(({ paramsBytes }) => paramsBytes)),
+    texelRows: Math.max(...spaces.map(({ texelRows }) => texelRows)),
+  };
+}
+
+/** A node's commands on a reference, or where that binds not even a row of it at once, on one that binds all; else none. */
+function loweredFor(
+  { op, inputs, outputs, attrs }: Node,
+  places: readonly Binding[],
+  reference: Target,
+): Command[] {
+  const located = [...inputs, ...outputs].map(({ shape, dtype, name }, i): Located => ({
+    shape,
+    dtype,
+    name,
+    ...places[i],
+  }));
+  const context = { inputs: located.slice(0, inputs.length), outputs: located.slice(inputs.length), attrs };
+  for (const target of [reference, { ...reference, maxStorageBufferBindingSize: 2 ** 32 - 4 }]) {
+    try {
+      return op.lower({ ...context, target });
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+    }
+  }
+  return [];
+}
+
+/** All that the space of a node depends on, as text: which values share buffers or storage, beside op, attributes and types. */
+function keyOf({ op, inputs, outputs, attrs }: Node, places: readonly Binding[]): string {
+  const first = new Map<number, number>();
+  const values = [...inputs, ...outputs].map(({ dtype, shape }, i) => {
+    const { buffer, byteOffset } = places[i];
+    const same = first.get(buffer) ?? i;
+    first.set(buffer, same);
+    return `${dtype}[${shape}] ${same} ${byteOffset === places[same].byteOffset ? "" : "apart"}`;
+  });
+  return `${op.name} ${JSON.stringify(attrs)} ${values.join(" ")}`;
+}
