@@ -1,4 +1,5 @@
 import type { Gpu } from "./device.ts";
+import type { Upkeep } from "./upkeep.ts";
 
 /** Waits until the queue is idle. The await costs at least 10 ms in Deno: not for hot loops; see `idleAt`. */
 export async function waitForQueue({ device, failure }: Gpu): Promise<void> {
@@ -48,12 +49,17 @@ export async function readBuffer(
 export class FastReadback {
   readonly #gpu: Gpu;
   readonly #staging: GPUBuffer;
+  readonly #upkeep: Upkeep;
   #primed = false;
 
-  /** @param staging A buffer with `MAP_READ` and `COPY_DST`, from the plan. */
-  constructor(gpu: Gpu, staging: GPUBuffer) {
+  /**
+   * @param staging A buffer with `MAP_READ` and `COPY_DST`, from the plan.
+   * @param upkeep Run in every read, while the device is busy.
+   */
+  constructor(gpu: Gpu, staging: GPUBuffer, upkeep: Upkeep) {
     this.#gpu = gpu;
     this.#staging = staging;
+    this.#upkeep = upkeep;
   }
 
   async prime(): Promise<void> {
@@ -74,6 +80,7 @@ export class FastReadback {
   /** Waits for the queue and returns the copied bytes. @throws what the device reported meanwhile. */
   async read(byteLength: number): Promise<ArrayBuffer> {
     if (!this.#primed) throw new Error("FastReadback.read() before prime()");
+    await this.#upkeep.run();
     const mapped = this.#staging.mapAsync(GPUMapMode.READ);
     if (this.#gpu.provider.callsWaitForQueue) mapped.catch(() => {});
     else await mapped;

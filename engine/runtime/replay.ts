@@ -11,7 +11,8 @@ interface RecordedDispatch {
   pipeline: GPUComputePipeline;
   bindings: GPUBindGroup;
   uniforms: GPUBindGroup;
-  paramsOffset: number[];
+  /** One number, in an array of its own type: any other is read through an iterator, which leaves garbage behind. */
+  paramsOffset: Uint32Array<ArrayBuffer>;
   workgroups: readonly [number, number, number];
   /** What goes into the scratch texture before it. */
   copies: readonly TextureCopy[];
@@ -91,7 +92,7 @@ export async function recordPrograms(
         entries,
       }),
       uniforms: uniformGroup(bytes),
-      paramsOffset: [command.params.length ? paramsOffset : 0],
+      paramsOffset: Uint32Array.of(command.params.length ? paramsOffset : 0),
       workgroups: command.workgroups,
       copies: (command.texels ?? []).flatMap((copy) => textureCopies(copy, buffers, scratch!)),
       dispatch: command,
@@ -143,12 +144,17 @@ export function encodeCopies(encoder: GPUCommandEncoder, { copies }: RecordedDis
   for (const [source, destination, size] of copies) encoder.copyBufferToTexture(source, destination, size);
 }
 
-/** Encodes a recording: one compute pass between clears and copies, since a pass costs as much as four dispatches. */
+/**
+ * Encodes a recording: one compute pass between clears and copies, since a pass costs as much as four dispatches.
+ *
+ * @returns How many passes it took.
+ */
 export function encodeRecording(
   encoder: GPUCommandEncoder,
   recording: Recording,
   buffers: readonly GPUBuffer[],
-): void {
+): number {
+  let passes = 0;
   let pass: GPUComputePassEncoder | null = null;
   let pipeline: GPUComputePipeline | null = null;
   for (const command of recording.commands) {
@@ -166,12 +172,14 @@ export function encodeRecording(
     }
     if (!pass) {
       pass = encoder.beginComputePass();
+      passes++;
       pipeline = null;
     }
     encodeDispatch(pass, command, pipeline);
     pipeline = command.pipeline;
   }
   pass?.end();
+  return passes;
 }
 
 /** @param current The pipeline the pass has set, to save a call. */
@@ -182,6 +190,6 @@ export function encodeDispatch(
 ): void {
   if (pipeline !== current) pass.setPipeline(pipeline);
   pass.setBindGroup(0, bindings);
-  pass.setBindGroup(1, uniforms, paramsOffset);
+  pass.setBindGroup(1, uniforms, paramsOffset, 0, 1);
   pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
 }

@@ -9,9 +9,10 @@ import type { DeviceBuffers } from "./buffers.ts";
 import { createBuffers, type Ledger } from "./buffers.ts";
 import type { Gpu } from "./device.ts";
 import { PipelineCache } from "./pipelines.ts";
-import { FastReadback, readBuffer, waitForQueue } from "./readback.ts";
+import { FastReadback, idleAt, readBuffer, waitForQueue } from "./readback.ts";
 import type { Recording } from "./replay.ts";
 import { encodeRecording, recordPrograms } from "./replay.ts";
+import { Upkeep } from "./upkeep.ts";
 
 /** Settings of `Session.open`. */
 export interface SessionOptions {
@@ -39,6 +40,7 @@ export class Session {
   readonly recordings: readonly Recording[];
   readonly readback: FastReadback;
   readonly #buffers: DeviceBuffers;
+  readonly #upkeep: Upkeep;
   readonly #stepBytes = new DataView(new ArrayBuffer(STEP_BLOCK_BYTES));
 
   private constructor(
@@ -52,7 +54,8 @@ export class Session {
     this.kernelChoices = choices;
     this.#buffers = buffers;
     this.recordings = recordings;
-    this.readback = new FastReadback(gpu, buffers.buffers[plan.readbackBuffers[0]]);
+    this.#upkeep = Upkeep.of(gpu);
+    this.readback = new FastReadback(gpu, buffers.buffers[plan.readbackBuffers[0]], this.#upkeep);
   }
 
   /** @throws {OutOfMemoryError} when the device has no room for the plan. */
@@ -141,7 +144,9 @@ export class Session {
    */
   encode(programs: readonly number[], copies: readonly FigureCopy[] = []): EncodedCommands {
     const encoder = this.gpu.device.createCommandEncoder();
-    for (const program of programs) encodeRecording(encoder, this.recordings[program], this.#buffers.buffers);
+    for (const program of programs) {
+      this.#upkeep.encoded(encodeRecording(encoder, this.recordings[program], this.#buffers.buffers));
+    }
     let at = 0;
     for (const { value, byteLength } of copies) {
       const { buffer, byteOffset } = this.place(value);
@@ -153,6 +158,12 @@ export class Session {
 
   submit(commands: EncodedCommands): void {
     this.gpu.device.queue.submit([commands]);
+  }
+
+  /** Waits until all that was submitted is done, without what an await of the queue costs: for loops that read nothing back. */
+  async settle(): Promise<void> {
+    await this.#upkeep.run();
+    await idleAt(this.gpu);
   }
 
   /** Runs one program and waits: for tests and evaluation, not for hot loops. */

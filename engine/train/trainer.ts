@@ -65,6 +65,9 @@ export function stepTimeline(
   });
 }
 
+/** Batches of an evaluation that are submitted before it waits for them: what a queue holds is memory. */
+const EVALUATED_AT_ONCE = 16;
+
 /** A model on the device that can be trained step by step and evaluated. */
 export class Trainer {
   readonly session: Session;
@@ -238,6 +241,7 @@ export class Trainer {
       this.#feed.upload();
       this.session.writeStep({ ...this.#block, microStepIndex: index++ });
       this.session.submit(this.session.encode([program]));
+      if (index % EVALUATED_AT_ONCE === 0) await this.session.settle();
       targets += counts.targets;
     }
     const [lossSum] = new Float32Array(await this.session.read(this.graphs.inputs.loss));
