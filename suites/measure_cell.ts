@@ -182,6 +182,10 @@ export function outcomeOf(
     if (end.signal !== null && SENT_FROM_OUTSIDE.includes(end.signal)) {
       return { status: "killed", reason: `the process was killed by ${end.signal} ${progress}` };
     }
+    // Where a driver gives up during a wait, Deno 2.9 panics: no JavaScript runs any more that could say so.
+    if (/`Err` value: (?:Device\()?Lost\b/.test(end.errorTail)) {
+      return { status: "device-lost", reason: `the device was lost ${progress}${tailText(end)}` };
+    }
     if (/heap out of memory|heap limit/.test(end.errorTail)) {
       return { status: "oom", reason: `the JavaScript heap was out of memory ${progress}` };
     }

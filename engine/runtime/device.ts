@@ -56,6 +56,11 @@ export class DeviceLostError extends Error {
   override name = "DeviceLostError";
 }
 
+/** The error of a loss. */
+export function lossOf({ reason, message }: Pick<GPUDeviceLostInfo, "reason" | "message">): DeviceLostError {
+  return new DeviceLostError(`The device was lost: ${message || reason}`);
+}
+
 /** The device has no room for a buffer of the plan. */
 export class OutOfMemoryError extends Error {
   /** Name of the class, for those who meet it across processes. */
@@ -247,8 +252,9 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
     throw new Error(`${description.name} refuses a device with what it offers: ${requiredFeatures}`);
   }
   const failure: { error: Error | null } = { error: null };
-  device.lost.then(({ reason, message }) => {
-    if (reason !== "destroyed") failure.error = new DeviceLostError(`The device was lost: ${message}`);
+  // Before all that it causes. A device is destroyed in the end, too: then nobody asks any more.
+  device.lost.then((loss) => {
+    failure.error = lossOf(loss);
   });
   device.addEventListener("uncapturederror", (event) => {
     event.preventDefault();

@@ -1,20 +1,46 @@
-import type { Gpu } from "./device.ts";
+import { type Gpu, lossOf } from "./device.ts";
 import type { Upkeep } from "./upkeep.ts";
 
+/** How long a failed call waits to hear that the device is lost, ms. Nothing is lost by it but the time of a run that has failed. */
+const LOSS_MS = 250;
+
+/**
+ * Does something on a device and says what is the matter where it fails, or where the device has reported an error since.
+ *
+ * A loss is told by a promise of its own, which may come after all the errors that it causes, and not before the event loop turns: a
+ * buffer that is not mapped is what a loop of steps sees of it.
+ *
+ * @throws {DeviceLostError} where the device is gone; else what it reported, else what `work` threw.
+ */
+export async function onDevice<T>({ device, failure }: Gpu, work: () => T | Promise<T>): Promise<T> {
+  let thrown: unknown;
+  try {
+    const result = await work();
+    if (!failure.error) return result;
+  } catch (error) {
+    thrown = error;
+  }
+  const { promise: late, resolve } = Promise.withResolvers<null>();
+  const timer = setTimeout(() => resolve(null), LOSS_MS);
+  const loss = await Promise.race([device.lost, late]);
+  clearTimeout(timer);
+  throw loss ? lossOf(loss) : failure.error ?? thrown;
+}
+
 /** Waits until the queue is idle. The await costs at least 10 ms in Deno: not for hot loops; see `idleAt`. */
-export async function waitForQueue({ device, failure }: Gpu): Promise<void> {
-  await device.queue.onSubmittedWorkDone();
-  if (failure.error) throw failure.error;
+export async function waitForQueue(gpu: Gpu): Promise<void> {
+  await onDevice(gpu, () => gpu.device.queue.onSubmittedWorkDone());
 }
 
 /** Waits until the queue is idle and says when that was, by `performance.now()`. @throws what the device reported. */
-export async function idleAt({ device, provider, failure }: Gpu): Promise<number> {
-  const idle = device.queue.onSubmittedWorkDone();
-  // Where the call has waited, the promise only sleeps.
-  if (provider.callsWaitForQueue) idle.catch(() => {});
-  else await idle;
-  if (failure.error) throw failure.error;
-  return performance.now();
+export function idleAt(gpu: Gpu): Promise<number> {
+  return onDevice(gpu, async () => {
+    const idle = gpu.device.queue.onSubmittedWorkDone();
+    // Where the call has waited, the promise only sleeps.
+    if (gpu.provider.callsWaitForQueue) idle.catch(() => {});
+    else await idle;
+    return performance.now();
+  });
 }
 
 /** Reads `byteLength` bytes from a buffer with `COPY_SRC`, through a staging buffer of its own. */
@@ -24,15 +50,16 @@ export async function readBuffer(
   byteOffset: number,
   byteLength: number,
 ): Promise<ArrayBuffer> {
-  const { device, failure } = gpu;
+  const { device } = gpu;
   const size = Math.ceil(byteLength / 4) * 4;
   const staging = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
   try {
-    const encoder = device.createCommandEncoder();
-    encoder.copyBufferToBuffer(buffer, byteOffset, staging, 0, size);
-    device.queue.submit([encoder.finish()]);
-    await staging.mapAsync(GPUMapMode.READ);
-    if (failure.error) throw failure.error;
+    await onDevice(gpu, async () => {
+      const encoder = device.createCommandEncoder();
+      encoder.copyBufferToBuffer(buffer, byteOffset, staging, 0, size);
+      device.queue.submit([encoder.finish()]);
+      await staging.mapAsync(GPUMapMode.READ);
+    });
     return staging.getMappedRange().slice(0, byteLength);
   } finally {
     staging.destroy();
@@ -81,12 +108,13 @@ export class FastReadback {
   async read(byteLength: number): Promise<ArrayBuffer> {
     if (!this.#primed) throw new Error("FastReadback.read() before prime()");
     await this.#upkeep.run();
-    const mapped = this.#staging.mapAsync(GPUMapMode.READ);
-    if (this.#gpu.provider.callsWaitForQueue) mapped.catch(() => {});
-    else await mapped;
-    if (this.#gpu.failure.error) throw this.#gpu.failure.error;
-    const bytes = this.#staging.getMappedRange(0, byteLength).slice(0);
-    this.#staging.unmap();
-    return bytes;
+    return await onDevice(this.#gpu, async () => {
+      const mapped = this.#staging.mapAsync(GPUMapMode.READ);
+      if (this.#gpu.provider.callsWaitForQueue) mapped.catch(() => {});
+      else await mapped;
+      const bytes = this.#staging.getMappedRange(0, byteLength).slice(0);
+      this.#staging.unmap();
+      return bytes;
+    });
   }
 }

@@ -1,6 +1,6 @@
 import { dispatchBytes } from "../plan/traffic.ts";
 import type { Gpu } from "./device.ts";
-import { readBuffer } from "./readback.ts";
+import { onDevice, readBuffer } from "./readback.ts";
 import { encodeCopies, encodeDispatch, encodeRecording } from "./replay.ts";
 import type { Session } from "./session.ts";
 
@@ -220,13 +220,14 @@ async function stepMs(
 
 /** Milliseconds from submit until the queue is idle. */
 export async function submitAndTime(gpu: Gpu, commands: GPUCommandBuffer): Promise<number> {
-  const started = performance.now();
-  gpu.device.queue.submit([commands]);
-  const done = gpu.device.queue.onSubmittedWorkDone();
-  // Where the call itself waits, its promise comes at least 10 ms late.
-  if (!gpu.provider.callsWaitForQueue) await done;
-  const ms = performance.now() - started;
-  await done;
-  if (gpu.failure.error) throw gpu.failure.error;
-  return ms;
+  return await onDevice(gpu, async () => {
+    const started = performance.now();
+    gpu.device.queue.submit([commands]);
+    const done = gpu.device.queue.onSubmittedWorkDone();
+    // Where the call itself waits, its promise comes at least 10 ms late.
+    if (!gpu.provider.callsWaitForQueue) await done;
+    const ms = performance.now() - started;
+    await done;
+    return ms;
+  });
 }

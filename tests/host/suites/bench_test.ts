@@ -50,6 +50,7 @@ Deno.test("bench records how every kind of cell ended, and goes on", async () =>
     ["fake-crashes", "error", /killed by SIGSEGV at step 2 of 64/],
     ["fake-aborts", "error", /killed by SIGABRT at step 2 of 64/],
     ["fake-exits", "error", /ended with code 3 .*the driver said goodbye/s],
+    ["fake-panics", "device-lost", /^the device was lost at step 2 of 64; .*Device\(Lost\)/s],
     ["fake-nan", "diverged", /loss NaN at step 3/],
     ["fake-rises", "diverged", /mean loss .* above 1.5 times the first/],
     ["fake-misplans", "error", /booked 1048580 bytes at the peak, planned 1048576/],

@@ -57,6 +57,7 @@ export const fakeEngine: Engine = {
     "fake-aborts",
     "fake-killed-by-list",
     "fake-exits",
+    "fake-panics",
     "fake-nan",
     "fake-rises",
     "fake-misplans",
@@ -247,5 +248,13 @@ async function misbehave(model: string, { microBatchSize }: TrainOptions): Promi
     case "fake-exits":
       console.error("the driver said goodbye");
       Deno.exit(3);
+      break;
+    case "fake-panics":
+      // What Deno prints where wgpu loses the device during a wait.
+      console.error(
+        "thread 'main' panicked at ext/webgpu/buffer.rs:266:14:\n" +
+          "called `Result::unwrap()` on an `Err` value: Device(Lost)",
+      );
+      Deno.exit(134);
   }
 }
