@@ -2,7 +2,7 @@ import { InputError } from "../engine/input_error.ts";
 import type { Status } from "../results/record.ts";
 import { mean } from "../results/stats.ts";
 import type { Engine } from "./engine.ts";
-import { peakResidentBytes, residentBytes } from "./observed_memory.ts";
+import { peakResidentBytes, ProcessPeak, residentBytes } from "./observed_memory.ts";
 import { linesOf, type Message, type Request } from "./protocol.ts";
 
 /** Steps whose mean loss is compared with the first. */
@@ -43,6 +43,7 @@ async function trainCell(
   ready: () => Promise<void>,
 ): Promise<void> {
   const losses: number[] = [];
+  const peak = new ProcessPeak();
   let diverged: string | null = null;
   const listener = {
     onDevice: async (adapter: Extract<Message, { type: "device" }>["adapter"]) => {
@@ -54,6 +55,7 @@ async function trainCell(
     onHeldOutElsewhere: (data: string, point: Extract<Message, { type: "heldOut" }>["point"]) =>
       send({ type: "heldOutElsewhere", data, point }),
     onStep: (report: Extract<Message, { type: "step" }>["report"]) => {
+      peak.step();
       send({ type: "step", report });
       // A skipped step is the loss scaler at work: its loss may overflow without harm.
       if (!report.skipped) losses.push(report.loss);
@@ -66,7 +68,7 @@ async function trainCell(
     save: save ?? undefined,
     alsoEvaluate: config.alsoEvaluate,
   });
-  send({ type: "result", result, diverged, peakResidentBytes: peakResidentBytes() });
+  send({ type: "result", result, diverged, peakResidentBytes: peak.bytes });
 }
 
 /**

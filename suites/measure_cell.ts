@@ -12,7 +12,13 @@ import { NUMERICS } from "../mod.ts";
 import { type ChildEnd, runChild } from "./child.ts";
 import type { AdapterDescription, StepReport, TrainingPlan, TrainResult } from "./engine.ts";
 import type { Cell } from "./matrix.ts";
-import { MemoryPoller, type MemorySource, type Observation, observation } from "./observed_memory.ts";
+import {
+  MemoryPoller,
+  type MemorySource,
+  type Observation,
+  observation,
+  ProcessPeak,
+} from "./observed_memory.ts";
 import type { Message } from "./protocol.ts";
 import { trainFlags } from "./run_config.ts";
 import { bytesText } from "./suite.ts";
@@ -231,7 +237,7 @@ function endText({ signal, code, timedOut }: ChildEnd): string {
 }
 
 /**
- * The process's own peak. The baseline is the larger of two: what a process that only opens the device takes at its peak,
+ * The process's own peak, of its start and first steps. The baseline is the larger of two: what a process that only opens the device takes at its peak,
  * and what this one took, its data read, when its device was open and empty.
  */
 function observedByProcess(
@@ -240,7 +246,7 @@ function observedByProcess(
 ): Observation {
   if (memory === "process") {
     const baseline = baselineBytes === null ? emptyBytes : Math.max(baselineBytes, emptyBytes ?? 0);
-    return observation(result?.peakResidentBytes ?? null, baseline, "process peak RSS");
+    return observation(result?.peakResidentBytes ?? null, baseline, ProcessPeak.how);
   }
   const how = "reason" in memory ? memory.reason : `${memory.how}: the device was never opened`;
   return { peakBytes: null, baselineBytes: null, how };

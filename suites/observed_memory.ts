@@ -24,6 +24,36 @@ export function peakResidentBytes(): number | null {
   return processStatusBytes("VmHWM");
 }
 
+/**
+ * Steps after which the peak of a process counts no longer. All that a run needs has been used by then: its buffers exist before the first
+ * step and each is written in the first. What comes on top later is garbage that has not been collected, more of it the longer the
+ * run, so that the figure would say how many steps there were.
+ */
+export const OBSERVED_STEPS = 20;
+
+/** Peak resident size of this process over the start of a run and its first `OBSERVED_STEPS` steps. */
+export class ProcessPeak {
+  static readonly how = `process peak RSS up to step ${OBSERVED_STEPS}`;
+  readonly #read: () => number | null;
+  #steps = 0;
+  #bytes: number | null = null;
+
+  /** @param read Peak so far, as the system has it. */
+  constructor(read: () => number | null = peakResidentBytes) {
+    this.#read = read;
+  }
+
+  /** To be called after each step. */
+  step(): void {
+    if (++this.#steps === OBSERVED_STEPS) this.#bytes = this.#read();
+  }
+
+  /** The peak; null where the system does not tell. */
+  get bytes(): number | null {
+    return this.#steps < OBSERVED_STEPS ? this.#read() : this.#bytes;
+  }
+}
+
 /** Resident size of this process now, or null where the system does not tell. */
 export function residentBytes(): number | null {
   return processStatusBytes("VmRSS");

@@ -3,7 +3,7 @@ import { type Command, EXIT } from "../command.ts";
 import type { AdapterDescription, Engine, ProviderSurvey } from "../engine.ts";
 import { environmentOf } from "../environment.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
-import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
+import { deviceMemoryBytes, memorySource, ProcessPeak } from "../observed_memory.ts";
 import { wrap } from "../progress.ts";
 import { bytesText } from "../suite.ts";
 import { chooseTier } from "../tiers.ts";
@@ -71,7 +71,7 @@ async function diagnose(engine: Engine) {
     deviceMemoryBytes: deviceBytes,
     tier: tier.tier,
     tierReason: tier.reason,
-    observedMemory: source === "process" ? "process peak RSS" : "reason" in source ? null : source.how,
+    observedMemory: source === "process" ? ProcessPeak.how : "reason" in source ? null : source.how,
     environment: await environmentOf(adapter),
     problems: problemsOf(adapter, source),
   };

@@ -11,7 +11,7 @@ import {
   memorySource,
   type Observation,
   observation,
-  peakResidentBytes,
+  ProcessPeak,
   residentBytes,
 } from "../observed_memory.ts";
 import { type ProfiledStep, profileText } from "../profile_text.ts";
@@ -86,6 +86,7 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
       onHeldOut: ({ step, loss }) => show && services.note(`step ${step}: held-out loss ${loss.toFixed(4)}`),
       onStep: (report) => {
         steps.push(report);
+        watch.step();
         if (json) services.print(stepLine(report));
         else if (show) services.note(stepText(report, config.steps));
       },
@@ -122,6 +123,7 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
 /** Watches what the driver or the system sees of this process, from the moment when the device is open and empty. */
 class MemoryWatch {
   #poller: MemoryPoller | null = null;
+  readonly #peak = new ProcessPeak();
   #baseline: number | null = null;
   #how = "the device was never opened";
   #ended: Observation | null = null;
@@ -130,7 +132,7 @@ class MemoryWatch {
     const source = await memorySource(adapter);
     if (source === "process") {
       this.#baseline = residentBytes();
-      this.#how = "process peak RSS";
+      this.#how = ProcessPeak.how;
     } else if ("reason" in source) this.#how = source.reason;
     else {
       this.#poller = new MemoryPoller(source, Deno.pid);
@@ -138,10 +140,15 @@ class MemoryWatch {
     }
   }
 
+  /** To be called after each step. */
+  step(): void {
+    this.#peak.step();
+  }
+
   async end(): Promise<Observation> {
     this.#ended ??= this.#poller
       ? await this.#poller.end()
-      : observation(this.#baseline === null ? null : peakResidentBytes(), this.#baseline, this.#how);
+      : observation(this.#baseline === null ? null : this.#peak.bytes, this.#baseline, this.#how);
     return this.#ended;
   }
 }

@@ -38,7 +38,7 @@ Deno.test("timers and signals are heard while a model trains", deviceTest, async
 });
 
 Deno.test({
-  name: "the observed peak of a software adapter does not grow with the number of steps",
+  name: "memory of the process does not grow with the number of steps on software adapters",
   ...deviceTest,
   ignore: !device.gpu.target.software || residentBytes() === null,
   async fn() {
@@ -58,7 +58,7 @@ Deno.test({
     assert.ok(success, new TextDecoder().decode(stderr));
     const { earlyBytes, lateBytes }: MemoryFigures = JSON.parse(new TextDecoder().decode(stdout));
     assert.ok(earlyBytes > 2 ** 20, `${earlyBytes}`);
-    // Without collections it grew by half over these steps.
-    assert.ok(lateBytes <= 1.05 * earlyBytes, `${lateBytes} bytes, ${earlyBytes} after 20 steps`);
+    // Without collections it grew by 40 % over these steps. A busy machine collects late: it may take no more of the time than it does.
+    assert.ok(lateBytes <= 1.15 * earlyBytes, `${lateBytes} bytes, ${earlyBytes} after 20 steps`);
   },
 });

@@ -6,8 +6,10 @@ import {
   MemoryPoller,
   memorySource,
   observation,
+  OBSERVED_STEPS,
   parseProcessBytes,
   peakResidentBytes,
+  ProcessPeak,
   residentBytes,
 } from "../../../suites/observed_memory.ts";
 import { chooseTier } from "../../../suites/tiers.ts";
@@ -100,6 +102,24 @@ Deno.test({
     assert.ok(block[12345] === 1 && during >= residentBytes()! * 0.99);
     assert.ok(during - before >= 0 && during >= 64 * 2 ** 20);
   },
+});
+
+Deno.test("ProcessPeak is the peak of the first steps, however many there are", () => {
+  let system: number | null = 100;
+  const peak = new ProcessPeak(() => system);
+  assert.equal(peak.bytes, 100, "without a step, all there was");
+  for (let step = 1; step < OBSERVED_STEPS; step++) peak.step();
+  system = 200;
+  assert.equal(peak.bytes, 200, "a shorter run: to its end");
+  peak.step();
+  system = 300;
+  assert.equal(peak.bytes, 200);
+  peak.step();
+  assert.equal(peak.bytes, 200, "the step after the last that counts");
+  system = null;
+  const unknown = new ProcessPeak(() => system);
+  for (let step = 0; step <= OBSERVED_STEPS; step++) unknown.step();
+  assert.equal(unknown.bytes, null);
 });
 
 Deno.test("divergence() finds a loss that is not a number, and a mean far above the first", () => {
