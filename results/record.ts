@@ -307,6 +307,12 @@ export const CellRecord = Type.Object({
       "Kernels that were chosen by the clock, by what they were chosen for; absent where the rules chose all.",
     ),
   ),
+  kernelNotes: Type.Optional(
+    Type.Array(text(), {
+      description:
+        "Kernels that the driver's compiler refuses, and what ran in their place, in words; absent where there are none.",
+    }),
+  ),
   environment: Environment,
   dataHash: orNull(text(), "sha256 of the corpus as read."),
 }, { description: "`cells/<id>.json`: one cell of a matrix." });

@@ -214,10 +214,13 @@ export function providerFlags({ gpuProvider }: Pick<Environment, "gpuProvider">)
   return gpuProvider === "wgpu" ? [] : ["--gpu", gpuProvider];
 }
 
-/** What a record says of chosen kernels: nothing where none were. */
-function chosenKernels(result: TrainResult | undefined): Pick<CellRecord, "kernelChoices"> {
-  const choices = result?.kernelChoices ?? {};
-  return Object.keys(choices).length > 0 ? { kernelChoices: { ...choices } } : {};
+/** What a record says of chosen kernels, and of those that cannot be had: nothing where there are none. */
+function chosenKernels(result: TrainResult | undefined): Pick<CellRecord, "kernelChoices" | "kernelNotes"> {
+  const { kernelChoices: choices = {}, kernelNotes: notes = [] } = result ?? {};
+  return {
+    ...Object.keys(choices).length > 0 && { kernelChoices: { ...choices } },
+    ...notes.length > 0 && { kernelNotes: [...notes] },
+  };
 }
 
 function withTail(

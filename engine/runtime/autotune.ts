@@ -34,6 +34,13 @@ export function autotuneModeNamed(name: string, what: string): AutotuneMode {
   throw new InputError(`Cannot use ${what} ${name}: expected ${AUTOTUNE_MODES.join(", ")}`);
 }
 
+/** A plan with the kernels that were chosen. */
+export interface Tuned {
+  plan: Plan;
+  choices: KernelChoices;
+  notes: string[];
+}
+
 /** Launches of a plan that share a choice; the largest stands for all. */
 interface Candidates {
   choice: KernelChoice;
@@ -63,25 +70,27 @@ export class Autotuner {
   /**
    * The plan with the chosen kernels: buffers, programs, launches and their number stay what they are.
    *
-   * Where the time runs out, what is left is chosen by the rules, and kept as well: the next run is to use the kernels
-   * that this one used.
+   * Where the time runs out, what is left is chosen by the rules, for this process alone: only what was timed is kept.
    *
-   * @returns Also the choices for all launches that had one; none where nothing is tuned.
+   * @returns Also the choices for all launches that had one; none where nothing is tuned. And in words what was left out of them because
+   * the driver's compiler refuses it.
    */
   async tune(
     gpu: Gpu,
     plan: Plan,
     pipelines: PipelineCache,
     onProgress?: (done: number, of: number) => void,
-  ): Promise<{ plan: Plan; choices: KernelChoices }> {
-    if (this.#mode === "off" || (this.#mode === "on" && gpu.target.software)) return { plan, choices: {} };
+  ): Promise<Tuned> {
+    const untuned = { plan, choices: {}, notes: [] };
+    if (this.#mode === "off" || (this.#mode === "on" && gpu.target.software)) return untuned;
     const groups = [...candidatesOf(plan)].sort(([, a], [, b]) => b.flops - a.flops);
-    if (groups.length === 0) return { plan, choices: {} };
+    if (groups.length === 0) return untuned;
     if (!this.#read && this.#mode === "on") {
       for (const [key, kept] of await this.#cache.read()) this.#chosen.set(key, kept);
     }
     this.#read = true;
     const added = new Map<string, KeptChoice>();
+    const notes: string[] = [];
     for (const [i, [key, { choice, dispatch }]] of groups.entries()) {
       const launches = choice.names.map((name) =>
         [name, name === choice.chosen ? dispatch : choice.use(name)] as const
@@ -90,31 +99,87 @@ export class Autotuner {
       const kept = this.#chosen.get(key);
       if (kept?.code === code && choice.names.includes(kept.kernel)) continue;
       onProgress?.(i, groups.length);
-      const kernel = await this.#fastest(gpu, launches, choice.chosen, pipelines);
+      const { kernel, timed, refused } = await this.#fastest(gpu, launches, choice.chosen, pipelines);
+      for (const [name, message] of refused) notes.push(`${name} is left out of ${key}: ${message}`);
       this.#chosen.set(key, { kernel, code });
-      added.set(key, { kernel, code });
+      if (timed) added.set(key, { kernel, code });
     }
     await this.#cache.add(added);
     const choices = Object.fromEntries(groups.map(([key]) => [key, this.#chosen.get(key)!.kernel]).sort());
-    return { plan: withChoices(plan, choices), choices };
+    return { plan: withChoices(plan, choices), choices, notes };
   }
 
+  /** @returns Whether all that the compiler takes were timed: otherwise the choice is one for want of time, or of memory. */
   async #fastest(
     gpu: Gpu,
     launches: readonly (readonly [string, Dispatch])[],
     byRule: string,
     pipelines: PipelineCache,
-  ): Promise<string> {
+  ): Promise<{ kernel: string; timed: boolean; refused: ReadonlyMap<string, string> }> {
     const mayGoOn = () => this.#spentMs + performance.now() - started < this.#budgetMs;
     const started = performance.now();
-    if (!mayGoOn()) return byRule;
-    const times = await timeKernels(gpu, launches, pipelines, mayGoOn);
+    if (!mayGoOn()) return { kernel: byRule, timed: false, refused: new Map() };
+    const { ms, refused, complete } = await timeKernels(gpu, launches, pipelines, mayGoOn);
     this.#spentMs += performance.now() - started;
-    const [fastest, ms] = [...times].reduce((best, entry) => entry[1] < best[1] ? entry : best, [
-      byRule,
-      (times.get(byRule) ?? 0) / LEAST_GAIN,
-    ]);
-    return ms > 0 ? fastest : byRule;
+    return { kernel: fastestOf(ms, byRule), timed: complete && ms.size > 0, refused };
+  }
+}
+
+/** The fastest by name; that of the rules unless another is faster by `LEAST_GAIN`, and where nothing was timed. */
+export function fastestOf(ms: ReadonlyMap<string, number>, byRule: string): string {
+  let [fastest, least] = [byRule, (ms.get(byRule) ?? Infinity) / LEAST_GAIN];
+  for (const [name, time] of ms) if (time < least) [fastest, least] = [name, time];
+  return fastest;
+}
+
+/**
+ * The plan with other kernels where the driver's compiler refuses those of a launch that has a choice. All are compiled when it returns.
+ *
+ * @returns The choices that were changed, and in words what was put in place of what.
+ * @throws {Error} with the compiler's messages, where a launch has none that it takes.
+ */
+export async function replaceRefused(
+  plan: Plan,
+  pipelines: PipelineCache,
+  onProgress?: (done: number, of: number) => void,
+): Promise<Tuned> {
+  const notes: string[] = [];
+  const choices: Record<string, string> = {};
+  // By key, what was refused so far.
+  const refusals = new Map<string, Map<string, string>>();
+  for (;;) {
+    const requests = plan.programs.flatMap(({ commands }) => commands).flatMap((command) =>
+      "clear" in command ? [] : [{
+        kernel: command.kernel,
+        bindingCount: command.bindings.length,
+        texels: command.texels !== undefined,
+        // What reads the scratch texture has been placed there by the plan, in the one form there is.
+        choice: command.texels ? undefined : command.choice,
+      }]
+    );
+    const refused = await pipelines.refused(requests, onProgress);
+    if (refused.size === 0) return { plan, choices, notes };
+    const messages = new Map([...refused].map(([{ kernel }, { message }]) => [kernel.code, message]));
+    const others: Record<string, string> = {};
+    for (const { kernel, choice } of requests) {
+      const message = messages.get(kernel.code);
+      if (message === undefined || choice && Object.hasOwn(others, choice.key)) continue;
+      if (!choice) throw new Error(message);
+      const known = refusals.get(choice.key) ?? new Map<string, string>();
+      refusals.set(choice.key, known.set(choice.chosen, message));
+      const other = choice.names.find((name) => !known.has(name));
+      if (other === undefined) {
+        throw new Error(
+          `Cannot compile any of the ${known.size} kernels for ${choice.key}: ${
+            [...known].map(([name, message]) => `${name}: ${message}`).join("; ")
+          }`,
+        );
+      }
+      others[choice.key] = other;
+      notes.push(`${other} takes the place of ${choice.chosen} in ${choice.key}: ${message}`);
+    }
+    Object.assign(choices, others);
+    plan = withChoices(plan, others);
   }
 }
 

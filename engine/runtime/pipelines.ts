@@ -80,25 +80,37 @@ export class PipelineCache {
     requests: readonly PipelineRequest[],
     onProgress?: (done: number, of: number) => void,
   ): Promise<void> {
+    for (const error of (await this.refused(requests, onProgress)).values()) throw error;
+  }
+
+  /** As `compile`; what the compiler refuses is told, with its message, instead of thrown. */
+  async refused(
+    requests: readonly PipelineRequest[],
+    onProgress?: (done: number, of: number) => void,
+  ): Promise<Map<PipelineRequest, Error>> {
     const missing = new Map<string, PipelineRequest>();
     for (const request of requests) {
       const key = keyOf(request.kernel, request.bindingCount);
       if (!this.#pipelines.has(key)) missing.set(key, request);
     }
-    const started: Promise<GPUComputePipeline>[] = [];
-    for (const { kernel, bindingCount, texels } of missing.values()) {
+    const refused = new Map<PipelineRequest, Error>();
+    const started: Promise<unknown>[] = [];
+    for (const request of missing.values()) {
+      const { kernel, bindingCount, texels } = request;
       onProgress?.(started.length, missing.size);
-      const pipeline = this.get(kernel, bindingCount, texels);
+      const pipeline = this.get(kernel, bindingCount, texels).catch((error) => refused.set(request, error));
       if (!this.#gpu.provider.compilesInParallel) await pipeline;
       started.push(pipeline);
     }
-    const failed = (await Promise.allSettled(started)).find((result) => result.status === "rejected");
-    if (failed) throw failed.reason;
+    await Promise.all(started);
+    return refused;
   }
 
   async #compile(kernel: Kernel, bindingCount: number, texels: boolean): Promise<GPUComputePipeline> {
     const { device, provider } = this.#gpu;
     const code = completeWgsl(kernel.code, provider);
+    // What WGSL forbids is a validation error, what a driver's compiler cannot do an internal one.
+    device.pushErrorScope("internal");
     device.pushErrorScope("validation");
     const descriptor = {
       label: kernel.name,
@@ -113,18 +125,19 @@ export class PipelineCache {
         constants: kernel.constants ?? {},
       },
     };
-    // Scopes are a stack of the device: this one is closed before anything awaits, and other kernels open theirs.
+    // Scopes are a stack of the device: these are closed before anything awaits, and other kernels open theirs.
     const pipeline = provider.compilesInParallel
       ? device.createComputePipelineAsync(descriptor)
       : device.createComputePipeline(descriptor);
-    const scope = device.popErrorScope();
+    const scopes = Promise.all([device.popErrorScope(), device.popErrorScope()])
+      .then(([validation, internal]) => validation ?? internal);
     try {
-      const [compiled, error] = await Promise.all([pipeline, scope]);
+      const [compiled, error] = await Promise.all([pipeline, scopes]);
       if (error) throw error;
       return compiled;
     } catch (failure) {
-      // The scope holds the compiler's own message; the pipeline says no more than that its module is invalid.
-      const { message } = await scope ?? failure as Error;
+      // A scope holds the compiler's own message; the pipeline says no more than that its module is invalid.
+      const { message } = await scopes ?? failure as Error;
       throw new Error(`Cannot compile kernel ${kernel.name}: ${message}`);
     }
   }

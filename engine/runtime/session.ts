@@ -4,7 +4,7 @@ import type { Binding } from "../graph/op.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { StepBlock } from "../../kernels/step_block.ts";
 import { NEUTRAL_STEP, STEP_BLOCK_BYTES, writeStepBlock } from "../../kernels/step_block.ts";
-import type { KernelChoices } from "./autotune.ts";
+import { type KernelChoices, replaceRefused, type Tuned } from "./autotune.ts";
 import type { DeviceBuffers } from "./buffers.ts";
 import { createBuffers, type Ledger } from "./buffers.ts";
 import type { Gpu } from "./device.ts";
@@ -37,6 +37,8 @@ export class Session {
   /** As planned, but for kernels that were chosen by the clock. */
   readonly plan: Plan;
   readonly kernelChoices: KernelChoices;
+  /** What was left out of the choice because the driver's compiler refuses it, and what came in its place. */
+  readonly kernelNotes: readonly string[];
   readonly recordings: readonly Recording[];
   readonly readback: FastReadback;
   readonly #buffers: DeviceBuffers;
@@ -45,13 +47,14 @@ export class Session {
 
   private constructor(
     gpu: Gpu,
-    { plan, choices }: { plan: Plan; choices: KernelChoices },
+    { plan, choices, notes }: Tuned,
     buffers: DeviceBuffers,
     recordings: Recording[],
   ) {
     this.gpu = gpu;
     this.plan = plan;
     this.kernelChoices = choices;
+    this.kernelNotes = notes;
     this.#buffers = buffers;
     this.recordings = recordings;
     this.#upkeep = Upkeep.of(gpu);
@@ -63,11 +66,21 @@ export class Session {
     const pipelines = options.pipelines ?? new PipelineCache(gpu);
     // Before the buffers exist, so that what timing needs comes on top of nothing.
     const tuned = await gpu.autotuner.tune(gpu, planned, pipelines, options.onProgress);
-    const { plan } = tuned;
+    const compiled = await replaceRefused(tuned.plan, pipelines, options.onProgress);
+    const { plan } = compiled;
     const buffers = await createBuffers(gpu, plan, { arenaFill: options.arenaFill });
     try {
       const recordings = await recordPrograms(gpu, plan, buffers, pipelines, options.onProgress);
-      const session = new Session(gpu, tuned, buffers, recordings);
+      const session = new Session(
+        gpu,
+        {
+          plan,
+          choices: { ...tuned.choices, ...compiled.choices },
+          notes: [...tuned.notes, ...compiled.notes],
+        },
+        buffers,
+        recordings,
+      );
       session.writeStep(NEUTRAL_STEP);
       await session.readback.prime();
       return session;

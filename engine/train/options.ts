@@ -116,6 +116,8 @@ export interface TrainResult {
   profile: KernelTime[] | null;
   /** Kernels that were chosen by the clock, by what they were chosen for; empty where the rules chose all. */
   kernelChoices: KernelChoices;
+  /** Kernels that the driver's compiler refuses, in words. */
+  kernelNotes: readonly string[];
   /** How the profile was taken; absent without one. */
   profiling?: Omit<StepProfile, "kernels">;
 }

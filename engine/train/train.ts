@@ -93,6 +93,7 @@ export async function trainOn(
       pipelines: device?.pipelines,
       onProgress: atMostEachSecond((done, of) => listener.onPhase?.(`compiling: ${done} of ${of} kernels`)),
     });
+    for (const note of trainer.session.kernelNotes) listener.onPhase?.(note);
     listener.onPhase?.(source ? `loading ${prepared.folder}` : "initialising weights");
     await startWeights(trainer, prepared, { source, ahead }, options, extras);
     if (source && extras.continueSaved && await continueFrom(prepared.folder!, trainer, prepared, options)) {
@@ -225,6 +226,7 @@ function describe(
     modelFlopsPerStep: modelFlops(prepared.model, options),
     dataHash: prepared.dataHash,
     kernelChoices: session.kernelChoices,
+    kernelNotes: session.kernelNotes,
     profile: null,
   };
 }

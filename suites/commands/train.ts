@@ -226,6 +226,7 @@ function summaryOf(result: TrainResult, steps: readonly StepReport[], observed: 
     modelFlopsPerStep: result.modelFlopsPerStep,
     dataHash: result.dataHash,
     kernelChoices: result.kernelChoices,
+    ...result.kernelNotes.length > 0 && { kernelNotes: result.kernelNotes },
   };
 }
 

@@ -6,6 +6,9 @@ import { type Plan, planGraphs } from "../../../engine/plan/plan.ts";
 import { Autotuner } from "../../../engine/runtime/autotune.ts";
 import { ChoiceCache } from "../../../engine/runtime/autotune_cache.ts";
 import type { Gpu } from "../../../engine/runtime/device.ts";
+import { PipelineCache } from "../../../engine/runtime/pipelines.ts";
+import { timeKernels } from "../../../engine/runtime/kernel_timer.ts";
+import { readBuffer } from "../../../engine/runtime/readback.ts";
 import { Session } from "../../../engine/runtime/session.ts";
 import { linear } from "../../../kernels/linear.ts";
 import { pack } from "../../support/check_op.ts";
@@ -15,6 +18,9 @@ import { deviceTest, sharedDevice } from "../../support/with_device.ts";
 const { gpu: shared, pipelines } = await sharedDevice();
 /** The adapter as if it were a GPU: only there are kernels timed without being asked. */
 const gpu: Gpu = { ...shared, target: { ...shared.target, software: false, subgroupSize: 0 } };
+
+/** Time to compile all there is on a software adapter: what was not timed is not kept. */
+const PATIENT = { budgetMs: 600_000 };
 
 const [ROWS, C_IN, C_OUT] = [70, 52, 68];
 
@@ -81,7 +87,7 @@ Deno.test("a choice is timed once, kept, and changes no byte of the plan", devic
     const { choice } = onlyDispatch(plan);
     const cache = new ChoiceCache(gpu.adapter, folder);
     let timed = 0;
-    const first = await new Autotuner("on", cache).tune(gpu, plan, pipelines, () => timed++);
+    const first = await new Autotuner("on", cache, PATIENT).tune(gpu, plan, pipelines, () => timed++);
     assert.equal(timed, 1);
     assert.deepEqual(Object.keys(first.choices), [choice!.key]);
     assert.ok(choice!.names.includes(first.choices[choice!.key]));
@@ -93,7 +99,7 @@ Deno.test("a choice is timed once, kept, and changes no byte of the plan", devic
     const [, other] = choice!.names;
     const { code } = (await cache.read()).get(choice!.key)!;
     await cache.add(new Map([[choice!.key, { kernel: other, code }]]));
-    const second = await new Autotuner("on", cache).tune(gpu, plan, pipelines, () => timed++);
+    const second = await new Autotuner("on", cache, PATIENT).tune(gpu, plan, pipelines, () => timed++);
     assert.equal(timed, 1);
     assert.deepEqual(second.choices, { [choice!.key]: other });
     assert.equal(onlyDispatch(second.plan).kernel.code, choice!.use(other).kernel.code);
@@ -102,10 +108,10 @@ Deno.test("a choice is timed once, kept, and changes no byte of the plan", devic
     for (const stale of [{ kernel: other, code: "00000000" }, { kernel: "workgroup 1×1×1/1", code }]) {
       await cache.add(new Map([[choice!.key, stale]]));
       const before: number = timed;
-      await new Autotuner("on", cache).tune(gpu, plan, pipelines, () => timed++);
+      await new Autotuner("on", cache, PATIENT).tune(gpu, plan, pipelines, () => timed++);
       assert.equal(timed, before + 1);
     }
-    await new Autotuner("force", cache).tune(gpu, plan, pipelines, () => timed++);
+    await new Autotuner("force", cache, PATIENT).tune(gpu, plan, pipelines, () => timed++);
     assert.equal(timed, 4);
   });
 });
@@ -115,7 +121,7 @@ Deno.test("a cache that cannot be written costs the choice, not the run", device
     const file = join(folder, "a file where a folder should be");
     await Deno.writeTextFile(file, "");
     const { plan } = product();
-    const tuner = new Autotuner("on", new ChoiceCache(gpu.adapter, join(file, "kernels")));
+    const tuner = new Autotuner("on", new ChoiceCache(gpu.adapter, join(file, "kernels")), PATIENT);
     const { choices } = await tuner.tune(gpu, plan, pipelines);
     assert.equal(Object.keys(choices).length, 1);
     // Within the process it holds.
@@ -125,15 +131,172 @@ Deno.test("a cache that cannot be written costs the choice, not the run", device
   });
 });
 
-Deno.test("without time the rules choose, and that is kept too", deviceTest, async () => {
+Deno.test("without time the rules choose, for this process alone", deviceTest, async () => {
   await inTemporaryFolder(async (folder) => {
     const { plan } = product();
     const { choice } = onlyDispatch(plan);
     const cache = new ChoiceCache(gpu.adapter, folder);
-    const { choices } = await new Autotuner("on", cache, { budgetMs: 0 }).tune(gpu, plan, pipelines);
-    assert.deepEqual(choices, { [choice!.key]: choice!.chosen });
-    assert.equal((await cache.read()).get(choice!.key)?.kernel, choice!.chosen);
+    const late = new Autotuner("on", cache, { budgetMs: 0 });
+    const byRule = { [choice!.key]: choice!.chosen };
+    for (let i = 0; i < 2; i++) assert.deepEqual((await late.tune(gpu, plan, pipelines)).choices, byRule);
+    assert.equal((await cache.read()).size, 0);
+    // The next process has time of its own.
+    let timed = 0;
+    await new Autotuner("on", cache, PATIENT).tune(gpu, plan, pipelines, () => timed++);
+    assert.equal(timed, 1);
+    assert.equal((await cache.read()).size, 1);
   });
+});
+
+Deno.test("what was compared with a part of the others alone is not kept either", deviceTest, async () => {
+  await inTemporaryFolder(async (folder) => {
+    const { plan } = product();
+    const cache = new ChoiceCache(gpu.adapter, folder);
+    // Each kernel takes its compiler longer than there is.
+    const slow = refusing(() => new Promise((resolve) => setTimeout(resolve, 20)));
+    await new Autotuner("on", cache, { budgetMs: 10 }).tune(gpu, plan, slow);
+    assert.equal((await cache.read()).size, 0);
+  });
+});
+
+/** Pipelines of a compiler that does something before each kernel: to refuse it, that throws. */
+function refusing(before: (code: string) => unknown): PipelineCache {
+  return new class extends PipelineCache {
+    override async get(...request: Parameters<PipelineCache["get"]>) {
+      await before(request[0].code);
+      return await super.get(...request);
+    }
+  }(gpu);
+}
+
+/** A compiler that refuses some kernels of a choice. */
+function refusingOf({ choice, kernel }: Dispatch, names: readonly string[]): PipelineCache {
+  const codes = names.map((name) => name === choice!.chosen ? kernel.code : choice!.use(name).kernel.code);
+  return refusing((code) => {
+    if (codes.includes(code)) throw new Error("the driver says no");
+  });
+}
+
+Deno.test(
+  "a kernel that the compiler refuses is left out of those timed, with a note",
+  deviceTest,
+  async () => {
+    await inTemporaryFolder(async (folder) => {
+      const { plan } = product();
+      const { choice } = onlyDispatch(plan);
+      const [first, second, ...others] = choice!.names;
+      for (const refused of [[first], [second], [first, ...others]]) {
+        const cache = new ChoiceCache(gpu.adapter, join(folder, refused.join()));
+        const compiler = refusingOf(onlyDispatch(plan), refused);
+        const { choices, notes } = await new Autotuner("on", cache, PATIENT).tune(gpu, plan, compiler);
+        assert.ok(!refused.includes(choices[choice!.key]), `${choices[choice!.key]} of ${refused}`);
+        assert.deepEqual(
+          notes,
+          refused.map((name) => `${name} is left out of ${choice!.key}: the driver says no`),
+        );
+        // All that can be had was timed.
+        assert.equal((await cache.read()).get(choice!.key)?.kernel, choices[choice!.key]);
+      }
+    });
+  },
+);
+
+Deno.test("a step runs without the kernels that the compiler refuses, tuned or not", deviceTest, async () => {
+  const { plan, ...values } = product();
+  const { choice } = onlyDispatch(plan);
+  const expected = await compute(values, plan);
+  for (const refused of [choice!.names.slice(0, 1), choice!.names.slice(0, -1)]) {
+    // Autotune is off on this device.
+    const session = await Session.open(shared, plan, { pipelines: refusingOf(onlyDispatch(plan), refused) });
+    try {
+      const used = choice!.names[refused.length];
+      assert.deepEqual(session.kernelChoices, { [choice!.key]: used });
+      assert.equal(session.kernelNotes.length, refused.length);
+      assert.equal(
+        session.kernelNotes[0],
+        `${choice!.names[1]} takes the place of ${choice!.chosen} in ${choice!.key}: the driver says no`,
+      );
+      session.write(values.x, pack(seededNumbers(ROWS * C_IN, 1), "f32"));
+      session.write(values.w, pack(seededNumbers(C_IN * C_OUT, 2), "f32"));
+      await session.run();
+      assert.deepEqual(new Uint32Array(await session.read(values.y)), expected);
+    } finally {
+      session.close();
+    }
+  }
+  const compiler = refusingOf(onlyDispatch(plan), choice!.names);
+  await assert.rejects(Session.open(shared, plan, { pipelines: compiler }), (error: Error) => {
+    assert.match(error.message, /^Cannot compile any of the \d+ kernels for .*the driver says no/);
+    for (const name of choice!.names) assert.ok(error.message.includes(name), name);
+    return true;
+  });
+});
+
+/** The shared device with other methods in place of its own. */
+function deviceWith(methods: Partial<GPUDevice>): GPUDevice {
+  return new Proxy(shared.device, {
+    get(target, name) {
+      const value = Reflect.get(methods, name) ?? Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+Deno.test(
+  "what the compiler reports as internal is an error of the kernel, not of the device",
+  deviceTest,
+  async () => {
+    const filters: GPUErrorFilter[] = [];
+    const device = deviceWith({
+      pushErrorScope(filter) {
+        filters.push(filter);
+        return shared.device.pushErrorScope(filter) as undefined;
+      },
+      async popErrorScope() {
+        const filter = filters.pop();
+        const error = await shared.device.popErrorScope();
+        return filter === "internal" ? { message: "registers ran out" } : error;
+      },
+    });
+    const kernel = { name: "fine", code: "@compute @workgroup_size(1) fn fine() {}", entryPoint: "fine" };
+    const pipelines = new PipelineCache({ ...shared, device });
+    await assert.rejects(pipelines.get(kernel, 0), /Cannot compile kernel fine: registers ran out/);
+    assert.deepEqual(filters, [], "every scope is closed");
+    assert.equal(pipelines.size, 0);
+  },
+);
+
+Deno.test("kernels are timed on noise, from end to end of every buffer", deviceTest, async () => {
+  const { plan } = product();
+  const { choice, bindings } = onlyDispatch(plan);
+  const ranges: GPUBuffer[] = [];
+  const device = deviceWith({
+    createBuffer(descriptor) {
+      const storage = (descriptor.usage & GPUBufferUsage.STORAGE) !== 0;
+      const buffer = shared.device.createBuffer({
+        ...descriptor,
+        usage: descriptor.usage | (storage ? GPUBufferUsage.COPY_SRC : 0),
+      });
+      if (storage) ranges.push(buffer);
+      return buffer;
+    },
+  });
+  const found: Float32Array[] = [];
+  // When the first kernel is compiled, none has run.
+  const compiler = refusing(async () => {
+    if (found.length > 0) return;
+    for (const range of ranges) found.push(new Float32Array(await readBuffer(shared, range, 0, range.size)));
+  });
+  const launches = choice!.names.map((name) =>
+    [name, name === choice!.chosen ? onlyDispatch(plan) : choice!.use(name)] as const
+  );
+  const { ms, complete } = await timeKernels({ ...gpu, device }, launches, compiler, () => true);
+  assert.ok(complete && ms.size === launches.length && [...ms.values()].every((time) => time > 0));
+  assert.deepEqual(found.map(({ byteLength }) => byteLength), bindings.map(({ byteLength }) => byteLength));
+  for (const numbers of found) {
+    assert.ok(numbers.every((number) => number !== 0 && Math.abs(number) < 0.01));
+    assert.ok(new Set(numbers).size > 0.9 * numbers.length, "of no pattern");
+  }
 });
 
 Deno.test(
@@ -150,7 +313,7 @@ Deno.test(
         assert.deepEqual(tuned.choices, {});
       }
       assert.equal((await cache.read()).size, 0);
-      const { choices } = await new Autotuner("force", cache).tune(software, plan, pipelines);
+      const { choices } = await new Autotuner("force", cache, PATIENT).tune(software, plan, pipelines);
       assert.equal(Object.keys(choices).length, 1);
     });
   },

@@ -174,6 +174,7 @@ async function train(
     heldOut: options.heldOutFraction > 0 ? [point] : [],
     heldOutElsewhere,
     kernelChoices: {},
+    kernelNotes: [],
     dataHash: "0".repeat(64),
     profile: null,
   };
