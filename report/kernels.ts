@@ -1,6 +1,6 @@
 /** Where a step's time goes, kernel by kernel, and how near each comes to what the device can do. */
 import type { Roofline } from "../results/record.ts";
-import { kernelRates, modelFlopsUtilisation, raisedRoofline } from "../results/roofline.ts";
+import { kernelRates, modelFlopsUtilisation, raisedRoofline, stepAsKernel } from "../results/roofline.ts";
 import type { Configuration } from "./derive.ts";
 
 export interface KernelShare {
@@ -30,11 +30,16 @@ function dtypeOf({ config }: Configuration): typeof DTYPES[number] {
   return config.methods.includes("fp16") ? "f16" : "f32";
 }
 
-/** A run's roof, raised to the best kernel of these profiles where one went through it; null where none was measured. */
+/** A run's roof, raised to the best kernel of these profiles, or step, where one went through it; null where none was measured. */
 export function roofOf(configurations: readonly Configuration[], measured: Roofline | null): Roofline | null {
   return measured && DTYPES.reduce((roof, dtype) => {
-    const profiles = configurations.filter((one) => dtypeOf(one) === dtype)
-      .flatMap(({ ok }) => ok.flatMap(({ profile }) => profile ? [profile] : []));
+    const profiles = configurations.filter((one) => dtypeOf(one) === dtype).flatMap((one) => {
+      const step = stepOf(one);
+      return [
+        ...one.ok.flatMap(({ profile }) => profile ? [profile] : []),
+        ...step ? [[stepAsKernel(step)]] : [],
+      ];
+    });
     return profiles.length > 0 ? raisedRoofline(roof, profiles, dtype) : roof;
   }, measured);
 }
@@ -64,9 +69,11 @@ export function profileOf(configuration: Configuration, roof: Roofline | null): 
 
 /** Model FLOPs utilisation of a configuration's step; null where a part of it was not measured. */
 export function utilisation(configuration: Configuration, roof: Roofline | null): number | null {
-  const [cell] = configuration.ok;
-  const stepMs = configuration.stepMs?.interval.estimate;
-  if (!roof || !cell?.modelFlopsPerStep || !stepMs) return null;
-  const { modelFlopsPerStep } = cell;
-  return modelFlopsUtilisation({ modelFlopsPerStep, stepMs }, roof, dtypeOf(configuration));
+  const step = stepOf(configuration);
+  return roof && step ? modelFlopsUtilisation(step, roof, dtypeOf(configuration)) : null;
+}
+
+function stepOf({ ok: [cell], stepMs }: Configuration): { modelFlopsPerStep: number; stepMs: number } | null {
+  const ms = stepMs?.interval.estimate;
+  return cell?.modelFlopsPerStep && ms ? { modelFlopsPerStep: cell.modelFlopsPerStep, stepMs: ms } : null;
 }

@@ -330,12 +330,27 @@ export const Decision = Type.Object({
 export type Decision = Static<typeof Decision>;
 
 /** What the device can do at best, measured: the roof over every kernel. */
+/** How a rate was found to be steady, or not. */
+export const Steadiness = Type.Object({
+  measurements: amount("Measurements that were made: 3 where the first agree, 12 at most."),
+  spread: amount(
+    "How far the last three lie apart, as a part of the largest of them; steady is 0.05 and less.",
+  ),
+}, { description: "How a rate was found to be steady, or not." });
+export type Steadiness = Static<typeof Steadiness>;
+
 export const Roofline = Type.Object({
   matmulFlopsPerSecond: Type.Object({ f32: amount(), f16: orNull(amount()) }, {
     description: "Of matrix products; f16 is null where the device has no such products.",
   }),
   copyBytesPerSecond: amount("Bytes read and written by a copy."),
   how: text("How it was measured, in words."),
+  steadiness: Type.Optional(
+    Type.Object({ f32: Steadiness, f16: orNull(Steadiness), copy: Steadiness }, {
+      description:
+        "How steady each figure was; absent from records of versions that measured once. f16 is null where there is none.",
+    }),
+  ),
 }, { description: "What the device can do at best, measured: the roof over every kernel." });
 export type Roofline = Static<typeof Roofline>;
 

@@ -8,7 +8,7 @@ export interface KernelRates {
   intensity: number;
   /**
    * Share of what the device can do at this intensity: the smaller of its products' rate and of intensity × its copies'
-   * rate (Williams et al. 2009, doi:10.1145/1498765.1498785). Null without a roofline, or without a time.
+   * rate (Williams et al. 2009, doi:10.1145/1498765.1498785); 1 at most. Null without a roofline, or without a time.
    */
   ceilingShare: number | null;
 }
@@ -26,7 +26,10 @@ export function kernelRates(
     flopsPerSecond: rate(flops),
     bytesPerSecond: rate(bytes),
     intensity: bytes > 0 ? flops / bytes : 0,
-    ceilingShare: roofline && seconds > 0 ? fastestSeconds({ flops, bytes }, roofline, dtype) / seconds : null,
+    // Only a kernel that `raisedRoofline` takes for too short to be timed goes through a raised roof: it is at it.
+    ceilingShare: roofline && seconds > 0
+      ? Math.min(1, fastestSeconds({ flops, bytes }, roofline, dtype) / seconds)
+      : null,
   };
 }
 
@@ -37,6 +40,13 @@ function fastestSeconds(
   dtype: "f32" | "f16",
 ): number {
   return Math.max(flops / productRate(roofline, dtype), bytes / roofline.copyBytesPerSecond);
+}
+
+/** A step as one kernel of its model's FLOPs, for `raisedRoofline`: its utilisation is then 1 at most. */
+export function stepAsKernel(
+  { modelFlopsPerStep, stepMs }: { modelFlopsPerStep: number; stepMs: number },
+): KernelProfile {
+  return { kernel: "step", dispatches: 1, ms: stepMs, flops: modelFlopsPerStep, bytes: 0 };
 }
 
 /** What a raised roof says of itself. */
@@ -67,6 +77,7 @@ export function raisedRoofline(
   const raised = products > productRate(roofline, dtype) || copyBytesPerSecond > roofline.copyBytesPerSecond;
   return raised
     ? {
+      ...roofline,
       matmulFlopsPerSecond: { ...roofline.matmulFlopsPerSecond, [dtype]: products },
       copyBytesPerSecond,
       how: roofline.how.endsWith(RAISED) ? roofline.how : `${roofline.how}${RAISED}`,

@@ -3,7 +3,7 @@ import type { AdapterDescription, Engine, StepReport, TrainingPlan, TrainResult 
 import type { Arguments } from "../flags.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { OFFLINE_FLAG, pinnedField, withPinnedModel } from "../hub_model.ts";
-import { kernelRates, modelFlopsUtilisation, raisedRoofline } from "../../results/roofline.ts";
+import { kernelRates, modelFlopsUtilisation, raisedRoofline, stepAsKernel } from "../../results/roofline.ts";
 import { median } from "../../results/stats.ts";
 import { divergence } from "../measure.ts";
 import {
@@ -170,13 +170,15 @@ async function profiledStep(
 ): Promise<ProfiledStep> {
   const dtype = methods.includes("fp16") ? "f16" : "f32";
   const measured = await engine.measureRoofline?.() ?? null;
+  const stepMs = steps.length > 0 ? median(timedSteps(steps).map(({ ms }) => ms)) : null;
+  const profiles = [profile!, ...stepMs === null ? [] : [[stepAsKernel({ modelFlopsPerStep, stepMs })]]];
   return {
     profile: profile!,
     profiling,
-    roofline: measured && raisedRoofline(measured, [profile!], dtype),
+    roofline: measured && raisedRoofline(measured, profiles, dtype),
     dtype,
     modelFlopsPerStep,
-    stepMs: steps.length > 0 ? median(timedSteps(steps).map(({ ms }) => ms)) : null,
+    stepMs,
   };
 }
 

@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
-import { kernelRates, modelFlopsUtilisation, raisedRoofline } from "../../../results/roofline.ts";
+import {
+  kernelRates,
+  modelFlopsUtilisation,
+  raisedRoofline,
+  stepAsKernel,
+} from "../../../results/roofline.ts";
 
 const ROOFLINE = { matmulFlopsPerSecond: { f32: 1e9, f16: 4e9 }, copyBytesPerSecond: 1e8, how: "by hand" };
 const kernel = (ms: number, flops: number, bytes: number) => ({
@@ -53,6 +58,21 @@ Deno.test("raisedRoofline() takes the best kernel seen, but for those too short 
   assert.equal(raisedRoofline(raised, [[kernel(1000, 5e9, 1e6)]]).how, raised.how, "said once");
   assert.equal(kernelRates(profile[0], raised).ceilingShare, 1);
   assert.equal(raisedRoofline(ROOFLINE, [profile], "f16").matmulFlopsPerSecond.f16, 4e9);
+});
+
+Deno.test("no share of a raised roof is above 1: neither of a short kernel nor of the step", () => {
+  const step = { modelFlopsPerStep: 6e9, stepMs: 1000 };
+  const profile = [kernel(1000, 3e9, 1e6), kernel(9, 1e9, 1e9)];
+  const raised = raisedRoofline(ROOFLINE, [profile, [stepAsKernel(step)]]);
+  assert.equal(raised.matmulFlopsPerSecond.f32, 6e9);
+  assert.deepEqual(profile.map((one) => kernelRates(one, raised).ceilingShare), [0.5, 1]);
+  assert.equal(modelFlopsUtilisation(step, raised), 1);
+  const steadiness = {
+    f32: { measurements: 3, spread: 0 },
+    f16: null,
+    copy: { measurements: 4, spread: 0.01 },
+  };
+  assert.deepEqual(raisedRoofline({ ...ROOFLINE, steadiness }, [profile]).steadiness, steadiness);
 });
 
 Deno.test("raisedRoofline() leaves a roof alone that nothing went through", () => {

@@ -99,6 +99,11 @@ export const FAKE_ROOFLINE = {
   matmulFlopsPerSecond: { f32: 2e10, f16: 4e10 },
   copyBytesPerSecond: 1e10,
   how: "made up",
+  steadiness: {
+    f32: { measurements: 3, spread: 0.01 },
+    f16: { measurements: 12, spread: 0.3 },
+    copy: { measurements: 5, spread: 0.05 },
+  },
 };
 
 /** 1 MiB a sequence; checkpointing halves it, an optimizer without state saves a quarter. */
