@@ -329,7 +329,6 @@ export const Decision = Type.Object({
 }, { description: "A choice that a rule made from cells, with the rule in words and what it looked at." });
 export type Decision = Static<typeof Decision>;
 
-/** What the device can do at best, measured: the roof over every kernel. */
 /** How a rate was found to be steady, or not. */
 export const Steadiness = Type.Object({
   measurements: amount("Measurements that were made: 3 where the first agree, 12 at most."),
@@ -339,6 +338,7 @@ export const Steadiness = Type.Object({
 }, { description: "How a rate was found to be steady, or not." });
 export type Steadiness = Static<typeof Steadiness>;
 
+/** What the device can do at best, measured: the roof over every kernel. */
 export const Roofline = Type.Object({
   matmulFlopsPerSecond: Type.Object({ f32: amount(), f16: orNull(amount()) }, {
     description: "Of matrix products; f16 is null where the device has no such products.",

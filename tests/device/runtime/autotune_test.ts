@@ -258,7 +258,8 @@ Deno.test(
         return filter === "internal" ? { message: "registers ran out" } : error;
       },
     });
-    const kernel = { name: "fine", code: "@compute @workgroup_size(1) fn fine() {}", entryPoint: "fine" };
+    const code = "@compute @workgroup_size(1) fn fine() {}";
+    const kernel = { name: "fine", code, entryPoint: "fine", writes: [] };
     const pipelines = new PipelineCache({ ...shared, device });
     await assert.rejects(pipelines.get(kernel, 0), /Cannot compile kernel fine: registers ran out/);
     assert.deepEqual(filters, [], "every scope is closed");
