@@ -30,7 +30,10 @@ function dtypeOf({ config }: Configuration): typeof DTYPES[number] {
   return config.methods.includes("fp16") ? "f16" : "f32";
 }
 
-/** A run's roof, raised to the best kernel of these profiles, or step, where one went through it; null where none was measured. */
+/**
+ * A run's roof, raised to the best kernel of these profiles, or step, where one went through it; null where
+ * none was measured.
+ */
 export function roofOf(configurations: readonly Configuration[], measured: Roofline | null): Roofline | null {
   return measured && DTYPES.reduce((roof, dtype) => {
     const profiles = configurations.filter((one) => dtypeOf(one) === dtype).flatMap((one) => {

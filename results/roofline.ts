@@ -8,7 +8,8 @@ export interface KernelRates {
   intensity: number;
   /**
    * Share of what the device can do at this intensity: the smaller of its products' rate and of intensity × its copies'
-   * rate (Williams et al. 2009, doi:10.1145/1498765.1498785); 1 at most. Null without a roofline, or without a time.
+   * rate (Williams et al. 2009, doi:10.1145/1498765.1498785); 1 at most. Null without a roofline, or without
+   * a time.
    */
   ceilingShare: number | null;
 }
@@ -26,7 +27,8 @@ export function kernelRates(
     flopsPerSecond: rate(flops),
     bytesPerSecond: rate(bytes),
     intensity: bytes > 0 ? flops / bytes : 0,
-    // Only a kernel that `raisedRoofline` takes for too short to be timed goes through a raised roof: it is at it.
+    // Only a kernel that `raisedRoofline` takes for too short to be timed goes through a raised roof: it is
+    // at it.
     ceilingShare: roofline && seconds > 0
       ? Math.min(1, fastestSeconds({ flops, bytes }, roofline, dtype) / seconds)
       : null,

@@ -240,7 +240,8 @@ function endText({ signal, code, timedOut }: ChildEnd): string {
 }
 
 /**
- * The process's own peak, of its start and first steps. The baseline is the larger of two: what a process that only opens the device takes at its peak,
+ * The process's own peak, of its start and first steps. The baseline is the larger of two: what a process
+ * that only opens the device takes at its peak,
  * and what this one took, its data read, when its device was open and empty.
  */
 function observedByProcess(

@@ -25,9 +25,10 @@ export function peakResidentBytes(): number | null {
 }
 
 /**
- * Steps after which the peak of a process counts no longer. All that a run needs has been used by then: its buffers exist before the first
- * step and each is written in the first. What comes on top later is garbage that has not been collected, more of it the longer the
- * run, so that the figure would say how many steps there were.
+ * Steps after which the peak of a process counts no longer. All that a run needs has been used by then: its
+ * buffers exist before the first step and each is written in the first. What comes on top later is garbage
+ * that has not been collected, more of it the longer the run, so that the figure would say how many steps
+ * there were.
  */
 export const OBSERVED_STEPS = 20;
 

@@ -70,10 +70,11 @@ export class Autotuner {
   /**
    * The plan with the chosen kernels: buffers, programs, launches and their number stay what they are.
    *
-   * Where the time runs out, what is left is chosen by the rules, for this process alone: only what was timed is kept.
+   * Where the time runs out, what is left is chosen by the rules, for this process alone: only what was timed
+   * is kept.
    *
-   * @returns Also the choices for all launches that had one; none where nothing is tuned. And in words what was left out of them because
-   * the driver's compiler refuses it.
+   * @returns Also the choices for all launches that had one; none where nothing is tuned. And in words what
+   * was left out of them because the driver's compiler refuses it.
    */
   async tune(
     gpu: Gpu,
@@ -109,7 +110,10 @@ export class Autotuner {
     return { plan: withChoices(plan, choices), choices, notes };
   }
 
-  /** @returns Whether all that the compiler takes were timed: otherwise the choice is one for want of time, or of memory. */
+  /**
+   * @returns Whether all that the compiler takes were timed: otherwise the choice is one for want of time, or
+   * of memory.
+   */
   async #fastest(
     gpu: Gpu,
     launches: readonly (readonly [string, Dispatch])[],
@@ -125,7 +129,10 @@ export class Autotuner {
   }
 }
 
-/** The fastest by name; that of the rules unless another is faster by `LEAST_GAIN`, and where nothing was timed. */
+/**
+ * The fastest by name; that of the rules unless another is faster by `LEAST_GAIN`, and where nothing was
+ * timed.
+ */
 export function fastestOf(ms: ReadonlyMap<string, number>, byRule: string): string {
   let [fastest, least] = [byRule, (ms.get(byRule) ?? Infinity) / LEAST_GAIN];
   for (const [name, time] of ms) if (time < least) [fastest, least] = [name, time];
@@ -133,7 +140,8 @@ export function fastestOf(ms: ReadonlyMap<string, number>, byRule: string): stri
 }
 
 /**
- * The plan with other kernels where the driver's compiler refuses those of a launch that has a choice. All are compiled when it returns.
+ * The plan with other kernels where the driver's compiler refuses those of a launch that has a choice. All
+ * are compiled when it returns.
  *
  * @returns The choices that were changed, and in words what was put in place of what.
  * @throws {Error} with the compiler's messages, where a launch has none that it takes.

@@ -11,7 +11,10 @@ export interface KeptChoice {
   code: string;
 }
 
-/** Version of the format; files of another are not read. Those of 1 hold choices for want of time, and others timed on zeros. */
+/**
+ * Version of the format; files of another are not read. Those of 1 hold choices for want of time, and others
+ * timed on zeros.
+ */
 const FORMAT = 2;
 
 /** Choices of kernels on one adapter, in one file. What is wrong with the file costs time, never a run. */

@@ -24,8 +24,9 @@ export interface KernelTimes {
 const NOISE_BYTES = 2 ** 20;
 
 /**
- * Numbers of no pattern, to multiply: GPUs do so with zeros at less power, and so faster, than with others, by a different amount in
- * each kernel. Each half of a word is an f16 of ±0.5 to ±1, and the whole an f32 below 0.01: neither has a NaN, infinity or subnormal.
+ * Numbers of no pattern, to multiply: GPUs do so with zeros at less power, and so faster, than with others,
+ * by a different amount in each kernel. Each half of a word is an f16 of ±0.5 to ±1, and the whole an f32
+ * below 0.01: neither has a NaN, infinity or subnormal.
  */
 export function noiseWords(count: number): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(count);

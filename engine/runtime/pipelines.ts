@@ -125,7 +125,8 @@ export class PipelineCache {
         constants: kernel.constants ?? {},
       },
     };
-    // Scopes are a stack of the device: these are closed before anything awaits, and other kernels open theirs.
+    // Scopes are a stack of the device: these are closed before anything awaits, and other kernels open
+    // theirs.
     const pipeline = provider.compilesInParallel
       ? device.createComputePipelineAsync(descriptor)
       : device.createComputePipeline(descriptor);

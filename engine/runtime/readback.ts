@@ -1,14 +1,18 @@
 import { type Gpu, lossOf } from "./device.ts";
 import type { Upkeep } from "./upkeep.ts";
 
-/** How long a failed call waits to hear that the device is lost, ms. Nothing is lost by it but the time of a run that has failed. */
+/**
+ * How long a failed call waits to hear that the device is lost, ms. Nothing is lost by it but the time of a
+ * run that has failed.
+ */
 const LOSS_MS = 250;
 
 /**
- * Does something on a device and says what is the matter where it fails, or where the device has reported an error since.
+ * Does something on a device and says what is the matter where it fails, or where the device has reported an
+ * error since.
  *
- * A loss is told by a promise of its own, which may come after all the errors that it causes, and not before the event loop turns: a
- * buffer that is not mapped is what a loop of steps sees of it.
+ * A loss is told by a promise of its own, which may come after all the errors that it causes, and not before
+ * the event loop turns: a buffer that is not mapped is what a loop of steps sees of it.
  *
  * @throws {DeviceLostError} where the device is gone; else what it reported, else what `work` threw.
  */

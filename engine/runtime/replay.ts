@@ -11,7 +11,10 @@ interface RecordedDispatch {
   pipeline: GPUComputePipeline;
   bindings: GPUBindGroup;
   uniforms: GPUBindGroup;
-  /** One number, in an array of its own type: any other is read through an iterator, which leaves garbage behind. */
+  /**
+   * One number, in an array of its own type: any other is read through an iterator, which leaves garbage
+   * behind.
+   */
   paramsOffset: Uint32Array<ArrayBuffer>;
   workgroups: readonly [number, number, number];
   /** What goes into the scratch texture before it. */
@@ -145,7 +148,8 @@ export function encodeCopies(encoder: GPUCommandEncoder, { copies }: RecordedDis
 }
 
 /**
- * Encodes a recording: one compute pass between clears and copies, since a pass costs as much as four dispatches.
+ * Encodes a recording: one compute pass between clears and copies, since a pass costs as much as four
+ * dispatches.
  *
  * @returns How many passes it took.
  */

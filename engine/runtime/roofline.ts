@@ -24,8 +24,8 @@ export interface Roofline {
 /** Settings of `measureRoofline`. */
 export interface RooflineOptions {
   /**
-   * Time for three measurements of each of the three figures, milliseconds; compiling comes on top, and more measurements where three do
-   * not agree.
+   * Time for three measurements of each of the three figures, milliseconds; compiling comes on top, and more
+   * measurements where three do not agree.
    */
   budgetMs?: number;
 }
@@ -40,10 +40,11 @@ const LONG_ENOUGH_MS = 20;
 const COPY_BYTES = 2 ** 26;
 
 /**
- * Measures the ceilings of a device in one second to five: products of square matrices by the engine's own kernels, f32 and
- * f16 with f32 sums, and a copy from one buffer to another.
+ * Measures the ceilings of a device in one second to five: products of square matrices by the engine's own
+ * kernels, f32 and f16 with f32 sums, and a copy from one buffer to another.
  *
- * A ceiling is the fastest of many runs, made until they are steady: what else the machine does can make a run slower, never faster.
+ * A ceiling is the fastest of many runs, made until they are steady: what else the machine does can make a
+ * run slower, never faster.
  *
  * @throws {NoAdapterError} without an adapter.
  */
@@ -196,7 +197,10 @@ async function fastestCopy(
   }
 }
 
-/** Times runs until they are steady; the first run, which compiles, is left out. @param budgetMs Time for as few as may be. */
+/**
+ * Times runs until they are steady; the first run, which compiles, is left out. @param budgetMs Time for as
+ * few as may be.
+ */
 async function fastest(run: (repeats: number) => Promise<number>, budgetMs: number): Promise<Fastest> {
   await run(1);
   const onceMs = Math.max(await run(1), 1e-3);

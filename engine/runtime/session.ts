@@ -173,7 +173,10 @@ export class Session {
     this.gpu.device.queue.submit([commands]);
   }
 
-  /** Waits until all that was submitted is done, without what an await of the queue costs: for loops that read nothing back. */
+  /**
+   * Waits until all that was submitted is done, without what an await of the queue costs: for loops that read
+   * nothing back.
+   */
   async settle(): Promise<void> {
     await this.#upkeep.run();
     await idleAt(this.gpu);

@@ -1,7 +1,10 @@
 /** Measurements in a row that must agree: two may by chance. */
 export const STEADY_COUNT = 3;
 
-/** How far they may lie apart, as a part of the largest: clocks of GPUs wander by some hundredths under one load. */
+/**
+ * How far they may lie apart, as a part of the largest: clocks of GPUs wander by some hundredths under one
+ * load.
+ */
 export const STEADY_SPREAD = 0.05;
 
 /** Measurements at most: a device that others use does not become steady, and a probe is to take seconds. */
@@ -18,8 +21,8 @@ export interface Steadiness {
 /**
  * Measures a rate until the last three measurements agree, or twelve were made.
  *
- * A device that has been idle runs at a low clock for a while, and one that others use at a part of its speed: one measurement of
- * copies gave 811 GB/s and one an hour later 5062, on one GPU.
+ * A device that has been idle runs at a low clock for a while, and one that others use at a part of its
+ * speed: one measurement of copies gave 811 GB/s and one an hour later 5062, on one GPU.
  *
  * @returns The highest of all: what else a machine does can make a run slower, never faster.
  */

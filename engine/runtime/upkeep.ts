@@ -3,18 +3,22 @@ import { runInNewContext } from "node:vm";
 import type { Gpu } from "./device.ts";
 
 /**
- * Longest time without a turn of the event loop, ms. A turn is a wait of a timer, 1 to 3 ms in Deno, so that turns cost a hundredth
- * of the time at most; and a signal is heard in a quarter of a second.
+ * Longest time without a turn of the event loop, ms. A turn is a wait of a timer, 1 to 3 ms in Deno, so that
+ * turns cost a hundredth of the time at most; and a signal is heard in a quarter of a second.
  */
 export const TURN_EVERY_MS = 250;
 
 /**
- * Compute passes after which their remains are collected, if that may be. One leaves half a KiB outside of the JavaScript heap, so that
- * 1024 of them are half a MiB: a hundredth of what the smallest models take besides an empty device.
+ * Compute passes after which their remains are collected, if that may be. One leaves half a KiB outside of
+ * the JavaScript heap, so that 1024 of them are half a MiB: a hundredth of what the smallest models take
+ * besides an empty device.
  */
 export const COLLECT_EVERY_PASSES = 1024;
 
-/** Part of the time that collections may take: after one of 30 ms, as in small models on a quiet core, the next is 3 s away. */
+/**
+ * Part of the time that collections may take: after one of 30 ms, as in small models on a quiet core, the
+ * next is 3 s away.
+ */
 export const COLLECTION_SHARE = 0.01;
 
 /** What upkeep is done with; tests have their own. */
@@ -28,14 +32,17 @@ export interface UpkeepTools {
 }
 
 /**
- * Keeps a loop of steps from holding on to what is no longer needed. To be run in each, while the device is busy.
+ * Keeps a loop of steps from holding on to what is no longer needed. To be run in each, while the device is
+ * busy.
  *
- * *Turns of the event loop.* Where waits for the device end within the call (`callsWaitForQueue`), all that a loop awaits is there
- * at once, and nothing else ever runs: no timer, no listener of a signal. Deno also keeps each call of `mapAsync` until then.
+ * *Turns of the event loop.* Where waits for the device end within the call (`callsWaitForQueue`), all that a
+ * loop awaits is there at once, and nothing else ever runs: no timer, no listener of a signal. Deno also
+ * keeps each call of `mapAsync` until then.
  *
- * *Collections.* JavaScript holds encoders, passes and command buffers by small objects, and takes its time to collect them; what they
- * hold in turn it does not see. On software adapters the memory of the process is what is observed of the device, and it would grow with
- * the number of steps: by 40 MB over 1500 of 62 passes.
+ * *Collections.* JavaScript holds encoders, passes and command buffers by small objects, and takes its time
+ * to collect them; what they hold in turn it does not see. On software adapters the memory of the process is
+ * what is observed of the device, and it would grow with the number of steps: by 40 MB over 1500 of 62
+ * passes.
  */
 export class Upkeep {
   readonly #turn: (() => Promise<void>) | null;
@@ -81,7 +88,10 @@ export class Upkeep {
   }
 }
 
-/** By a timer, not `setImmediate`: only while it waits for one does Deno look for signals, sockets and what else is due. */
+/**
+ * By a timer, not `setImmediate`: only while it waits for one does Deno look for signals, sockets and what
+ * else is due.
+ */
 function turnOfEventLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }
@@ -89,8 +99,8 @@ function turnOfEventLoop(): Promise<void> {
 let collector: (() => void) | null | undefined;
 
 /**
- * `gc()`, which contexts have that were made after V8 was told to; null where they have not. Deno's gives the pages that are left empty
- * back to the system, so that it makes room for the garbage until the next.
+ * `gc()`, which contexts have that were made after V8 was told to; null where they have not. Deno's gives the
+ * pages that are left empty back to the system, so that it makes room for the garbage until the next.
  */
 function garbageCollector(): (() => void) | null {
   if (collector !== undefined) return collector;

@@ -1,4 +1,5 @@
-// Trains a preset on a text for some steps in a process of its own and prints, as JSON, what its memory was: see `MemoryFigures`.
+// Trains a preset on a text for some steps in a process of its own and prints, as JSON, what its memory was:
+// see `MemoryFigures`.
 import { train } from "../../engine/train/train.ts";
 import { peakResidentBytes, residentBytes } from "../../suites/observed_memory.ts";
 import { tinyOptions } from "./tiny_options.ts";

@@ -58,7 +58,8 @@ Deno.test({
     assert.ok(success, new TextDecoder().decode(stderr));
     const { earlyBytes, lateBytes }: MemoryFigures = JSON.parse(new TextDecoder().decode(stdout));
     assert.ok(earlyBytes > 2 ** 20, `${earlyBytes}`);
-    // Without collections it grew by 40 % over these steps. A busy machine collects late: it may take no more of the time than it does.
+    // Without collections it grew by 40 % over these steps. A busy machine collects late: it may take no more
+    // of the time than it does.
     assert.ok(lateBytes <= 1.15 * earlyBytes, `${lateBytes} bytes, ${earlyBytes} after 20 steps`);
   },
 });

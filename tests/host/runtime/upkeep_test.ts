@@ -6,7 +6,9 @@ import {
   Upkeep,
 } from "../../../engine/runtime/upkeep.ts";
 
-/** An upkeep with a clock that tests set, and what it did by that clock. A collection takes `collectionMs`. */
+/**
+ * An upkeep with a clock that tests set, and what it did by that clock. A collection takes `collectionMs`.
+ */
 function watched({ collectionMs = 10 }: { collectionMs?: number } = {}) {
   const did: string[] = [];
   const clock = { ms: 0 };
