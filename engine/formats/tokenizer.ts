@@ -11,6 +11,7 @@ import {
 } from "./bpe.ts";
 import { decodeUtf8, inputExists, readInput, readJsonInput } from "./input_file.ts";
 import { describeJson, isJsonObject } from "./json.ts";
+import { libraryDefinition, withoutSpaceAround } from "./library_definition.ts";
 import { writeTextAtomically } from "./output_file.ts";
 
 /** Text to token ids and back. `decode(encode(text))` is `text`, but that half a surrogate pair becomes U+FFFD. */
@@ -314,13 +315,16 @@ function isTokenId(id: unknown): id is number {
 async function huggingFaceTokenizer(name: string, files: TokenizerFiles, path: string): Promise<Tokenizer> {
   const library = await import("@huggingface/tokenizers");
   const { tokenizer, ids } = explaining(path, () => {
-    const tokenizer = new library.Tokenizer(files.tokenizer, files.config);
+    // Two settings of old slow tokenizers, by which the library would change texts before all that tokenizer.json says.
+    const { remove_space: _space, do_lowercase_and_remove_accent: _case, ...config } = files.config;
+    const tokenizer = new library.Tokenizer(libraryDefinition(files.tokenizer), config);
     return { tokenizer, ids: [...tokenizer.get_vocab(true).values()] };
   });
+  const prepared = withoutSpaceAround(files.tokenizer) ?? ((text: string) => text);
   return {
     name,
     vocabularySize: ids.reduce((largest, id) => Math.max(largest, id), -1) + 1,
-    encode: (text) => Uint32Array.from(tokenizer.encode(text, { add_special_tokens: false }).ids),
+    encode: (text) => Uint32Array.from(tokenizer.encode(prepared(text), { add_special_tokens: false }).ids),
     decode(ids) {
       const known = Array.from(ids);
       for (const id of known) if (tokenizer.id_to_token(id) === undefined) throw notAToken(name, id);

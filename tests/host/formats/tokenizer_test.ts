@@ -22,6 +22,7 @@ interface Encoding {
 const EXCERPT = Deno.readTextFileSync(fixture("excerpt.txt"));
 const ENCODINGS: Encoding[] = JSON.parse(Deno.readTextFileSync(fixture("encodings.json")));
 const whiteSpace = (name: string) => JSON.parse(Deno.readTextFileSync(fixture(`../white_space/${name}`)));
+const PARTS = whiteSpace("parts.json");
 const TEXTS = [...ENCODINGS.map(({ text }) => text), ...Array.from({ length: 50 }, (_, i) => randomText(i))];
 const gpt2 = await gpt2Tokenizer();
 
@@ -144,6 +145,17 @@ Deno.test("words end where Hugging Face's end, at white space that JavaScript se
   assert.deepEqual([...gpt2.encode("x\n\n\ufeffy")], [87, 198, 198, 171, 119, 123, 88]);
   assert.deepEqual([...gpt2.encode("x\n\n\u0085y")].slice(0, 2), [87, 628]);
 });
+
+for (const { name, definition, ids } of PARTS.tokenizers) {
+  Deno.test(`a tokenizer of other parts gives the ids that Hugging Face's library gives: ${name}`, async () => {
+    using folder = new TemporaryFolder();
+    folder.file("tokenizer.json", JSON.stringify(definition));
+    const tokenizer = await tokenizerFromFolder(folder.path);
+    for (const [i, text] of PARTS.texts.entries()) {
+      assert.deepEqual([...tokenizer.encode(text)], ids[i], JSON.stringify(text));
+    }
+  });
+}
 
 Deno.test("words are those of GPT-2's pattern", () => {
   const pattern =
