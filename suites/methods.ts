@@ -188,14 +188,15 @@ export const METHODS: readonly Method[] = [
   },
 ];
 
+/** The rule of `ParameterSpec.decay`. */
+const DECAYED =
+  "of the matrices of linear layers, adapters and head; embeddings, a head tied to them, biases and norms have none";
+const DECOUPLED_DECAY = `decoupled weight decay ${DECAYED}`;
+
 const BETAS: Readonly<Record<string, Setting>> = {
   beta1: { default: 0.9, minimum: 0, maximum: 0.999999, what: "decay of the first moment" },
   beta2: { default: 0.999, minimum: 0, maximum: 0.999999, what: "decay of the second moment" },
 };
-
-/** As `ParameterSpec.decay` has it. */
-const DECAYED = "of matrices; norms, biases and embeddings have none";
-const DECOUPLED_DECAY = `decoupled weight decay, ${DECAYED}`;
 
 /** The optimizers; defaults of AdamW are those of `torch.optim.AdamW`. */
 export const OPTIMIZERS: readonly Optimizer[] = [
@@ -261,7 +262,7 @@ export const OPTIMIZERS: readonly Optimizer[] = [
         maximum: 0.999999,
         what: "decay of the momentum; 0 keeps no state",
       },
-      weightDecay: { default: 0, minimum: 0, what: `weight decay, ${DECAYED}` },
+      weightDecay: { default: 0, minimum: 0, what: `weight decay ${DECAYED}` },
     },
     expectedSlowdown: 0,
   },

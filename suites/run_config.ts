@@ -1,5 +1,5 @@
 import { InputError } from "../engine/input_error.ts";
-import { defaultTokenizer } from "../mod.ts";
+import { defaultTokenizer, PRESET_NAMES } from "../mod.ts";
 import type { RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import {
@@ -189,7 +189,7 @@ export const FIELDS: Readonly<Record<keyof Settings, Field>> = {
     minimum: 0,
     maximum: 0.99,
     default: 0,
-    what: "dropout probability",
+    what: "dropout probability; 0 is off",
   },
   steps: {
     flag: "steps",
@@ -578,7 +578,9 @@ export function trainFlags(config: RunConfig): string[] {
     const value = config[field as keyof RunConfig];
     if (!rule.flag || field === "effectiveBatchSize" || field === "microBatchSize") continue;
     if (field === "tokenizer" && value === defaultTokenizer(config.model)) continue;
-    if (value === undefined || value === rule.default) continue;
+    // Without the flag a folder's own configuration would say how much is dropped.
+    const implied = field === "dropout" && !PRESET_NAMES.includes(config.model) ? undefined : rule.default;
+    if (value === undefined || value === implied) continue;
     if (rule.kind === "flag") words.push(`--${rule.flag}`);
     else if (rule.kind !== "list") add(rule.flag, value);
     else if ((value as string[]).length > 0) add(rule.flag, (value as string[]).join(","));

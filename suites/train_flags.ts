@@ -1,5 +1,6 @@
 import { InputError } from "../engine/input_error.ts";
 import { didYouMean } from "./did_you_mean.ts";
+import type { Engine, TrainOptions } from "./engine.ts";
 import type { Arguments, Flag } from "./flags.ts";
 import {
   checkImplemented,
@@ -39,6 +40,8 @@ export function trainingFlags(): Record<string, Flag> {
   flags["batch-size"].default = "the micro-batch size, or 4";
   flags["micro-batch-size"].default = "the batch size";
   flags.tokenizer.default = "the model's";
+  flags.dropout.default = "as config.json has it; 0 for presets";
+  flags["schedule-steps"] = SCHEDULE_STEPS;
   for (const optimizer of OPTIMIZERS) {
     const { id, settings } = optimizer;
     for (const [key, setting] of Object.entries(settings)) {
@@ -62,6 +65,40 @@ export function trainingFlags(): Record<string, Flag> {
     }
   }
   return flags;
+}
+
+/** Of a run alone: a cell of a suite is a whole run. */
+const SCHEDULE_STEPS = {
+  value: "N",
+  what: "steps of the whole cosine, where this run does only a part of them",
+  default: "those of the run",
+};
+
+/** What a configuration leaves open on the command line: what the user has not named follows model or saved run. */
+export interface RunOptions extends Pick<TrainOptions, "dropout" | "scheduleSteps"> {
+  /** Fields that were named. */
+  given: ReadonlySet<keyof TrainOptions>;
+}
+
+/**
+ * Dropout of a model that has a configuration of its own, length of the schedule, and which settings were named.
+ *
+ * @throws {InputError} naming the flag.
+ */
+export function runOptions(
+  { model, dropout }: RunConfig,
+  { values }: Arguments,
+  engine: Pick<Engine, "presets">,
+): RunOptions {
+  const length = values["schedule-steps"];
+  const named = Object.entries(FIELDS).filter(([, { flag }]) => flag && values[flag] !== undefined);
+  return {
+    dropout: values.dropout === undefined && !engine.presets.includes(model) ? "model" : dropout,
+    ...length !== undefined && {
+      scheduleSteps: parseNumber(length, "--schedule-steps", { integer: true, minimum: 1 }),
+    },
+    given: new Set(named.map(([field]) => field as keyof TrainOptions)),
+  };
 }
 
 function describe(what: string, choices: readonly string[] | undefined): string {

@@ -2,6 +2,7 @@ import type { Value } from "../graph/types.ts";
 import { gelu, tanh } from "../../kernels/elementwise.ts";
 import { takeRows } from "../../kernels/take_rows.ts";
 import type { ConfigReader } from "./config_reader.ts";
+import { type DropoutRates, readDropout } from "./dropout.ts";
 import type { Head, ModelFamily } from "./family.ts";
 import type { LayerContext } from "./layers.ts";
 import {
@@ -45,12 +46,14 @@ export interface BertConfig {
   initializerRange: number;
   /** Names of the labels of a classifier. */
   labels: readonly string[];
+  dropout: Readonly<DropoutRates>;
 }
 
 export const bert: ModelFamily<BertConfig> = {
   modelTypes: ["bert"],
   parse,
   configJson,
+  dropoutJson,
   objective: ({ architecture }) => OBJECTIVES[architecture],
   parameters,
   inputs: ["positions", "positionOrder", "tokenTypes", "tokenTypeOrder", "segments"],
@@ -77,6 +80,7 @@ function parse(read: ConfigReader): BertConfig {
   read.oneOf("is_decoder", [false], false);
   read.oneOf("add_cross_attention", [false], false);
   if (architecture === "BertForMaskedLM") read.oneOf("tie_word_embeddings", [true], true);
+  const hidden = readDropout(read, "hidden_dropout_prob", 0.1);
   return {
     family: "bert",
     architecture,
@@ -91,6 +95,12 @@ function parse(read: ConfigReader): BertConfig {
     normEpsilon: read.positiveNumber("layer_norm_eps", 1e-12),
     initializerRange: read.positiveNumber("initializer_range", 0.02),
     labels: architecture === "BertForMaskedLM" ? [] : readLabels(read),
+    dropout: {
+      residual: hidden,
+      embedding: hidden,
+      attention: readDropout(read, "attention_probs_dropout_prob", 0.1),
+      classifier: readDropout(read, "classifier_dropout", hidden),
+    },
   };
 }
 
@@ -128,9 +138,18 @@ function configJson(config: BertConfig): Record<string, unknown> {
       label2id: Object.fromEntries(labels.map((label, i) => [label, i])),
     },
     tie_word_embeddings: true,
-    hidden_dropout_prob: 0,
-    attention_probs_dropout_prob: 0,
+    ...dropoutJson(config),
     torch_dtype: "float32",
+  };
+}
+
+/** Without a rate of its own the classifier has that of the layers. */
+function dropoutJson({ dropout, architecture }: BertConfig): Record<string, number> {
+  const classifies = architecture === "BertForSequenceClassification";
+  return {
+    hidden_dropout_prob: dropout.residual,
+    attention_probs_dropout_prob: dropout.attention,
+    ...classifies && dropout.classifier !== dropout.residual && { classifier_dropout: dropout.classifier },
   };
 }
 
@@ -184,7 +203,10 @@ function head(context: LayerContext, config: BertConfig): Head {
     const tokens = context.embed("bert.embeddings.word_embeddings", "tokens");
     const placed = context.embed("bert.embeddings.position_embeddings", "positions", tokens);
     const typed = context.embed("bert.embeddings.token_type_embeddings", "tokenTypes", placed);
-    return context.dropout(context.layerNorm(typed, "bert.embeddings.LayerNorm", config.normEpsilon));
+    return context.dropout(
+      context.layerNorm(typed, "bert.embeddings.LayerNorm", config.normEpsilon),
+      "embedding",
+    );
   });
   for (let l = 0; l < config.layerCount; l++) {
     x = context.scope(`layers.${l}`, () => block(context, config, `bert.encoder.layer.${l}`, x));
@@ -250,7 +272,7 @@ function labelHead(context: LayerContext, x: Value): Head {
   const hidden = context.scope("pooler", () => {
     const [first] = context.builder.call(takeRows, [x], { every: context.sequence });
     const [pooled] = context.builder.call(tanh, [context.linear(first, "bert.pooler.dense")], {});
-    return context.dropout(pooled);
+    return context.dropout(pooled, "classifier");
   });
   return {
     hidden,

@@ -86,6 +86,11 @@ export function parseModelConfig(json: Record<string, unknown>, path: string): M
   return family.parse(read);
 }
 
+/** Probabilities of dropout under their names in config.json, as `resid_pdrop`. */
+export function dropoutJson(config: ModelConfig): Record<string, number> {
+  return FAMILIES[config.family].dropoutJson(config);
+}
+
 /** A configuration as Hugging Face's config.json. */
 export function modelConfigJson(config: ModelConfig): Record<string, unknown> {
   return FAMILIES[config.family].configJson(config);

@@ -51,6 +51,12 @@ export class ConfigReader {
     throw this.refusal(field, "a positive number");
   }
 
+  number(field: string, byDefault?: number): number {
+    const value = this.#valueOf(field, byDefault);
+    if (typeof value === "number" && Number.isFinite(value)) return value;
+    throw this.refusal(field, "a number");
+  }
+
   oneOf<const T>(field: string, allowed: readonly T[], byDefault?: NoInfer<T>): T {
     const value = this.#valueOf(field, byDefault) as T;
     if (allowed.includes(value)) return value;

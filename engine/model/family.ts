@@ -1,5 +1,6 @@
 import type { Value } from "../graph/types.ts";
 import type { ConfigReader } from "./config_reader.ts";
+import type { DropoutRates } from "./dropout.ts";
 import type { ConstantSpec, ExtraInput } from "./inputs.ts";
 import type { LayerContext } from "./layers.ts";
 import type { ParameterSpec } from "./parameters.ts";
@@ -11,6 +12,8 @@ export interface FamilyConfig {
   vocabularySize: number;
   /** Longest sequence. */
   positionCount: number;
+  /** Of training; transformers has none in evaluation either. */
+  dropout: Readonly<DropoutRates>;
 }
 
 /** What a model is trained to predict: every next token, some hidden tokens, or one label per sequence. */
@@ -34,6 +37,8 @@ export interface ModelFamily<Config extends FamilyConfig> {
   parse(read: ConfigReader): Config;
   /** The configuration as Hugging Face's config.json. */
   configJson(config: Config): Record<string, unknown>;
+  /** Probabilities of dropout under their names in config.json. */
+  dropoutJson(config: Config): Record<string, number>;
   objective(config: Config): Objective;
   /** In the order of the Hugging Face checkpoint, under its names. */
   parameters(config: Config): ParameterSpec[];

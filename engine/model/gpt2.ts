@@ -1,5 +1,6 @@
 import type { Value } from "../graph/types.ts";
 import { gelu } from "../../kernels/elementwise.ts";
+import { type DropoutRates, readDropout } from "./dropout.ts";
 import type { Head, ModelFamily } from "./family.ts";
 import type { LayerContext } from "./layers.ts";
 import {
@@ -24,6 +25,7 @@ export interface Gpt2Config {
   normEpsilon: number;
   initializerRange: number;
   tiedHead: boolean;
+  dropout: Readonly<DropoutRates>;
 }
 
 export const gpt2: ModelFamily<Gpt2Config> = {
@@ -47,6 +49,12 @@ export const gpt2: ModelFamily<Gpt2Config> = {
       normEpsilon: read.positiveNumber("layer_norm_epsilon", 1e-5),
       initializerRange: read.positiveNumber("initializer_range", 0.02),
       tiedHead: read.oneOf("tie_word_embeddings", [true, false], true),
+      dropout: {
+        residual: readDropout(read, "resid_pdrop", 0.1),
+        embedding: readDropout(read, "embd_pdrop", 0.1),
+        attention: readDropout(read, "attn_pdrop", 0.1),
+        classifier: 0,
+      },
     };
   },
   configJson: (config) => ({
@@ -63,11 +71,10 @@ export const gpt2: ModelFamily<Gpt2Config> = {
     layer_norm_epsilon: config.normEpsilon,
     initializer_range: config.initializerRange,
     tie_word_embeddings: config.tiedHead,
-    resid_pdrop: 0,
-    embd_pdrop: 0,
-    attn_pdrop: 0,
+    ...dropoutJson(config),
     torch_dtype: "float32",
   }),
+  dropoutJson,
   objective: () => "next-token",
   parameters,
   inputs: ["positions", "positionOrder"],
@@ -83,6 +90,10 @@ export const gpt2: ModelFamily<Gpt2Config> = {
     "all-linear": ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"],
   },
 };
+
+function dropoutJson({ dropout }: Gpt2Config): Record<string, number> {
+  return { resid_pdrop: dropout.residual, embd_pdrop: dropout.embedding, attn_pdrop: dropout.attention };
+}
 
 /** Weights of linear layers are stored `[in, out]` (Conv1D). */
 function parameters(config: Gpt2Config): ParameterSpec[] {
@@ -113,7 +124,7 @@ function parameters(config: Gpt2Config): ParameterSpec[] {
 function head(context: LayerContext, config: Gpt2Config): Head {
   let x = context.scope("embedding", () => {
     const tokens = context.embed("transformer.wte", "tokens");
-    return context.dropout(context.embed("transformer.wpe", "positions", tokens));
+    return context.dropout(context.embed("transformer.wpe", "positions", tokens), "embedding");
   });
   for (let l = 0; l < config.layerCount; l++) {
     x = context.scope(`layers.${l}`, () => block(context, config, l, x));

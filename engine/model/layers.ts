@@ -9,6 +9,7 @@ import { layerNorm } from "../../kernels/layer_norm.ts";
 import { linear } from "../../kernels/linear.ts";
 import { rmsNorm } from "../../kernels/rms_norm.ts";
 import { rope } from "../../kernels/rope.ts";
+import { dropoutEverywhere, type DropoutRates } from "./dropout.ts";
 import type { BatchInputs, ExtraInput } from "./inputs.ts";
 import type { ParameterSpec } from "./parameters.ts";
 
@@ -29,7 +30,7 @@ export class LayerContext {
   readonly sequence: number;
   readonly inputs: BatchInputs;
   readonly #parameters: ReadonlyMap<string, { spec: ParameterSpec; value: Value }>;
-  readonly #dropout: number;
+  readonly #dropout: Readonly<DropoutRates>;
   #stream = 0;
 
   constructor(
@@ -39,7 +40,8 @@ export class LayerContext {
       sequence: number;
       inputs: BatchInputs;
       parameters: readonly { spec: ParameterSpec; value: Value }[];
-      dropout: number;
+      /** One probability for all, or one for each place. */
+      dropout: number | Readonly<DropoutRates>;
     },
   ) {
     this.builder = builder;
@@ -47,7 +49,8 @@ export class LayerContext {
     this.sequence = options.sequence;
     this.inputs = options.inputs;
     this.#parameters = new Map(options.parameters.map((parameter) => [parameter.spec.name, parameter]));
-    this.#dropout = options.dropout;
+    const { dropout } = options;
+    this.#dropout = typeof dropout === "number" ? dropoutEverywhere(dropout) : dropout;
   }
 
   parameter(name: string): Value {
@@ -107,8 +110,8 @@ export class LayerContext {
 
   /** The branch added to the residual stream: by the linear's own kernel, or after dropout where there is any. */
   linearOntoResidual(x: Value, name: string, residual: Value): Value {
-    if (this.#dropout === 0) return this.linear(x, name, residual);
-    return this.builder.call(add, [this.dropout(this.linear(x, name)), residual], {})[0];
+    if (this.#dropout.residual === 0) return this.linear(x, name, residual);
+    return this.builder.call(add, [this.dropout(this.linear(x, name), "residual"), residual], {})[0];
   }
 
   /**
@@ -128,6 +131,7 @@ export class LayerContext {
   /** Softmax attention `[N, H·D]`; where a batch has segments, tokens see only their own and padding is seen by none. */
   attention(qkv: Value, { causal, ...heads }: AttentionHeads & { causal: boolean }): Value {
     const { segments } = this.inputs;
+    const { attention: probability } = this.#dropout;
     return this.builder.call(attention, segments ? [qkv, segments] : [qkv], {
       batch: this.batch,
       sequence: this.sequence,
@@ -135,13 +139,14 @@ export class LayerContext {
       causal,
       softmaxScale: 1 / Math.sqrt(heads.headSize),
       segments: segments !== undefined,
-      dropout: this.#dropout === 0 ? null : { probability: this.#dropout, stream: this.#nextStream() },
+      dropout: probability === 0 ? null : { probability, stream: this.#nextStream() },
     })[0];
   }
 
-  dropout(x: Value): Value {
-    if (this.#dropout === 0) return x;
-    return this.builder.call(dropoutOp, [x], { probability: this.#dropout, stream: this.#nextStream() })[0];
+  dropout(x: Value, where: Exclude<keyof DropoutRates, "attention">): Value {
+    const probability = this.#dropout[where];
+    if (probability === 0) return x;
+    return this.builder.call(dropoutOp, [x], { probability, stream: this.#nextStream() })[0];
   }
 
   /** Each use of random numbers has its own stream, so that a recomputed mask equals the first one. */

@@ -1,6 +1,7 @@
 import type { Value } from "../graph/types.ts";
 import { siluMul } from "../../kernels/elementwise.ts";
 import type { ConfigReader } from "./config_reader.ts";
+import { type DropoutRates, NO_DROPOUT, readDropout } from "./dropout.ts";
 import type { Head, ModelFamily } from "./family.ts";
 import type { AttentionHeads, LayerContext } from "./layers.ts";
 import {
@@ -47,6 +48,7 @@ export interface LlamaConfig {
   outputBias: boolean;
   feedForwardBias: boolean;
   tiedHead: boolean;
+  dropout: Readonly<DropoutRates>;
 }
 
 const ROTARY_TABLE = "rotary_table";
@@ -55,6 +57,7 @@ export const llama: ModelFamily<LlamaConfig> = {
   modelTypes: Object.keys(ARCHITECTURES),
   parse,
   configJson,
+  dropoutJson,
   objective: () => "next-token",
   parameters,
   inputs: ["positions"],
@@ -114,6 +117,8 @@ function parse(read: ConfigReader): LlamaConfig {
     outputBias: attentionBias,
     feedForwardBias: isLlama && read.oneOf("mlp_bias", [true, false], false),
     tiedHead: read.oneOf("tie_word_embeddings", [true, false], false),
+    // Nothing else of these models has dropout in transformers.
+    dropout: { ...NO_DROPOUT, attention: readDropout(read, "attention_dropout", 0) },
   };
 }
 
@@ -211,10 +216,14 @@ function configJson(config: LlamaConfig): Record<string, unknown> {
       original_max_position_embeddings: scaling.originalPositionCount,
     },
     ...own[modelType],
-    attention_dropout: 0,
+    ...dropoutJson(config),
     tie_word_embeddings: config.tiedHead,
     torch_dtype: "float32",
   };
+}
+
+function dropoutJson({ dropout }: LlamaConfig): Record<string, number> {
+  return { attention_dropout: dropout.attention };
 }
 
 function headDimWhereUnusual({ headSize, hiddenSize, headCount }: LlamaConfig): Record<string, unknown> {
@@ -247,7 +256,10 @@ function parameters(config: LlamaConfig): ParameterSpec[] {
 }
 
 function head(context: LayerContext, config: LlamaConfig): Head {
-  let x = context.scope("embedding", () => context.dropout(context.embed("model.embed_tokens", "tokens")));
+  let x = context.scope(
+    "embedding",
+    () => context.dropout(context.embed("model.embed_tokens", "tokens"), "embedding"),
+  );
   for (let l = 0; l < config.layerCount; l++) {
     x = context.scope(`layers.${l}`, () => block(context, config, `model.layers.${l}`, x));
   }

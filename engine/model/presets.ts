@@ -1,5 +1,6 @@
 import type { BertConfig } from "./bert.ts";
 import type { ModelConfig } from "./config.ts";
+import { NO_DROPOUT } from "./dropout.ts";
 import type { Gpt2Config } from "./gpt2.ts";
 import type { LlamaConfig } from "./llama.ts";
 
@@ -22,7 +23,7 @@ const BERT_BASE: BertSizes = { layerCount: 12, hiddenSize: 768, headCount: 12 };
 const BERT_LARGE: BertSizes = { layerCount: 24, hiddenSize: 1024, headCount: 16 };
 
 /**
- * Models by name, without weights. `vocabularySize` 0 takes the tokenizer's: the small ones are trained from scratch on any
+ * Models by name, without weights or dropout. `vocabularySize` 0 takes the tokenizer's: the small ones are trained from scratch on any
  * vocabulary.
  */
 export const PRESETS: Readonly<Record<string, ModelConfig>> = {
@@ -104,6 +105,7 @@ function gpt2Preset(
     normEpsilon: 1e-5,
     initializerRange: 0.02,
     tiedHead: true,
+    dropout: NO_DROPOUT,
     ...sizes,
   };
 }
@@ -129,6 +131,7 @@ function llamaPreset(
     outputBias: false,
     feedForwardBias: false,
     tiedHead: false,
+    dropout: NO_DROPOUT,
     ...sizes,
   };
 }
@@ -146,6 +149,7 @@ function bertPreset(sizes: BertSizes): BertConfig {
     normEpsilon: 1e-12,
     initializerRange: 0.02,
     labels: ["LABEL_0", "LABEL_1"],
+    dropout: NO_DROPOUT,
     ...sizes,
   };
 }

@@ -3,6 +3,7 @@ import type { Graph, Value } from "../graph/types.ts";
 import { printGraph } from "../graph/print.ts";
 import { verifyGraph } from "../graph/verify.ts";
 import type { Model } from "../model/config.ts";
+import type { DropoutRates } from "../model/dropout.ts";
 import { type BatchInputs, declareInputs } from "../model/inputs.ts";
 import { LayerContext } from "../model/layers.ts";
 import { resetAtStepStart } from "../../kernels/step_start.ts";
@@ -49,7 +50,8 @@ export interface StepSettings {
   optimizerOptions: OptimizerOptions;
   /** Largest global gradient norm; 0 is off. */
   clip: number;
-  dropout: number;
+  /** Probability everywhere, or by where it acts. */
+  dropout: number | Readonly<DropoutRates>;
   /** Whether documents share sequences: attention then needs to know which tokens belong together. */
   packed?: boolean;
   /** Whether held-out loss will be evaluated: that is one more program over the same memory. */
@@ -187,7 +189,11 @@ function evaluationGraph(settings: ForwardSettings, shared: SharedDraft, passes:
 function forwardDraft(
   settings: ForwardSettings,
   shared: SharedDraft,
-  { training, dropout, result }: { training: boolean; dropout: number; result: "loss" | "logits" },
+  { training, dropout, result }: {
+    training: boolean;
+    dropout: StepSettings["dropout"];
+    result: "loss" | "logits";
+  },
 ): StepDraft {
   const builder = new GraphBuilder(shared.persistents);
   if (result === "loss") {

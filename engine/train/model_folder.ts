@@ -2,6 +2,9 @@ import { inputExists, readJsonInput } from "../formats/input_file.ts";
 import { writeTextAtomically } from "../formats/output_file.ts";
 import { openSafetensors, type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
 import { InputError } from "../input_error.ts";
+import { ConfigReader } from "../model/config_reader.ts";
+import { type DropoutRates, NO_DROPOUT, readDropout } from "../model/dropout.ts";
+import { describeJson, isJsonObject } from "../formats/json.ts";
 import { elementCount, type Value } from "../graph/types.ts";
 import type { Session } from "../runtime/session.ts";
 import type { LossScaleState } from "./loss_scale.ts";
@@ -10,11 +13,12 @@ import { stepMethods } from "./methods.ts";
 import type { TrainOptions } from "./options.ts";
 import type { Prepared } from "./prepare.ts";
 import { saveCompanions } from "./saved_files.ts";
-import type { Trainer } from "./trainer.ts";
+import type { Schedule } from "./schedule.ts";
+import { dropoutRates, type Trainer } from "./trainer.ts";
 import { tensorOf } from "./weights.ts";
 
 /** Where a saved run stopped, with what must be the same for it to be continued. */
-interface TrainingState {
+export interface TrainingState {
   version: 1;
   step: number;
   updates: number;
@@ -22,6 +26,10 @@ interface TrainingState {
   sequenceIndex: number;
   /** Of mixed precision; null without it. */
   lossScale: LossScaleState | null;
+  /** The whole one, of which the run may have been a part; null in states of versions that did not keep it. */
+  schedule: Schedule | null;
+  /** What the run trained with; null in states of versions that did not keep it. */
+  dropout: DropoutRates | null;
   fingerprint: Record<string, unknown>;
 }
 
@@ -80,37 +88,91 @@ export async function saveModelFolder(
     tokens: trainer.tokens,
     sequenceIndex: trainer.batches.state().sequenceIndex,
     lossScale: trainer.lossScale,
+    schedule: trainer.schedule,
+    dropout: dropoutRates(options, prepared.model),
     fingerprint: fingerprint(prepared, options),
   };
   await writeTextAtomically(`${folder}/${STATE_JSON}`, `${JSON.stringify(state, null, 2)}\n`);
 }
 
 /**
- * Continues a saved run where it stopped, if the folder holds the state of a run with the same data, order, batch and
- * optimizer; otherwise the weights alone are the start of a new one.
+ * The state of the run that a model's folder was saved from, if it can go on: with the same data, order, batch and optimizer.
  *
- * @returns Whether it continues.
+ * @param onOther Told what is different where the weights alone will be the start of a new run.
+ * @throws {InputError} naming file and field where the state is not what this program writes.
  */
-export async function continueFrom(
+export async function readTrainingState(
   folder: string,
-  trainer: Trainer,
   prepared: Prepared,
   options: TrainOptions,
-): Promise<boolean> {
+  onOther: (what: string) => void,
+): Promise<TrainingState | null> {
   const path = `${folder}/${STATE_JSON}`;
-  if (!await inputExists(path)) return false;
-  const state = await readJsonInput(path) as unknown as TrainingState;
+  if (!await inputExists(path)) return null;
+  const state = await readJsonInput(path);
   if (state.version !== 1) {
-    throw new InputError(`${path}: version is ${JSON.stringify(state.version)}, expected 1`);
+    throw new InputError(`${path}: version is ${describeJson(state.version)}, expected 1`);
   }
-  if (JSON.stringify(state.fingerprint) !== JSON.stringify(fingerprint(prepared, options))) return false;
+  const saved = isJsonObject(state.fingerprint) ? state.fingerprint : {};
+  // As JSON, which has no `undefined`.
+  const own = JSON.parse(JSON.stringify(fingerprint(prepared, options)));
+  const other = Object.keys({ ...own, ...saved }).find((field) =>
+    JSON.stringify(saved[field]) !== JSON.stringify(own[field])
+  );
+  if (other !== undefined) {
+    onOther(
+      other === "dataHash"
+        ? "the data is other than what they were trained on"
+        : `${other} is ${describeJson(own[other])}, was ${describeJson(saved[other])}`,
+    );
+    return null;
+  }
   for (const field of ["step", "updates", "tokens", "sequenceIndex"] as const) {
-    if (!Number.isSafeInteger(state[field]) || state[field] < 0) {
+    if (!Number.isSafeInteger(state[field]) || (state[field] as number) < 0) {
       throw new InputError(
-        `${path}: ${field} is ${JSON.stringify(state[field])}, expected a whole number from 0`,
+        `${path}: ${field} is ${describeJson(state[field])}, expected a whole number from 0`,
       );
     }
   }
+  const { schedule, dropout } = state;
+  return {
+    ...state as unknown as TrainingState,
+    schedule: schedule === undefined ? null : checkedSchedule(schedule, path),
+    dropout: dropout === undefined ? null : checkedDropout(dropout, path),
+  };
+}
+
+function checkedSchedule(schedule: unknown, path: string): Schedule {
+  const read = new ConfigReader(isJsonObject(schedule) ? schedule : {}, path, "schedule.");
+  const atLeast = (least: number, name: "learningRate" | "warmupSteps" | "steps" | "floor") => {
+    const value = read.number(name);
+    const whole = name === "warmupSteps" || name === "steps";
+    if (value >= least && (!whole || Number.isSafeInteger(value))) return value;
+    throw read.refusal(name, `a ${whole ? "whole " : ""}number from ${least}`);
+  };
+  return {
+    kind: read.oneOf("kind", ["constant", "cosine"]),
+    learningRate: atLeast(0, "learningRate"),
+    warmupSteps: atLeast(0, "warmupSteps"),
+    steps: atLeast(1, "steps"),
+    floor: atLeast(0, "floor"),
+  };
+}
+
+function checkedDropout(dropout: unknown, path: string): DropoutRates {
+  const read = new ConfigReader(isJsonObject(dropout) ? dropout : {}, path, "dropout.");
+  const rates = { ...NO_DROPOUT };
+  for (const where of Object.keys(rates) as (keyof DropoutRates)[]) rates[where] = readDropout(read, where);
+  return rates;
+}
+
+/** Makes a trainer go on from a state and the optimizer's moments beside it. @throws {InputError} */
+export async function restoreTraining(
+  folder: string,
+  state: TrainingState,
+  trainer: Trainer,
+  options: Pick<TrainOptions, "optimizer">,
+): Promise<void> {
   using source = await openSafetensors(`${folder}/${STATE_TENSORS}`);
   const states = optimizerStates(trainer);
   const lacking = states.find(({ name }) => !source.has(name));
@@ -132,7 +194,6 @@ export async function continueFrom(
     }
   }
   trainer.seek(state);
-  return true;
 }
 
 /** What to say of a state that was saved by the same optimizer with settings that keep other values. */

@@ -1,4 +1,5 @@
 import type { BytesByRole } from "../graph/types.ts";
+import type { DropoutRates } from "../model/dropout.ts";
 import type { KernelChoices } from "../runtime/autotune.ts";
 import type { AdapterDescription } from "../runtime/device.ts";
 import type { FolderAdapter } from "./adapters.ts";
@@ -46,11 +47,13 @@ export interface TrainOptions {
   schedule: "constant" | "cosine";
   /** Steps in which the rate rises from 0. */
   warmupSteps: number;
+  /** Steps of the whole schedule, of which this run may be a part; default: those of the run. */
+  scheduleSteps?: number;
   /** Largest global gradient norm; 0 is off. */
   clip: number;
-  /** Dropout probability. */
-  dropout: number;
-  /** Optimizer steps. */
+  /** Probability everywhere, by place, or `model`: as the model's configuration has it, which presets have at 0. */
+  dropout: number | Readonly<DropoutRates> | "model";
+  /** Optimizer steps, of a continued run the further ones. */
   steps: number;
   /** Steps between held-out losses; 0 is at the end alone. */
   evaluateEvery: number;
@@ -132,6 +135,10 @@ export interface TrainListener {
   onHeldOutElsewhere?(data: string, point: { step: number; tokens: number; loss: number }): void;
   /** Called once the device is open and still empty; awaited. */
   onDevice?(adapter: AdapterDescription): void | Promise<void>;
+  /** Steps that the run will do, from 0 and counted over continued runs: `first … last − 1`. */
+  onSteps?(range: { first: number; last: number }): void;
+  /** One line that the user should know whatever else is shown: what a continued run follows, for one. */
+  onNote?(text: string): void;
   /** One line on what is going on now, for progress displays: "compiling 42 pipelines". */
   onPhase?(text: string): void;
   /** Asked between steps; true ends the run early and cleanly. */

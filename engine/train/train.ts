@@ -8,13 +8,23 @@ import { type BytesByRole, elementCount } from "../graph/types.ts";
 import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./options.ts";
 import { f16OverflowsToInfinity } from "../runtime/f16_probe.ts";
 import { printPlan } from "../plan/print.ts";
+import { dropoutJson } from "../model/config.ts";
+import { type DropoutRates, NO_DROPOUT } from "../model/dropout.ts";
 import { parameterCount } from "../model/parameters.ts";
 import { prepare, type Prepared, prepareElsewhere, prepareModel } from "./prepare.ts";
 import type { Sequences } from "./sequences.ts";
-import { planStep, stepSettings, stepTimeline, Trainer } from "./trainer.ts";
+import { dropoutRates, planStep, stepSettings, stepTimeline, Trainer } from "./trainer.ts";
 import { loadAdapter } from "./adapters.ts";
 import { checkMethodSettings, IMPLEMENTED_METHODS, withFolderAdapter } from "./methods.ts";
-import { continueFrom, requireWritableFolder, saveModelFolder } from "./model_folder.ts";
+import {
+  readTrainingState,
+  requireWritableFolder,
+  restoreTraining,
+  saveModelFolder,
+  type TrainingState,
+} from "./model_folder.ts";
+import { resolveModel } from "./model_source.ts";
+import { beyondSchedule, continuedSchedule, type Schedule, scheduleOf } from "./schedule.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
 import type { TensorToFill } from "./fill_values.ts";
 import { beginInitialValues, type ValuesAhead } from "./initial_values.ts";
@@ -29,6 +39,11 @@ export interface TrainExtras {
   merge?: boolean;
   /** Continue the run that the model's folder was saved from, where it fits. */
   continueSaved?: boolean;
+  /**
+   * Settings that were asked for by name. A run that is continued follows the saved one's schedule in the others; those that
+   * contradict it are refused. Default: all.
+   */
+  given?: ReadonlySet<keyof TrainOptions>;
   /** Time every kernel over one step after all else. */
   profile?: boolean;
   /** Other data whose held-out loss is taken at the same points. */
@@ -72,6 +87,7 @@ export async function trainOn(
 ): Promise<TrainResult> {
   requireImplemented(asked);
   if (extras.save !== undefined) await requireWritableFolder(extras.save, "--save");
+  if (asked.dropout === "model") listener.onNote?.(await dropoutText(asked.model));
   listener.onPhase?.(`reading ${asked.data}`);
   const prepared = await prepare(asked);
   const options = extras.adapter === undefined
@@ -86,23 +102,35 @@ export async function trainOn(
   let gpu: Gpu | undefined;
   let trainer: Trainer | undefined;
   try {
+    const onOther = (what: string) =>
+      listener.onNote?.(`starting a new run from the weights of ${prepared.folder}: ${what}`);
+    const state = source && extras.continueSaved
+      ? await readTrainingState(prepared.folder!, prepared, options, onOther)
+      : null;
+    const { schedule, dropout, notes } = state
+      ? continuation(state, prepared, options, extras)
+      : { schedule: scheduleOf(options), dropout: options.dropout, notes: [] };
+    const first = state?.step ?? 0;
+    const beyond = beyondSchedule(schedule, state?.updates ?? 0, (state?.updates ?? 0) + options.steps);
+    if (state) listener.onNote?.([`continuing at step ${first}`, ...notes].join("; "));
+    if (beyond !== null) listener.onNote?.(beyond);
     gpu = device?.gpu ?? await openGpu();
     await requireFeatures(options, gpu);
     await listener.onDevice?.(gpu.adapter);
-    trainer = await Trainer.open(gpu, prepared, options, {
+    trainer = await Trainer.open(gpu, prepared, { ...options, dropout }, {
+      schedule,
       pipelines: device?.pipelines,
       onProgress: atMostEachSecond((done, of) => listener.onPhase?.(`compiling: ${done} of ${of} kernels`)),
     });
     for (const note of trainer.session.kernelNotes) listener.onPhase?.(note);
     listener.onPhase?.(source ? `loading ${prepared.folder}` : "initialising weights");
     await startWeights(trainer, prepared, { source, ahead }, options, extras);
-    if (source && extras.continueSaved && await continueFrom(prepared.folder!, trainer, prepared, options)) {
-      listener.onPhase?.(`continuing at step ${trainer.step}`);
-    }
+    if (state) await restoreTraining(prepared.folder!, state, trainer, options);
+    listener.onSteps?.({ first, last: first + options.steps });
     const heldOut = await trainSteps(trainer, options, listener, elsewhere);
     if (extras.save !== undefined) {
       listener.onPhase?.(`saving to ${extras.save}`);
-      await saveModelFolder(extras.save, trainer, prepared, options, extras.merge ?? false);
+      await saveModelFolder(extras.save, trainer, prepared, { ...options, dropout }, extras.merge ?? false);
     }
     const heldOutElsewhere = elsewhere.map(({ data, points }) => ({ data, points }));
     const result = { ...describe(trainer, prepared, options), heldOut, heldOutElsewhere };
@@ -114,6 +142,55 @@ export async function trainOn(
     trainer?.close();
     if (!device) gpu?.device.destroy();
   }
+}
+
+/** One line on the dropout that a model's configuration asks for. */
+async function dropoutText(model: string): Promise<string> {
+  const { config, folder } = await resolveModel(model, "config");
+  const rates = Object.entries(dropoutJson(config)).map(([field, rate]) => `${field} ${rate}`).join(", ");
+  const source = folder === null ? `the preset ${model} has it` : `transformers reads ${folder}/config.json`;
+  return `dropout ${rates}, as ${source}; --dropout 0 turns it off`;
+}
+
+/** What a run that goes on takes from the saved one, and what the user should know of it. */
+function continuation(
+  state: TrainingState,
+  prepared: Prepared,
+  options: TrainOptions,
+  { given }: TrainExtras,
+): { schedule: Schedule; dropout: TrainOptions["dropout"]; notes: string[] } {
+  const folder = prepared.folder!;
+  const from = state.updates;
+  const { schedule, notes } = continuedSchedule(state.schedule, options, {
+    folder,
+    from,
+    given: (name) => given?.has(name) ?? true,
+  });
+  const own = dropoutRates(options, prepared.model);
+  // Versions that did not keep the probabilities dropped nothing unless they were told to.
+  const saved = state.dropout ?? NO_DROPOUT;
+  const places = Object.keys(saved) as (keyof DropoutRates)[];
+  if (places.every((where) => saved[where] === own[where])) return { schedule, dropout: own, notes };
+  const text = (rates: DropoutRates) =>
+    new Set(Object.values(rates)).size === 1
+      ? String(rates.residual)
+      : places.map((where) => `${where} ${rates[where]}`).join(", ");
+  return options.dropout === "model"
+    ? {
+      schedule,
+      dropout: saved,
+      notes: [
+        ...notes,
+        state.dropout
+          ? `with the dropout of that run, ${text(saved)}`
+          : "its dropout was not kept: taken as 0",
+      ],
+    }
+    : {
+      schedule,
+      dropout: own,
+      notes: [...notes, `from here on with --dropout ${text(own)}, before with ${text(saved)}`],
+    };
 }
 
 /** Begins with the first weights beside the opening of the device. */

@@ -1,6 +1,7 @@
 import type { StepGraphs, StepSettings } from "../passes/pipeline.ts";
 import { buildStep } from "../passes/pipeline.ts";
 import type { Model } from "../model/config.ts";
+import { dropoutEverywhere, type DropoutRates } from "../model/dropout.ts";
 import type { Plan } from "../plan/plan.ts";
 import { planGraphs } from "../plan/plan.ts";
 import type { Target } from "../graph/op.ts";
@@ -16,7 +17,7 @@ import type { StepReport, TrainOptions, TrainResult } from "./options.ts";
 import { adafactorSchedule } from "../passes/optimizers/adafactor.ts";
 import { LossScaler, type LossScaleState } from "./loss_scale.ts";
 import { lossScaleSettings, stepMethods } from "./methods.ts";
-import { learningRateAt } from "./schedule.ts";
+import { learningRateAt, type Schedule, scheduleOf } from "./schedule.ts";
 import { type BatchSource, heldOutBatches, type Sequences, trainingBatches } from "./sequences.ts";
 import type { Prepared } from "./prepare.ts";
 
@@ -31,10 +32,22 @@ export function stepSettings(model: Model, options: Omit<TrainOptions, "data" | 
     optimizer: options.optimizer,
     optimizerOptions: options.optimizerOptions,
     clip: options.clip,
-    dropout: options.dropout,
+    dropout: dropoutRates(options, model),
     packed: options.packing ?? false,
     evaluate: options.heldOutFraction > 0,
   };
+}
+
+/** What a run drops: one probability everywhere, or what the model's configuration has. */
+export function dropoutRates(
+  { dropout }: Pick<TrainOptions, "dropout">,
+  { config }: Pick<Model, "config">,
+): DropoutRates {
+  return typeof dropout === "number"
+    ? dropoutEverywhere(dropout)
+    : dropout === "model"
+    ? config.dropout
+    : dropout;
 }
 
 /** Graphs and memory of a step. */
@@ -68,12 +81,19 @@ export function stepTimeline(
 /** Batches of an evaluation that are submitted before it waits for them: what a queue holds is memory. */
 const EVALUATED_AT_ONCE = 16;
 
+/** How a trainer is opened. */
+export interface TrainerSettings extends Pick<SessionOptions, "pipelines" | "onProgress"> {
+  /** Default: what the options say of a run that begins. */
+  schedule?: Schedule;
+}
+
 /** A model on the device that can be trained step by step and evaluated. */
 export class Trainer {
   readonly session: Session;
   readonly graphs: StepGraphs;
   readonly plan: Plan;
   readonly batches: BatchSource;
+  readonly schedule: Schedule;
   readonly #options: TrainOptions;
   readonly #prepared: Prepared;
   readonly #feed: DataFeed;
@@ -87,8 +107,15 @@ export class Trainer {
   #updates = 0;
   #tokens = 0;
 
-  private constructor(session: Session, graphs: StepGraphs, prepared: Prepared, options: TrainOptions) {
+  private constructor(
+    session: Session,
+    graphs: StepGraphs,
+    prepared: Prepared,
+    options: TrainOptions,
+    schedule: Schedule,
+  ) {
     this.session = session;
+    this.schedule = schedule;
     this.graphs = graphs;
     this.plan = session.plan;
     this.#options = options;
@@ -109,10 +136,10 @@ export class Trainer {
     gpu: Gpu,
     prepared: Prepared,
     options: TrainOptions,
-    session: Pick<SessionOptions, "pipelines" | "onProgress"> = {},
+    { schedule = scheduleOf(options), ...session }: TrainerSettings = {},
   ): Promise<Trainer> {
     const { graphs, plan } = planStep(stepSettings(prepared.model, options), gpu.target);
-    return new Trainer(await Session.open(gpu, plan, session), graphs, prepared, options);
+    return new Trainer(await Session.open(gpu, plan, session), graphs, prepared, options, schedule);
   }
 
   /** Steps done, counted over continued runs. */
@@ -160,7 +187,7 @@ export class Trainer {
   async trainStep(): Promise<StepReport> {
     const { gradientAccumulationSteps: K, microBatchSize } = this.#options;
     const started = performance.now();
-    const learningRate = learningRateAt(this.#updates, this.#options);
+    const learningRate = learningRateAt(this.#updates, this.schedule);
     // Of the whole step before its first micro-step: each counts by the targets that it has.
     const { targets, tokens } = this.batches.counts(K * microBatchSize);
     this.#setBlock(learningRate, targets);

@@ -1,12 +1,18 @@
 import { InputError } from "../../mod.ts";
 import { type Command, EXIT } from "../command.ts";
-import { type Engine, PLANNED_ADAPTERS, type PlannedAdapter, PRINTOUTS } from "../engine.ts";
+import {
+  type Engine,
+  PLANNED_ADAPTERS,
+  type PlannedAdapter,
+  PRINTOUTS,
+  type TrainOptions,
+} from "../engine.ts";
 import { cheapestFits, type Fit, largestMicroBatch } from "../fit.ts";
 import { OFFLINE_FLAG, pinnedField, withPinnedModel } from "../hub_model.ts";
 import { methodsLabel } from "../methods.ts";
 import { effectiveBatchSize } from "../run_config.ts";
 import { bytesText, parseBytes } from "../suite.ts";
-import { configFromFlags, trainingFlags } from "../train_flags.ts";
+import { configFromFlags, runOptions, trainingFlags } from "../train_flags.ts";
 
 /** `deno task plan`: the memory of a configuration, without a GPU. */
 export const plan: Command = {
@@ -36,9 +42,10 @@ export const plan: Command = {
   async run(args, services) {
     const { print } = services;
     const adapter = adapterOf(args.values.on) ?? services.engine.likelyAdapter?.();
+    let dropout: TrainOptions["dropout"] = 0;
     const engine: Engine = {
       ...services.engine,
-      planTraining: (options) => services.engine.planTraining(options, adapter),
+      planTraining: (options) => services.engine.planTraining({ ...options, dropout }, adapter),
     };
     const budgetBytes = args.values.memory === undefined ? null : parseBytes(args.values.memory);
     const config = await withPinnedModel(
@@ -47,12 +54,13 @@ export const plan: Command = {
       services,
       "config",
     );
+    ({ dropout } = runOptions(config, args, engine));
     if (args.values.print !== undefined) {
       const what = PRINTOUTS.find((one) => one === args.values.print);
       if (!what || !engine.printTraining) {
         throw new InputError(`Cannot print ${args.values.print}: expected ${PRINTOUTS.join(", ")}`);
       }
-      print(await engine.printTraining(config, what, adapter));
+      print(await engine.printTraining({ ...config, dropout }, what, adapter));
       return EXIT.done;
     }
     const { plannedPeakBytes: peakBytes, plannedByRole: bytesByRole, ...rest } = await engine.planTraining(

@@ -16,7 +16,7 @@ import {
 } from "../observed_memory.ts";
 import { type ProfiledStep, profileText } from "../profile_text.ts";
 import { bytesText } from "../suite.ts";
-import { configFromFlags, trainingFlags, withFolderLora } from "../train_flags.ts";
+import { configFromFlags, runOptions, trainingFlags, withFolderLora } from "../train_flags.ts";
 
 /** `deno task train`: one training run in this process. */
 export const train: Command = {
@@ -48,6 +48,8 @@ export const train: Command = {
       "deno task train --model gpt2-nano --data moby-dick --batch-size 8 \\",
       "    --micro-batch-size 2 --methods checkpoint,fp16 --json",
       "deno task train --model out --data notes.txt --steps 100   (goes on)",
+      "deno task train --model gpt2-nano --data notes.txt --schedule cosine \\",
+      "    --steps 500 --schedule-steps 1000 --save out   (the first half)",
     ],
   },
   run: runTrain,
@@ -66,10 +68,12 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
     services,
     "model",
   );
+  const { given, ...own } = runOptions(config, args, services.engine);
   const json = switches.has("json");
   const show = !switches.has("quiet") && !json;
   const watch = new MemoryWatch();
   const steps: StepReport[] = [];
+  let lastStep = config.steps;
   let stopped = false;
   const onSignal = () => {
     if (stopped) Deno.exit(EXIT.interrupted);
@@ -77,10 +81,11 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
   };
   Deno.addSignalListener("SIGINT", onSignal);
   try {
-    const result = await services.engine.train(config, {
+    const result = await services.engine.train({ ...config, ...own }, {
       onDevice: (adapter) => watch.begin(adapter),
-      // Going on with a saved run changes what the steps mean: said even where only JSON is asked for.
-      onPhase: (text) => (show || text.startsWith("continuing")) && services.note(text),
+      onNote: (text) => services.note(text),
+      onPhase: (text) => show && services.note(text),
+      onSteps: ({ last }) => lastStep = last,
       onHeldOutElsewhere: (data, { step, loss }) =>
         show && services.note(`step ${step}: held-out loss on ${data} ${loss.toFixed(4)}`),
       onHeldOut: ({ step, loss }) => show && services.note(`step ${step}: held-out loss ${loss.toFixed(4)}`),
@@ -88,7 +93,7 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
         steps.push(report);
         watch.step();
         if (json) services.print(stepLine(report));
-        else if (show) services.note(stepText(report, config.steps));
+        else if (show) services.note(stepText(report, lastStep));
       },
       shouldStop: () => stopped,
     }, {
@@ -96,6 +101,7 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
       adapter: values.adapter,
       merge: switches.has("merge"),
       continueSaved: !switches.has("fresh"),
+      given,
       profile: switches.has("profile"),
       alsoEvaluate: config.alsoEvaluate,
     });
@@ -157,8 +163,8 @@ function stepLine({ step, loss, tokens, ms, bytes, gradientNorm, learningRate }:
   return JSON.stringify({ step, loss, tokens, ms, bytes, gradientNorm, learningRate });
 }
 
-function stepText({ step, loss, tokens, ms }: StepReport, steps: number): string {
-  return `step ${step + 1}/${steps}: loss ${loss.toFixed(4)}, ${((tokens / ms) * 1000).toFixed(0)} tok/s`;
+function stepText({ step, loss, tokens, ms }: StepReport, last: number): string {
+  return `step ${step + 1}/${last}: loss ${loss.toFixed(4)}, ${((tokens / ms) * 1000).toFixed(0)} tok/s`;
 }
 
 /** The profile of a run beside what the device can do at best. */

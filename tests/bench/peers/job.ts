@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { Hyperparameters, PeerJob, PeerShape } from "./protocol.ts";
 import { seededRandom } from "../../../results/stats.ts";
 import { modelConfigJson } from "../../../engine/model/config.ts";
+import { NO_DROPOUT } from "../../../engine/model/dropout.ts";
 
 /** The shapes that peers are compared at. */
 export const SHAPES: Readonly<Record<string, PeerShape>> = {
@@ -57,6 +58,7 @@ export async function writeJob(folder: string, shape: PeerShape, steps: number):
     normEpsilon: 1e-5,
     initializerRange: 0.02,
     tiedHead: true,
+    dropout: NO_DROPOUT,
   });
   await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(config));
   const tokenFile = join(folder, "tokens.u16");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { parseFlags } from "../../../suites/flags.ts";
-import { configFromFlags, trainingFlags, withFolderLora } from "../../../suites/train_flags.ts";
+import { configFromFlags, runOptions, trainingFlags, withFolderLora } from "../../../suites/train_flags.ts";
 import { mergeSettings, parseNumber, resolveSettings, trainFlags } from "../../../suites/run_config.ts";
 import {
   checkImplemented,
@@ -91,6 +91,32 @@ Deno.test("trainFlags() gives flags that parse into the same configuration", () 
   }
   const spaced = resolveSettings({ model: "gpt2", data: "my 'own' text.txt" });
   assert.ok(trainFlags(spaced).includes(`'my '\\''own'\\'' text.txt'`), "words are quoted for a shell");
+});
+
+Deno.test("a run drops what a folder's configuration says unless it is told; a cell that repeats is told", () => {
+  const open = (line: string) => {
+    return runOptions(parsed(line), parseFlags(SPEC, line.split(" "))!, { presets: ["gpt2"] });
+  };
+  for (
+    const [line, dropout] of [["m/x", "model"], ["m/x --dropout 0", 0], ["gpt2", 0], [
+      "gpt2 --dropout 0.2",
+      0.2,
+    ]]
+  ) {
+    assert.equal(open(`--model ${line} --data d`).dropout, dropout, String(line));
+  }
+  assert.match(trainFlags(resolveSettings({ model: "m/x", data: "d" })).join(" "), / --dropout 0( |$)/);
+  assert.doesNotMatch(trainFlags(resolveSettings({ model: "gpt2", data: "d" })).join(" "), /dropout/);
+
+  const { scheduleSteps, given } = open("--model gpt2 --data d --schedule cosine --schedule-steps 8");
+  assert.equal(scheduleSteps, 8);
+  assert.deepEqual([...given].sort(), ["data", "model", "schedule"]);
+  for (const steps of ["0", "1.5", "x"]) {
+    assert.throws(() => open(`--model gpt2 --data d --schedule-steps ${steps}`), {
+      name: "InputError",
+      message: `Cannot use --schedule-steps ${steps}: expected a whole number of at least 1`,
+    });
+  }
 });
 
 Deno.test("wrong values are refused with flag, value given and value expected", () => {
@@ -262,6 +288,6 @@ Deno.test("embeddings under 8-bit AdamW are quantized where that is asked for al
   assert.equal(of("--quantize-embeddings true").quantizeEmbeddings, true);
   const flags = trainingFlags();
   assert.match(flags["quantize-embeddings"].what, /weights can then jump .* second moment rounds to 0/);
-  assert.match(flags["weight-decay"].what, /of matrices; norms, biases and embeddings have none/);
+  assert.match(flags["weight-decay"].what, /of the matrices of linear layers, .* biases and norms have none/);
   for (const flag of ["quantize-embeddings", "relative-step"]) assert.equal(flags[flag].value, "true|false");
 });
