@@ -5,10 +5,9 @@ import { planGraphs } from "../plan/plan.ts";
 import { openGpu } from "../runtime/device.ts";
 import { Session } from "../runtime/session.ts";
 import { InputError } from "../input_error.ts";
-import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
+import { heldOutLoss } from "./held_out_loss.ts";
 import { prepare } from "./prepare.ts";
-import { heldOutBatches } from "./sequences.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
 
 /** What to evaluate on what. */
@@ -87,22 +86,15 @@ export async function evaluate(
       sequence: sequenceLength,
       vocabularySize,
     });
-    const sequences = prepared.split.training;
-    const maxSequences = options.heldOutWindows || Infinity;
-    const of = Math.min(sequences.count, maxSequences);
-    let [targets, tokens, done, lossSum] = [0, 0, 0, 0];
-    for (const counts of heldOutBatches(sequences, feed, { microBatchSize, maxSequences })) {
-      feed.upload();
-      session.writeStep(NEUTRAL_STEP);
-      session.submit(session.encode([0], [{ value: inputs.loss, byteLength: 4 }]));
-      // Summed in f64 over batches: a whole corpus has more terms than f32 sums well.
-      lossSum += new Float32Array(await session.readback.read(4))[0];
-      targets += counts.targets;
-      tokens += counts.tokens;
-      done = Math.min(of, done + microBatchSize);
-      onProgress?.(done, of);
-    }
-    return { loss: lossSum / targets, targets, tokens, bookedPeakBytes: session.ledger.peakBytes };
+    const found = await heldOutLoss(session, prepared.split.training, {
+      program: 0,
+      inputs,
+      feed,
+      microBatchSize,
+      heldOutWindows: options.heldOutWindows,
+      onProgress,
+    });
+    return { ...found, bookedPeakBytes: session.ledger.peakBytes };
   } finally {
     source?.close();
     session?.close();

@@ -13,12 +13,13 @@ import type { StepProfile } from "../runtime/timing.ts";
 import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
 import type { StepBlock } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
+import { heldOutLoss } from "./held_out_loss.ts";
 import type { StepReport, TrainOptions, TrainResult } from "./options.ts";
 import { adafactorSchedule } from "../passes/optimizers/adafactor.ts";
 import { LossScaler, type LossScaleState } from "./loss_scale.ts";
 import { lossScaleSettings, stepMethods } from "./methods.ts";
 import { learningRateAt, type Schedule, scheduleOf } from "./schedule.ts";
-import { type BatchSource, heldOutBatches, type Sequences, trainingBatches } from "./sequences.ts";
+import { type BatchSource, type Sequences, trainingBatches } from "./sequences.ts";
 import type { Prepared } from "./prepare.ts";
 
 /** The settings of a step that `options` ask for. */
@@ -77,9 +78,6 @@ export function stepTimeline(
     return [{ dispatch, bytes }];
   });
 }
-
-/** Batches of an evaluation that are submitted before it waits for them: what a queue holds is memory. */
-const EVALUATED_AT_ONCE = 16;
 
 /** How a trainer is opened. */
 export interface TrainerSettings extends Pick<SessionOptions, "pipelines" | "onProgress"> {
@@ -260,19 +258,10 @@ export class Trainer {
     if (!heldOut || program === null) {
       throw new RangeError("Cannot evaluate: no part of the data is held out");
     }
-    let targets = 0;
-    let index = 0;
     const { microBatchSize, heldOutWindows } = this.#options;
-    const maxSequences = heldOutWindows === 0 ? Infinity : heldOutWindows;
-    for (const counts of heldOutBatches(heldOut, this.#feed, { microBatchSize, maxSequences })) {
-      this.#feed.upload();
-      this.session.writeStep({ ...this.#block, microStepIndex: index++ });
-      this.session.submit(this.session.encode([program]));
-      if (index % EVALUATED_AT_ONCE === 0) await this.session.settle();
-      targets += counts.targets;
-    }
-    const [lossSum] = new Float32Array(await this.session.read(this.graphs.inputs.loss));
-    return lossSum / targets;
+    const { inputs } = this.graphs;
+    const settings = { program, inputs, feed: this.#feed, microBatchSize, heldOutWindows };
+    return (await heldOutLoss(this.session, heldOut, settings)).loss;
   }
 
   /** Time by kernel of a training step. It spoils the weights: nothing may be trained or saved afterwards. */
