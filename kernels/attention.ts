@@ -215,7 +215,7 @@ function keepScaleWgsl(width: 1 | 4, attrs: AttentionAttrs): string {
   const [group, component] = width === 4 ? ["i", ""] : ["i / 4u", "[i % 4u]"];
   return `${attentionDropoutWgsl(attrs)}
 fn keepScale(row: u32, i: u32) -> vec_t {
-  let scales = dropoutScale(random_words(params.stream, row * ((params.sequence + 3u) / 4u) + ${group}));
+  let scales = dropoutScale(params.stream, row, params.sequence, ${group});
   return scales${component};
 }`;
 }

@@ -67,14 +67,15 @@ export function checkAttentionInputs(
 }
 
 /**
- * WGSL that dropout of probabilities needs, none without it: `random_words` and `dropoutScale(words)`, what a vector of
- * probabilities is multiplied with. The random numbers of row `(b·H + h)·T + query` and keys `4·i … 4·i + 3` are those of
+ * WGSL that dropout of probabilities needs, none without it: `dropoutScale(stream, row, sequence, i)`, what probabilities
+ * 4·i … 4·i + 3 of a row are multiplied with. The random numbers of row `(b·H + h)·T + query` and keys `4·i … 4·i + 3` are those of
  * group `row · ceil(T / 4) + i`, in every form of attention, so that they all drop the same elements.
  */
 export function attentionDropoutWgsl({ dropout }: AttentionAttrs): string {
   if (!dropout) return "";
   return `${RANDOM_WGSL}
-fn dropoutScale(words: vec4<u32>) -> vec4<f32> {
+fn dropoutScale(stream: u32, row: u32, sequence: u32, i: u32) -> vec4<f32> {
+  let words = random_words(stream, counter_at(row, (sequence + 3u) / 4u, i));
   return select(vec4<f32>(0.0), vec4<f32>(${1 / (1 - dropout.probability)}), words >= vec4<u32>(${
     dropoutThreshold(dropout.probability)
   }u));

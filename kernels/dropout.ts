@@ -35,7 +35,9 @@ export const dropout: OpDefinition<DropoutAttrs> = defineOp<DropoutAttrs>({
         u32(dropoutThreshold(attrs.probability)),
         f32(1 / (1 - attrs.probability)),
         u32(attrs.stream),
-        u32(firstElement),
+        // Windows begin at multiples of four elements.
+        u32(firstElement / 4 % 2 ** 32),
+        u32(Math.floor(firstElement / 4 / 2 ** 32)),
       ],
     }, target),
   vjp: ({ builder, attrs, outGrads: [dy], needs }) => [
@@ -46,8 +48,14 @@ export const dropout: OpDefinition<DropoutAttrs> = defineOp<DropoutAttrs>({
   ],
 });
 
-/** `keep(i)` for the elements of vector i, by vector width. */
+/** `keep(i)` for the elements of vector i of a window, by vector width. */
 const KEEP_WGSL = {
-  1: "fn keep(i: u32) -> bool { return dropout_keep(params.stream, i, params.threshold); }\n",
-  4: "fn keep(i: u32) -> vec4<bool> { return dropout_keep_four(params.stream, i, params.threshold); }\n",
+  1: `fn keep(i: u32) -> bool {
+  return random_words(params.stream, group_at(i / 4u))[i % 4u] >= params.threshold;
+}
+`,
+  4: `fn keep(i: u32) -> vec4<bool> {
+  return random_words(params.stream, group_at(i)) >= vec4<u32>(params.threshold);
+}
+`,
 };

@@ -1,12 +1,12 @@
 // dropout — sets elements to zero at random and scales the others up, so that the expectation stays.
 //
-//   y[i] = keep(i) · x[i] / (1 − p)        keep(i) = random_word(stream, i) ≥ p · 2³²
+//   y[i] = keep(i) · x[i] / (1 − p)        keep(i) = word i of the stream ≥ p · 2³²
 //
 // Shapes    x, y: the same element count; the shape does not matter.
 // Dtypes    x: a_t; y: b_t (32- or 16-bit floats).
 // Mapping   one vector per invocation, workgroups folded into grid x and y. The mask comes from a counter (random.ts), so the
 //           backward pass runs the same kernel on dy and no mask is stored.
-// Limits    2³² elements.
+// Limits    2⁶⁶ elements, 2³² of them in a window.
 // Source    Srivastava et al. 2014, JMLR 15.
 
 struct Params {
@@ -14,9 +14,15 @@ struct Params {
   threshold: u32, // p · 2³²
   keep_scale: f32, // 1 / (1 − p)
   stream: u32,
-  first: u32, // number of element 0 of this window
+  first_low: u32, // group of four elements that this window begins with, of 64 bits
+  first_high: u32,
 }
 @group(1) @binding(0) var<uniform> params: Params;
+
+fn group_at(i: u32) -> vec2<u32> {
+  let low = params.first_low + i;
+  return vec2<u32>(low, params.first_high + select(0u, 1u, low < i));
+}
 
 @group(0) @binding(0) var<storage, read_write> a: array<a_t>;
 @group(0) @binding(1) var<storage, read_write> b: array<b_t>;
@@ -29,6 +35,6 @@ fn dropout(
 ) {
   let i = (workgroup.y * grid.x + workgroup.x) * WG + local;
   if (i >= params.count) { return; }
-  let kept = keep(params.first / WIDTH + i);
+  let kept = keep(i);
   b[i] = b_t(select(vec_t(0.0), params.keep_scale * vec_t(a[i]), kept));
 }

@@ -244,7 +244,7 @@ function rowSegments({ segments }: FlashForm, tile: TileForm): string {
 function keepScales(form: FlashForm, tile: TileForm, columnsAre: "queries" | "keys"): string {
   if (!form.dropout) return "";
   const words = (query: string, keyGroup: string) =>
-    `dropoutScale(random_words(params.stream, (dropoutStart + ${query}) * ((params.sequence + 3u) / 4u) + ${keyGroup}))`;
+    `dropoutScale(params.stream, dropoutStart + ${query}, params.sequence, ${keyGroup})`;
   const start =
     `    let dropoutStart = ((params.firstBatch + batch) * params.heads + head) * params.sequence;`;
   if (columnsAre === "keys") {

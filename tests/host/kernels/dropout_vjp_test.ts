@@ -58,3 +58,22 @@ Deno.test("random words spread evenly over 256 bins", () => {
   // 255 degrees of freedom: mean 255, standard deviation √510; four of them either way.
   assert.ok(Math.abs(chiSquare - 255) < 4 * Math.sqrt(510), `chi square ${chiSquare}`);
 });
+
+Deno.test("random words do not repeat where the counter of their group passes 2³²", () => {
+  const wrap = 4 * 2 ** 32;
+  const words = (first: number) => Array.from({ length: 64 }, (_, i) => randomWord(KEY, 1, first + i));
+  const starts = [0, wrap - 64, wrap, wrap + 64, 2 * wrap, 255 * wrap];
+  const seen = new Set(starts.flatMap(words));
+  assert.equal(seen.size, 64 * starts.length);
+  // Nor are they those of a neighbouring step.
+  for (const stepIndex of [KEY.stepIndex - 1, KEY.stepIndex + 1]) {
+    assert.notEqual(randomWord({ ...KEY, stepIndex }, 1, 0), randomWord(KEY, 1, wrap));
+  }
+});
+
+Deno.test("counters whose high words are below 2⁸ meet in steps that are millions apart", () => {
+  for (let apart = 1; apart < 256; apart++) {
+    const steps = Math.imul(apart, 0x9e3779b9) >>> 0;
+    assert.ok(Math.min(steps, 2 ** 32 - steps) > 2 ** 22, `${apart} high words apart: ${steps}`);
+  }
+});
