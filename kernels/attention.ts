@@ -3,6 +3,7 @@ import {
   type Command,
   defineOp,
   type Located,
+  type OutputType,
   rowRanges,
   ShapeError,
   type Target,
@@ -22,6 +23,14 @@ import dropoutSource from "./attention_dropout.wgsl" with { type: "text" };
 import softmaxSource from "./attention_softmax.wgsl" with { type: "text" };
 import softmaxGradSource from "./attention_softmax_grad.wgsl" with { type: "text" };
 import { matmulCommands, type MatmulOperand } from "./matmul.ts";
+import {
+  bytesOf,
+  mayBeSplit,
+  meetingOperand,
+  meetingType,
+  partialSums,
+  unusedOutputs,
+} from "./partial_sums.ts";
 import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, rowWindow, vectorWgsl } from "./row_kernel.ts";
 import { readsOf } from "./texel_reads.ts";
 
@@ -41,9 +50,12 @@ export const attention = defineOp<AttentionAttrs>({
       { ...scores, name: "probabilities" },
       // Probabilities are saved without the mask: where one is dropped, its gradient still needs the value.
       ...(attrs.dropout ? [{ ...scores, role: "workspace" as const, name: "dropped" }] : []),
+      ...meetingType(headsType(qkv, attrs, heads), mayBeSplit(bytesOf(qkv) / batch)),
     ];
   },
-  lower: ({ inputs: [qkv, segments], outputs: [o, probabilities, dropped], attrs, target }) => {
+  lower: ({ inputs: [qkv, segments], outputs: [o, probabilities, ...rest], attrs, target }) => {
+    const dropped = attrs.dropout ? rest.shift() : undefined;
+    const [meeting] = rest;
     const { sequence, headSize, softmaxScale } = attrs;
     const part = operands(attrs);
     return [
@@ -70,6 +82,7 @@ export const attention = defineOp<AttentionAttrs>({
         a: part.scores(dropped ?? probabilities),
         b: part.v(qkv),
         c: part.o(o),
+        meeting,
         triangle: attrs.causal ? "a" : undefined,
       }, target),
     ];
@@ -80,15 +93,16 @@ export const attention = defineOp<AttentionAttrs>({
       ? builder.call(attentionGrad, [qkv, probabilities, dO], { ...attrs, segments: false })[0]
       : undefined,
   ],
-  reference: ([qkv, segments], attrs) => {
+  reference: ([qkv, segments], attrs, { outputs }) => {
     const { o, probabilities, dropped } = attendReference(qkv, segments, attrs);
-    return attrs.dropout ? [o, probabilities, dropped] : [o, probabilities];
+    const own = attrs.dropout ? [o, probabilities, dropped] : [o, probabilities];
+    return [...own, ...unusedOutputs(outputs, own.length)];
   },
 });
 
 /**
  * Gradient of `attention`: `(qkv, probabilities, dO [N, H·D]) → (dqkv, dS [B, H, T, T] workspace)`. Grouped heads are
- * summed in the order of the heads.
+ * summed in the order of the heads, in f32: in f16 they have a workspace for it.
  */
 export const attentionGrad = defineOp<AttentionAttrs>({
   name: "attention_grad",
@@ -109,28 +123,36 @@ export const attentionGrad = defineOp<AttentionAttrs>({
     return [
       { shape: qkv.shape, dtype: qkv.dtype, name: "dqkv" },
       { shape: probabilities.shape, dtype: qkv.dtype, role: "workspace", name: "dS" },
+      ...gradMeetingType(qkv, dO, attrs),
     ];
   },
-  lower: ({ inputs: [qkv, probabilities, dO], outputs: [dqkv, dS], attrs, target }) => {
+  lower: ({ inputs: [qkv, probabilities, dO], outputs: [dqkv, dS, meeting], attrs, target }) => {
     const { batch, sequence, headSize, heads, kvHeads, softmaxScale } = attrs;
     const part = operands(attrs);
     const groups = heads / kvHeads;
     /** Sums over the query heads of a group, one product after the other. */
-    const overGroup = (name: string, a: MatmulOperand, b: MatmulOperand, c: MatmulOperand, alpha: number) =>
-      Array.from({ length: groups }, (_, group) =>
+    const overGroup = (name: string, a: MatmulOperand, b: MatmulOperand, c: MatmulOperand, alpha: number) => {
+      const shape = { m: sequence, n: headSize, batch: [batch, kvHeads] };
+      const stored = headOfGroup(c, 0);
+      // Of f16 the heads' sums meet elsewhere.
+      const meets = groups > 1 ? meeting : undefined;
+      const products = Array.from({ length: groups }, (_, group) =>
         matmulCommands({
+          ...shape,
           name,
-          m: sequence,
-          n: headSize,
           k: sequence,
-          batch: [batch, kvHeads],
           a: { ...headOfGroup(a, group), transposed: true },
           b: headOfGroup(b, group),
-          c: headOfGroup(c, 0),
+          c: meets ? meetingOperand(meets, shape) : stored,
+          meeting: meets ? undefined : meeting,
           alpha,
           accumulate: group > 0,
           triangle: attrs.causal ? "a" : undefined,
         }, target)).flat();
+      if (!meets) return products;
+      const sums = { ...shape, partials: meets, parts: 1, c: stored, accumulate: false };
+      return [...products, ...partialSums(sums, target)];
+    };
     const perHead = { batch: headBatch(attrs), m: sequence };
     return [
       // dS holds the dropped probabilities first, then dP, then dS.
@@ -161,17 +183,39 @@ export const attentionGrad = defineOp<AttentionAttrs>({
         a: part.scores(dS),
         b: part.k(qkv),
         c: part.q(dqkv),
+        meeting,
         alpha: softmaxScale,
         triangle: attrs.causal ? "a" : undefined,
       }, target),
       ...overGroup("attention_dk", part.scores(dS), part.q(qkv), part.k(dqkv), softmaxScale),
     ];
   },
-  reference: ([qkv, probabilities, dO], attrs) => {
+  reference: ([qkv, probabilities, dO], attrs, { outputs }) => {
     const { dqkv, dS } = attendGradReference(qkv, probabilities, dO, attrs);
-    return [dqkv, dS];
+    return [dqkv, dS, ...unusedOutputs(outputs, 2)];
   },
 });
+
+/** So many heads of every token, one behind the other. */
+function headsType(
+  { dtype }: TensorType,
+  { batch, sequence, headSize }: AttentionAttrs,
+  heads: number,
+): TensorType {
+  return { shape: [batch, heads, sequence, headSize], dtype };
+}
+
+/**
+ * Where parts of the gradients meet: of every head where sums over keys may be split, of every key/value head where sums over
+ * queries may be, or where several heads add to one.
+ */
+function gradMeetingType(qkv: TensorType, dO: TensorType, attrs: AttentionAttrs): OutputType[] {
+  const { batch, sequence, heads, kvHeads } = attrs;
+  const split = mayBeSplit(bytesOf(qkv) / batch);
+  const apart = split || heads > kvHeads || mayBeSplit(bytesOf(dO) / batch) ||
+    mayBeSplit(sequence * sequence * DTYPE_BYTES[qkv.dtype]);
+  return meetingType(headsType(qkv, attrs, split ? heads : kvHeads), apart);
+}
 
 /** Batch dimensions of the products: sequence, key/value head, query head of its group. */
 function headBatch({ batch, heads, kvHeads }: AttentionAttrs): number[] {

@@ -17,6 +17,7 @@ import sumSource from "./cross_entropy_sum.wgsl" with { type: "text" };
 import { LARGE_WORKGROUPS_AT_ONCE } from "./matmul_tiles.ts";
 import { matmulCommands, type MatmulOperand, type MatmulSpec } from "./matmul.ts";
 import { splitTermsCommands } from "./matmul_split_terms.ts";
+import { bytesOf, mayBeSplit } from "./partial_sums.ts";
 import { rowForm, rowGrid, rowStoresWgsl, rowWindow, vectorWgsl } from "./row_kernel.ts";
 import { readsOf } from "./texel_reads.ts";
 
@@ -303,11 +304,12 @@ function workspaces([x, w]: readonly TensorType[], attrs: LinearCrossEntropyAttr
   ];
 }
 
-/** Where the parts of the input's gradient meet, if it has any. */
+/** Where the parts of the input's gradient meet, if it has or may have any. */
 function partialsType([x, w]: readonly TensorType[], attrs: LinearCrossEntropyGradAttrs): OutputType[] {
   const rows = Math.min(attrs.chunkRows, x.shape[0]);
   const parts = inputGradParts(vocabularyOf(w, attrs), rows, x.shape[1]);
-  if (!attrs.inputGrad || parts === 1) return [];
+  const apart = parts > 1 || (x.dtype === "f16" && attrs.transposedWeight && mayBeSplit(bytesOf(w)));
+  if (!attrs.inputGrad || !apart) return [];
   return [{ shape: [parts, rows * x.shape[1]], dtype: "f32", role: "workspace", name: "dx_parts" }];
 }
 

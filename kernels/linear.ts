@@ -2,6 +2,7 @@ import { defineOp, type Located, type OutputType, ShapeError } from "../engine/g
 import { type TensorType, typeText, type Value } from "../engine/graph/types.ts";
 import { columnSum } from "./column_sum.ts";
 import { matmulCommands, type MatmulSpec } from "./matmul.ts";
+import { bytesOf, mayBeSplit, meetingType, unusedOutputs } from "./partial_sums.ts";
 
 /** Attributes of `linear`. */
 export interface LinearAttrs {
@@ -38,8 +39,13 @@ function requireMatrices(op: string, ...types: TensorType[]): void {
   }
 }
 
-/** The product of `linear` on its inputs. */
-export function linearProduct(inputs: readonly Located[], y: Located, attrs: LinearAttrs): MatmulSpec {
+/** The product of `linear` on its inputs. @param meeting The workspace that it may have. */
+export function linearProduct(
+  inputs: readonly Located[],
+  y: Located,
+  meeting: Located | undefined,
+  attrs: LinearAttrs,
+): MatmulSpec {
   const [x, w] = inputs;
   const place = places(attrs);
   const [cIn, cOut] = widths(w, attrs.transposedWeight);
@@ -51,16 +57,18 @@ export function linearProduct(inputs: readonly Located[], y: Located, attrs: Lin
     a: { value: x, ld: cIn },
     b: { value: w, ld: w.shape[1], transposed: attrs.transposedWeight },
     c: { value: y, ld: cOut },
+    meeting,
     bias: inputs[place.bias],
     residual: inputs[place.residual],
   };
 }
 
-/** The product of `linearInputGrad`, without a prior. */
+/** The product of `linearInputGrad`, without a prior. @param meeting The workspace that it may have. */
 export function linearInputProduct(
   dy: Located,
   w: Located,
   dx: Located,
+  meeting: Located | undefined,
   { transposedWeight }: LinearGradAttrs,
 ): MatmulSpec {
   const [cIn, cOut] = widths(w, transposedWeight);
@@ -72,12 +80,14 @@ export function linearInputProduct(
     a: { value: dy, ld: cOut },
     b: { value: w, ld: w.shape[1], transposed: !transposedWeight },
     c: { value: dx, ld: cIn },
+    meeting,
   };
 }
 
 /**
  * Affine map of rows: `(x [N, Cin], w, bias? [Cout], residual? [N, Cout]) → y [N, Cout]` with
- * y = x · w (+ bias) (+ residual), in the dtype of x; sums are f32.
+ * y = x · w (+ bias) (+ residual), in the dtype of x; sums are f32. An f16 y of a weight past the least binding limit has a
+ * workspace beside it, where parts of the sums meet.
  */
 export const linear = defineOp<LinearAttrs>({
   name: "linear",
@@ -110,9 +120,11 @@ export const linear = defineOp<LinearAttrs>({
     ) {
       throw new ShapeError(`Cannot add residual [${residual.shape}] to linear: expected [${shape}]`);
     }
-    return [{ shape, dtype: x.dtype }];
+    const y: TensorType = { shape, dtype: x.dtype };
+    return [y, ...meetingType(y, !attrs.transposedWeight && mayBeSplit(bytesOf(w)))];
   },
-  lower: ({ inputs, outputs: [y], attrs, target }) => matmulCommands(linearProduct(inputs, y, attrs), target),
+  lower: ({ inputs, outputs: [y, meeting], attrs, target }) =>
+    matmulCommands(linearProduct(inputs, y, meeting, attrs), target),
   vjp: ({ builder, inputs, attrs, outGrads: [dy], needs, takePrior }) => {
     const gradients: (Value | undefined)[] = inputs.map(() => undefined);
     if (!dy) return gradients;
@@ -138,7 +150,7 @@ export const linear = defineOp<LinearAttrs>({
     if (attrs.residual && needs(place.residual)) gradients[place.residual] = dy;
     return gradients;
   },
-  reference: (inputs, attrs, { inputs: [{ shape: [rows] }, w] }) => {
+  reference: (inputs, attrs, { inputs: [{ shape: [rows] }, w], outputs }) => {
     const [x, weights] = inputs;
     const place = places(attrs);
     const [cIn, cOut] = widths(w, attrs.transposedWeight);
@@ -152,7 +164,7 @@ export const linear = defineOp<LinearAttrs>({
         y[n * cOut + o] = sum;
       }
     }
-    return [y];
+    return [y, ...unusedOutputs(outputs, 1)];
   },
 });
 
@@ -170,11 +182,15 @@ export const linearInputGrad = defineOp<LinearGradAttrs>({
         `Cannot apply linear_input_grad to dy [${dy.shape}] and w [${w.shape}]: expected dy [N, ${cOut}]`,
       );
     }
-    return [accumulated({ shape: [dy.shape[0], cIn], dtype: dy.dtype, name: "dx" }, prior, 2)];
+    const dx = accumulated({ shape: [dy.shape[0], cIn], dtype: dy.dtype, name: "dx" }, prior, 2);
+    return [dx, ...meetingType(dx, transposedWeight && mayBeSplit(bytesOf(w)))];
   },
-  lower: ({ inputs: [dy, w, prior], outputs: [dx], attrs, target }) =>
-    matmulCommands({ ...linearInputProduct(dy, w, dx, attrs), accumulate: prior !== undefined }, target),
-  reference: ([dy, weights, prior], { transposedWeight }, { inputs: [{ shape: [rows] }, w] }) => {
+  lower: ({ inputs: [dy, w, prior], outputs: [dx, meeting], attrs, target }) =>
+    matmulCommands(
+      { ...linearInputProduct(dy, w, dx, meeting, attrs), accumulate: prior !== undefined },
+      target,
+    ),
+  reference: ([dy, weights, prior], { transposedWeight }, { inputs: [{ shape: [rows] }, w], outputs }) => {
     const [cIn, cOut] = widths(w, transposedWeight);
     const dx = new Float64Array(rows * cIn);
     for (let n = 0; n < rows; n++) {
@@ -186,7 +202,7 @@ export const linearInputGrad = defineOp<LinearGradAttrs>({
         dx[n * cIn + i] = sum;
       }
     }
-    return [dx];
+    return [dx, ...unusedOutputs(outputs, 1)];
   },
 });
 

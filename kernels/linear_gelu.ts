@@ -10,6 +10,7 @@ import {
   linearProduct,
 } from "./linear.ts";
 import { matmulCommands } from "./matmul.ts";
+import { unusedOutputs } from "./partial_sums.ts";
 
 /**
  * `linear` and the GELU of what it gives, in one kernel: inputs of `linear` → (h, GELU(h)), both in the dtype of x, with the bits of
@@ -18,18 +19,18 @@ import { matmulCommands } from "./matmul.ts";
 export const linearGelu = defineOp<LinearAttrs & GeluAttrs>({
   name: "linear_gelu",
   inferTypes: (inputs, attrs) => {
-    const [h] = linear.inferTypes(inputs, attrs);
-    return [{ ...h, name: "linear" }, { ...h, name: "gelu" }];
+    const [h, ...meeting] = linear.inferTypes(inputs, attrs);
+    return [{ ...h, name: "linear" }, { ...h, name: "gelu" }, ...meeting];
   },
-  lower: ({ inputs, outputs: [h, activated], attrs, target }) =>
+  lower: ({ inputs, outputs: [h, activated, meeting], attrs, target }) =>
     matmulCommands({
-      ...linearProduct(inputs, h, attrs),
+      ...linearProduct(inputs, h, meeting, attrs),
       name: "linear_gelu",
       gelu: { approximation: attrs.approximation, activated },
     }, target),
   reference: (inputs, attrs, types) => {
     const [h] = linear.reference(inputs, attrs, types);
-    return [h, ...gelu.reference([h], attrs, types)];
+    return [h, ...gelu.reference([h], attrs, types), ...unusedOutputs(types.outputs, 2)];
   },
 });
 
@@ -40,20 +41,22 @@ export const linearGelu = defineOp<LinearAttrs & GeluAttrs>({
 export const linearInputGradGelu = defineOp<LinearGradAttrs & GeluAttrs>({
   name: "linear_input_grad_gelu",
   inferTypes: ([dy, w, h], attrs) => {
-    const [dx] = linearInputGrad.inferTypes([dy, w], attrs);
+    const [dx, ...meeting] = linearInputGrad.inferTypes([dy, w], attrs);
     if (typeText(dx) !== typeText(h)) {
       throw new ShapeError(
         `Cannot apply linear_input_grad_gelu at h ${typeText(h)}: expected ${typeText(dx)}`,
       );
     }
-    return [{ ...dx, name: "dh" }];
+    return [{ ...dx, name: "dh" }, ...meeting];
   },
-  lower: ({ inputs: [dy, w, h], outputs: [dh], attrs, target }) =>
+  lower: ({ inputs: [dy, w, h], outputs: [dh, meeting], attrs, target }) =>
     matmulCommands({
-      ...linearInputProduct(dy, w, dh, attrs),
+      ...linearInputProduct(dy, w, dh, meeting, attrs),
       name: "linear_input_grad_gelu",
       gelu: { approximation: attrs.approximation, of: h },
     }, target),
-  reference: ([dy, w, h], attrs, types) =>
-    geluGrad.reference([h, ...linearInputGrad.reference([dy, w], attrs, types)], attrs, types),
+  reference: ([dy, w, h], attrs, types) => {
+    const [dx, ...meeting] = linearInputGrad.reference([dy, w], attrs, types);
+    return [...geluGrad.reference([h, dx], attrs, types), ...meeting];
+  },
 });

@@ -1,9 +1,11 @@
 import { type Command, type Dispatch, foldGrid, type Located, type Target } from "../engine/graph/op.ts";
+import { elementCount } from "../engine/graph/types.ts";
 import { gelu, geluGrad } from "./elementwise.ts";
 import { type MatmulForm, writtenSlots } from "./matmul_code.ts";
 import { matmulParams } from "./matmul_params.ts";
 import { type Part, spansOf, split, startsTerms, wholeMatrices, windowsOf } from "./matmul_parts.ts";
 import { type CheckedSpec, type FusedGelu, type MatmulSpec, normalise } from "./matmul_spec.ts";
+import { meetingOperand, partialSums } from "./partial_sums.ts";
 import { subgroupMatmulCode } from "./matmul_subgroup.ts";
 import { matrixMatmulCode } from "./matmul_subgroup_matrix.ts";
 import {
@@ -25,10 +27,10 @@ export type { MatmulOperand, MatmulSpec } from "./matmul_spec.ts";
  *
  * Every element of C sums its terms in ascending k in f32, whatever the tile, so results are the same from run to run; a
  * device's matrix units add some of them at once, in an order of their own.
- * Where terms are split, the partial sums meet in C, rounded to its type.
+ * Where terms are split, the partial sums meet in f32: in C, or in `spec.meeting` where C is f16, which is then rounded once.
  *
  * @throws {TypeError} if C overlaps an operand, or a dtype is neither f32 nor f16.
- * @throws {RangeError} if not even one row of an operand can be bound.
+ * @throws {RangeError} if not even one row of an operand can be bound, or if terms of an f16 C have nowhere to meet.
  */
 export function matmulCommands(spec: MatmulSpec, target: Target): Command[] {
   const checked = normalise(spec);
@@ -43,8 +45,10 @@ export function matmulCommands(spec: MatmulSpec, target: Target): Command[] {
   const texels = texelProduct(checked, whole, target);
   if (texels) return texels;
   const parts = split(checked, target, whole);
+  const termsSplit = parts.some(({ k }) => k.count < spec.k);
+  if (termsSplit && spec.c.value.dtype !== "f32") return meetingCommands(checked, target);
   // No part knows an element of C before its terms have met; and the texture is worth more than the fusion.
-  const termsApart = parts.some(({ k }) => k.count < spec.k) ||
+  const termsApart = termsSplit ||
     texelProduct({ ...checked, gelu: undefined }, whole, target) !== undefined;
   if (spec.gelu && termsApart) {
     return [
@@ -53,6 +57,29 @@ export function matmulCommands(spec: MatmulSpec, target: Target): Command[] {
     ];
   }
   return parts.map((part) => dispatchPart(checked, part, target));
+}
+
+/** The product in f32, and C from it. */
+function meetingCommands(spec: CheckedSpec, target: Target): Command[] {
+  const { name, m, n, batch, c, residual, accumulate = false, gelu, meeting } = spec;
+  if (!meeting || meeting.dtype !== "f32" || elementCount(meeting) < batch.reduce((a, b) => a * b, m * n)) {
+    throw new RangeError(
+      `Cannot split the terms of ${name}: their sums would be rounded to ${c.value.dtype} part by part, expected ` +
+        "somewhere to meet in f32",
+    );
+  }
+  const sums = meetingOperand(meeting, { m, n, batch });
+  if (residual && !(c.ld === n && (c.offset ?? 0) === 0 && batch.every((count) => count === 1))) {
+    throw new TypeError(
+      `Cannot split the terms of ${name}: C, and with it the residual, does not lie in one piece`,
+    );
+  }
+  const product = { ...spec, c: sums, accumulate: false, gelu: undefined, meeting: undefined };
+  return [
+    ...matmulCommands(product, target),
+    ...partialSums({ partials: meeting, parts: 1, c, m, n, batch, accumulate }, target),
+    ...gelu ? geluCommands(c.value, gelu, target) : [],
+  ];
 }
 
 /** What a product fuses, in a kernel of its own after it. */

@@ -69,6 +69,8 @@ export interface MatmulSpec {
   /** Same layout as C; may be C itself, which is then added to in place. */
   residual?: Located;
   accumulate?: boolean;
+  /** f32, as many elements as C at least: where parts of an f16 C meet if its terms are split. See `meetingType`. */
+  meeting?: Located;
   /**
    * GELU of C as stored, kept beside it in the layout of C, or C = the rest · GELU′(of), with what `of` holds in that layout. Each
    * product is rounded to the type of C before, so that the bits are those of two kernels.

@@ -1,19 +1,10 @@
-import {
-  type Command,
-  elementRange,
-  foldGrid,
-  type Located,
-  type Target,
-  u32,
-  whole,
-} from "../engine/graph/op.ts";
-import { DTYPE_BYTES } from "../engine/graph/types.ts";
+import type { Command, Located, Target } from "../engine/graph/op.ts";
 import { matmulCommands, type MatmulOperand, type MatmulSpec } from "./matmul.ts";
-import source from "./partial_sums.wgsl" with { type: "text" };
+import { partialSums } from "./partial_sums.ts";
 
-/** A product without batches whose C lies in one piece, and where its parts may meet. */
+/** A product without batches, and where its parts may meet. */
 export interface SplitTermsSpec
-  extends Omit<MatmulSpec, "batch" | "bias" | "residual" | "gelu" | "sums" | "triangle"> {
+  extends Omit<MatmulSpec, "batch" | "bias" | "residual" | "gelu" | "sums" | "triangle" | "meeting"> {
   /** f32 [parts, m·n]: what each part of the terms adds up to. */
   partials: Located;
 }
@@ -21,8 +12,6 @@ export interface SplitTermsSpec
 /**
  * A product with many terms and few outputs: shares of the terms are multiplied side by side, as batches, and their results
  * added, so that a GPU has more workgroups than C has tiles. A software adapter has enough of them: there it is one product.
- *
- * @throws {RangeError} if C has gaps between its rows.
  */
 export function splitTermsCommands({ partials, ...spec }: SplitTermsSpec, target: Target): Command[] {
   const { m, n, k, a, b, c } = spec;
@@ -31,10 +20,7 @@ export function splitTermsCommands({ partials, ...spec }: SplitTermsSpec, target
   const share = Math.floor(k / parts / 4) * 4;
   const bindable = Math.max(partials.byteLength, m * n * 4) <= target.maxStorageBufferBindingSize;
   if (target.software || parts < 2 || share === 0 || spec.accumulate || !bindable) {
-    return matmulCommands(spec, target);
-  }
-  if (c.ld !== n) {
-    throw new RangeError(`Cannot split the terms of ${spec.name}: rows of C lie ${c.ld} apart, not ${n}`);
+    return matmulCommands({ ...spec, meeting: partials }, target);
   }
   const steps = [
     a.transposed ? share * a.ld : share,
@@ -65,29 +51,6 @@ export function splitTermsCommands({ partials, ...spec }: SplitTermsSpec, target
         accumulate: true,
       }, target)
       : [],
-    sumCommand(partials, c, { count: m * n, parts }, target),
+    ...partialSums({ partials, parts, c, m, n, batch: [], accumulate: false }, target),
   ];
-}
-
-function sumCommand(
-  partials: Located,
-  { value, offset = 0 }: MatmulOperand,
-  { count, parts }: { count: number; parts: number },
-  target: Target,
-): Command {
-  const { firstElement, ...binding } = elementRange(value, offset, count, DTYPE_BYTES[value.dtype]);
-  const width = count % 4 === 0 && firstElement % 4 === 0 ? 4 : 1;
-  const type = (dtype: string) => width === 4 ? `vec4<${dtype}>` : dtype;
-  const grid = foldGrid(Math.ceil(count / width / 64), target);
-  return {
-    kernel: {
-      name: "partial_sums",
-      code: `alias vec_t = ${type("f32")};\nalias c_t = ${type(value.dtype)};\n${source}`,
-      entryPoint: "partial_sums",
-      writes: [1],
-    },
-    bindings: [whole(partials), binding],
-    params: [count / width, parts, firstElement / width, grid[0]].map(u32),
-    workgroups: grid,
-  };
 }

@@ -65,7 +65,7 @@ function lowered(spec: CheckedSpec, whole: Part, target: Target): Dispatch[] | u
   const fits = parts?.every((part) =>
     aligned(spec, part) &&
     (!spec.gelu || part.k.count === spec.k) &&
-    // Partial sums meet in C: in f32 they may, in f16 they would be rounded once a part.
+    // Partial sums meet in C, which must be f32 then.
     (startsTerms(part) || spec.c.value.dtype === "f32")
   );
   return fits ? parts!.map((part) => texelDispatch(spec, part, target)) : undefined;

@@ -4,6 +4,7 @@ import { columnSum } from "./column_sum.ts";
 import { dynamicMap } from "./dynamic_map.ts";
 import { matmulCommands } from "./matmul.ts";
 import type { QuantizedOperand } from "./matmul_spec.ts";
+import { bytesOf, mayBeSplit, meetingType, unusedOutputs } from "./partial_sums.ts";
 import { NESTED_BLOCK_SIZE, NF4_VALUES } from "./quantization.ts";
 
 /** How a frozen weight is stored. */
@@ -130,9 +131,12 @@ export const quantizedLinearInputGrad = defineOp<QuantizedWeightAttrs>({
     }
     requireStorage("quantized_linear_input_grad", inputs.slice(1), attrs);
     const dx: OutputType = { shape: [dy.shape[0], attrs.cIn], dtype: dy.dtype, name: "dx" };
-    return [inputs.length > 1 + QUANTIZED_INPUTS ? { ...dx, aliasOfInput: 1 + QUANTIZED_INPUTS } : dx];
+    return [
+      inputs.length > 1 + QUANTIZED_INPUTS ? { ...dx, aliasOfInput: 1 + QUANTIZED_INPUTS } : dx,
+      ...meetingType(dx, mayBeSplit(bytesOf(inputs[1]))),
+    ];
   },
-  lower: ({ inputs, outputs: [dx], attrs, target }) =>
+  lower: ({ inputs, outputs: [dx, meeting], attrs, target }) =>
     matmulCommands({
       name: `${attrs.format}_linear_input_grad`,
       m: inputs[0].shape[0],
@@ -141,9 +145,10 @@ export const quantizedLinearInputGrad = defineOp<QuantizedWeightAttrs>({
       a: { value: inputs[0], ld: attrs.cOut },
       b: { value: inputs[1], ld: attrs.cIn, quantized: operand(inputs.slice(1), attrs) },
       c: { value: dx, ld: attrs.cIn },
+      meeting,
       accumulate: inputs.length > 1 + QUANTIZED_INPUTS,
     }, target),
-  reference: (inputs, attrs, { inputs: [{ shape: [rows] }] }) => {
+  reference: (inputs, attrs, { inputs: [{ shape: [rows] }], outputs }) => {
     const weight = decodeReference(inputs.slice(1), attrs);
     const prior = inputs[1 + QUANTIZED_INPUTS];
     const dx = new Float64Array(rows * attrs.cIn);
@@ -154,7 +159,7 @@ export const quantizedLinearInputGrad = defineOp<QuantizedWeightAttrs>({
         dx[n * attrs.cIn + i] = sum;
       }
     }
-    return [dx];
+    return [dx, ...unusedOutputs(outputs, 1)];
   },
 });
 

@@ -52,7 +52,9 @@ export function fuseGelu(from: GraphBuilder): { builder: GraphBuilder; current: 
       const [h] = slope.inputs.map(current);
       return builder.call(linearInputGradGelu, [...inputs, h], { ...node.attrs, ...slope.attrs });
     });
-    const made = [...node.outputs, ...(activation ?? slope)?.outputs ?? []];
+    const fused = (activation ?? slope)?.outputs;
+    // Nothing reads the workspace that a product may have; a fused node has one of its own.
+    const made = fused ? [node.outputs[0], ...fused] : node.outputs;
     // Where the gradient of GELU was in place both names are of one value.
     made.forEach((value, i) => renamed.set(value.id, outputs[slope ? 0 : i]));
   }

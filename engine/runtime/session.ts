@@ -173,15 +173,6 @@ export class Session {
     this.gpu.device.queue.submit([commands]);
   }
 
-  /**
-   * Waits until all that was submitted is done, without what an await of the queue costs: for loops that read
-   * nothing back.
-   */
-  async settle(): Promise<void> {
-    await this.#upkeep.run();
-    await idleAt(this.gpu);
-  }
-
   /** Runs one program and waits: for tests and evaluation, not for hot loops. */
   async run(program = 0): Promise<void> {
     this.submit(this.encode([program]));

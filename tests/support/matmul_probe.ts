@@ -1,6 +1,7 @@
 import { defineOp, type Located, type OpDefinition } from "../../engine/graph/op.ts";
 import type { Dtype, TensorType } from "../../engine/graph/types.ts";
 import { matmulCommands } from "../../kernels/matmul.ts";
+import { unusedOutputs } from "../../kernels/partial_sums.ts";
 
 /** Where an operand of a `ProbeAttrs` product lies in its input. */
 export interface ProbeOperand {
@@ -26,6 +27,8 @@ export interface ProbeAttrs {
   bias?: boolean;
   residual?: boolean;
   accumulate?: boolean;
+  /** Whether the product has somewhere to meet in f32 where its terms are split. */
+  meeting?: boolean;
   tileRows?: number;
   triangle?: "a" | "c";
   /** A and B lie in one value, the first input. */
@@ -57,8 +60,15 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
   name: "matmul_probe",
   inferTypes: (inputs, attrs) => [
     { ...attrs.output, ...(attrs.accumulate ? { aliasOfInput: inputs.length - 1 } : {}) },
+    ...attrs.meeting
+      ? [{
+        shape: [...attrs.batch ?? [], attrs.m, attrs.n],
+        dtype: "f32" as const,
+        role: "workspace" as const,
+      }]
+      : [],
   ],
-  lower: ({ inputs, outputs: [c], attrs, target }) => {
+  lower: ({ inputs, outputs: [c, meeting], attrs, target }) => {
     const { a, b, bias, residual } = roles<Located>(inputs, attrs);
     const { m, n, k, batch, alpha, accumulate, tileRows, triangle } = attrs;
     return matmulCommands({
@@ -74,11 +84,12 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
       bias,
       residual,
       accumulate,
+      meeting,
       tileRows,
       triangle,
     }, target);
   },
-  reference: (inputs, attrs, { outputs: [type] }) => {
+  reference: (inputs, attrs, { outputs: [type, ...meeting] }) => {
     const { a, b, bias, residual, prior } = roles(inputs, attrs);
     const { m, n, k, alpha = 1 } = attrs;
     const [e0, e1, e2] = [...Array(3 - (attrs.batch?.length ?? 0)).fill(1), ...(attrs.batch ?? [])];
@@ -104,7 +115,7 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
         }
       }
     }
-    return [out];
+    return [out, ...unusedOutputs(meeting, 0)];
   },
 });
 

@@ -52,6 +52,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   counters[2u * id.x + 1u] = counter.y;
 }`,
         entryPoint: "main",
+        writes: [1],
       },
       bindings: [whole(numbers), whole(counters)],
       params: [u32(numbers.shape[0])],
