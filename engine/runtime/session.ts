@@ -9,7 +9,7 @@ import type { DeviceBuffers } from "./buffers.ts";
 import { createBuffers, type Ledger } from "./buffers.ts";
 import type { Gpu } from "./device.ts";
 import { PipelineCache } from "./pipelines.ts";
-import { FastReadback, idleAt, readBuffer, waitForQueue } from "./readback.ts";
+import { FastReadback, readBuffer, waitForQueue } from "./readback.ts";
 import type { Recording } from "./replay.ts";
 import { encodeRecording, recordPrograms } from "./replay.ts";
 import { Upkeep } from "./upkeep.ts";
