@@ -316,7 +316,10 @@ function fusedGradFits(qkv: TensorType, { headSize }: AttentionAttrs, target: Ta
   return bytes <= target.maxComputeWorkgroupStorageSize;
 }
 
-/** Words after those of the fused kernel: with them it takes the space of the two that adapters with other subgroups launch. */
+/**
+ * Words after those of the fused kernel: with them it takes the space of the two that adapters with other
+ * subgroups launch.
+ */
 const REST: readonly ParamWord[] = Array(BINDING_ALIGNMENT / 4).fill(u32(0));
 
 function fusedGradCommands(

@@ -17,8 +17,8 @@ export interface OutputType extends TensorType {
 }
 
 /**
- * What lowering may know of the machine. Nothing here but `software` may change the bytes of a plan: those made without a GPU must
- * equal those made with one.
+ * What lowering may know of the machine. Nothing here but `software` may change the bytes of a plan: those
+ * made without a GPU must equal those made with one.
  */
 export interface Target {
   /** Largest range one binding may cover, bytes. */
@@ -88,8 +88,8 @@ export interface Kernel {
   entryPoint: string;
   constants?: Record<string, number>;
   /**
-   * Bindings that it writes, by their place among those of a dispatch. Declared, as all are bound `read_write` and no text is read
-   * for it; the bindings that are not named keep their bytes.
+   * Bindings that it writes, by their place among those of a dispatch. Declared, as all are bound
+   * `read_write` and no text is read for it; the bindings that are not named keep their bytes.
    */
   writes: readonly number[];
   /** Workgroup memory that it takes, bytes; default none. */
@@ -104,7 +104,10 @@ export interface ParamWord {
   texel?: { copy: number; unitsPerRow: number };
 }
 
-/** @throws {RangeError} for what is no whole number below 2³²: a buffer would take it modulo 2³², without its fraction. */
+/**
+ * @throws {RangeError} for what is no whole number below 2³²: a buffer would take it modulo 2³², without its
+ * fraction.
+ */
 export function u32(value: number): ParamWord {
   if (value >>> 0 !== value) {
     throw new RangeError(`Cannot pass ${value} as u32: expected 0 to ${2 ** 32 - 1}`);

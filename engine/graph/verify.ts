@@ -8,8 +8,8 @@ export class GraphError extends Error {
 
 /**
  * Checks what every pass must keep: values are defined before use and once, recorded types are those shape inference
- * gives, storage that an op overwrites is not read later under its old name, and what an op mutates is an input that no other of
- * its values shares, and no weight that the step still computes with.
+ * gives, storage that an op overwrites is not read later under its old name, and what an op mutates is an
+ * input that no other of its values shares, and no weight that the step still computes with.
  *
  * @param after The pass that made the graph, for the message.
  * @throws {GraphError} naming the node.
@@ -74,7 +74,10 @@ export function verifyGraph(graph: Graph, after: string): void {
   }
 }
 
-/** The inputs that a node's op mutates. @throws {GraphError} where one is missing, or shares its storage with another value. */
+/**
+ * The inputs that a node's op mutates. @throws {GraphError} where one is missing, or shares its storage with
+ * another value.
+ */
 function mutatedInputs({ op, inputs, outputs, attrs }: Node, where: string): Value[] {
   const indices = op.mutates?.(inputs, attrs) ?? [];
   if (indices.length === 0) return [];

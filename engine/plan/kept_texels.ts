@@ -20,8 +20,8 @@ const MOST_COMMANDS = 10_000;
  * there, and marks the copies that need not be made again (`TexelCopy.kept`). The texture is not larger for it: where there is
  * no room, what is read last has to go.
  *
- * What a kernel writes it declares (`Kernel.writes`). Nothing is kept from one program to another: the host writes
- * between them, and they run in any order.
+ * What a kernel writes it declares (`Kernel.writes`). Nothing is kept from one program to another: the host
+ * writes between them, and they run in any order.
  *
  * @param rows Rows of the texture, at least as many as each dispatch needs by itself.
  * @returns The commands with other rows in `texels` and in the words of `params` that say where these are.

@@ -16,11 +16,13 @@ export interface LaunchSpace {
 type LoweredGraph = Lowered & { graph: Graph };
 
 /**
- * The space that the launches of some graphs need on any adapter: of each node the most over `REFERENCE_TARGETS`. A function of
- * graphs and places alone, so that what a plan books does not depend on the adapter.
+ * The space that the launches of some graphs need on any adapter: of each node the most over
+ * `REFERENCE_TARGETS`. A function of graphs and places alone, so that what a plan books does not depend on
+ * the adapter.
  *
- * Nodes of the same op, attributes and types are lowered once for a reference: a large model has many layers and few kinds of them.
- * Where the adapter's launches are as many as a reference's, its own commands are counted.
+ * Nodes of the same op, attributes and types are lowered once for a reference: a large model has many layers
+ * and few kinds of them. Where the adapter's launches are as many as a reference's, its own commands are
+ * counted.
  */
 export function launchSpace(
   programs: readonly LoweredGraph[],
@@ -68,7 +70,10 @@ function mostOf(spaces: readonly LaunchSpace[]): LaunchSpace {
   };
 }
 
-/** A node's commands on a reference, or where that binds not even a row of it at once, on one that binds all; else none. */
+/**
+ * A node's commands on a reference, or where that binds not even a row of it at once, on one that binds all;
+ * else none.
+ */
 function loweredFor(
   { op, inputs, outputs, attrs }: Node,
   places: readonly Binding[],
@@ -91,7 +96,10 @@ function loweredFor(
   return [];
 }
 
-/** All that the space of a node depends on, as text: which values share buffers or storage, beside op, attributes and types. */
+/**
+ * All that the space of a node depends on, as text: which values share buffers or storage, beside op,
+ * attributes and types.
+ */
 function keyOf({ op, inputs, outputs, attrs }: Node, places: readonly Binding[]): string {
   const first = new Map<number, number>();
   const values = [...inputs, ...outputs].map(({ dtype, shape }, i) => {

@@ -48,8 +48,8 @@ export function paramsSize(command: Command): number {
 const MOST_PARAMS_BYTES = 64 * 1024;
 
 /**
- * Checks a dispatch against the limits of a target: WebGPU would refuse most of these later and less clearly; overlapping writable
- * ranges some adapters accept silently.
+ * Checks a dispatch against the limits of a target: WebGPU would refuse most of these later and less clearly;
+ * overlapping writable ranges some adapters accept silently.
  *
  * @param where Node that it belongs to, for the message.
  * @throws {RangeError} naming kernel, node, value and limit.

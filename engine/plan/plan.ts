@@ -143,16 +143,17 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
 }
 
 /**
- * Bytes of the uniform buffer with all `params` blocks: what is reserved for any adapter, and more where one should need it after
- * all. No adapter within the limits of WebGPU is known to.
+ * Bytes of the uniform buffer with all `params` blocks: what is reserved for any adapter, and more where one
+ * should need it after all. No adapter within the limits of WebGPU is known to.
  */
 export function paramsSpace(reservedBytes: number, usedBytes: number): number {
   return alignUp(Math.max(reservedBytes, usedBytes, 1), PARAMS_UNIT_BYTES);
 }
 
 /**
- * Rows of a scratch texture with room for a dispatch that needs so many. Mesa compiles a kernel anew for a texture whose height is a
- * power of two and for one whose is not: none is, so that what one plan has compiled serves all others.
+ * Rows of a scratch texture with room for a dispatch that needs so many. Mesa compiles a kernel anew for a
+ * texture whose height is a power of two and for one whose is not: none is, so that what one plan has
+ * compiled serves all others.
  */
 function scratchRows(rows: number): number {
   while (Number.isInteger(Math.log2(rows))) rows++;

@@ -4,8 +4,9 @@ import type { Target } from "../graph/op.ts";
 export const LAVAPIPE_TEXEL_BYTES = 32 * 2 ** 20;
 
 /**
- * What plans for GPUs assume where no adapter is asked: 128 MiB bindings, the least that WebGPU allows. Memory does not depend
- * on it; how many dispatches a step takes does. `plannedTarget` has the one for Mesa's software adapter.
+ * What plans for GPUs assume where no adapter is asked: 128 MiB bindings, the least that WebGPU allows.
+ * Memory does not depend on it; how many dispatches a step takes does. `plannedTarget` has the one for Mesa's
+ * software adapter.
  */
 export const DEFAULT_TARGET: Target = {
   maxStorageBufferBindingSize: 2 ** 27,
@@ -28,12 +29,15 @@ export const SOFTWARE_TARGET: Target = {
 };
 
 /**
- * The adapters whose launches space is reserved for, of both kinds, with the least that WebGPU lets an adapter bind at once: with
- * more, values fall into fewer launches.
+ * The adapters whose launches space is reserved for, of both kinds, with the least that WebGPU lets an
+ * adapter bind at once: with more, values fall into fewer launches.
  */
 export const REFERENCE_TARGETS: readonly Target[] = [DEFAULT_TARGET, SOFTWARE_TARGET];
 
-/** Whether an adapter takes as many launches as a reference, with as many parameters and copies: what else they have only chooses among kernels. */
+/**
+ * Whether an adapter takes as many launches as a reference, with as many parameters and copies: what else
+ * they have only chooses among kernels.
+ */
 export function launchesAlike(target: Target, reference: Target): boolean {
   return target.software === reference.software &&
     target.maxStorageBufferBindingSize === reference.maxStorageBufferBindingSize &&

@@ -5,7 +5,8 @@ import type { Dispatch, Kernel } from "../graph/op.ts";
  * scratch texture once.
  *
  * A lower bound where tiles read an operand several times, and an upper one where a kernel takes some rows of a table that
- * is bound whole and `reached` does not tell. What is written the kernel declares; what is read its text tells (`slotsRead`).
+ * is bound whole and `reached` does not tell. What is written the kernel declares; what is read its text
+ * tells (`slotsRead`).
  */
 export function dispatchBytes({ kernel, bindings, reached, texels = [] }: Dispatch): number {
   const read = slotsRead(kernel);
@@ -20,8 +21,8 @@ export function dispatchBytes({ kernel, bindings, reached, texels = [] }: Dispat
 const known = new Map<string, Map<string, ReadonlySet<number>>>();
 
 /**
- * Slots of group 0 that the functions read which an entry point reaches, for profiles. A name that is used in another way than to
- * be assigned to counts as read.
+ * Slots of group 0 that the functions read which an entry point reaches, for profiles. A name that is used in
+ * another way than to be assigned to counts as read.
  */
 export function slotsRead({ code, entryPoint }: Kernel): ReadonlySet<number> {
   let ofText = known.get(code);

@@ -46,7 +46,8 @@ export interface DeviceBuffers {
  *
  * @param arenaFill 32-bit pattern the arenas start with; tests use a NaN, so that reading what nobody wrote shows.
  * @throws {OutOfMemoryError} when the device refuses one, or allows none so large.
- * @throws {DeviceLimitError} where it allows none of the size that values are packed into, whatever its memory.
+ * @throws {DeviceLimitError} where it allows none of the size that values are packed into, whatever its
+ *   memory.
  */
 export async function createBuffers(
   { device }: Gpu,

@@ -3,8 +3,8 @@ import { DEFAULT_TARGET, SOFTWARE_TARGET } from "../plan/reference_targets.ts";
 import { lavapipeLanes } from "./lavapipe_environment.ts";
 
 /**
- * What a step can be planned for without asking an adapter: the two kinds there are. Memory is the same on all adapters of a kind, and
- * on both but for the scratch texture of software ones (`Target.texelBytes`).
+ * What a step can be planned for without asking an adapter: the two kinds there are. Memory is the same on
+ * all adapters of a kind, and on both but for the scratch texture of software ones (`Target.texelBytes`).
  */
 export const PLANNED_ADAPTERS = ["gpu", "software"] as const;
 /** One of `PLANNED_ADAPTERS`. */

@@ -99,7 +99,9 @@ Deno.test("testRuns() finds all files of a folder", () => {
   assert.deepEqual(others, [["tests/device/runtime/dawn_test.ts"]]);
 });
 
-/** Runs the probe through `run_tests.ts`; what lies at `path`, relative to the project, is removed afterwards. */
+/**
+ * Runs the probe through `run_tests.ts`; what lies at `path`, relative to the project, is removed afterwards.
+ */
 async function runLeaving(path: string, ...further: string[]): Promise<{ code: number; output: string }> {
   const project = join(import.meta.dirname!, "..", "..");
   const probe = "tests/support/left_file_probe.ts";

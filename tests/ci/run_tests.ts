@@ -95,8 +95,9 @@ export function testRuns(args: readonly string[], alone = ALONE, filesIn = tests
 const CACHES = [".deno/", ".gpu/", ".cache/"];
 
 /**
- * Files in a folder of a git checkout that are not tracked, those that git ignores among them: a benchmark's output that a test
- * leaves in `bench/` is a file left. Caches are left out. Null where git cannot tell, as in a copy without its history.
+ * Files in a folder of a git checkout that are not tracked, those that git ignores among them: a benchmark's
+ * output that a test leaves in `bench/` is a file left. Caches are left out. Null where git cannot tell, as
+ * in a copy without its history.
  */
 export async function untrackedFiles(folder = PROJECT): Promise<string[] | null> {
   try {
@@ -132,7 +133,8 @@ async function runOnce(args: readonly string[]): Promise<{ code: number; counts:
 /**
  * Runs the tests; types are checked by a task of their own.
  *
- * @returns The exit code: that of the first `deno test` that failed, and never 0 where no test ran or files are left in the tree.
+ * @returns The exit code: that of the first `deno test` that failed, and never 0 where no test ran or files
+ *   are left in the tree.
  */
 async function runTests(args: readonly string[]): Promise<number> {
   const total: Counts = { passed: 0, failed: 0, skipped: 0 };

@@ -1,4 +1,5 @@
-// A test that leaves a file, or none, in the tree: `tests/ci/ci_test.ts` runs it to see that a run that leaves one fails.
+// A test that leaves a file, or none, in the tree: `tests/ci/ci_test.ts` runs it to see that a run that
+// leaves one fails.
 const [path, removes] = Deno.args;
 
 Deno.test("writes a file", async () => {

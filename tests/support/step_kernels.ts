@@ -12,7 +12,10 @@ const LIMITS = {
   maxComputeInvocationsPerWorkgroup: 256,
   maxComputeWorkgroupStorageSize: 16384,
 };
-/** Both kinds say so themselves, whatever the default is: the forms for CPUs are other kernels than those for GPUs. */
+/**
+ * Both kinds say so themselves, whatever the default is: the forms for CPUs are other kernels than those for
+ * GPUs.
+ */
 const SOFTWARE: Target = { ...LIMITS, software: true, subgroupSize: 8 };
 const GPU: Target = { ...LIMITS, software: false, subgroupSize: 32 };
 /** Adapters as Dawn may show them: subgroups of one size, another, or none. */

@@ -1,4 +1,5 @@
-// Reads what a WGSL kernel writes and how much workgroup memory it takes, to check what kernels declare of themselves.
+// Reads what a WGSL kernel writes and how much workgroup memory it takes, to check what kernels declare of
+// themselves.
 import type { Kernel } from "../../engine/graph/op.ts";
 
 const TOKEN =
@@ -119,7 +120,10 @@ class Module {
     return seen;
   }
 
-  /** What a function writes, by itself or through those it calls: names of storage variables, and of its own parameters. */
+  /**
+   * What a function writes, by itself or through those it calls: names of storage variables, and of its own
+   * parameters.
+   */
   writesOf(name: string): Set<string> {
     const known = this.#writes.get(name);
     if (known) return known;

@@ -1,4 +1,5 @@
-// The kernels of `tests/support/step_kernels.ts` are what the names of its targets say, and do what they declare.
+// The kernels of `tests/support/step_kernels.ts` are what the names of its targets say, and do what they
+// declare.
 import assert from "node:assert/strict";
 import { type Kernel, overlap, type Target } from "../../../engine/graph/op.ts";
 import { storageOf } from "../../../engine/graph/types.ts";

@@ -240,7 +240,8 @@ Deno.test("price of the optimizer in the backward pass, where weights and not ac
       gradients: 524_800,
       // All layers but the output of the last; the embeddings' sum.
       activations: 544_768, // L·(16 NC + 4096 + 4·256) − NC + NC
-      // dy NC + 256 + 4·262 144 + 512: more dispatches, with the parameters they have where most are needed, on a CPU
+      // dy NC + 256 + 4·262 144 + 512: more dispatches, with the parameters they have where most are needed,
+      // on a CPU
       workspace: 1_057_536,
       inputs,
     },
