@@ -147,9 +147,11 @@ export async function trainOn(
 /** One line on the dropout that a model's configuration asks for. */
 async function dropoutText(model: string): Promise<string> {
   const { config, folder } = await resolveModel(model, "config");
-  const rates = Object.entries(dropoutJson(config)).map(([field, rate]) => `${field} ${rate}`).join(", ");
+  const rates = Object.entries(dropoutJson(config));
+  const drops = rates.some(([, rate]) => rate > 0);
   const source = folder === null ? `the preset ${model} has it` : `transformers reads ${folder}/config.json`;
-  return `dropout ${rates}, as ${source}; --dropout 0 turns it off`;
+  const text = `dropout ${rates.map(([field, rate]) => `${field} ${rate}`).join(", ")}, as ${source}`;
+  return drops ? `${text}; --dropout 0 turns it off` : text;
 }
 
 /** What a run that goes on takes from the saved one, and what the user should know of it. */
