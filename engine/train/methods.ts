@@ -2,7 +2,7 @@ import { InputError } from "../input_error.ts";
 import type { Model } from "../model/config.ts";
 import type { StepMethods } from "../passes/pipeline.ts";
 import { modulesNamed } from "../passes/lora.ts";
-import { readFolderAdapter, requireSettingsOf } from "./adapters.ts";
+import { type FolderAdapter, readFolderAdapter, requireSettingsOf } from "./adapters.ts";
 import { DEFAULT_LOSS_SCALE, type LossScaleSettings } from "./loss_scale.ts";
 import type { TrainOptions } from "./options.ts";
 
@@ -18,10 +18,15 @@ export const IMPLEMENTED_METHODS: readonly string[] = [
   "optimizer-in-backward",
 ];
 
-/** The passes that `methods` ask for, with `methodOptions` read into their settings. */
+/**
+ * The passes that `methods` ask for, with `methodOptions` read into their settings.
+ *
+ * @param adapter The one that training goes on with: the settings of LoRA are its own.
+ */
 export function stepMethods(
-  { methods, methodOptions, loraFrom }: Pick<TrainOptions, "methods" | "methodOptions" | "loraFrom">,
+  { methods, methodOptions }: Pick<TrainOptions, "methods" | "methodOptions">,
   model: Model,
+  adapter?: Pick<FolderAdapter, "settings">,
 ): StepMethods {
   const settings = (method: string) => methodOptions[method] ?? {};
   const has = (method: string) => methods.includes(method);
@@ -47,7 +52,7 @@ export function stepMethods(
     ...has("optimizer-in-backward") && { optimizerInBackward: true },
     ...adapters && {
       lora: {
-        ...loraFrom?.settings ?? {
+        ...adapter?.settings ?? {
           rank: Number(lora.rank ?? 8),
           alpha: Number(lora.alpha ?? 16),
           dropout: Number(lora.dropout ?? 0),
@@ -66,28 +71,26 @@ export function isLora(method: string): boolean {
 }
 
 /**
- * Options of a run that goes on with the adapter in a folder, whose settings count.
+ * The adapter that a run goes on with; its settings count.
  *
- * @throws {InputError} where no method trains adapters, or the settings of the one that does contradict the folder's.
+ * @throws {InputError} where no method trains adapters, or settings of the one that does contradict the folder's.
  */
-export async function withFolderAdapter(
-  options: TrainOptions,
-  model: Model,
+export async function adapterToGoOnWith(
   folder: string,
-): Promise<TrainOptions> {
-  const method = options.methods.find(isLora);
+  { methods, methodOptions }: Pick<TrainOptions, "methods" | "methodOptions">,
+  model: Model,
+): Promise<FolderAdapter> {
+  const method = methods.find(isLora);
   if (method === undefined) {
     throw new InputError(
-      `Cannot start from adapter ${folder}: methods are ${
-        options.methods.join(", ") || "none"
-      }, expected a LoRA one`,
+      `Cannot start from adapter ${folder}: methods are ${methods.join(", ") || "none"}, expected a LoRA one`,
     );
   }
-  const loraFrom = await readFolderAdapter(folder, model.parameters);
-  const given = options.methodOptions[method] ?? {};
+  const adapter = await readFolderAdapter(folder, model.parameters);
+  const given = methodOptions[method] ?? {};
   const targets = given.targets === undefined ? undefined : loraTargets(given.targets, model);
-  requireSettingsOf(loraFrom, given, targets && modulesNamed(model.parameters, targets));
-  return { ...options, loraFrom };
+  requireSettingsOf(adapter, given, targets && modulesNamed(model.parameters, targets));
+  return adapter;
 }
 
 /** @param targets A group of the model's matrices by name, or the module names themselves. */

@@ -63,12 +63,12 @@ export async function saveModelFolder(
   merge: boolean,
 ): Promise<void> {
   const { session, graphs: { parameters } } = trainer;
-  const { lora } = stepMethods(options, prepared.model);
+  const { lora } = stepMethods(options, prepared.model, prepared.adapter);
   if (lora && !merge) {
     await saveAdapter(folder, session, parameters, lora, {
       baseModel: options.model,
       objective: prepared.model.objective,
-      from: options.loraFrom?.config,
+      from: prepared.adapter?.config,
     });
   } else {
     const weights = lora

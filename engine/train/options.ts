@@ -2,7 +2,6 @@ import type { BytesByRole } from "../graph/types.ts";
 import type { DropoutRates } from "../model/dropout.ts";
 import type { KernelChoices } from "../runtime/autotune.ts";
 import type { AdapterDescription } from "../runtime/device.ts";
-import type { FolderAdapter } from "./adapters.ts";
 import type { KernelTime, StepProfile } from "../runtime/timing.ts";
 
 /** Everything a training run depends on. `results/record.ts` stores the same fields; the runner maps one to the other. */
@@ -35,8 +34,6 @@ export interface TrainOptions {
   methods: readonly string[];
   /** Settings of those methods, by method. */
   methodOptions: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  /** The adapter that training goes on with, whose settings stand for those of the LoRA method; `train()` reads it. */
-  loraFrom?: FolderAdapter;
   /** One of `IMPLEMENTED_OPTIMIZERS`. */
   optimizer: string;
   /** Settings of the optimizer (`beta1`, `eps`, `weightDecay` …). */

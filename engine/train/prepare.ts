@@ -5,6 +5,7 @@ import { InputError } from "../input_error.ts";
 import { type Model, type ModelConfig, modelOf } from "../model/config.ts";
 import { PRESETS } from "../model/presets.ts";
 import { isRecordFile } from "../formats/records.ts";
+import type { FolderAdapter } from "./adapters.ts";
 import { buildSplit, labelFieldOf, textOf } from "./build_split.ts";
 import { type Data, loadData } from "./corpus.ts";
 import { tokenizedByBpe, tokensOfGpt2 } from "./kept_tokens.ts";
@@ -21,6 +22,8 @@ export interface Prepared {
   folder: string | null;
   /** Parameters of a new head, which start anew where the folder does not have them. */
   newParameters: ReadonlySet<string>;
+  /** The adapter that training goes on with, whose settings stand for the LoRA method's; absent for a new one. */
+  adapter?: FolderAdapter;
   /** Null for token files, whose tokenizer is not known, and for the corpus `random`. */
   tokenizer: Tokenizer | null;
   split: Split;

@@ -15,7 +15,7 @@ import { prepare, type Prepared, prepareElsewhere, prepareModel } from "./prepar
 import type { Sequences } from "./sequences.ts";
 import { dropoutRates, planStep, stepSettings, stepTimeline, Trainer } from "./trainer.ts";
 import { loadAdapter } from "./adapters.ts";
-import { checkMethodSettings, IMPLEMENTED_METHODS, withFolderAdapter } from "./methods.ts";
+import { adapterToGoOnWith, checkMethodSettings, IMPLEMENTED_METHODS } from "./methods.ts";
 import {
   readTrainingState,
   requireWritableFolder,
@@ -81,18 +81,18 @@ export function train(
  */
 export async function trainOn(
   device: { gpu: Gpu; pipelines: PipelineCache } | null,
-  asked: TrainOptions,
+  options: TrainOptions,
   listener: TrainListener = {},
   extras: TrainExtras = {},
 ): Promise<TrainResult> {
-  requireImplemented(asked);
+  requireImplemented(options);
   if (extras.save !== undefined) await requireWritableFolder(extras.save, "--save");
-  if (asked.dropout === "model") listener.onNote?.(await dropoutText(asked.model));
-  listener.onPhase?.(`reading ${asked.data}`);
-  const prepared = await prepare(asked);
-  const options = extras.adapter === undefined
-    ? asked
-    : await withFolderAdapter(asked, prepared.model, extras.adapter);
+  if (options.dropout === "model") listener.onNote?.(await dropoutText(options.model));
+  listener.onPhase?.(`reading ${options.data}`);
+  const prepared = await prepare(options);
+  if (extras.adapter !== undefined) {
+    prepared.adapter = await adapterToGoOnWith(extras.adapter, options, prepared.model);
+  }
   const elsewhere: Elsewhere[] = [];
   for (const data of extras.alsoEvaluate ?? []) {
     elsewhere.push({ data, heldOut: await prepareElsewhere(data, prepared, options), points: [] });

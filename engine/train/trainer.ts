@@ -22,14 +22,18 @@ import { learningRateAt, type Schedule, scheduleOf } from "./schedule.ts";
 import { type BatchSource, type Sequences, trainingBatches } from "./sequences.ts";
 import type { Prepared } from "./prepare.ts";
 
-/** The settings of a step that `options` ask for. */
-export function stepSettings(model: Model, options: Omit<TrainOptions, "data" | "model">): StepSettings {
+/** The settings of a step that `options` ask for. @param adapter The one that training goes on with. */
+export function stepSettings(
+  model: Model,
+  options: Omit<TrainOptions, "data" | "model">,
+  adapter?: Prepared["adapter"],
+): StepSettings {
   return {
     model,
     microBatchSize: options.microBatchSize,
     gradientAccumulationSteps: options.gradientAccumulationSteps,
     sequenceLength: options.sequenceLength,
-    methods: stepMethods(options, model),
+    methods: stepMethods(options, model, adapter),
     optimizer: options.optimizer,
     optimizerOptions: options.optimizerOptions,
     clip: options.clip,
@@ -136,7 +140,7 @@ export class Trainer {
     options: TrainOptions,
     { schedule = scheduleOf(options), ...session }: TrainerSettings = {},
   ): Promise<Trainer> {
-    const { graphs, plan } = planStep(stepSettings(prepared.model, options), gpu.target);
+    const { graphs, plan } = planStep(stepSettings(prepared.model, options, prepared.adapter), gpu.target);
     return new Trainer(await Session.open(gpu, plan, session), graphs, prepared, options, schedule);
   }
 
