@@ -3,6 +3,7 @@ import { InputError } from "../input_error.ts";
 import { readJsonInput } from "./input_file.ts";
 import { describeJson, isJsonObject } from "./json.ts";
 import { writeTextAtomically } from "./output_file.ts";
+import { isAllLinear, layerOfPath, moduleRankAndAlpha, patternOfPath, wholePath } from "./peft_modules.ts";
 import {
   openSafetensors,
   type TensorInfo,
@@ -18,13 +19,13 @@ export interface AdapterConfig {
   /** The product B·A counts alpha / rank times, or alpha / √rank with rsLoRA: see `loraScale`. */
   readonly alpha: number;
   readonly dropout: number;
-  /** Ends of the module paths that have an adapter, or one regular expression; the tensors say it exactly. */
+  /** Ends of the paths of modules that have an adapter, an expression, or `all-linear`; empty if unsaid. */
   readonly targetModules: readonly string[] | string;
-  /** What else peft takes to find them, kept as it is for a folder that is written. */
+  /** What else says which they are: see `isTargetModule`. */
   readonly excludeModules: readonly string[] | string | null;
   readonly layersToTransform: readonly number[] | number | null;
   readonly layersPattern: readonly string[] | string | null;
-  /** Ranks and alphas of single modules, by a regular expression for the end of their paths: see `moduleRankAndAlpha`. */
+  /** Ranks and alphas of some modules, by expressions for ends of their paths: see `moduleRankAndAlpha`. */
   readonly rankPattern: Readonly<Record<string, number>>;
   readonly alphaPattern: Readonly<Record<string, number>>;
   /** Whether the adapted weights are stored as [in, out], as GPT-2's are. A and B are not. */
@@ -64,24 +65,6 @@ export function loraScale(
   { rank, alpha, useRslora }: Pick<AdapterConfig, "rank" | "alpha" | "useRslora">,
 ): number {
   return alpha / (useRslora ? Math.sqrt(rank) : rank);
-}
-
-/** R and alpha of the module at `path`: those of the first pattern that matches the whole path or what follows a dot in it. */
-export function moduleRankAndAlpha(
-  { rank, alpha, rankPattern, alphaPattern }: Pick<
-    AdapterConfig,
-    "rank" | "alpha" | "rankPattern" | "alphaPattern"
-  >,
-  path: string,
-): { rank: number; alpha: number } {
-  const of = (patterns: Readonly<Record<string, number>>, otherwise: number) =>
-    Object.entries(patterns).find(([pattern]) => pathPattern(pattern).test(path))?.[1] ?? otherwise;
-  return { rank: of(rankPattern, rank), alpha: of(alphaPattern, alpha) };
-}
-
-/** peft's `get_pattern_key`. @throws {SyntaxError} where JavaScript has no such regular expression. */
-function pathPattern(pattern: string): RegExp {
-  return new RegExp(`^(?:.*\\.)?(?:${pattern})$`);
 }
 
 /**
@@ -201,6 +184,14 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
   const isBoolean = (value: unknown) => typeof value === "boolean";
   const isTextOrNull = (value: unknown) => value === null || typeof value === "string";
   field("bias", "none", (value) => value === "none", '"none": trained biases are not supported');
+  for (const key of ["layers_to_transform", "layers_pattern"]) {
+    if (typeof json.target_modules === "string" && !isEmpty(json[key])) {
+      throw refuse(key, "nothing beside a target_modules that is an expression");
+    }
+  }
+  if (!isEmpty(json.layers_pattern) && isEmpty(json.layers_to_transform)) {
+    throw refuse("layers_pattern", "nothing without layers_to_transform");
+  }
   return {
     // Absent keys have PEFT's defaults.
     rank: field("r", 8, isRank, "a whole number above 0"),
@@ -209,14 +200,14 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
     targetModules: field<string[] | string>(
       "target_modules",
       [],
-      isNames,
-      "a list of names or a regular expression",
+      isModules,
+      MODULES,
     ),
     excludeModules: field<string[] | string | null>(
       "exclude_modules",
       null,
-      (value) => value === null || isNames(value),
-      "a list of names or a regular expression",
+      (value) => value === null || isModules(value),
+      MODULES,
     ),
     layersToTransform: field<number[] | number | null>(
       "layers_to_transform",
@@ -227,7 +218,7 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
     layersPattern: field<string[] | string | null>(
       "layers_pattern",
       null,
-      (value) => value === null || isNames(value),
+      (value) => value === null || isPatternList(value),
       "a name or a list of names",
     ),
     rankPattern: field<Record<string, number>>(
@@ -265,7 +256,7 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
 function isEmpty(value: unknown): boolean {
   if (Array.isArray(value)) return value.length === 0;
   if (isJsonObject(value)) return Object.keys(value).length === 0;
-  return value === undefined || value === null || value === false;
+  return value === undefined || value === null || value === false || value === "";
 }
 
 function isRank(value: unknown): boolean {
@@ -274,18 +265,32 @@ function isRank(value: unknown): boolean {
 
 /** Whether a value is an object whose keys are regular expressions for paths. */
 function isPatterns(value: unknown, isValue: (value: unknown) => boolean): boolean {
-  return isJsonObject(value) && Object.entries(value).every(([pattern, item]) => {
-    try {
-      pathPattern(pattern);
-    } catch {
-      return false;
-    }
-    return isValue(item);
-  });
+  return isJsonObject(value) &&
+    Object.entries(value).every(([pattern, item]) => isPattern(patternOfPath, pattern) && isValue(item));
+}
+
+function isPattern(compile: (pattern: string) => RegExp, pattern: string): boolean {
+  try {
+    compile(pattern);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function isFraction(value: unknown): boolean {
   return typeof value === "number" && value >= 0 && value < 1;
+}
+
+function isPatternList(value: unknown): boolean {
+  return isNames(value) && [value].flat().every((name) => isPattern(layerOfPath, name as string));
+}
+
+const MODULES = "a list of names or a regular expression that JavaScript has, too";
+
+function isModules(value: unknown): boolean {
+  return isNames(value) &&
+    (typeof value !== "string" || isAllLinear(value) || isPattern(wholePath, value));
 }
 
 function isNames(value: unknown): boolean {
@@ -317,10 +322,12 @@ function placeTensors(
     const [a, b] = (["A", "B"] as const).map((matrix) => tensors.info(loraTensorName(modulePath, matrix)));
     const { rank } = moduleRankAndAlpha(config, modulePath);
     if (a.shape.length !== 2 || a.shape[0] !== rank) {
-      throw refuse(`tensor "${a.name}" has shape [${a.shape}], expected [${rank}, in]`);
+      throw refuse(`tensor "${a.name}" has shape [${a.shape}], expected [${rank}, in] by r and rank_pattern`);
     }
     if (b.shape.length !== 2 || b.shape[1] !== rank) {
-      throw refuse(`tensor "${b.name}" has shape [${b.shape}], expected [out, ${rank}]`);
+      throw refuse(
+        `tensor "${b.name}" has shape [${b.shape}], expected [out, ${rank}] by r and rank_pattern`,
+      );
     }
     modules.set(modulePath, { a, b });
   }

@@ -17,15 +17,15 @@ export interface LoraSettings {
   /** Scale by alpha ÷ √rank instead of alpha ÷ rank (rsLoRA, Kalajdzievski 2023, arXiv:2312.03732). */
   rankStabilized: boolean;
   /**
-   * Rank and alpha by the path of a module, where an adapter that is gone on with has its own: the targets are then exactly these
-   * modules, whatever `targetModules` says.
+   * Rank and alpha by the path of a module, where an adapter that is gone on with has its own: the targets are then
+   * exactly these modules, whatever `targetModules` says.
    */
   modules?: ReadonlyMap<string, { rank: number; alpha: number }>;
   /** How much faster B learns than A (LoRA+, Hayou et al. 2024, arXiv:2402.12354); 1 is plain LoRA. AdamW alone has it. */
   plusRatio?: number;
 }
 
-/** What the product of B and A of a module is multiplied by. @param module Its path: `"model.layers.0.mlp.up_proj"`. */
+/** What the product of B and A of the module at a path, `model.layers.0.mlp.up_proj`, is multiplied by. */
 export function loraScaleOf(settings: LoraSettings, module: string): number {
   const { rank, alpha } = settings.modules?.get(module) ?? settings;
   return alpha / (settings.rankStabilized ? Math.sqrt(rank) : rank);
@@ -106,8 +106,14 @@ export function modulesNamed(
   parameters: readonly ParameterSpec[],
   names: readonly string[],
 ): ReadonlySet<string> {
-  const modules = parameters.filter(({ linear }) => linear !== undefined).map(moduleOf);
-  return new Set(modules.filter((module) => names.some((name) => `.${module}`.endsWith(`.${name}`))));
+  return new Set(
+    linearModules(parameters).filter((module) => names.some((name) => `.${module}`.endsWith(`.${name}`))),
+  );
+}
+
+/** Paths of the modules that adapters are for: the linear layers, but not the head. */
+export function linearModules(parameters: readonly ParameterSpec[]): string[] {
+  return parameters.filter(({ linear }) => linear !== undefined).map(moduleOf);
 }
 
 /** Path of the module whose weight it is. */

@@ -3,16 +3,16 @@ import { inputExists } from "../formats/input_file.ts";
 import {
   type AdapterConfig,
   loraTensorName,
-  moduleRankAndAlpha,
   openAdapter,
   savedTensorName,
   writeAdapter,
 } from "../formats/peft.ts";
+import { isTargetModule, moduleRankAndAlpha, type TargetConfig } from "../formats/peft_modules.ts";
 import type { TensorToWrite } from "../formats/safetensors.ts";
 import { InputError } from "../input_error.ts";
 import type { Objective } from "../model/family.ts";
 import type { ParameterSpec } from "../model/parameters.ts";
-import { loraParameterNames, loraScaleOf, type LoraSettings, modulesNamed } from "../passes/lora.ts";
+import { linearModules, loraParameterNames, loraScaleOf, type LoraSettings } from "../passes/lora.ts";
 import type { Parameter } from "../passes/step.ts";
 import type { Session } from "../runtime/session.ts";
 import { readParameter, tensorOf, writeParameter } from "./weights.ts";
@@ -28,20 +28,41 @@ export interface FolderAdapter {
 /**
  * Reads the settings of an adapter folder for a model with these parameters; its tensors stay where they are.
  *
- * @throws {InputError} where it is no adapter that can be read, or one for another model's matrices.
+ * @throws {InputError} where it is no adapter that can be read, one for another model's matrices or with more than
+ * adapters of matrices, or where configuration and tensors disagree on which modules it adapts: peft would leave some
+ * out, or start some anew.
  */
 export async function readFolderAdapter(
   folder: string,
   parameters: readonly ParameterSpec[],
 ): Promise<FolderAdapter> {
-  const { config, modules, tensors } = await openAdapter(folder);
+  const { config, modules, saved, tensors } = await openAdapter(folder);
   tensors.close();
-  const matrices = modulesNamed(parameters, [...modules.keys()]);
-  const lacking = [...modules.keys()].find((path) => !matrices.has(path));
+  const refuse = (problem: string) => new InputError(`Cannot use adapter ${tensors.path}: ${problem}`);
+  const whole = [...saved.keys()].find((name) =>
+    !parameters.some((spec) => spec.name === name && spec.trainedWithAdapters)
+  );
+  if (whole !== undefined) {
+    throw refuse(`it holds ${whole} whole (modules_to_save), which is supported for a new classifier alone`);
+  }
+  const matrices = linearModules(parameters);
+  const lacking = [...modules.keys()].find((path) => !matrices.includes(path));
   if (lacking !== undefined) {
-    throw new InputError(
-      `${tensors.path}: it adapts ${lacking}, which is not supported here: expected matrices of the model's layers`,
+    throw refuse(
+      `it adapts ${lacking} (target_modules): expected matrices of the model's layers; the model has no such ` +
+        "matrix, or it is a head or an embedding, whose adapters are not supported",
     );
+  }
+  if (config.targetModules.length > 0) {
+    const differing = matrices.find((path) => modules.has(path) !== isTargetModule(path, config));
+    if (differing !== undefined) {
+      const [here, there] = modules.has(differing) ? ["an", "none"] : ["no", "one"];
+      throw refuse(
+        `it has ${here} adapter of ${differing}, and adapter_config.json says ${there}: ${
+          targetsText(config)
+        }`,
+      );
+    }
   }
   return {
     folder,
@@ -50,19 +71,32 @@ export async function readFolderAdapter(
       rank: config.rank,
       alpha: config.alpha,
       dropout: config.dropout,
-      targetModules: [config.targetModules].flat(),
+      targetModules: [...modules.keys()],
       rankStabilized: config.useRslora,
       modules: new Map([...modules.keys()].map((path) => [path, moduleRankAndAlpha(config, path)])),
     },
   };
 }
 
-/** Settings of LoRA by what `adapter_config.json` calls them; the modules are compared as such. */
+/** What says which modules an adapter has, as `adapter_config.json` has it. */
+function targetsText(config: TargetConfig): string {
+  const { targetModules, excludeModules, layersToTransform, layersPattern } = config;
+  const keys = {
+    target_modules: targetModules,
+    exclude_modules: excludeModules,
+    layers_to_transform: layersToTransform,
+    layers_pattern: layersPattern,
+  };
+  return Object.entries(keys).filter(([, value]) => value !== null)
+    .map(([key, value]) => `${key} ${JSON.stringify(value)}`).join(", ");
+}
+
+/** What `adapter_config.json` and the command line call settings of LoRA; the modules are compared as such. */
 const CONFIG_KEYS = {
-  rank: "r",
-  alpha: "lora_alpha",
-  dropout: "lora_dropout",
-  rankStabilized: "use_rslora",
+  rank: ["r", "--lora-rank"],
+  alpha: ["lora_alpha", "--lora-alpha"],
+  dropout: ["lora_dropout", "--lora-dropout"],
+  rankStabilized: ["use_rslora", "--lora-rank-stabilized"],
 } as const;
 
 /**
@@ -79,19 +113,17 @@ export function requireSettingsOf(
 ): void {
   const refuse = (what: string, there: string) =>
     new InputError(
-      `Cannot go on with adapter ${folder} and ${what}: its adapter_config.json has ${there}; leave the setting out`,
+      `Cannot go on with an adapter by ${what}: ${folder}/adapter_config.json has ${there}; ` +
+        "leave the setting out",
     );
-  for (const [key, configKey] of Object.entries(CONFIG_KEYS)) {
+  for (const [key, [configKey, flag]] of Object.entries(CONFIG_KEYS)) {
     const own = settings[key as keyof typeof CONFIG_KEYS];
     if (given[key] === undefined || given[key] === own) continue;
-    throw refuse(`LoRA's ${key} ${given[key]}`, `${configKey} ${own}`);
+    throw refuse(`${flag} ${given[key]}`, `${configKey} ${own}`);
   }
   const own = settings.modules!;
   if (targets && (targets.size !== own.size || [...targets].some((path) => !own.has(path)))) {
-    throw refuse(
-      `LoRA's targets ${JSON.stringify(given.targets)}`,
-      `target_modules ${JSON.stringify(config.targetModules)}`,
-    );
+    throw refuse(`--lora-targets ${[given.targets].flat().join(",")}`, targetsText(config));
   }
 }
 
@@ -120,9 +152,7 @@ export async function loadAdapter(
       const parameter = wanted.get(name) ?? heads.get(name);
       if (!parameter) {
         throw new InputError(
-          adapter.saved.has(name)
-            ? `${info.path}: it holds ${name} whole (modules_to_save), which is supported for a classifier alone`
-            : `${info.path}: tensor ${info.name} has no place: the model has no adapter there`,
+          `${info.path}: tensor ${info.name} has no place: the model has no adapter there`,
         );
       }
       if (info.shape.join() !== parameter.spec.shape.join()) {
@@ -180,7 +210,7 @@ export async function saveAdapter(
     rank: settings.rank,
     alpha: settings.alpha,
     dropout: settings.dropout,
-    targetModules: from?.targetModules ?? settings.targetModules,
+    targetModules: from?.targetModules.length ? from.targetModules : settings.targetModules,
     excludeModules: from?.excludeModules ?? null,
     layersToTransform: from?.layersToTransform ?? null,
     layersPattern: from?.layersPattern ?? null,

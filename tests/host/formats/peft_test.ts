@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import {
   loraScale,
   loraTensorName,
-  moduleRankAndAlpha,
   openAdapter,
   parseAdapterConfig,
   writeAdapter,
@@ -112,24 +111,6 @@ Deno.test("keys that are not known are ignored, absent ones have PEFT's defaults
   assert.deepEqual([rank, alpha, dropout, fanInFanOut], [8, 8, 0, false]);
 });
 
-Deno.test("ranks and alphas of single modules are those of the first pattern that fits the end of a path", () => {
-  const config = {
-    rank: 8,
-    alpha: 16,
-    rankPattern: { "layers.1.q_proj": 2, q_proj: 3, "^k_proj": 4 },
-    alphaPattern: { "layers\\.[01]\\.v_proj": 5 },
-  };
-  const of = (path: string) => Object.values(moduleRankAndAlpha(config, path));
-  assert.deepEqual(of("model.layers.1.q_proj"), [2, 16]);
-  assert.deepEqual(of("model.layers.0.q_proj"), [3, 16]);
-  assert.deepEqual(of("model.layers.11.q_proj"), [3, 16], "from a dot on");
-  assert.deepEqual(of("model.layers.0.my_q_proj"), [8, 16], "from a dot on");
-  assert.deepEqual(of("k_proj"), [4, 16]);
-  assert.deepEqual(of("model.k_proj"), [8, 16], "anchored at the beginning of the path");
-  assert.deepEqual(of("model.layers.1.v_proj"), [8, 5]);
-  assert.deepEqual(of("model.layers.1.v_proj.x"), [8, 16], "to the end");
-});
-
 Deno.test("adapters of another kind are refused by the key that says so", async () => {
   const refused = (json: Record<string, unknown>, ...parts: string[]) =>
     assertInputError(() => parseAdapterConfig({ peft_type: "LORA", ...json }, "x.json"), "x.json", ...parts);
@@ -145,6 +126,25 @@ Deno.test("adapters of another kind are refused by the key that says so", async 
   await refused({ exclude_modules: [1] }, "exclude_modules is [1]");
   await refused({ layers_to_transform: ["1"] }, 'layers_to_transform is ["1"]');
   await refused({ layers_pattern: 1 }, "layers_pattern is 1");
+  await refused(
+    { target_modules: "a++" },
+    'target_modules is "a++"',
+    "a regular expression that JavaScript has",
+  );
+  await refused(
+    { exclude_modules: "(a" },
+    'exclude_modules is "(a"',
+    "a regular expression that JavaScript has",
+  );
+  await refused({ layers_pattern: ["(h"], layers_to_transform: 1 }, 'layers_pattern is ["(h"]');
+  await refused(
+    { layers_pattern: "h" },
+    'layers_pattern is "h", expected nothing without layers_to_transform',
+  );
+  await refused(
+    { target_modules: ".*c_attn", layers_to_transform: 1 },
+    "layers_to_transform is 1, expected nothing beside a target_modules that is an expression",
+  );
   await refused({ layer_replication: [[0, 4], [2, 5]] }, "layer_replication");
   await refused({ bias: "all" }, 'bias is "all"');
   await refused({ init_lora_weights: "pissa" }, 'init_lora_weights is "pissa"');
@@ -177,7 +177,7 @@ Deno.test("tensors that are not pairs of the configured rank are refused by name
   await refused([a, b, tensor("base_model.model.h.0.lora_magnitude_vector", [3])], "lora_magnitude_vector");
   await refused([a, b, tensor("base_model.model.wte.lora_embedding_A", [2, 3])], "lora_embedding_A");
   await refused([a, b, tensor("h.1.lora_A.weight", [2, 3])], '"h.1.lora_A.weight"');
-  await refused(pair("h.0", 3), "has shape [3,4], expected [2, in]");
+  await refused(pair("h.0", 3), "has shape [3,4], expected [2, in] by r and rank_pattern");
   await refused([a, tensor(b.name, [6])], "has shape [6], expected [out, 2]");
 });
 
