@@ -3,7 +3,8 @@
     python tests/interop/saved_models.py [CASE...]
 
 in a virtual environment with tests/fixtures/requirements.txt, from anywhere. Not part of the tests, which need no Python. For
-every family a model is trained for three steps by `deno task train`, whole, with LoRA, and with LoRA merged in. Each result is
+every family a model is trained for three steps by `deno task train`, whole, with LoRA, and with LoRA merged in; and the adapters of
+peft_settings go on for three steps by their own alphas, patterns and layers. Each result is
 loaded by `from_pretrained` (and `PeftModel.from_pretrained`), which must find every weight and no other, and must give the
 logits of the engine and, to 1e-3, the loss of `deno task eval`.
 """
@@ -106,6 +107,17 @@ def causal(name, folder):
     compare(f"{name}, adapter", AutoModelForCausalLM, base, batch, adapter=str(folder / "adapter"), loss=loss)
 
 
+def adapter_settings(folder):
+    """Adapters of peft that training goes on with: what is saved is for peft what it is here, settings included."""
+    settings = FIXTURES / "peft_settings"
+    for name, expected in json.loads((settings / "expected.json").read_text())["adapters"].items():
+        base = FIXTURES / f"peft_{expected['base']}" / "base"
+        loss = NextTokenLoss(base.parent / "held_out.u16")
+        train(base, base.parent / "tokens.u16", folder / name, "--methods", "lora", "--adapter", settings / name)
+        batch = {"tokens": loss.tokens[: 2 * T].view(2, T).tolist()}
+        compare(name, AutoModelForCausalLM, base, batch, adapter=str(folder / name), loss=loss)
+
+
 def bert(task, folder):
     preset, kind = {"classification": ("bert-nano", AutoModelForSequenceClassification),
                     "masked_lm": ("bert-nano-mlm", AutoModelForMaskedLM)}[task]
@@ -149,6 +161,7 @@ CASES = {
     "llama": lambda folder: causal("llama_tiny", folder),
     "llama-tied": lambda folder: causal("llama3_rope", folder),
     "qwen2": lambda folder: causal("qwen2_tiny", folder),
+    "adapter-settings": adapter_settings,
     "bert-classification": lambda folder: bert("classification", folder),
     "bert-masked-lm": lambda folder: bert("masked_lm", folder),
     "tokenizer": tokenizer,
