@@ -5,6 +5,7 @@
  */
 export { InputError } from "./engine/input_error.ts";
 export { NUMERICS } from "./engine/numerics.ts";
+export type { DropoutRates } from "./engine/model/dropout.ts";
 export { PRESET_NAMES } from "./engine/model/presets.ts";
 export { CORPUS_NAMES } from "./engine/train/corpus.ts";
 export { generate, type GenerateOptions, type Generation } from "./engine/train/generate.ts";
@@ -54,6 +55,7 @@ export {
 } from "./engine/runtime/provider.ts";
 export { likelyAdapter, PLANNED_ADAPTERS, type PlannedAdapter } from "./engine/runtime/planned_target.ts";
 export { measureRoofline, type Roofline, type RooflineOptions } from "./engine/runtime/roofline.ts";
+export type { Steadiness } from "./engine/runtime/steady.ts";
 export { type ProviderSurvey, surveyProviders } from "./engine/runtime/survey.ts";
 export { touchDevice } from "./engine/runtime/touch.ts";
 export { type BytesByRole, type Role, ROLES } from "./engine/graph/types.ts";
