@@ -42,13 +42,11 @@ export interface AdafactorAttrs {
   scaleParameter: boolean;
   /** One for each tensor. */
   weightDecay: readonly number[];
-  /** Whether the last value of each tensor is an f16 copy of the weights, written anew after the update. */
-  workingCopies?: boolean;
 }
 
 /**
- * One Adafactor update of many tensors: inputs `[clip f32 [4], then for each tensor w, g, its second moment, [m,] [copy
- * f16]]`. The second moment of a matrix [rows, columns] is two values, means of rows [rows] and columns [columns]; that of
+ * One Adafactor update of many tensors: inputs `[clip f32 [4], then for each tensor w, g, its second moment[, m]]`. The
+ * second moment of a matrix [rows, columns] is two values, means of rows [rows] and columns [columns]; that of
  * a vector [n] one, [n]. m is there with `beta1`. All but the gradients are updated in place, fresh state is zeros. The
  * output is scratch. Gradients are multiplied by clip[1]; with clip[2] set nothing changes.
  *
@@ -74,7 +72,7 @@ export const adafactor = defineOp<AdafactorAttrs>({
   mutates: (inputs, attrs) => {
     const changed = new Set(
       tensorsOf([...inputs.keys()], attrs, (i) => inputs[i].shape)
-        .flatMap(({ w, moments, m, copy }) => [w, ...moments, m, copy]),
+        .flatMap(({ w, moments, m }) => [w, ...moments, m]),
     );
     return [...inputs.keys()].filter((i) => changed.has(i));
   },
@@ -95,7 +93,7 @@ export function adafactorReference(
   if (found !== 0) return scratch;
   const shapes = new Map(inputs.map((array, i) => [array, types.inputs[i].shape]));
   const rms = (values: Float64Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length);
-  tensorsOf(inputs, attrs, (array) => shapes.get(array)!).forEach(({ w, g, moments, m, copy }, tensor) => {
+  tensorsOf(inputs, attrs, (array) => shapes.get(array)!).forEach(({ w, g, moments, m }, tensor) => {
     const n = w.length;
     const [rows, columns] = moments.length === 2 ? shapes.get(w)! : [1, n];
     const squares = Float64Array.from(g, (x) => (factor * x) ** 2 + attrs.eps1);
@@ -132,7 +130,6 @@ export function adafactorReference(
       let change = scale * update[i];
       if (m) change = m[i] = attrs.beta1! * m[i] + (1 - attrs.beta1!) * change;
       w[i] += -attrs.weightDecay[tensor] * rate * w[i] - change;
-      if (copy) copy[i] = Math.min(Math.max(w[i], -65504), 65504);
     }
   });
   return scratch;
@@ -145,13 +142,12 @@ interface AdafactorTensor<T> {
   /** Means of rows and of columns, or the whole second moment of a vector. */
   moments: T[];
   m?: T;
-  copy?: T;
 }
 
 /** Inputs by tensor; how many each has depends on its number of dimensions. */
 function tensorsOf<T>(
   [, ...values]: readonly T[],
-  { beta1, weightDecay, workingCopies }: AdafactorAttrs,
+  { beta1, weightDecay }: AdafactorAttrs,
   shapeOf: (value: T) => Shape,
 ): AdafactorTensor<T>[] {
   const tensors: AdafactorTensor<T>[] = [];
@@ -165,7 +161,6 @@ function tensorsOf<T>(
       g,
       moments,
       m: beta1 === null ? undefined : values[next++],
-      copy: workingCopies ? values[next++] : undefined,
     });
   }
   if (next !== values.length || tensors.length !== weightDecay.length) {
@@ -177,22 +172,14 @@ function tensorsOf<T>(
   return tensors;
 }
 
-function checkTensor({ w, g, moments, m, copy }: AdafactorTensor<TensorType>, attrs: AdafactorAttrs): void {
+function checkTensor({ w, g, moments, m }: AdafactorTensor<TensorType>, attrs: AdafactorAttrs): void {
   if (w.shape.length > 2) {
     throw new ShapeError(`Cannot apply adafactor to weights ${typeText(w)}: expected one or two dimensions`);
   }
   const f32s = [w.shape, w.shape, ...(w.shape.length === 2 ? w.shape.map((extent) => [extent]) : [w.shape])];
   if (attrs.beta1 !== null) f32s.push(w.shape);
   const expected = f32s.map((shape) => typeText({ shape, dtype: "f32" }));
-  if (attrs.workingCopies) expected.push(typeText({ shape: w.shape, dtype: "f16" }));
-  const given = [
-    w,
-    g,
-    ...moments,
-    ...(attrs.beta1 === null ? [] : [m!]),
-    ...(attrs.workingCopies ? [copy!] : []),
-  ]
-    .map(typeText);
+  const given = [w, g, ...moments, ...(attrs.beta1 === null ? [] : [m!])].map(typeText);
   if (given.join() !== expected.join()) {
     throw new ShapeError(`Cannot apply adafactor to ${given.join(", ")}: expected ${expected.join(", ")}`);
   }
@@ -364,10 +351,10 @@ function matrixCommands(
   const overColumn = rowForm(most(([rows]) => rows), target);
   const [vectorsOf, matrixOf] = [
     (columns: number) => columns / width,
-    ({ w, g, m, copy }: Matrix, { first, count }: RowRun) => {
+    ({ w, g, m }: Matrix, { first, count }: RowRun) => {
       const columns = w.shape[1];
       const part = (value: Located) => elements(value, first * columns, count * columns);
-      return { w: part(w), g: part(g), rest: [m, copy].filter((value) => value !== undefined).map(part) };
+      return { w: part(w), g: part(g), rest: m === undefined ? [] : [part(m)] };
     },
   ];
   const dispatches = (
@@ -557,10 +544,10 @@ function vectorCommands(
       ],
       blocksPerWorkgroup: form.rowsPerWorkgroup,
     },
-    tensors.map(({ w, g, moments: [v], m, copy, decay }): TablePiece => ({
+    tensors.map(({ w, g, moments: [v], m, decay }): TablePiece => ({
       blocks: 1,
       fields: [u32(elementCount(w) / width), floatBits(decay)],
-      places: [w, g, v, m, copy].filter((value) => value !== undefined).map((value) =>
+      places: [w, g, v, m].filter((value) => value !== undefined).map((value) =>
         elements(value, 0, elementCount(w))
       ),
     })),
@@ -587,31 +574,20 @@ function squareOfWeightWgsl(scaled: boolean): string {
 `;
 }
 
-/** What the end of an update stores beside the weights, where a tensor has it: the first moment and the 16-bit copy. */
-function finishOperands({ beta1, workingCopies }: AdafactorAttrs): TableOperand[] {
-  return [
-    ...beta1 === null ? [] : [{ name: "m", access: "vector" } as const],
-    ...workingCopies ? [{ name: "copy", access: "half", writeOnly: true } as const] : [],
-  ];
+/** What the end of an update stores beside the weights, where a tensor has it: the first moment. */
+function finishOperands({ beta1 }: AdafactorAttrs): TableOperand[] {
+  return beta1 === null ? [] : [{ name: "m", access: "vector" }];
 }
 
 /** WGSL that ends an update; see `finishOperands`. */
-function finishWgsl({ beta1, workingCopies }: AdafactorAttrs): string {
-  return `fn finish(block: Block, start: u32, i: u32, end: u32, lane: u32, weight: vec_t, update: vec_t, decay: f32) {
+function finishWgsl({ beta1 }: AdafactorAttrs): string {
+  return `fn finish(block: Block, i: u32, weight: vec_t, update: vec_t, decay: f32) {
   var change = update;
 ${
-    beta1 === null
-      ? ""
-      : `  change = params.beta1 * load_m(block.m + start + i) + (1.0 - params.beta1) * update;
-  put_m(block.m + start, i, end, lane, change);`
+    beta1 === null ? "" : `  change = params.beta1 * load_m(block.m + i) + (1.0 - params.beta1) * update;
+  store_m(block.m + i, change);`
   }
-  let result = weight - decay * weight - change;
-  put_w(block.w + start, i, end, lane, result);
-${
-    workingCopies
-      ? "  put_copy(block.copy + start, i, end, lane, clamp(result, vec_t(-65504.0), vec_t(65504.0)));"
-      : ""
-  }
+  store_w(block.w + i, weight - decay * weight - change);
 }
 `;
 }

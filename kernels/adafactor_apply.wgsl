@@ -2,7 +2,7 @@
 //
 // Shapes    w, g: [rows, columns], and the first moment or the 16-bit copy of w that `finish` may have.   slots: [rows].
 //           roots: [columns].   scalars: [1].
-// Mapping   as adafactor_rows. finish(block, start, i, end, lane, weight, update, decay) stores vector start + i.
+// Mapping   as adafactor_rows. finish(block, i, weight, update, decay) stores vector i.
 
 @compute @workgroup_size(WG)
 fn adafactor_apply(
@@ -22,11 +22,10 @@ fn adafactor_apply(
   for (var row = first; row < end; row++) {
     let factor = clip.y * scalars.x * inverseSqrt(load_scratch(block.slots + row).z);
     let start = row * block.vectors;
-    for (var ahead = 0u; ahead < block.vectors; ahead += LANES) {
-      let i = ahead + lane;
+    for (var i = lane; i < block.vectors; i += LANES) {
       let root = of_four(load_scratch(block.roots + i));
       let update = scalars.z * (factor * load_g(block.g + start + i) * root);
-      finish(block, start, i, block.vectors, lane, load_w(block.w + start + i), update, decay);
+      finish(block, start + i, load_w(block.w + start + i), update, decay);
     }
   }
 }

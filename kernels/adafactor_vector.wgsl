@@ -34,13 +34,12 @@ fn adafactor_vector(
   let rate = step.adafactorStep * select(1.0, max(params.eps2, weight_rms), params.scaled != 0u);
   let scale = rate / max(1.0, rms / params.clip_threshold);
   if (clip.z != 0.0) { return; }
-  for (var ahead = 0u; ahead < block.vectors; ahead += LANES) {
-    let i = ahead + lane;
+  for (var i = lane; i < block.vectors; i += LANES) {
     let gradient = clip.y * load_g(block.g + i);
     let second = second_moment(block, i, gradient);
     let weight = load_w(block.w + i);
-    put_v(block.v, i, block.vectors, lane, second);
+    store_v(block.v + i, second);
     let update = scale * (gradient * inverseSqrt(second));
-    finish(block, 0u, i, block.vectors, lane, weight, update, bitcast<f32>(block.decay) * rate);
+    finish(block, i, weight, update, bitcast<f32>(block.decay) * rate);
   }
 }

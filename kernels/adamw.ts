@@ -20,13 +20,14 @@ export interface AdamWAttrs {
   weightDecay: readonly number[];
   /** What the learning rate of these tensors is multiplied by; default 1. */
   rateFactor?: number;
-  /** Whether each tensor has a fifth value: an f16 copy of the weights, written anew after the update. */
-  workingCopies?: boolean;
 }
 
+/** Of w, g, m and v. */
+const DTYPES: readonly Dtype[] = ["f32", "f32", "f32", "f32"];
+
 /**
- * One AdamW update of many tensors: inputs `[clip f32 [4], then for each tensor w, g, m, v (all f32)[, copy f16]]`. w, m, v
- * and the copy are updated in place; there are no outputs. Gradients are multiplied by clip[1]; with clip[2] set nothing
+ * One AdamW update of many tensors: inputs `[clip f32 [4], then for each tensor w, g, m, v (all f32)]`. w, m
+ * and v are updated in place; there are no outputs. Gradients are multiplied by clip[1]; with clip[2] set nothing
  * changes. Learning rate and bias corrections come from the step block.
  *
  * Loshchilov & Hutter 2019, arXiv:1711.05101, in the order of torch.optim.AdamW.
@@ -34,27 +35,20 @@ export interface AdamWAttrs {
 export const adamw = defineOp<AdamWAttrs>({
   name: "adamw",
   inferTypes: (inputs, attrs) => {
-    checkOptimizerInputs("adamw", inputs, dtypesOf(attrs), attrs.weightDecay.length);
+    checkOptimizerInputs("adamw", inputs, DTYPES, attrs.weightDecay.length);
     return [];
   },
-  mutates: (inputs, attrs) => {
-    const count = dtypesOf(attrs).length;
-    // Of each tensor everything but the gradient.
-    return inputs.flatMap((_, i) => (i > 0 && (i - 1) % count !== 1 ? [i] : []));
-  },
+  // Of each tensor everything but the gradient.
+  mutates: (inputs) => inputs.flatMap((_, i) => (i > 0 && (i - 1) % DTYPES.length !== 1 ? [i] : [])),
   lower: ({ inputs, attrs, target }) => {
-    const refresh = attrs.workingCopies
-      ? "put_copy(block.copy, i, end, lane, clamp(w, vec_t(-65504.0), vec_t(65504.0)));"
-      : "";
     return tableCommands({
       name: "adamw",
       source: `const WG: u32 = ${optimizerWorkgroupSize(target)}u;
-fn refresh_copy(block: Block, i: u32, end: u32, lane: u32, w: vec_t) { ${refresh} }
 ${source}`,
-      operands: attrs.workingCopies ? ["w", "g", "m", "v", "copy"] : ["w", "g", "m", "v"],
-      tensors: decayedTensors(inputs, dtypesOf(attrs).length, attrs.weightDecay),
+      operands: ["w", "g", "m", "v"],
+      tensors: decayedTensors(inputs, DTYPES.length, attrs.weightDecay),
       shared: [{ name: "clip", value: inputs[0] }],
-      writes: ["w", "m", "v", ...attrs.workingCopies ? ["copy"] : []],
+      writes: ["w", "m", "v"],
       vectorsPerBlock: VECTORS_PER_BLOCK,
       params: [
         ["one_minus_beta1", f32(1 - attrs.beta1)],
@@ -80,7 +74,7 @@ export function adamwReference(
   const [, factor, found] = inputs[0];
   if (found !== 0) return;
   const learningRate = stepRate * (attrs.rateFactor ?? 1);
-  perTensor(inputs, dtypesOf(attrs).length).forEach(([w, g, m, v, copy], tensor) => {
+  perTensor(inputs, DTYPES.length).forEach(([w, g, m, v], tensor) => {
     for (let i = 0; i < w.length; i++) {
       const gradient = factor * g[i];
       w[i] *= 1 - learningRate * attrs.weightDecay[tensor];
@@ -88,11 +82,6 @@ export function adamwReference(
       v[i] = attrs.beta2 * v[i] + (1 - attrs.beta2) * gradient ** 2;
       const denominator = Math.sqrt(v[i]) / sqrtBiasCorrection2 + attrs.eps;
       w[i] -= (learningRate / biasCorrection1) * (m[i] / denominator);
-      if (copy) copy[i] = Math.min(Math.max(w[i], -65504), 65504);
     }
   });
-}
-
-function dtypesOf({ workingCopies }: AdamWAttrs): Dtype[] {
-  return workingCopies ? ["f32", "f32", "f32", "f32", "f16"] : ["f32", "f32", "f32", "f32"];
 }

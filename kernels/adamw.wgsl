@@ -27,8 +27,7 @@ fn adamw(
   let keep = 1.0 - learning_rate * bitcast<f32>(block.word);
   let rate = learning_rate / step.biasCorrection1;
   let end = end_of(block);
-  for (var ahead = first_of(block); ahead < end; ahead += WG) {
-    let i = ahead + local;
+  for (var i = first_of(block) + local; i < end; i += WG) {
     let g = clip.y * load_g(block.g + i);
     let m0 = load_m(block.m + i);
     let v0 = load_v(block.v + i);
@@ -36,9 +35,8 @@ fn adamw(
     let m = m0 + params.one_minus_beta1 * (g - m0);
     let v = params.beta2 * v0 + params.one_minus_beta2 * (g * g);
     let w = keep * w0 - rate * m / (sqrt(v) / step.sqrtBiasCorrection2 + params.eps);
-    put_m(block.m, i, end, local, m);
-    put_v(block.v, i, end, local, v);
-    put_w(block.w, i, end, local, w);
-    refresh_copy(block, i, end, local, w);
+    store_m(block.m + i, m);
+    store_v(block.v + i, v);
+    store_w(block.w + i, w);
   }
 }

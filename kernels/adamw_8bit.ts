@@ -32,13 +32,11 @@ export interface AdamW8bitAttrs {
   eps: number;
   /** One for each tensor. */
   weightDecay: readonly number[];
-  /** Whether each tensor has a seventh value: an f16 copy of the weights, written anew after the update. */
-  workingCopies?: boolean;
 }
 
 /**
  * One AdamW update of many tensors whose moments are stored in 8 bits: inputs `[clip f32 [4], then for each tensor
- * w f32, g f32, codes of m u8, codes of v u8, scales of m f32 [blocks], scales of v f32 [blocks][, copy f16]]`. All but the
+ * w f32, g f32, codes of m u8, codes of v u8, scales of m f32 [blocks], scales of v f32 [blocks]]`. All but the
  * gradients are updated in place; there are no outputs. Fresh state is zeros. Gradients are multiplied by clip[1]; with
  * clip[2] set nothing changes. Learning rate and bias corrections come from the step block.
  *
@@ -51,19 +49,18 @@ export const adamw8bit = defineOp<AdamW8bitAttrs>({
     if (clip?.dtype !== "f32" || elementCount(clip) !== 4) {
       throw new ShapeError(`Cannot apply adamw_8bit with clip ${clip && typeText(clip)}: expected f32[4]`);
     }
-    if (inputs.length !== 1 + valuesPerTensor(attrs) * attrs.weightDecay.length) {
+    if (inputs.length !== 1 + OPERANDS.length * attrs.weightDecay.length) {
       throw new ShapeError(
         `Cannot apply adamw_8bit to ${
           inputs.length - 1
         } values and ${attrs.weightDecay.length} weight decays: ` +
-          `expected ${valuesPerTensor(attrs)} values for each`,
+          `expected ${OPERANDS.length} values for each`,
       );
     }
     for (const tensor of tensorsOf(inputs, attrs)) checkTensor(tensor);
     return [];
   },
-  mutates: (inputs, attrs) =>
-    inputs.flatMap((_, i) => (i > 0 && (i - 1) % valuesPerTensor(attrs) !== 1 ? [i] : [])),
+  mutates: (inputs) => inputs.flatMap((_, i) => (i > 0 && (i - 1) % OPERANDS.length !== 1 ? [i] : [])),
   lower: ({ inputs, attrs, target }) => commands(inputs[0], tensorsOf(inputs, attrs), attrs, target),
   reference: (inputs, attrs) => {
     adamw8bitReference(inputs, attrs, NEUTRAL_STEP);
@@ -84,7 +81,7 @@ export function adamw8bitReference(
   const map2 = dynamicMap(false);
   const middles1 = middlesOf(map1);
   const middles2 = middlesOf(map2);
-  tensorsOf(inputs, attrs).forEach(([w, g, codes1, codes2, absmax1, absmax2, copy], tensor) => {
+  tensorsOf(inputs, attrs).forEach(([w, g, codes1, codes2, absmax1, absmax2], tensor) => {
     for (let block = 0; block < absmax1.length; block++) {
       const first = block * ADAMW_8BIT_BLOCK;
       const last = Math.min(first + ADAMW_8BIT_BLOCK, w.length);
@@ -109,26 +106,21 @@ export function adamw8bitReference(
         const code = nearestCode(absmax1[block] === 0 ? 0 : m[i - first] / absmax1[block], middles1);
         codes1[i] = m[i - first] < 0 && code === 127 ? 126 : code; // only 0 itself loses its sign
         codes2[i] = nearestCode(absmax2[block] === 0 ? 0 : v[i - first] / absmax2[block], middles2);
-        if (copy) copy[i] = Math.min(Math.max(w[i], -65504), 65504);
       }
     }
   });
 }
 
-function valuesPerTensor({ workingCopies }: AdamW8bitAttrs): number {
-  return workingCopies ? 7 : 6;
-}
-
 function tensorsOf<T>([, ...values]: readonly T[], attrs: AdamW8bitAttrs): T[][] {
-  const count = valuesPerTensor(attrs);
+  const count = OPERANDS.length;
   return attrs.weightDecay.map((_, i) => values.slice(i * count, (i + 1) * count));
 }
 
 function checkTensor(tensor: readonly TensorType[]): void {
   const elements = elementCount(tensor[0]);
   const blocks = blockCount8bit(elements);
-  const dtypes = ["f32", "f32", "u8", "u8", "f32", "f32", "f16"];
-  const counts = [elements, elements, elements, elements, blocks, blocks, elements];
+  const dtypes = ["f32", "f32", "u8", "u8", "f32", "f32"];
+  const counts = [elements, elements, elements, elements, blocks, blocks];
   if (tensor.some((value, k) => value.dtype !== dtypes[k] || elementCount(value) !== counts[k])) {
     throw new ShapeError(
       `Cannot apply adamw_8bit to ${tensor.map(typeText).join(", ")}: ` +
@@ -151,7 +143,6 @@ const OPERANDS: readonly TableOperand[] = [
   { name: "codes2", access: "word" },
   { name: "absmax1", access: "scalar" },
   { name: "absmax2", access: "scalar" },
-  { name: "copy", access: "half", writeOnly: true },
 ];
 /** Bytes of an element in those that are read, scales left out. */
 const READ_BYTES = 10;
@@ -179,14 +170,12 @@ function commands(
     return tableDispatches(
       {
         name: "adamw_8bit",
-        source: kernelSource(width, attrs.workingCopies ?? false, form.wgsl, target),
+        source: kernelSource(width, form.wgsl, target),
         width,
-        operands: OPERANDS.slice(0, valuesPerTensor(attrs)),
+        operands: OPERANDS,
         fields: ["count", "decay"],
         shared: [{ name: "clip", value: clip }],
-        writes: OPERANDS.slice(0, valuesPerTensor(attrs)).map(({ name }) => name).filter((name) =>
-          name !== "g"
-        ),
+        writes: OPERANDS.map(({ name }) => name).filter((name) => name !== "g"),
         workgroupBytes: form.workgroupBytes + (target.software ? 0 : 16 * MAP_VECTORS),
         params: [
           ["scales_per_block", u32(scalesPerBlock)],
@@ -215,7 +204,7 @@ function tensorPieces(
   const elements = elementCount(tensor[0]);
   const most = Math.min(
     maxStorageBufferBindingSize / DTYPE_BYTES.f32,
-    texelBytes > 0 ? texelBytes / (READ_BYTES + 2) : Infinity,
+    texelBytes > 0 ? texelBytes / READ_BYTES : Infinity,
   );
   // Scales of a run begin at an aligned byte where it has this many times 64.
   const perBlock = ADAMW_8BIT_BLOCK * scalesPerBlock;
@@ -256,20 +245,13 @@ function maps(): ParamWord[] {
 const MAP_START = { SIGNED_VALUES: 0, SIGNED_MIDDLES: 132, UNSIGNED_VALUES: 260, UNSIGNED_MIDDLES: 516 };
 const MAP_VECTORS = 193;
 
-function kernelSource(width: 1 | 4, copy: boolean, formWgsl: string, target: Target): string {
+function kernelSource(width: 1 | 4, formWgsl: string, target: Target): string {
   const each = [0, 1, 2, 3];
   const access = width === 4
     ? `fn inside(block: Block, word: u32) -> vec4<bool> { return vec4<bool>(true); }
 fn four_weights(block: Block, word: u32) -> vec4<f32> { return load_p(block.p + word); }
 fn bits_of_four(block: Block, word: u32) -> vec4<u32> { return bits_g(block.g + word); }
-fn put_four_weights(block: Block, word: u32, end: u32, lane: u32, value: vec4<f32>) {
-  put_p(block.p, word, end, lane, value);
-  ${
-      copy
-        ? "put_copy(block.copy, word, end, lane, clamp(value, vec4<f32>(-65504.0), vec4<f32>(65504.0)));"
-        : ""
-    }
-}`
+fn store_four_weights(block: Block, word: u32, value: vec4<f32>) { store_p(block.p + word, value); }`
     : `// Elements beyond the last read what it holds; the kernel leaves them out.
 fn element(block: Block, word: u32, i: u32) -> u32 { return min(4u * word + i, block.count - 1u); }
 fn inside(block: Block, word: u32) -> vec4<bool> {
@@ -281,15 +263,9 @@ fn four_weights(block: Block, word: u32) -> vec4<f32> {
 fn bits_of_four(block: Block, word: u32) -> vec4<u32> {
   return vec4<u32>(${each.map((i) => `bits_g(block.g + element(block, word, ${i}u))`).join(", ")});
 }
-fn put_four_weights(block: Block, word: u32, end: u32, lane: u32, value: vec4<f32>) {
-  let stored = inside(block, word) & vec4<bool>(word < end);
-${
-      each.map((i) =>
-        `  if (stored[${i}]) { store_p(block.p + 4u * word + ${i}u, value[${i}]);${
-          copy ? ` store_copy(block.copy + 4u * word + ${i}u, clamp(value[${i}], -65504.0, 65504.0));` : ""
-        } }`
-      ).join("\n")
-    }
+fn store_four_weights(block: Block, word: u32, value: vec4<f32>) {
+  let stored = inside(block, word);
+${each.map((i) => `  if (stored[${i}]) { store_p(block.p + 4u * word + ${i}u, value[${i}]); }`).join("\n")}
 }`;
   const lookups = target.software
     ? `fn lookup(i: u32) -> f32 { return params.maps[i >> 2u][i & 3u]; }

@@ -111,7 +111,7 @@ fn adamw_8bit(
       largest_v = max(largest_v, v[k]);
       let weight = four_weights(block, word);
       let moved = (weight - rate * (m[k] / (sqrt(v[k]) + c2 * params.eps))) * keep;
-      put_four_weights(block, word, end, lane, select(weight, moved, finite));
+      if (word < end) { store_four_weights(block, word, select(weight, moved, finite)); }
     }
     let new_scale1 = rowMax(max(max(largest_m.x, largest_m.y), max(largest_m.z, largest_m.w)), lane);
     let new_scale2 = rowMax(max(max(largest_v.x, largest_v.y), max(largest_v.z, largest_v.w)), lane);
@@ -119,15 +119,16 @@ fn adamw_8bit(
     let divisor2 = max(new_scale2, TINY);
     for (var k = 0u; k < WORDS_PER_LANE; k++) {
       let word = scale * 64u + k * LANES + lane;
+      if (word >= end) { continue; }
       let a = m[k];
       let b = v[k];
-      put_codes1(block.codes1, word, end, lane, pack(vec4<u32>(
+      store_codes1(block.codes1 + word, pack(vec4<u32>(
         signed_code(a.x, divisor1),
         signed_code(a.y, divisor1),
         signed_code(a.z, divisor1),
         signed_code(a.w, divisor1),
       )));
-      put_codes2(block.codes2, word, end, lane, pack(vec4<u32>(
+      store_codes2(block.codes2 + word, pack(vec4<u32>(
         unsigned_code(b.x, divisor2),
         unsigned_code(b.y, divisor2),
         unsigned_code(b.z, divisor2),

@@ -314,15 +314,9 @@ function rowCommands(
     `const CAUSAL = ${attrs.causal};`,
     visibleWgsl(width, { ...attrs, segments: segments !== undefined }),
     keepScaleWgsl(width, attrs),
-    rowStoresWgsl(
-      Object.fromEntries(
-        Object.keys(matrices).map((name) => [name, "act"]),
-      ),
-      width,
-      target,
-    ),
-    `fn storeDropped(row: u32, start: u32, i: u32, end: u32, lane: u32, p: vec_t) {
-  ${matrices.dropped ? "store_dropped(start, i, end, lane, p * keepScale(row, i));" : ""}
+    rowStoresWgsl(Object.fromEntries(Object.keys(matrices).map((name) => [name, "act"]))),
+    `fn storeDropped(row: u32, start: u32, i: u32, p: vec_t) {
+  ${matrices.dropped ? "store_dropped(start + i, p * keepScale(row, i));" : ""}
 }`,
     reads.code(kernel.source),
   ].join("\n");

@@ -21,10 +21,9 @@ fn attention_dropout(
   if (local >= params.rows) { return; }
   let vectors = params.sequence / WIDTH;
   let lane = invocation % LANES;
-  for (var ahead = 0u; ahead < vectors; ahead += LANES) {
-    let i = ahead + lane;
+  for (var i = lane; i < vectors; i += LANES) {
     let p = vec_t(probabilities[params.first + local * vectors + i]);
     let scaled = p * keepScale(params.firstRow + local, i);
-    store_dropped(params.firstDropped + local * vectors, i, vectors, lane, scaled);
+    store_dropped(params.firstDropped + local * vectors + i, scaled);
   }
 }

@@ -45,14 +45,13 @@ fn attention_softmax(
   // `== 0` and not `> 0`: a NaN must stay one.
   let inverse = select(1.0 / rowTotal, 0.0, rowTotal == 0.0);
 
-  for (var ahead = 0u; ahead < vectors; ahead += LANES) {
-    let i = ahead + lane;
+  for (var i = lane; i < vectors; i += LANES) {
     var p = vec_t(0.0);
     if (i < reach) {
       let shown = visible(sequenceStart, query, index(i));
       p = select(vec_t(0.0), exp(load_probabilities(start + i) - vec_t(rowHighest)) * inverse, shown);
     }
-    store_probabilities(start, i, vectors, lane, p);
-    storeDropped(row, params.firstDropped + local * vectors, i, vectors, lane, p);
+    store_probabilities(start + i, p);
+    storeDropped(row, params.firstDropped + local * vectors, i, p);
   }
 }

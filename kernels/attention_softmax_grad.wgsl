@@ -32,13 +32,12 @@ fn attention_softmax_grad(
     partial += load_probabilities(start + i) * load_gradient(startGradient + i) * keepScale(row, i);
   }
   let dot = rowSum(sumOf(partial), lane);
-  for (var ahead = 0u; ahead < vectors; ahead += LANES) {
-    let i = ahead + lane;
+  for (var i = lane; i < vectors; i += LANES) {
     var ds = vec_t(0.0);
     if (i < reach) {
       let g = load_gradient(startGradient + i) * keepScale(row, i);
       ds = load_probabilities(start + i) * (g - vec_t(dot));
     }
-    store_gradient(startGradient, i, vectors, lane, ds);
+    store_gradient(startGradient + i, ds);
   }
 }

@@ -410,7 +410,7 @@ function rowCommands(
   const leading = logits.shape[1];
   const form = rowForm(leading / 4, target);
   const reads = readsOf([{ name: "logits", dtype: "f32" }], { width: 4, leastBytes: leading * 4 }, target);
-  const stores = rowStoresWgsl({ logits: "vec" }, 4, target);
+  const stores = rowStoresWgsl({ logits: "vec" });
   const code = [vectorWgsl(4, {}), form.wgsl, `const GRADIENT = ${gradient};`, reads.code(rowsSource), stores]
     .join("\n");
   return rowRanges(rows, [leading * 4], reads.target).map(({ first, count }) => {

@@ -52,13 +52,12 @@ fn cross_entropy(
   if (GRADIENT) {
     let scale = select(0.0, step.gradientScale, counts);
     let inverse = 1.0 / rowTotal;
-    for (var ahead = 0u; ahead < params.vectors; ahead += LANES) {
-      let i = ahead + lane;
+    for (var i = lane; i < params.vectors; i += LANES) {
       let columns = index(i);
       let p = exp(load_logits(start + i) - vec_t(rowHighest)) * inverse;
       let dz = (p - select(vec_t(0.0), vec_t(1.0), columns == index_t(column))) * scale;
       let kept = select(vec_t(0.0), dz, (columns < index_t(params.vocabulary)) & mask_t(counts));
-      store_logits(start, i, params.vectors, lane, kept);
+      store_logits(start + i, kept);
     }
   }
 }

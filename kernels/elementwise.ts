@@ -1,5 +1,5 @@
 import { defineOp, f32, type OpDefinition, ShapeError } from "../engine/graph/op.ts";
-import { type Dtype, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
+import { elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { elementwiseCommands } from "./elementwise_dispatch.ts";
 import { ELEMENTWISE_WGSL as source } from "./elementwise_source.ts";
 
@@ -139,43 +139,6 @@ export const tanhGrad = defineOp({
       target,
     ),
   reference: ([y, dy]) => [dy.map((g, i) => g * (1 - y[i] * y[i]))],
-});
-
-/** Largest finite number of the floating-point dtypes. */
-const LARGEST = { f32: 3.4028234663852886e38, f16: 65504 } as const;
-
-/**
- * The same numbers in another floating-point dtype: `x → y`. Narrowing clamps to the range of f16 (±65504), because
- * WGSL does not say what a larger number becomes.
- */
-export const cast: OpDefinition<{ dtype: Dtype }> = defineOp<{ dtype: Dtype }>({
-  name: "cast",
-  inferTypes: ([x], { dtype }) => {
-    for (const type of [x.dtype, dtype]) {
-      if (type !== "f32" && type !== "f16") {
-        throw new ShapeError(`Cannot cast ${typeText(x)} to ${dtype}: expected f32 or f16 on both sides`);
-      }
-    }
-    return [{ shape: x.shape, dtype }];
-  },
-  lower: ({ inputs: [x], outputs: [y], target }) =>
-    elementwiseCommands(
-      {
-        name: "cast_to",
-        source,
-        operands: [x, y],
-        reads: 1,
-        params: () => [f32(LARGEST[y.dtype as "f32" | "f16"])],
-      },
-      target,
-    ),
-  vjp: ({ builder, inputs: [x], outGrads: [dy], needs }) => [
-    needs(0) && dy ? builder.call(cast, [dy], { dtype: x.dtype })[0] : undefined,
-  ],
-  reference: ([x], { dtype }) => {
-    const bound = LARGEST[dtype as "f32" | "f16"];
-    return [x.map((v) => Math.min(Math.max(v, -bound), bound))];
-  },
 });
 
 /** Multiple: `x → factor · x`, same shape and dtype. */

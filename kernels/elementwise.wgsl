@@ -28,9 +28,6 @@ struct Position {
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) local: u32,
 }
-fn lane_of(at: Position) -> u32 {
-  return at.local % LANES;
-}
 fn index_of(at: Position) -> u32 {
   return (at.workgroup.y * at.grid.x + at.workgroup.x) * WG + at.local;
 }
@@ -38,84 +35,95 @@ fn index_of(at: Position) -> u32 {
 @compute @workgroup_size(WG)
 fn gelu_tanh(at: Position) {
   let i = index_of(at);
-  store_b(0u, i, params.count, lane_of(at), gelu_tanh_of(load_a(i)));
+  if (i >= params.count) { return; }
+  store_b(i, gelu_tanh_of(load_a(i)));
 }
 
 @compute @workgroup_size(WG)
 fn gelu_erf(at: Position) {
   let i = index_of(at);
-  store_b(0u, i, params.count, lane_of(at), gelu_erf_of(load_a(i)));
+  if (i >= params.count) { return; }
+  store_b(i, gelu_erf_of(load_a(i)));
 }
 
 // a: x; b: dy, overwritten by dx.
 @compute @workgroup_size(WG)
 fn gelu_tanh_grad(at: Position) {
   let i = index_of(at);
-  store_b(0u, i, params.count, lane_of(at), load_b(i) * gelu_tanh_slope(load_a(i)));
+  if (i >= params.count) { return; }
+  store_b(i, load_b(i) * gelu_tanh_slope(load_a(i)));
 }
 
 @compute @workgroup_size(WG)
 fn gelu_erf_grad(at: Position) {
   let i = index_of(at);
-  store_b(0u, i, params.count, lane_of(at), load_b(i) * gelu_erf_slope(load_a(i)));
+  if (i >= params.count) { return; }
+  store_b(i, load_b(i) * gelu_erf_slope(load_a(i)));
 }
 
 // a: gate; b: up; c: y.
 @compute @workgroup_size(WG)
 fn silu_mul(at: Position) {
   let i = index_of(at);
+  if (i >= params.count) { return; }
   let gate = load_a(i);
-  store_c(0u, i, params.count, lane_of(at), gate * sigmoid(gate) * load_b(i));
+  store_c(i, gate * sigmoid(gate) * load_b(i));
 }
 
 // a: gate; b: up; c: dy, overwritten by the gate's gradient; d: the gradient of up.
 @compute @workgroup_size(WG)
 fn silu_mul_grad(at: Position) {
   let i = index_of(at);
+  if (i >= params.count) { return; }
   let gate = load_a(i);
   let up = load_b(i);
   let dy = load_c(i);
   // 1 − σ = e · σ, in full precision where the difference has lost its digits.
   let e = exp(-clamped_exponent(gate));
   let s = 1.0 / (1.0 + e);
-  store_c(0u, i, params.count, lane_of(at), dy * up * s * (1.0 + gate * (e * s)));
-  store_d(0u, i, params.count, lane_of(at), dy * gate * s);
+  store_c(i, dy * up * s * (1.0 + gate * (e * s)));
+  store_d(i, dy * gate * s);
 }
 
 // Through exp, which is cheaper than tanh on the adapters measured; near zero by its series, where 1 − e^−2|x| cancels.
 @compute @workgroup_size(WG)
 fn tanh_forward(at: Position) {
   let i = index_of(at);
+  if (i >= params.count) { return; }
   let x = load_a(i);
   let e = exp(-2.0 * min(abs(x), vec_t(40.0)));
   let q = x * x;
   let near = x * (1.0 - q * (1.0 / 3.0 - q * (2.0 / 15.0 - q * (17.0 / 315.0 - q * (62.0 / 2835.0)))));
-  store_b(0u, i, params.count, lane_of(at), select(sign(x) * (1.0 - e) / (1.0 + e), near, abs(x) < vec_t(0.25)));
+  store_b(i, select(sign(x) * (1.0 - e) / (1.0 + e), near, abs(x) < vec_t(0.25)));
 }
 
 // a: y; b: dy, overwritten by dx.
 @compute @workgroup_size(WG)
 fn tanh_grad(at: Position) {
   let i = index_of(at);
+  if (i >= params.count) { return; }
   let y = load_a(i);
-  store_b(0u, i, params.count, lane_of(at), load_b(i) * (1.0 - y) * (1.0 + y));
+  store_b(i, load_b(i) * (1.0 - y) * (1.0 + y));
 }
 
 @compute @workgroup_size(WG)
 fn add(at: Position) {
   let i = index_of(at);
-  store_a(0u, i, params.count, lane_of(at), load_a(i) + load_b(i));
+  if (i >= params.count) { return; }
+  store_a(i, load_a(i) + load_b(i));
 }
 
 // WGSL leaves it open what a number outside the target's range becomes, hence the bound.
 @compute @workgroup_size(WG)
 fn cast_to(at: Position) {
   let i = index_of(at);
-  store_b(0u, i, params.count, lane_of(at), clamp(load_a(i), vec_t(-params.value), vec_t(params.value)));
+  if (i >= params.count) { return; }
+  store_b(i, clamp(load_a(i), vec_t(-params.value), vec_t(params.value)));
 }
 
 @compute @workgroup_size(WG)
 fn scale(at: Position) {
   let i = index_of(at);
-  store_b(0u, i, params.count, lane_of(at), params.value * load_a(i));
+  if (i >= params.count) { return; }
+  store_b(i, params.value * load_a(i));
 }

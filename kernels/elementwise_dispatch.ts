@@ -16,8 +16,8 @@ export interface ElementwiseSpec {
   /** Name for profiles and of the entry point. */
   name: string;
   /**
-   * WGSL that uses `WG`, `LANES` of a subgroup, `vec_t`, the storage aliases `a_t`, `b_t`, … of the operands in order, and may store by
-   * `store_a(start, i, end, lane, v)`, ….
+   * WGSL that uses `WG`, `vec_t`, the storage aliases `a_t`, `b_t`, … of the operands in order, and may store by
+   * `store_a(i, v)`, ….
    */
   source: string;
   /** Operands in binding order, all with the same element count. */
@@ -55,12 +55,12 @@ export function elementwiseCommands(
   );
   // Entry points of the same source that store more need theirs, too.
   const declared = OPERAND_NAMES.filter((name) => source.includes(`> ${name}: array<`));
-  const stores = rowStoresWgsl(Object.fromEntries(declared.map((name) => [name, name])), width, target);
+  const stores = rowStoresWgsl(Object.fromEntries(declared.map((name) => [name, name])));
   const kernel = {
     name,
-    code: `const WG: u32 = ${workgroupSize}u;\nconst LANES: u32 = ${target.subgroupSize || 1}u;\n${
-      vectorWgsl(width, stored)
-    }${readCount > 0 ? `${reads.code(source)}${others.join("\n")}\n` : source}${stores}`,
+    code: `const WG: u32 = ${workgroupSize}u;\n${vectorWgsl(width, stored)}${
+      readCount > 0 ? `${reads.code(source)}${others.join("\n")}\n` : source
+    }${stores}`,
     entryPoint: name,
     writes,
   };

@@ -8,7 +8,6 @@ import {
   foldGrid,
   type Kernel,
   type Located,
-  type ParamWord,
   rowRanges,
   ShapeError,
   type Target,
@@ -23,7 +22,6 @@ import {
   FLASH_SUMS,
   type FlashForm,
   flashForwardCode,
-  flashFusedGradCode,
   flashKeyValueGradCode,
   flashQueryGradCode,
   flashRowDotCode,
@@ -103,26 +101,22 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
     ];
     return [
       ...rowDotCommands(o, dO, rowDot, attrs, target),
-      ...(fusedGradFits(qkv, attrs, target)
-        ? fusedGradCommands({ qkv, dO, dqkv }, bindings, attrs, target)
-        : [
-          ...tileCommands("flash_attention_dkv", { qkv, dO, dqkv }, attrs, target, {
-            code: flashKeyValueGradCode,
-            bindings,
-            writes: [4],
-            reads: ["qkv", "dO"],
-            heads: attrs.kvHeads,
-            products: (4 * attrs.heads) / attrs.kvHeads,
-          }),
-          ...tileCommands("flash_attention_dq", { qkv, dO, dqkv }, attrs, target, {
-            code: flashQueryGradCode,
-            bindings,
-            writes: [4],
-            reads: ["qkv", "dO"],
-            heads: attrs.heads,
-            products: 3,
-          }),
-        ]),
+      ...tileCommands("flash_attention_dkv", { qkv, dO, dqkv }, attrs, target, {
+        code: flashKeyValueGradCode,
+        bindings,
+        writes: [4],
+        reads: ["qkv", "dO"],
+        heads: attrs.kvHeads,
+        products: (4 * attrs.heads) / attrs.kvHeads,
+      }),
+      ...tileCommands("flash_attention_dq", { qkv, dO, dqkv }, attrs, target, {
+        code: flashQueryGradCode,
+        bindings,
+        writes: [4],
+        reads: ["qkv", "dO"],
+        heads: attrs.heads,
+        products: 3,
+      }),
     ];
   },
   reference: ([qkv, o, logsumexp, dO, segments], attrs) => {
@@ -305,52 +299,6 @@ function tileCommands(
       params: [...paramWords(range, attrs, { tiles, workgroups, gridWidth: grid[0] }), ...words],
       workgroups: grid,
       flops: perHead * heads * range.batch,
-    };
-  });
-}
-
-/** Whether all gradients come from one kernel: on CPUs whose subgroups make square tiles, where `dqkv` can hold sums. */
-function fusedGradFits(qkv: TensorType, { headSize }: AttentionAttrs, target: Target): boolean {
-  if (!target.software || target.subgroupSize !== 8 || qkv.dtype !== "f32") return false;
-  const bytes = subgroupTile(8, headSize).workgroupBytes(FLASH_SUMS.flash_attention_dqkv.length);
-  return bytes <= target.maxComputeWorkgroupStorageSize;
-}
-
-/**
- * Words after those of the fused kernel: with them it takes the space of the two that adapters with other
- * subgroups launch.
- */
-const REST: readonly ParamWord[] = Array(BINDING_ALIGNMENT / 4).fill(u32(0));
-
-function fusedGradCommands(
-  matrices: Readonly<Record<string, Located>>,
-  bindings: TileKernel["bindings"],
-  attrs: AttentionAttrs,
-  target: Target,
-): Command[] {
-  const { sequence, heads, kvHeads, headSize, causal } = attrs;
-  const tile = subgroupTile(8, headSize);
-  const name = "flash_attention_dqkv";
-  const { texels, splitFor } = texelsOf(matrices, ["qkv", "dO"], attrs, target);
-  const form = formOf(attrs, matrices.qkv.dtype, texels, target);
-  const kernel: Kernel = {
-    name,
-    code: cachedCode(name, form, tile, () => flashFusedGradCode(form, tile)),
-    entryPoint: name,
-    writes: [4],
-    workgroupBytes: tile.workgroupBytes(FLASH_SUMS[name].length),
-  };
-  return sequenceRanges(matrices, attrs, splitFor).map((range) => {
-    const { copies, words } = texelCopies(range, texels);
-    const workgroups = kvHeads * range.batch;
-    const grid = foldGrid(workgroups, target);
-    return {
-      kernel,
-      bindings: bindings(range.windows).map(asBinding),
-      ...copies,
-      params: [...paramWords(range, attrs, { tiles: 1, workgroups, gridWidth: grid[0] }), ...words, ...REST],
-      workgroups: grid,
-      flops: 10 * heads * sequence * sequence * headSize * (causal ? 0.5 : 1) * range.batch,
     };
   });
 }

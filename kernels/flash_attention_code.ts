@@ -1,5 +1,5 @@
 import { type AttentionAttrs, attentionDropoutWgsl, PADDING_SEGMENT } from "./attention_shapes.ts";
-import type { SquareTile, TileForm, TokenRows } from "./flash_attention_tiles.ts";
+import type { TileForm, TokenRows } from "./flash_attention_tiles.ts";
 import { range, repeat } from "./matmul_code.ts";
 import { TEXEL_LOAD_WGSL } from "./texel_reads.ts";
 
@@ -39,7 +39,6 @@ export const FLASH_SUMS = {
   flash_attention: ["sums"],
   flash_attention_dq: ["sums"],
   flash_attention_dkv: ["keySums", "valueSums"],
-  flash_attention_dqkv: ["keySums", "valueSums"],
 } as const;
 
 /** Score of a key that a query does not see; and what the maximum starts from, so that `exp` of their difference is nothing. */
@@ -165,12 +164,7 @@ function place(
   let qkvStart = params.qkvFirst + batch * params.sequence * params.qkvRow;
   let oStart = params.oFirst + batch * params.sequence * params.oRow;
   let kvHeads = params.heads / params.groups;
-${ownColumns(tile)}`;
-}
-
-/** The invocation's columns in the tile at `tileStart`, as tokens of the sequence. */
-function ownColumns(tile: TileForm): string {
-  return `  let firstColumn = tileStart + ${tile.firstColumn};
+  let firstColumn = tileStart + ${tile.firstColumn};
   let columns = vec4<u32>(firstColumn, firstColumn + 1u, firstColumn + 2u, firstColumn + 3u);
   let columnTokens = min(columns, vec4<u32>(params.sequence - 1u));`;
 }
@@ -480,66 +474,6 @@ ${tile.declareSums("keySums")}
 ${tile.declareSums("valueSums")}
 ${overQueries(form, tile, keyValueStep(form, tile))}
 ${storeKeyValueSums(tile)}
-}
-`;
-}
-
-/**
- * WGSL of all gradients at once, for CPUs.
- *
- * Math, shapes, dtypes and source as for the kernels that it replaces, `flash_attention_dkv` and `flash_attention_dq`; it makes
- * the scores once rather than twice: 5 products instead of 7.
- *
- * Mapping   one workgroup per key/value head and sequence, which walks over all tiles of keys and so may add to the rows of
- *           queries: nobody else does, and the order is fixed. Too few workgroups for a GPU, enough for the cores of a CPU.
- * Limits    f32 only, because the gradient of the queries is summed in place in `dqkv`.
- */
-export function flashFusedGradCode(form: FlashForm, tile: SquareTile): string {
-  const dq = "params.dqkvFirst + batch * params.sequence * params.qkvRow + head * params.head";
-  const k = tokenRows("qkv", "kStart", "qkvRow");
-  return `${declarations(form, gradientBindings(form), tile.declarations(FLASH_SUMS.flash_attention_dqkv))}
-fn load_dqkv(base: u32, d4: u32) -> vec4<f32> { return ${
-    form.headSize % 4 === 0
-      ? "dqkv[base + d4]"
-      : `vec4<f32>(${
-        range(4).map((q) => `dqkv[base + min(4u * d4 + ${q}u, ${form.headSize - 1}u)]`).join(", ")
-      })`
-  }; }
-${entry(tile, "flash_attention_dqkv")}
-${place(form, { ...tile, columns: 0 }, "params.heads / params.groups", false)}
-  let scale = params.softmaxScale;
-  for (var tileStart = 0u; tileStart < params.sequence; tileStart += ${tile.columns}u) {
-${ownColumns(tile)}
-${keyColumns(form)}
-${FLASH_SUMS.flash_attention_dqkv.map((sums) => tile.zeroSums(sums)).join("\n")}
-${
-    overQueries(
-      form,
-      tile,
-      `${keyValueStep(form, tile)}
-${tile.turn("u", (i) => `w${i}`)}
-    let ownQuery = first + 4u * lane;
-    let dqBase = ${dq} + ownQuery * params.qkvRow;
-    {
-    let first = tileStart;
-${
-        tile.sumOfRows(
-          (i) => `u${i}`,
-          k,
-          repeat(4, (c) =>
-            `      if (ownQuery + ${c}u < limit) {
-        let base = dqBase + ${c}u * params.qkvRow;
-        // The first tile of keys meets every query before any other does, and what is there before may be anything.
-        let before = select(load_dqkv(base, d4), vec4<f32>(), tileStart == 0u);
-        store_dqkv(base, d4, before + vec4<f32>(${range(4).map((q) => `t${q}[${c}]`).join(", ")}) * scale);
-      }`),
-        )
-      }
-    }`,
-    )
-  }
-${storeKeyValueSums(tile)}
-  }
 }
 `;
 }

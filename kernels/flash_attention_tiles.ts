@@ -67,16 +67,6 @@ export interface TileForm {
   overRows(name: string, partial: string, combine: (a: string, b: string) => string): string;
 }
 
-/** A form whose tile is square, so that rows and columns can change places. */
-export interface SquareTile extends TileForm {
-  /** Turns own scores: `<result>j` holds column j of the tile as a `vec4` over rows `4·lane … 4·lane + 3`. */
-  turn(result: string, score: (i: number) => string): string;
-  /** Sets sums to zero again. */
-  zeroSums(name: string): string;
-  /** For every d4, sums `weight · row[d]` over the rows of the tile into `t0 … t3`, one `vec4` per d, and runs `store`. */
-  sumOfRows(weight: (i: number) => string, rows: TokenRows, store: string): string;
-}
-
 /** Rows walked at a time: scores of 32 × 4 columns are what registers hold. */
 const ROWS = 32;
 
@@ -88,7 +78,7 @@ export const tokenOf = (row: string) => `min(first + ${row}, params.sequence - 1
  * and handed round by `subgroupShuffle` from a constant lane: nothing is staged, nothing waits. See `subgroupMatmulCode` for
  * why loads are what counts there.
  */
-export function subgroupTile(lanes: number, headSize: number): SquareTile {
+export function subgroupTile(lanes: number, headSize: number): TileForm {
   const groups = ROWS / lanes;
   const quads = Math.ceil(headSize / 4);
   const sum = (name: string, q: number) => `${name}[(4u * d4 + ${q}u) * ${lanes}u + lane]`;
@@ -100,28 +90,6 @@ export function subgroupTile(lanes: number, headSize: number): SquareTile {
     repeat(groups, (i) => `    let rowBase${i} = ${source.base(tokenOf(`${i * lanes}u + lane`))};`);
   const rowLoads = (source: TokenRows) =>
     repeat(groups, (i) => `      let r${i} = ${source.at(`rowBase${i}`, "d4")};`);
-  /** Sums over the rows of a tile that start as `start(q)` and end in `store`. */
-  const sumRows = (
-    start: (q: number) => string,
-    weight: (i: number) => string,
-    rows: TokenRows,
-    store: string,
-  ) =>
-    `    {
-${rowBases(rows)}
-    for (var d4 = 0u; d4 < ${quads}u; d4++) {
-${rowLoads(rows)}
-${repeat(4, (q) => `      var t${q} = ${start(q)};`)}
-${
-      repeat(ROWS / 4, (g) =>
-        repeat(4, (q) =>
-          `      t${q} = t${q}${
-            range(4).map((i) => ` + ${component(4 * g + i, q)} * ${weight(4 * g + i)}`).join("")
-          };`))
-    }
-${store}
-    }
-    }`;
   return {
     name: `subgroup ${lanes} × ${headSize}`,
     invocations: lanes,
@@ -159,42 +127,23 @@ ${
     hold: (name, i, value) => `    let ${name}${i} = ${value};`,
     held: (name, i) => `${name}${i}`,
     accumulate: (name, weight, rows, factor) =>
-      sumRows(
-        (q) => `${sum(name, q)}${factor ? ` * ${factor}` : ""}`,
-        weight,
-        rows,
-        repeat(4, (q) => `      ${sum(name, q)} = t${q};`),
-      ),
-    zeroSums: (name) =>
-      `  for (var i = lane; i < ${4 * quads * lanes}u; i += ${lanes}u) { ${name}[i] = vec4<f32>(); }`,
-    sumOfRows: (weight, rows, store) => sumRows(() => "vec4<f32>()", weight, rows, store),
-    turn: (result, score) => {
-      const lines: string[] = [];
-      for (let bit = 1; bit < lanes; bit *= 2) lines.push(`    let odd${bit} = (lane & ${bit}u) != 0u;`);
-      // Rows 4·a + c are registers a, columns 4·m … 4·m + 3 lanes m: each stage swaps one bit of a with the same of m.
-      for (const c of range(4)) {
-        let held = range(lanes).map((a) => score(4 * a + c));
-        for (let bit = 1; bit < lanes; bit *= 2) {
-          const next = range(lanes).map((a) => `${result}_${c}_${bit}_${a}`);
-          for (const low of range(lanes).filter((a) => (a & bit) === 0)) {
-            const high = low | bit;
-            const got = `${next[low]}_got`;
-            lines.push(
-              `    let ${got} = subgroupShuffleXor(select(${held[high]}, ${held[low]}, odd${bit}), ${bit}u);`,
-              `    let ${next[low]} = select(${held[low]}, ${got}, odd${bit});`,
-              `    let ${next[high]} = select(${got}, ${held[high]}, odd${bit});`,
-            );
-          }
-          held = next;
-        }
-        held.forEach((name, m) => lines.push(`    let ${result}_${c}_${m} = ${name};`));
+      `    {
+${rowBases(rows)}
+    for (var d4 = 0u; d4 < ${quads}u; d4++) {
+${rowLoads(rows)}
+${repeat(4, (q) => `      var t${q} = ${sum(name, q)}${factor ? ` * ${factor}` : ""};`)}
+${
+        repeat(ROWS / 4, (g) =>
+          repeat(4, (q) =>
+            `      t${q} = t${q}${
+              range(4).map((i) => ` + ${component(4 * g + i, q)} * ${weight(4 * g + i)}`).join("")
+            };`))
       }
-      for (const j of range(ROWS)) {
-        const parts = range(4).map((c) => `${result}_${c}_${Math.floor(j / 4)}[${j % 4}]`);
-        lines.push(`    let ${result}${j} = vec4<f32>(${parts.join(", ")});`);
+${
+        repeat(4, (q) => `      ${sum(name, q)} = t${q};`)
       }
-      return lines.join("\n");
-    },
+    }
+    }`,
     eachSum: (name, value, store) =>
       `  for (var d4 = 0u; d4 < ${quads}u; d4++) {
 ${repeat(4, (q) => `    let ${value}${q} = ${sum(name, q)};`)}

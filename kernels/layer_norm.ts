@@ -294,7 +294,7 @@ function rowCommands(
   const kernel = {
     name,
     code: form.wgsl + vectorWgsl(width, stored) + prelude + reads.code(source) +
-      rowStoresWgsl(stores, width, target),
+      rowStoresWgsl(stores),
     entryPoint: name,
     writes,
     workgroupBytes: form.workgroupBytes,

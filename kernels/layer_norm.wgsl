@@ -61,10 +61,9 @@ fn layer_norm_forward(
   let variance = rowSum(lane_m2 + seen * offset * offset, lane) / count;
   let row_rstd = inverseSqrt(variance + params.eps);
 
-  for (var ahead = 0u; ahead < params.columns; ahead += LANES) {
-    let c = ahead + lane;
+  for (var c = lane; c < params.columns; c += LANES) {
     let xhat = (load_x(base + c) - row_mean) * row_rstd;
-    store_y(base, c, params.columns, lane, xhat * load_w(c) + load_b(c));
+    store_y(base + c, xhat * load_w(c) + load_b(c));
   }
   if (lane == 0u) {
     mean[row] = row_mean;

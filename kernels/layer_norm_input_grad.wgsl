@@ -45,11 +45,10 @@ fn layer_norm_input_grad(
   let mean_g = rowSum(sumOf(lane_g), lane) / count;
   let mean_gx = rowSum(sumOf(lane_gx), lane) / count;
 
-  for (var ahead = 0u; ahead < params.columns; ahead += LANES) {
-    let c = ahead + lane;
+  for (var c = lane; c < params.columns; c += LANES) {
     let xhat = (load_x(base + c) - row_mean) * row_rstd;
     let g = load_dy(base + c) * load_w(c);
     let dx_c = row_rstd * (g - mean_g - xhat * mean_gx) + prior(base + c);
-    store_dx(base, c, params.columns, lane, dx_c);
+    store_dx(base + c, dx_c);
   }
 }

@@ -98,7 +98,7 @@ function dispatchPart(
 ): Dispatch {
   const windows = windowsOf(spec, spansOf(spec, part));
   const accumulate = spec.accumulate || !startsTerms(part);
-  const { form, bindings } = formOf(spec, part, windows, accumulate, tile, target);
+  const { form, bindings } = formOf(spec, part, windows, accumulate, tile);
   const tilesM = Math.ceil(part.m.count / tile.rows);
   const tilesN = Math.ceil(part.n.count / tile.columns);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);

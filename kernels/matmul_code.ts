@@ -1,12 +1,10 @@
 import { f32, type ParamWord, u32 } from "../engine/graph/op.ts";
 import {
-  loadEightQuantized,
   loadQuantized,
   QUANTIZED_FIELDS,
   quantizedDeclarations,
   type QuantizedForm,
 } from "./matmul_quantized.ts";
-import { OTHER_HALF_WGSL, PAIR_TYPES, pairWgsl, STORING_LANES } from "./half_stores.ts";
 import geluSource from "./gelu.wgsl" with { type: "text" };
 
 /** Element types a product reads and writes; sums are f32 always. */
@@ -27,14 +25,13 @@ export interface MatmulForm {
   /** A stored as [k, m], B stored as [n, k]. */
   aTransposed: boolean;
   bTransposed: boolean;
-  /** Elements per binding element; all but A, B and the sums, which are single, follow C. Eight only as words. */
+  /** Elements per binding element; all but A, B and the sums, which are single, follow C. Eight only of codes and as words. */
   widths: Readonly<Record<"a" | "b" | "c", Width>>;
   /**
-   * Operands bound as words of these bits and taken apart in registers, or 0. Of 64: software adapters run a load as one loop over
-   * the lanes per component, so half the components cost half the time. Of 32, for halves: NVIDIA's compiler loads the four
-   * halves of a vector one by one.
+   * Operands of halves bound as words of 32 bits and taken apart in registers, or 0: NVIDIA's compiler loads the four halves of a
+   * vector one by one.
    */
-  words: Readonly<Record<"a" | "b", 0 | 32 | 64>>;
+  words: Readonly<Record<"a" | "b", 0 | 32>>;
   /** Element type by role; a role that is absent is not used, or is a B of codes. */
   types: Partial<Record<MatmulRole, MatmulDtype>>;
   /** Group-0 binding of each role in use. Roles that read one range share a binding: bound ranges may not overlap. */
@@ -51,11 +48,6 @@ export interface MatmulForm {
   sums?: { of: "a" | "b"; accumulate: boolean };
   /** Whether the only loop steps by one k. */
   single: boolean;
-  /**
-   * Where the lower lanes store C for all: eight columns each in words of 64 bits, or four and four; see `half_stores.ts`. Absent
-   * where every lane stores its own.
-   */
-  stores?: "pairs" | "halves";
   /** Whether k leaves a remainder after the steps of the main loop. */
   tail: boolean;
 }
@@ -128,42 +120,16 @@ export function writtenSlots({ slots }: Pick<MatmulForm, "slots">): number[] {
 function elementType(form: MatmulForm, role: MatmulRole): string {
   if (role === "b" && form.quantized) return "u32";
   const type = form.types[role]!;
-  if (form.stores === "pairs" && (role === "c" || role === "activated")) return PAIR_TYPES[type];
   const width = widthOf(form, role);
   if (width === 1) return type;
-  const bits = role === "a" || role === "b" ? form.words[role] : 0;
-  if (bits > 0) {
-    const words = width * 8 * (type === "f32" ? 4 : 2) / bits;
-    return words === 1 ? `u${bits}` : `vec${words}<u${bits}>`;
-  }
+  if ((role === "a" || role === "b") && form.words[role] > 0) return `vec${width / 2}<u32>`;
   return `vec4<${type}>`;
 }
 
-/** By the bits of a word. */
-const UNPACK_WGSL = {
-  64: {
-    f32: `fn unpackFloats(words: vec2<u64>) -> vec4<f32> {
-  let low = bitcast<vec2<f32>>(vec2<u32>(words));
-  let high = bitcast<vec2<f32>>(vec2<u32>(words >> vec2<u32>(32u)));
-  return vec4<f32>(low.x, high.x, low.y, high.y);
-}
-`,
-    f16: `fn unpackHalves(word: u64) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(u32(word)), unpack2x16float(u32(word >> 32u)));
-}
-`,
-  },
-  32: {
-    f32: `fn unpackFloats(words: vec4<u32>) -> vec4<f32> {
-  return bitcast<vec4<f32>>(words);
-}
-`,
-    f16: `fn unpackHalves(words: vec2<u32>) -> vec4<f32> {
+const UNPACK_WGSL = `fn unpackHalves(words: vec2<u32>) -> vec4<f32> {
   return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
 }
-`,
-  },
-} as const;
+`;
 
 /**
  * `to_half(v)`: what is left of v in f16. NVIDIA's compiler leaves out conversions there and back, and packing and unpacking too;
@@ -191,18 +157,12 @@ export function declarations(form: MatmulForm): string {
       elementType(form, role)
     }>;`;
   }
-  const unpacked = (["a", "b"] as const).flatMap((role) => {
-    const bits = form.words[role];
-    return bits === 0 ? [] : [UNPACK_WGSL[bits][form.types[role]!]];
-  });
   return `${bySlot.join("\n")}
-${[...new Set(unpacked)].join("")}struct Params {
+${form.words.a || form.words.b ? UNPACK_WGSL : ""}struct Params {
 ${paramFields(form).map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
-${form.stores ? OTHER_HALF_WGSL : ""}${form.stores === "pairs" ? pairWgsl(form.types.c!) : ""}${
-    form.quantized ? quantizedDeclarations(form) : ""
-  }${
+${form.quantized ? quantizedDeclarations(form) : ""}${
     form.gelu
       ? `alias vec_t = ${form.widths.c === 4 ? "vec4<f32>" : "f32"};\n${geluSource}${
         form.types.c === "f16" ? TO_HALF_WGSL[form.widths.c === 4 ? 4 : 1] : ""
@@ -222,27 +182,10 @@ export function load(form: MatmulForm, role: MatmulRole, index: string, row = ""
   if (form.texels?.includes(role)) return `fourOf_${type}(${index})`;
   const text = `storage${form.slots[role]}[${index}]`;
   if ((role === "a" || role === "b") && form.words[role] > 0) {
-    return `${type === "f32" ? "unpackFloats" : "unpackHalves"}(${text})`;
+    return `unpackHalves(${text})`;
   }
   if (type === "f32") return text;
   return widthOf(form, role) === 1 ? `f32(${text})` : `vec4<f32>(${text})`;
-}
-
-/** Declares the eight elements of `role` at `index` as two vec4s, `names` in order. */
-export function loadEight(
-  form: MatmulForm,
-  role: "a" | "b",
-  index: string,
-  names: [string, string],
-  row = "",
-): string {
-  if (role === "b" && form.quantized) return loadEightQuantized(form, index, row, names);
-  const [unpack, parts] = form.types[role] === "f32"
-    ? ["unpackFloats", ["xy", "zw"]]
-    : ["unpackHalves", ["x", "y"]];
-  const words = `${names[0]}Words`;
-  return `    let ${words} = storage${form.slots[role]}[${index}];\n` +
-    names.map((name, i) => `    let ${name} = ${unpack}(${words}.${parts[i]});`).join("\n");
 }
 
 /**
@@ -324,8 +267,6 @@ ${stores.join("\n")}
 /**
  * Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this order, then GELU or its
  * derivative to what C would hold.
- * Where a form stores pairs, a lane below `STORING_LANES` and the one as many above hold neighbouring fours of columns; where it stores
- * halves, neighbouring lanes do.
  */
 export function storeRow(form: MatmulForm, row: string, name: string, sum: string): string {
   const bias = form.types.bias ? ` + ${name}Bias` : "";
@@ -358,25 +299,7 @@ export function storeRow(form: MatmulForm, row: string, name: string, sum: strin
   };
   if (form.widths.c === 4) {
     const value = `alpha * ${sum}${bias}${extra()}`;
-    if (!form.stores) return `    if ((${row}) < rowEnd && ${name} < params.n) { ${stores(value)} }`;
-    const { before, of } = results(value);
-    const values = of.map(([role, result]) =>
-      `let own_${role} = ${result}; let other_${role} = otherHalf(own_${role});`
-    );
-    const put = (text: (role: "c" | "activated") => string) => of.map(([role]) => text(role)).join(" ");
-    const apart = 4 * STORING_LANES;
-    const puts = form.stores === "pairs"
-      ? `if (${name} < params.n) { ${
-        put((role) =>
-          `storage${form.slots[role]}[(${place(role)}) / 2u] = pairOf(own_${role}, other_${role});`
-        )
-      } }`
-      : `if (${name} < params.n) { ${put((role) => store(role, place(role), `own_${role}`))} }
-        if (${name} + ${apart}u < params.n) { ${
-        put((role) => store(role, `${place(role)} + ${apart / 4}u`, `other_${role}`))
-      } }`;
-    return `    { ${before} ${values.join(" ")}
-      if ((${row}) < rowEnd && lane < ${STORING_LANES}u) { ${puts} } }`;
+    return `    if ((${row}) < rowEnd && ${name} < params.n) { ${stores(value)} }`;
   }
   const parts = range(4).map((x) => `if (${name} + ${x}u < params.n) { ${stores(`v[${x}]${extra(x)}`, x)} }`);
   return `    if ((${row}) < rowEnd) { let v = alpha * ${sum}${bias}; ${parts.join(" ")} }`;

@@ -2,7 +2,6 @@ import {
   columnPrologue,
   declarations,
   load,
-  loadEight,
   type MatmulForm,
   range,
   repeat,
@@ -10,7 +9,7 @@ import {
   storeSums,
   tileWgsl,
 } from "./matmul_code.ts";
-import { decodeFour, quantizedPrologue } from "./matmul_quantized.ts";
+import { decodeFour, loadEightQuantized, quantizedPrologue } from "./matmul_quantized.ts";
 
 /** Lanes of a subgroup, rows of its tile, and how many vec4s of columns each lane owns. */
 export interface SubgroupTile {
@@ -19,9 +18,9 @@ export interface SubgroupTile {
   columnVectors: number;
 }
 
-/** Rows that a lane loads at once: one, or four or eight where A is stored [k, m] and the tile has so many for each lane. */
+/** Rows that a lane loads at once: one, or four where A is stored [k, m] and the tile has so many for each lane. */
 function rowsPerLane(form: MatmulForm, { lanes, rows }: SubgroupTile): number {
-  return form.aTransposed && rows % (4 * lanes) === 0 ? Math.max(4, form.widths.a) : 1;
+  return form.aTransposed && rows % (4 * lanes) === 0 ? 4 : 1;
 }
 
 /**
@@ -34,7 +33,7 @@ function rowsPerLane(form: MatmulForm, { lanes, rows }: SubgroupTile): number {
  * Dtypes    each operand f32 or f16, or B codes (matmul_quantized.ts); products and sums f32, k in ascending order, so the
  *           bits do not depend on the tile.
  * Mapping   one workgroup = one subgroup = one tile; a lane owns 4 or 8 neighbouring columns per group. Rows are loaded
- *           one (or four, or eight) a lane and handed round by `subgroupShuffle` from a constant lane.
+ *           one (or four) a lane and handed round by `subgroupShuffle` from a constant lane.
  * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
  *           the last one inside and not stored, so nothing outside the operands is read.
  * Source    measured on Mesa lavapipe, which runs a load as a loop over the lanes: a vec4 costs some 20 multiply-adds, so
@@ -179,7 +178,7 @@ function columnOffset({ widths, bTransposed }: MatmulForm, lanes: number, j: num
     : `${j * 4 * lanes}u + 4u * lane`;
 }
 
-/** Where lane `lane` finds its row (or four or eight rows) of group `i`, outside the loop. */
+/** Where lane `lane` finds its row (or four rows) of group `i`, outside the loop. */
 function aBases(form: MatmulForm, i: number, first: string, perLane: number): string {
   if (!form.aTransposed) return `  let aBase${i} = aStart + min(${first} + lane, params.m - 1u) * aRow;`;
   const width = form.widths.a;
@@ -204,7 +203,6 @@ function aLoads(form: MatmulForm, i: number, perLane: number): string {
 /** Declares the rows that a lane holds of A, stored [k, m], at one k. */
 function aColumnAt(form: MatmulForm, i: number, q: number, at: string, perLane: number): string {
   const name = `a${i}_${q}`;
-  if (form.widths.a === 8) return loadEight(form, "a", `aBase${i} + ${at}`, [`${name}_0`, `${name}_1`]);
   if (form.widths.a === 4) return `    let ${name}_0 = ${load(form, "a", `aBase${i} + ${at}`)};`;
   if (perLane === 1) return `    let ${name}_0 = ${load(form, "a", `aBase${i}_0 + ${at}`)};`;
   return `    let ${name}_0 = vec4<f32>(${
@@ -264,7 +262,7 @@ function bRowAt(form: MatmulForm, j: number, q: number, k: string): string {
   const at = `${k} * bRow`;
   if (form.widths.b === 8) {
     const names: [string, string] = [`b${j}_${q}`, `b${j + 1}_${q}`];
-    return j % 2 === 1 ? "" : loadEight(form, "b", `bBase${j} + ${at}`, names, k);
+    return j % 2 === 1 ? "" : loadEightQuantized(form, `bBase${j} + ${at}`, k, names);
   }
   const value = form.widths.b === 4
     ? load(form, "b", `bBase${j} + ${at}`, k)

@@ -1,5 +1,4 @@
 import {
-  type Binding,
   type Dispatch,
   foldGrid,
   SCRATCH_BINDING,
@@ -31,10 +30,8 @@ import {
   split,
   startsTerms,
   wholeMatrices,
-  type Window,
   windowsOf,
 } from "./matmul_parts.ts";
-import { PAIRED_LANE_WGSL, storesInHalves } from "./half_stores.ts";
 import { matmulParams } from "./matmul_params.ts";
 import { loweredOnce } from "./matmul_places.ts";
 import { placeTexels, texelBytesOf } from "./texel_reads.ts";
@@ -84,22 +81,8 @@ function partsOf(spec: CheckedSpec, whole: Part, target: Target): Part[] | undef
 /** Copies of spans, by default of the operands, one behind the other in the texture, and where in it each begins. */
 function copiesOf(spec: CheckedSpec, part: Part, spans = spansOf(spec, part).filter(isOperand)) {
   const windows = windowsOf(spec, spans);
-  const texels = placeTexels(windows.map(nearlyWhole));
+  const texels = placeTexels(windows.map(({ binding }) => binding));
   return windows.map(({ spans }, i) => ({ spans, copy: texels[i] }));
-}
-
-/**
- * A window, or all of its value where the window covers nearly all: queries, keys and values lie in one matrix, which one copy
- * of it serves wherever it is kept (`engine/plan/kept_texels.ts`).
- */
-function nearlyWhole({ binding, spans }: Window): Binding {
-  const { buffer, byteOffset, byteLength } = spans[0].value;
-  const isOne = spans.every(({ value }) =>
-    value.byteOffset === byteOffset && value.byteLength === byteLength
-  );
-  return isOne && byteLength - binding.byteLength <= byteLength / 16
-    ? { buffer, byteOffset, byteLength }
-    : binding;
 }
 
 /** Bytes that copies take of the texture. */
@@ -201,7 +184,7 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
   windowsOf(spec, spans); // throws where C lies over an operand
   const accumulate = spec.accumulate || !startsTerms(part);
   const bound = spans.filter((span) => !isOperand(span));
-  const { form: whole } = formOf(spec, part, windowsOf(spec, bound), accumulate, tile, target);
+  const { form: whole } = formOf(spec, part, windowsOf(spec, bound), accumulate, tile);
   const prior = spans.filter(({ role }) => accumulate && role === "c" && !whole.types.residual)
     .map((span): Span => ({ ...span, role: "residual" }));
   const added = [...bound.filter(({ role }) => ADDED_ROLES.includes(role)), ...prior];
@@ -210,7 +193,7 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
   const copied = whole.widths.c === 4 && bytesOf(all) <= texelBytesOf(target) ? added : [];
   const windows = windowsOf(spec, bound.filter((span) => !copied.includes(span)));
   const inPlace = accumulate && !copied.some((span) => prior.includes(span));
-  const { form, bindings } = formOf(spec, part, windows, inPlace, tile, target);
+  const { form, bindings } = formOf(spec, part, windows, inPlace, tile);
   const texels = [...operands, ...copied];
   return {
     copies: copied.length > 0 ? all : copiesOf(spec, part),
@@ -224,33 +207,8 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
         ...Object.fromEntries(texels.map(({ role, value }) => [role, value.dtype as MatmulDtype])),
       },
       texels: texels.map(({ role }) => role),
-      stores: storesOf(spec, part, windows, form, tile, target),
     } satisfies MatmulForm as MatmulForm,
   };
-}
-
-/**
- * How C is stored. What reads C in place reads fours, and rows of no whole pairs (GPT-2's logits) are stored in halves. Packing f16
- * takes half as long again to compile and halves a fifth, which small products are not worth.
- */
-function storesOf(
-  spec: CheckedSpec,
-  part: Part,
-  windows: readonly Window[],
-  form: MatmulForm,
-  tile: ChosenTile,
-  target: Target,
-): MatmulForm["stores"] {
-  if (!storesInHalves(target) || form.widths.c !== 4) return undefined;
-  const pairs = target.shaderInt64 && !form.accumulate &&
-    windows.every(({ spans, binding }) =>
-      spans.every((span) =>
-        (span.role !== "c" && span.role !== "activated") ||
-        widestAligned(spec, part, span.role, elementOffset(span, binding), 8) === 8
-      )
-    );
-  const large = tile.rows > SMALL_ROWS;
-  return pairs && (large || form.types.c === "f32") ? "pairs" : large ? "halves" : undefined;
 }
 
 const codes = new Map<string, string>();
@@ -336,9 +294,9 @@ function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle
   const bBases = bTransposed
     ? repeat(
       4,
-      (x) => `  let bBase${x} = bStart + min(firstColumn + 4u * four + ${x}u, params.n - 1u) * bRow;`,
+      (x) => `  let bBase${x} = bStart + min(firstColumn + 4u * lane + ${x}u, params.n - 1u) * bRow;`,
     )
-    : `  let bBase = bStart + min(firstColumn / 4u + four, params.n / 4u - 1u);`;
+    : `  let bBase = bStart + min(firstColumn / 4u + lane, params.n / 4u - 1u);`;
   const bLoads = bTransposed
     ? `${repeat(4, (x) => `    let t${x} = ${fourAt("b", `bBase${x} + step4`)};`)}
 ${repeat(4, (q) => `    let b${q} = vec4<f32>(${range(4).map((x) => `t${x}[${q}]`).join(", ")});`)}`
@@ -373,7 +331,7 @@ ${
   const storedSums = !form.sums
     ? ""
     : form.sums.of === "b"
-    ? storeSums(form, ["operandSum"], ["firstColumn + 4u * four"])
+    ? storeSums(form, ["operandSum"], ["firstColumn + 4u * lane"])
     : `  let rowSums = operandSum + ${twoSums ? "oddSum" : `subgroupShuffleXor(operandSum, ${quads}u)`};
 ${storeSums(form, ["rowSums"], ["firstRow + 4u * quad"], " && ahead == 0u")}`;
 
@@ -390,8 +348,6 @@ ${tileWgsl(quotientOf)}
   let bRow = params.bRow;
   let cRow = params.cRow;
 ${originWgsl(rows, 4 * lanes, triangle)}
-  // The lane's columns of the tile, in fours.
-  let four = ${form.stores === "pairs" ? PAIRED_LANE_WGSL : "lane"};
 ${aBases}
 ${bBases}
 ${repeat(rows, (row) => `  var s${row} = vec4<f32>();`)}
@@ -411,7 +367,7 @@ ${
 ${addSums ?? ""}
   }
 ${tail}
-${columnPrologue(form, "column", "firstColumn + 4u * four")}
+${columnPrologue(form, "column", "firstColumn + 4u * lane")}
 ${repeat(rows, (row) => storeRow(form, `firstRow + ${row}u`, "column", `s${row}`))}
 ${storedSums}
 }

@@ -236,17 +236,15 @@ export function formOf(
   windows: Window[],
   accumulate: boolean,
   tile: ChosenTile,
-  target: Target,
 ): { form: MatmulForm; bindings: Binding[] } {
   const slots: MatmulForm["slots"] = {};
   const types: MatmulForm["types"] = {};
   const widths: Record<"a" | "b" | "c", Width> = { a: 1, b: 1, c: 8 };
-  const words: Record<"a" | "b", 0 | 32 | 64> = { a: 0, b: 0 };
+  const words: Record<"a" | "b", 0 | 32> = { a: 0, b: 0 };
   windows.forEach(({ spans, binding }, slot) => {
     // Roles that share a binding share its element type.
     const codes = spec.b.quantized && spans.some(({ role }) => role === "b");
     const operandsOnly = !codes && spans.every(({ role }) => role === "a" || role === "b");
-    const asWords = operandsOnly && tile.subgroup !== undefined && target.shaderInt64 === true;
     const width = Math.min(...spans.map((span) => {
       const { role } = span;
       if (role === "sums") return 1;
@@ -256,7 +254,7 @@ export function formOf(
         : tile.matrix && operandsOnly
         ? 8
         : 4;
-      const most = asWords || codes || tile.matrix ? owned : Math.min(owned, 4) as Width;
+      const most = codes || tile.matrix ? owned : Math.min(owned, 4) as Width;
       const limit = codes ? widestCodes(spec, most) : most;
       // By matrices, what lies in the padding of A and B would be multiplied.
       const usePadding = tile.workgroup !== undefined ||
@@ -269,7 +267,7 @@ export function formOf(
       if (role === "a" || role === "b") {
         widths[role] = width;
         const halves = (tile.workgroup || tile.matrix) && operandsOnly && value.dtype === "f16";
-        words[role] = width === 1 ? 0 : asWords ? 64 : halves ? 32 : 0;
+        words[role] = width > 1 && halves ? 32 : 0;
       } else if (role !== "sums") widths.c = Math.min(widths.c, width) as Width;
     }
   });
@@ -307,12 +305,9 @@ export function formOf(
   return { form, bindings: [...windows.map(({ binding }) => binding), ...quantized?.bindings ?? []] };
 }
 
-/** Elements one load may take where a tile leaves eight rows of A, or eight columns of B, to each lane. */
+/** Elements one load may take: of A stored [k, m] four where a lane has four rows, of codes eight where it has eight columns. */
 function widestLoad(spec: CheckedSpec, role: "a" | "b", { lanes, rows, columnVectors }: SubgroupTile): Width {
-  if (role === "a") {
-    if (!spec.a.transposed) return 4;
-    return rows % (8 * lanes) === 0 ? 8 : rows % (4 * lanes) === 0 ? 4 : 1;
-  }
+  if (role === "a") return !spec.a.transposed || rows % (4 * lanes) === 0 ? 4 : 1;
   // Along rows of codes k runs, and a word of them feeds two steps.
   if (spec.b.transposed) return spec.b.quantized ? 8 : 4;
   return columnVectors % 2 === 0 ? 8 : 4;

@@ -230,7 +230,7 @@ function rowCommands(
   const form = rowForm(columns / width, target);
   const kernel = {
     name,
-    code: form.wgsl + vectorWgsl(width, stored) + source + rowStoresWgsl(stores, width, target),
+    code: form.wgsl + vectorWgsl(width, stored) + source + rowStoresWgsl(stores),
     entryPoint: name,
     writes: writes.map((value) => bindings.indexOf(value)),
     workgroupBytes: form.workgroupBytes,

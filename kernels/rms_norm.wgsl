@@ -35,9 +35,8 @@ fn rms_norm(
   }
   let mean = rowSum(sumOf(squares), lane) / f32(params.vectors * WIDTH);
   let scale = inverseSqrt(mean + params.eps);
-  for (var ahead = 0u; ahead < params.vectors; ahead += LANES) {
-    let i = ahead + lane;
-    store_y(start, i, params.vectors, lane, vec_t(x[start + i]) * scale * vec_t(w[i]));
+  for (var i = lane; i < params.vectors; i += LANES) {
+    store_y(start + i, vec_t(x[start + i]) * scale * vec_t(w[i]));
   }
   if (lane == 0u) { rstd[row] = scale; }
 }

@@ -30,10 +30,9 @@ fn rms_norm_input_grad(
     products += vec_t(dy[start + i]) * vec_t(w[i]) * (vec_t(x[start + i]) * scale);
   }
   let mean = rowSum(sumOf(products), lane) / f32(params.vectors * WIDTH);
-  for (var ahead = 0u; ahead < params.vectors; ahead += LANES) {
-    let i = ahead + lane;
+  for (var i = lane; i < params.vectors; i += LANES) {
     var d = scale * (vec_t(dy[start + i]) * vec_t(w[i]) - vec_t(x[start + i]) * (scale * mean));
     if (ACCUMULATE) { d += vec_t(dx[start + i]); }
-    store_dx(start, i, params.vectors, lane, d);
+    store_dx(start + i, d);
   }
 }

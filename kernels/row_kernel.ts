@@ -1,6 +1,5 @@
 import { type Binding, elementRange, foldGrid, type Located, type Target } from "../engine/graph/op.ts";
 import { DTYPE_BYTES } from "../engine/graph/types.ts";
-import { OTHER_HALF_WGSL, putWgsl, storesInHalves } from "./half_stores.ts";
 
 /** Text and numbers of a kernel that works row by row. */
 export interface RowForm {
@@ -89,24 +88,13 @@ ${reduction(max, lanes)}
 }
 
 /**
- * WGSL of `store_<name>(start, i, end, lane, v)` for each entry of `stored`, a name and a type: puts `v` at vector `start + i` of the
- * storage variable `name`, an array of `<type>_t`, where `i < end`; see `putWgsl`.
+ * WGSL of `store_<name>(i, v)` for each entry of `stored`, a name and a type: puts `v` at vector `i` of the storage variable
+ * `name`, an array of `<type>_t`.
  */
-export function rowStoresWgsl(
-  stored: Readonly<Record<string, string>>,
-  width: 1 | 4,
-  target: Target,
-): string {
-  const halves = width === 4 && storesInHalves(target);
-  const functions = Object.entries(stored).map(([name, type]) =>
-    putWgsl(
-      `store_${name}`,
-      "vec_t",
-      (at, value) => `${name}[${at}] = ${type}_t(${value});`,
-      halves ? "otherHalf(v)" : undefined,
-    )
-  );
-  return [...halves ? [OTHER_HALF_WGSL] : [], ...functions, ""].join("\n");
+export function rowStoresWgsl(stored: Readonly<Record<string, string>>): string {
+  return Object.entries(stored).map(([name, type]) =>
+    `fn store_${name}(i: u32, v: vec_t) { ${name}[i] = ${type}_t(v); }\n`
+  ).join("");
 }
 
 /** Elements a kernel loads at once from rows of `columns` elements: four where every row starts on a whole vector. */

@@ -17,14 +17,12 @@ export interface SgdAttrs {
   momentum: number;
   /** One for each tensor; added to the gradient. */
   weightDecay: readonly number[];
-  /** Whether each tensor has a last value: an f16 copy of the weights, written anew after the update. */
-  workingCopies?: boolean;
 }
 
 /**
  * One step of gradient descent on many tensors: inputs `[clip f32 [4], then for each tensor w, g[, momentum buffer] (all
- * f32)[, copy f16]]`. w, the buffer and the copy are updated in place; there are no outputs. Gradients are multiplied by
- * clip[1]; with clip[2] set nothing changes. The learning rate comes from the step block.
+ * f32)]`. w and the buffer are updated in place; there are no outputs. Gradients are multiplied by clip[1]; with clip[2] set
+ * nothing changes. The learning rate comes from the step block.
  *
  * Semantics of torch.optim.SGD with dampening 0; buffers start as zeros.
  */
@@ -42,20 +40,16 @@ export const sgd = defineOp<SgdAttrs>({
   lower: ({ inputs, attrs, target }) => {
     const momentum = attrs.momentum === 0
       ? "return d;"
-      : "let b = params.momentum * load_b(block.b + i) + d; put_b(block.b, i, end, lane, b); return b;";
-    const refresh = attrs.workingCopies
-      ? "put_copy(block.copy, i, end, lane, clamp(w, vec_t(-65504.0), vec_t(65504.0)));"
-      : "";
+      : "let b = params.momentum * load_b(block.b + i) + d; store_b(block.b + i, b); return b;";
     return tableCommands({
       name: "sgd",
       source: `const WG: u32 = ${optimizerWorkgroupSize(target)}u;
-fn with_momentum(block: Block, i: u32, end: u32, lane: u32, d: vec_t) -> vec_t { ${momentum} }
-fn refresh_copy(block: Block, i: u32, end: u32, lane: u32, w: vec_t) { ${refresh} }
+fn with_momentum(block: Block, i: u32, d: vec_t) -> vec_t { ${momentum} }
 ${source}`,
-      operands: ["w", "g", ...(attrs.momentum === 0 ? [] : ["b"]), ...(attrs.workingCopies ? ["copy"] : [])],
+      operands: ["w", "g", ...(attrs.momentum === 0 ? [] : ["b"])],
       tensors: decayedTensors(inputs, dtypesOf(attrs).length, attrs.weightDecay),
       shared: [{ name: "clip", value: inputs[0] }],
-      writes: ["w", ...attrs.momentum === 0 ? [] : ["b"], ...attrs.workingCopies ? ["copy"] : []],
+      writes: ["w", ...attrs.momentum === 0 ? [] : ["b"]],
       vectorsPerBlock: VECTORS_PER_BLOCK,
       params: [["momentum", f32(attrs.momentum)]],
     }, target);
@@ -74,23 +68,15 @@ export function sgdReference(
 ): void {
   const [, factor, found] = inputs[0];
   if (found !== 0) return;
-  perTensor(inputs, dtypesOf(attrs).length).forEach(([w, g, ...rest], tensor) => {
-    const buffer = attrs.momentum === 0 ? undefined : rest[0];
-    const copy = attrs.workingCopies ? rest.at(-1) : undefined;
+  perTensor(inputs, dtypesOf(attrs).length).forEach(([w, g, buffer], tensor) => {
     for (let i = 0; i < w.length; i++) {
       let d = factor * g[i] + attrs.weightDecay[tensor] * w[i];
       if (buffer) d = buffer[i] = attrs.momentum * buffer[i] + d;
       w[i] -= learningRate * d;
-      if (copy) copy[i] = Math.min(Math.max(w[i], -65504), 65504);
     }
   });
 }
 
-function dtypesOf({ momentum, workingCopies }: SgdAttrs): Dtype[] {
-  return [
-    "f32",
-    "f32",
-    ...(momentum === 0 ? [] : ["f32" as const]),
-    ...(workingCopies ? ["f16" as const] : []),
-  ];
+function dtypesOf({ momentum }: SgdAttrs): Dtype[] {
+  return momentum === 0 ? ["f32", "f32"] : ["f32", "f32", "f32"];
 }

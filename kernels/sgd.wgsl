@@ -22,12 +22,10 @@ fn sgd(
   let block = block_at(number);
   let decay = bitcast<f32>(block.word);
   let end = end_of(block);
-  for (var ahead = first_of(block); ahead < end; ahead += WG) {
-    let i = ahead + local;
+  for (var i = first_of(block) + local; i < end; i += WG) {
     let w0 = load_w(block.w + i);
     let d = clip.y * load_g(block.g + i) + decay * w0;
-    let w = w0 - step.learningRate * with_momentum(block, i, end, local, d);
-    put_w(block.w, i, end, local, w);
-    refresh_copy(block, i, end, local, w);
+    let w = w0 - step.learningRate * with_momentum(block, i, d);
+    store_w(block.w + i, w);
   }
 }

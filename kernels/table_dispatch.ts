@@ -9,8 +9,6 @@ import {
   TEXEL_ROW_BYTES,
   u32,
 } from "../engine/graph/op.ts";
-import type { Dtype } from "../engine/graph/types.ts";
-import { OTHER_HALF_WGSL, putWgsl, storesInHalves, STORING_LANES } from "./half_stores.ts";
 import { firstTexel, placeTexels, TEXEL_LOAD_WGSL, texelBytesOf } from "./texel_reads.ts";
 import { vectorWgsl } from "./row_kernel.ts";
 
@@ -31,18 +29,15 @@ const LEAST_TEXEL_BYTES = 2 ** 18;
 const LARGE_TEXEL_SHARE = 1 / 1024;
 
 /**
- * How the elements of an operand are reached: as a `vec_t` of f32, as one of f16, as words of 32 bits (codes, four to a word), or
- * as single f32.
+ * How the elements of an operand are reached: as a `vec_t` of f32, as words of 32 bits (codes, four to a word), or as single f32.
  */
-export type TableAccess = "vector" | "half" | "word" | "scalar";
+export type TableAccess = "vector" | "word" | "scalar";
 
 /** What every piece of a table has a range of. */
 export interface TableOperand {
   /** `load_<name>` and `store_<name>` access it. */
   name: string;
   access: TableAccess;
-  /** Whether the kernel never reads it. */
-  writeOnly?: boolean;
 }
 
 /** A value bound beside the operands and accessed in groups of four f32: `load_<name>(i) -> vec4<f32>`, `store_<name>`. */
@@ -89,7 +84,7 @@ export interface TableKernel {
 
 /** Bytes of one access. */
 export function accessBytes(access: TableAccess, width: 1 | 4): number {
-  return access === "vector" ? 4 * width : access === "half" ? 2 * width : 4;
+  return access === "vector" ? 4 * width : 4;
 }
 
 /**
@@ -127,8 +122,8 @@ export function tableTexelBytes(bytes: number, target: Target): number {
   return Math.min(texelBytesOf(target), Math.max(LEAST_TEXEL_BYTES, Math.min(bytes * TEXEL_SHARE, most)));
 }
 
-/** What a binding is an array of: vectors of 32 or of 16 bits an element, or words. */
-type Element = "vector" | "half" | "word";
+/** What a binding is an array of. */
+type Element = "vector" | "word";
 
 function elementOf(access: TableAccess): Element {
   return access === "scalar" ? "word" : access;
@@ -195,7 +190,7 @@ interface Windows {
   of: number[];
 }
 
-function windowsOf(spans: readonly Range[], { shared }: TableKernel): Windows | undefined {
+function windowsOf(spans: readonly Range[], { shared }: TableKernel): Windows {
   const wanted = [
     ...spans,
     ...shared.map(({ value: { buffer, byteOffset, byteLength } }): Range => ({
@@ -209,8 +204,6 @@ function windowsOf(spans: readonly Range[], { shared }: TableKernel): Windows | 
   for (const range of wanted.toSorted((a, b) => a.buffer - b.buffer || a.from - b.from)) {
     const last = windows.at(-1);
     if (!last || last.buffer !== range.buffer || range.from >= last.to) windows.push({ ...range });
-    // One binding has one element type, so f32 and f16 that alternate in memory need dispatches of their own.
-    else if ((last.element === "half") !== (range.element === "half")) return undefined;
     else {
       last.to = Math.max(last.to, range.to);
       if (range.element === "word") last.element = "word";
@@ -225,13 +218,13 @@ function windowsOf(spans: readonly Range[], { shared }: TableKernel): Windows | 
 }
 
 function fits(
-  windows: Windows | undefined,
+  { windows }: Windows,
   pieces: readonly RangedPiece[],
   kernel: TableKernel,
   texelBytes: number,
   target: Target,
 ): boolean {
-  if (!windows?.windows.every(({ from, to }) => to - from <= target.maxStorageBufferBindingSize)) {
+  if (!windows.every(({ from, to }) => to - from <= target.maxStorageBufferBindingSize)) {
     return false;
   }
   return texelBytes === 0 ||
@@ -245,12 +238,9 @@ function wholeRows(bytes: number): number {
 /** Ranges this close are copied together with what lies between them. */
 const TEXEL_GAP = 4096;
 
-/** Whether an operand is read through the scratch texture where a dispatch reads through it at all. Halves are only ever written. */
-const isCopied = ({ access, writeOnly }: TableOperand) => access !== "half" && !writeOnly;
-
 /** What a dispatch copies into the scratch texture: the operands of its pieces, neighbours as one range, and what all share. */
-function texelRanges(pieces: readonly RangedPiece[], { operands, shared }: TableKernel): Range[] {
-  const wanted = pieces.flatMap(({ ranges }) => ranges.filter((_, k) => isCopied(operands[k])));
+function texelRanges(pieces: readonly RangedPiece[], { shared }: TableKernel): Range[] {
+  const wanted = pieces.flatMap(({ ranges }) => ranges);
   for (const { value: { buffer, byteOffset, byteLength }, often } of shared) {
     if (often) wanted.push({ buffer, from: byteOffset, to: byteOffset + byteLength, element: "vector" });
   }
@@ -280,7 +270,7 @@ function dispatchOf(
   target: Target,
 ): Dispatch {
   const { operands, shared, width } = kernel;
-  const layout = windowsOf(pieces.map(({ ranges }) => ranges).reduce((a, b) => spanning(a, b)!), kernel)!;
+  const layout = windowsOf(pieces.map(({ ranges }) => ranges).reduce((a, b) => spanning(a, b)!), kernel);
   const { windows, of } = layout;
   const read = copies ? texelRanges(pieces, kernel) : [];
   const texels = placeTexels(
@@ -301,11 +291,7 @@ function dispatchOf(
     );
     const entry = [u32(blocks), ...piece.fields, ...offsets];
     if (read.length > 0) {
-      entry.push(
-        ...piece.ranges.map(({ buffer, from }, k) =>
-          isCopied(operands[k]) ? texelOf(buffer, from, windows[of[k]]) : ZERO
-        ),
-      );
+      entry.push(...piece.ranges.map(({ buffer, from }, k) => texelOf(buffer, from, windows[of[k]])));
     }
     entry.forEach((word, k) => table[i * words + k] = word);
     blocks += piece.blocks;
@@ -334,7 +320,7 @@ function dispatchOf(
   return {
     kernel: {
       name: kernel.name,
-      code: tableWgsl(layout, length, read.length > 0, kernel, target) + kernel.source,
+      code: tableWgsl(layout, length, read.length > 0, kernel) + kernel.source,
       entryPoint: kernel.name,
       writes: [...new Set(kernel.writes.map((name) => of[names.indexOf(name)]))].sort(),
       workgroupBytes: kernel.workgroupBytes,
@@ -349,35 +335,21 @@ function dispatchOf(
 
 /** WGSL of the accesses to one operand; see `tableWgsl`. */
 function operandWgsl(
-  { name, access, writeOnly }: TableOperand,
+  { name, access }: TableOperand,
   window: string,
   element: Element,
-  { width, copied, halves }: { width: 1 | 4; copied: boolean; halves: boolean },
+  { width, copied }: { width: 1 | 4; copied: boolean },
 ): string {
   const each = [0, 1, 2, 3];
-  const read = !writeOnly;
-  const put = (type: string, other?: string) =>
-    putWgsl(
-      `put_${name}`,
-      type,
-      (at, value) => `store_${name}(${at}, ${value});`,
-      halves ? other : undefined,
-    );
-  if (access === "half") {
-    return `${read ? `fn load_${name}(at: u32) -> vec_t { return vec_t(${window}[at]); }` : ""}
-fn store_${name}(at: u32, v: vec_t) { ${window}[at] = half_t(v); }
-${put("vec_t", "otherHalf(v)")}`;
-  }
-  const texel = copied && read ? `texel_of_${name}` : undefined;
+  const texel = copied ? `texel_of_${name}` : undefined;
   const declared = texel ? `var<private> ${texel}: u32;` : "";
   if (access === "word" || access === "scalar") {
     const one = texel ? `texel(${texel} + at / 4u)[at % 4u]` : `${window}[at]`;
     const type = access === "word" ? "u32" : "f32";
     const cast = access === "word" ? "" : "bitcast<f32>";
     return `${declared}
-${read ? `fn load_${name}(at: u32) -> ${type} { return ${cast}(${one}); }` : ""}
-fn store_${name}(at: u32, v: ${type}) { ${window}[at] = ${access === "word" ? "v" : "bitcast<u32>(v)"}; }
-${put(type, `subgroupShuffleXor(v, ${STORING_LANES}u)`)}`;
+fn load_${name}(at: u32) -> ${type} { return ${cast}(${one}); }
+fn store_${name}(at: u32, v: ${type}) { ${window}[at] = ${access === "word" ? "v" : "bitcast<u32>(v)"}; }`;
   }
   const narrow = element === "word" && width === 4;
   const bits = texel
@@ -389,14 +361,9 @@ ${put(type, `subgroupShuffleXor(v, ${STORING_LANES}u)`)}`;
     ? `let b = bitcast<vec4<u32>>(v); ${each.map((c) => `${window}[4u * at + ${c}u] = b[${c}];`).join(" ")}`
     : `${window}[at] = bitcast<index_t>(v);`;
   return `${declared}
-${
-    read
-      ? `fn bits_${name}(at: u32) -> index_t { return ${bits}; }
-fn load_${name}(at: u32) -> vec_t { return bitcast<vec_t>(bits_${name}(at)); }`
-      : ""
-  }
-fn store_${name}(at: u32, v: vec_t) { ${store} }
-${put("vec_t", "otherHalf(v)")}`;
+fn bits_${name}(at: u32) -> index_t { return ${bits}; }
+fn load_${name}(at: u32) -> vec_t { return bitcast<vec_t>(bits_${name}(at)); }
+fn store_${name}(at: u32, v: vec_t) { ${store} }`;
 }
 
 /** WGSL of the accesses to one shared value; see `tableWgsl`. */
@@ -421,10 +388,9 @@ fn store_${name}(i: u32, v: vec4<f32>) { ${store} }`;
  * - `params.blocks`: blocks of the dispatch.
  * - `block_at(number) -> Block`: the `index` of the block in its piece, the piece's own fields, and where each operand of the piece
  *   starts.
- * - of operands accessed as vectors or halves `load_<operand>(at)`, `store_<operand>(at, v)`: the vector at `block.<operand> + i` as
+ * - of operands accessed as vectors `load_<operand>(at)`, `store_<operand>(at, v)`: the vector at `block.<operand> + i` as
  *   `vec_t`; `bits_<operand>(at)` its bits. Windows of f32 are bound as u32, because only bits tell a NaN from a number in WGSL.
  * - of operands accessed as words or scalars `load_<operand>(at)`, `store_<operand>(at, v)`: one `u32` or `f32`.
- * - of all `put_<operand>(start, i, end, lane, v)`; see `putWgsl`.
  * - `load_<shared>(i)`, `store_<shared>(i, v)`: elements 4·i … 4·i + 3 as `vec4<f32>`.
  *
  * Loads give what was there before the dispatch, or what it has stored: a kernel must not load what it stores.
@@ -434,21 +400,14 @@ function tableWgsl(
   length: number,
   texels: boolean,
   kernel: TableKernel,
-  target: Target,
 ): string {
   const { width, operands, shared, fields } = kernel;
   const vectorsPerEntry = wordsPerEntry(kernel, texels) / 4;
   const entryWord = (index: number) =>
     `params.table[${vectorsPerEntry}u * low + ${index >> 2}u].${"xyzw"[index & 3]}`;
   const [firstOperand, firstTexelWord] = [1 + fields.length, 1 + fields.length + operands.length];
-  const halves = width === 4 && storesInHalves(target);
-  const copied = operands.map((operand) => texels && isCopied(operand));
-  const elementType = (element: Element) =>
-    element === "half" ? "half_t" : element === "word" ? "u32" : "index_t";
-  const stored: Record<string, Dtype> = windows.some(({ element }) => element === "half")
-    ? { half: "f16" }
-    : {};
-  return `${vectorWgsl(width, stored)}
+  const elementType = (element: Element) => element === "word" ? "u32" : "index_t";
+  return `${vectorWgsl(width, {})}
 struct Params {
   entries: u32,
   blocks: u32,
@@ -470,7 +429,7 @@ ${
       `@group(0) @binding(${k}) var<storage, read_write> window${k}: array<${elementType(element)}>;`
     ).join("\n")
   }
-${texels ? TEXEL_LOAD_WGSL : ""}${halves ? OTHER_HALF_WGSL : ""}
+${texels ? TEXEL_LOAD_WGSL : ""}
 struct Block {
   index: u32,
 ${[...fields, ...operands.map(({ name }) => name)].map((name) => `  ${name}: u32,`).join("\n")}
@@ -484,7 +443,7 @@ fn block_at(number: u32) -> Block {
     if (params.table[${vectorsPerEntry}u * middle].x <= number) { low = middle; } else { high = middle; }
   }
 ${
-    operands.map(({ name }, k) => copied[k] ? `  texel_of_${name} = ${entryWord(firstTexelWord + k)};` : "")
+    operands.map(({ name }, k) => texels ? `  texel_of_${name} = ${entryWord(firstTexelWord + k)};` : "")
       .join("\n")
   }
   return Block(number - ${entryWord(0)}, ${
@@ -494,7 +453,7 @@ ${
 }
 ${
     operands.map((operand, k) =>
-      operandWgsl(operand, `window${of[k]}`, windows[of[k]].element, { width, copied: copied[k], halves })
+      operandWgsl(operand, `window${of[k]}`, windows[of[k]].element, { width, copied: texels })
     ).join("\n")
   }
 ${

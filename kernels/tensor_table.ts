@@ -63,10 +63,7 @@ export function tableCommands(spec: TableSpec, target: Target): Dispatch[] {
   const kernel = (width: 1 | 4): TableKernel => ({
     ...spec,
     width,
-    operands: spec.operands.map((name, k) => ({
-      name,
-      access: spec.tensors[0].values[k].dtype === "f16" ? "half" : "vector",
-    })),
+    operands: spec.operands.map((name) => ({ name, access: "vector" })),
     fields: ["vectors", "word"],
     source: `const BLOCK: u32 = ${spec.vectorsPerBlock}u;
 fn first_of(block: Block) -> u32 { return block.index * BLOCK; }

@@ -37,8 +37,6 @@ export interface Target {
   software: boolean;
   /** Whether kernels may use `f16`. */
   shaderF16: boolean;
-  /** Whether kernels may use `u64`; absent means no. */
-  shaderInt64?: boolean;
   /**
    * The matrices that a subgroup multiplies at once, f16 with sums in f32, where the adapter has such units, kernels can say so
    * and `subgroupSize` is not 0; absent means they cannot.
@@ -100,8 +98,6 @@ export interface Kernel {
 export interface ParamWord {
   kind: "u32" | "i32" | "f32";
   value: number;
-  /** Where the value says a place in the scratch texture: what moves with which of the dispatch's copies. See `texelWord`. */
-  texel?: { copy: number; unitsPerRow: number };
 }
 
 /**
@@ -137,7 +133,7 @@ export interface Dispatch {
   params: ParamWord[];
   /**
    * Ranges copied into the scratch texture before the launch, which finds it as a `texture_storage_2d<rgba32uint, read>`
-   * at `SCRATCH_BINDING` of group 0. Lowering places them as if the texture were the dispatch's own; the plan may move them.
+   * at `SCRATCH_BINDING` of group 0.
    */
   texels?: TexelCopy[];
   workgroups: readonly [number, number, number];
@@ -175,8 +171,6 @@ export const SCRATCH_BINDING = 31;
 export interface TexelCopy {
   source: Binding;
   row: number;
-  /** Whether an earlier command of the program has left the range there, so that nothing is copied. */
-  kept?: boolean;
 }
 
 /**
@@ -191,8 +185,7 @@ export function texelWord(
   unitsPerRow: number,
   offset = 0,
 ): ParamWord {
-  const value = (copies[copy].row * unitsPerRow + offset) >>> 0;
-  return { kind: "u32", value, texel: { copy, unitsPerRow } };
+  return u32((copies[copy].row * unitsPerRow + offset) >>> 0);
 }
 
 /** Zeroes a range; encoded as a buffer clear. */

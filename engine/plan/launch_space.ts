@@ -1,6 +1,12 @@
-import type { Binding, Command, Located, Target } from "../graph/op.ts";
+import {
+  type Binding,
+  type Command,
+  type Dispatch,
+  type Located,
+  type Target,
+  TEXEL_ROW_BYTES,
+} from "../graph/op.ts";
 import type { Graph, Node, Value } from "../graph/types.ts";
-import { texelRowsOf } from "./kept_texels.ts";
 import { type Lowered, paramsSize } from "./lower.ts";
 import { launchesAlike, REFERENCE_TARGETS } from "./reference_targets.ts";
 
@@ -61,6 +67,14 @@ export function spaceOf(commands: readonly Command[]): LaunchSpace {
     texelRows = Math.max(texelRows, texelRowsOf(command));
   }
   return { paramsBytes, texelRows };
+}
+
+/** Rows of the scratch texture that a dispatch fills. */
+function texelRowsOf({ texels = [] }: Dispatch): number {
+  return texels.reduce(
+    (most, { row, source }) => Math.max(most, row + Math.ceil(source.byteLength / TEXEL_ROW_BYTES)),
+    0,
+  );
 }
 
 function mostOf(spaces: readonly LaunchSpace[]): LaunchSpace {

@@ -9,7 +9,6 @@ import { liveRanges } from "./liveness.ts";
 import type { LiveRange } from "./liveness.ts";
 import { launchSpace, spaceOf } from "./launch_space.ts";
 import { lowerGraph } from "./lower.ts";
-import { keepTexels } from "./kept_texels.ts";
 
 /** A buffer the runtime will create; nothing else is allocated. */
 export interface PlannedBuffer {
@@ -42,7 +41,7 @@ export interface Plan {
   /** Index of the uniform buffer with all `params` blocks, and of the one with the step block. */
   paramsBuffer: number;
   stepBuffer: number;
-  readbackBuffers: number[];
+  readbackBuffer: number;
   /**
    * Index of the texture that dispatches copy ranges into, always the last entry; null where none does. Its rows have
    * `TEXEL_ROW_TEXELS` texels.
@@ -65,7 +64,7 @@ export const PACK_BYTES = 2 ** 30;
 /** Uniform space is reserved in whole units of this. */
 const PARAMS_UNIT_BYTES = 256 * 1024;
 
-/** Bytes of one readback buffer; two alternate. */
+/** Bytes of the readback buffer. */
 export const READBACK_BYTES = 256;
 
 /** Plans the graphs of one step: they share persistent values and one arena, and run one after another. */
@@ -117,14 +116,11 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
   ) - 1;
   const stepBuffer =
     buffers.push(utility("step block", "uniform", alignUp(STEP_BLOCK_BYTES, 256), "inputs")) - 1;
-  const readbackBuffers = [0, 1].map((i) =>
-    buffers.push(utility(`readback ${i}`, "readback", READBACK_BYTES, "workspace")) - 1
-  );
+  const readbackBuffer = buffers.push(utility("readback", "readback", READBACK_BYTES, "workspace")) - 1;
   const texelRows = target.software ? scratchRows(Math.max(space.texelRows, used.texelRows)) : 0;
   const scratchTexture = texelRows === 0
     ? null
     : buffers.push(utility("scratch texture", "texels", TEXEL_ROW_BYTES * texelRows, "workspace")) - 1;
-  for (const program of programs) program.commands = keepTexels(program.commands, texelRows);
 
   const bytesByRole = sumByRole(buffers);
   return {
@@ -134,7 +130,7 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
     transients,
     paramsBuffer,
     stepBuffer,
-    readbackBuffers,
+    readbackBuffer,
     scratchTexture,
     peakBytes: total(bytesByRole),
     bytesByRole,

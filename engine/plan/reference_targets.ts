@@ -24,7 +24,6 @@ export const SOFTWARE_TARGET: Target = {
   ...DEFAULT_TARGET,
   software: true,
   subgroupSize: 8,
-  shaderInt64: true,
   texelBytes: LAVAPIPE_TEXEL_BYTES,
 };
 

@@ -282,7 +282,6 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       subgroupSize: requiredFeatures.includes("subgroups" as GPUFeatureName) ? description.subgroupSize : 0,
       software: description.software,
       shaderF16: requiredFeatures.includes("shader-f16"),
-      shaderInt64: requiredFeatures.includes("wgpu-shader-int64" as GPUFeatureName),
       subgroupMatrix: description.subgroupSize > 0 ? description.subgroupMatrix : undefined,
       // Measured on Mesa's alone.
       texelBytes: description.software && /llvmpipe|lavapipe/i.test(description.name)

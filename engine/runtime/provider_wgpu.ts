@@ -18,7 +18,7 @@ export function openWgpu(): GpuProvider {
       // Mesa's drivers put their version into the adapter's name.
       return { name, driver: name.match(/\(([^)]*)\)/)?.[1] ?? null };
     },
-    wantedFeatures: ["subgroups", "shader-f16", "timestamp-query", "wgpu-shader-int64"],
+    wantedFeatures: ["subgroups", "shader-f16", "timestamp-query"],
     listsFeatures: false,
     subgroupsDirective: "",
     // wgpu has something like them under other names, which Deno does not offer.

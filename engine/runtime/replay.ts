@@ -123,11 +123,10 @@ export function writeParams(view: DataView, offset: number, { params }: Dispatch
 
 /** A range as whole rows of the texture, and the texels left over as a part of one more. */
 function textureCopies(
-  { source: { buffer, byteOffset, byteLength }, row, kept }: TexelCopy,
+  { source: { buffer, byteOffset, byteLength }, row }: TexelCopy,
   buffers: readonly GPUBuffer[],
   texture: GPUTexture,
 ): TextureCopy[] {
-  if (kept) return [];
   const rows = Math.floor(byteLength / TEXEL_ROW_BYTES);
   // The last texel may be one in part: buffers are padded to whole ones.
   const rest = Math.ceil((byteLength % TEXEL_ROW_BYTES) / 16);

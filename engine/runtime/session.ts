@@ -58,7 +58,7 @@ export class Session {
     this.#buffers = buffers;
     this.recordings = recordings;
     this.#upkeep = Upkeep.of(gpu);
-    this.readback = new FastReadback(gpu, buffers.buffers[plan.readbackBuffers[0]], this.#upkeep);
+    this.readback = new FastReadback(gpu, buffers.buffers[plan.readbackBuffer], this.#upkeep);
   }
 
   /** @throws {OutOfMemoryError} when the device has no room for the plan. */

@@ -1,7 +1,7 @@
 // GFLOP/s of the matrix product at the shapes of small transformers, beside a naive kernel.
 // Columns: by wall time; by processor time of this process over all cores, which a busy machine distorts less (software
 // adapters only); milliseconds of the first run, which compiles.
-// Usage: deno run -A tests/bench/matmul_bench.ts [--seconds 2] [--rows TILE_ROWS] [--workgroup] [--no-texels] [--no-int64] [--f16] [--naive] [FILTER]
+// Usage: deno run -A tests/bench/matmul_bench.ts [--seconds 2] [--rows TILE_ROWS] [--workgroup] [--no-texels] [--f16] [--naive] [FILTER]
 import process from "node:process";
 import { GraphBuilder } from "../../engine/graph/builder.ts";
 import { defineOp, type OpDefinition, u32, whole } from "../../engine/graph/op.ts";
@@ -150,10 +150,6 @@ async function measure(
   );
   for (let i = 0; i < copies; i++) builder.call(op, values, attrs);
   const plan = planGraphs([builder.finish("bench", [])], builder.persistents.all(), gpu.target);
-  for (const command of plan.programs[0].commands) {
-    // Each product copies its operands into the scratch texture, as if others had been there before it.
-    if (!("clear" in command)) command.texels?.forEach((copy) => delete copy.kept);
-  }
   const session = await Session.open(gpu, plan, { pipelines });
   try {
     values.forEach((value, i) =>
@@ -192,15 +188,14 @@ const toggle = (name: string) => flags.includes(name) && flags.splice(flags.inde
 const seconds = option("--seconds") ?? 2;
 const tileRows = option("--rows");
 const [workgroup, withNaive] = [toggle("--workgroup"), toggle("--naive")];
-const [noTexels, noInt64, f16] = [toggle("--no-texels"), toggle("--no-int64"), toggle("--f16")];
+const [noTexels, f16] = [toggle("--no-texels"), toggle("--f16")];
 const opened = await openGpu();
 const gpu: Gpu = {
   ...opened,
   target: {
     ...opened.target,
     ...(workgroup ? { software: false, subgroupSize: 0 } : {}),
-    ...(noTexels || noInt64 ? { texelBytes: 0 } : {}),
-    ...(noInt64 ? { shaderInt64: false } : {}),
+    ...(noTexels ? { texelBytes: 0 } : {}),
   },
 };
 const pipelines = new PipelineCache(gpu);

@@ -38,9 +38,9 @@ function jobCount(): string {
  * What drivers are told, unless the environment tells them otherwise.
  *
  * Mesa's software adapter computes on the thread that hands it the work: files run side by side, so that threads of its own would
- * only be woken, a third of what it takes to run a model of a few channels. Its vectors are of 256 bits, whose code compiles faster,
- * and it leaves out LLVM's optimisations, for most of a first run is compilation and tests run each shader a few times; `test:wide`
- * has vectors of 512 bits. wgpu leaves OpenGL alone: libEGL frees the state of each thread when the
+ * only be woken, a third of what it takes to run a model of a few channels. Its vectors are of 256 bits wherever it runs, so that bits
+ * of losses can be compared, and it leaves out LLVM's optimisations, for most of a first run is compilation and tests run each
+ * shader a few times. wgpu leaves OpenGL alone: libEGL frees the state of each thread when the
  * process ends, those of ending threads a second time, and glibc aborts a run in ten after the last test.
  */
 const DRIVER_SETTINGS: Readonly<Record<string, string>> = {

@@ -69,16 +69,15 @@ export async function readAdamW8bitFixture(): Promise<AdamW8bitFixture> {
 }
 
 /** Types of the values of one tensor, in the order of the op's inputs. */
-export function adamw8bitTypes(elements: number, workingCopies = false): TensorType[] {
+export function adamw8bitTypes(elements: number): TensorType[] {
   const blocks = blockCount8bit(elements);
-  const all: [number, TensorType["dtype"]][] = [
+  const all = [
     [elements, "f32"],
     [elements, "f32"],
     [elements, "u8"],
     [elements, "u8"],
     [blocks, "f32"],
     [blocks, "f32"],
-    [elements, "f16"],
-  ];
-  return all.slice(0, workingCopies ? 7 : 6).map(([extent, dtype]) => ({ shape: [extent], dtype }));
+  ] as const;
+  return all.map(([extent, dtype]) => ({ shape: [extent], dtype }));
 }

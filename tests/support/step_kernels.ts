@@ -5,10 +5,9 @@ import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../../engine/runtime/devic
 import { planStep, stepSettings } from "../../engine/train/trainer.ts";
 import { resolveSettings, type Settings } from "../../suites/run_config.ts";
 
-/** No 64-bit words, and the limits that every device has. */
+/** The limits that every device has. */
 const LIMITS = {
   ...DEFAULT_TARGET,
-  shaderInt64: false,
   maxComputeInvocationsPerWorkgroup: 256,
   maxComputeWorkgroupStorageSize: 16384,
 };

@@ -12,8 +12,8 @@ const GELU = { approximation: "tanh" } as const;
 /** Rows, input and output channels: whole vectors of four, and none. */
 const SIZES = [[20, 12, 36], [11, 10, 13]] as const;
 
-/** Families whose kernels differ in how they store; the 64- and 32-bit ones differ in loads of operands alone. */
-const families = FAMILIES.filter(([name]) => isLongRun || !name.includes("-bit"));
+/** Families whose kernels differ in how they store; that of buffers differs in loads of operands alone. */
+const families = [FAMILIES.own, FAMILIES.workgroup, ...isLongRun ? [FAMILIES.buffers] : []];
 
 /**
  * Both ops at one size, against their references and bit for bit against one kernel after the other.

@@ -28,10 +28,10 @@ function cancelling(terms: number, others: number, termsFirst: boolean): TestInp
 }
 
 /** On buffers, and where parts are read from a scratch texture of four rows, in which not all terms have room. */
-const TARGETS: [string, Partial<Target>][] = [
-  FAMILIES[1],
+const TARGETS: (readonly [string, Partial<Target>])[] = [
+  FAMILIES.buffers,
   ["this adapter's small texture's", { texelBytes: 65536 }],
-  FAMILIES[3],
+  FAMILIES.workgroup,
 ];
 
 for (const [family, target] of TARGETS) {

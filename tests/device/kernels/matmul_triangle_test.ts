@@ -51,12 +51,12 @@ const KERNELS: [string, Partial<Target>, Dtype, number[], tileRows?: number][] =
   ["", {}, "f32", SIZES],
   [" in tiles of 32 rows", {}, "f32", [31, 32, 36, 68, 132], 32],
   ["", {}, "f16", SIZES],
-  [" in workgroup memory", FAMILIES[3][1], "f32", isLongRun ? SIZES : [33, 132]],
-  [" in workgroup memory", FAMILIES[3][1], "f16", isLongRun ? SIZES : []],
+  [" in workgroup memory", FAMILIES.workgroup[1], "f32", isLongRun ? SIZES : [33, 132]],
+  [" in workgroup memory", FAMILIES.workgroup[1], "f16", isLongRun ? SIZES : []],
   // 20 KiB in tiles of 64 × 64; Mesa's adapter runs them although it promises less.
   [
     " that teams share out",
-    { ...FAMILIES[3][1], maxComputeWorkgroupStorageSize: 20480 },
+    { ...FAMILIES.workgroup[1], maxComputeWorkgroupStorageSize: 20480 },
     "f32",
     takesTeams ? [516] : [],
   ],

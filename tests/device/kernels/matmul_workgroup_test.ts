@@ -1,3 +1,3 @@
 import { FAMILIES, testProducts } from "../../support/matmul_checks.ts";
 
-testProducts(...FAMILIES[3]);
+testProducts(...FAMILIES.workgroup);

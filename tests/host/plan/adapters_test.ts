@@ -49,7 +49,7 @@ const LIMITS: Readonly<Record<string, Partial<Target>>> = {
     maxStorageBuffersPerShaderStage: 32,
     maxComputeWorkgroupsPerDimension: 2 ** 31 - 1,
   },
-  "no f16 and no u64": { shaderF16: false, shaderInt64: false },
+  "no f16": { shaderF16: false },
 };
 /** What else adapters of a kind differ in. */
 const KINDS: Readonly<Record<typeof PLANNED_ADAPTERS[number], readonly Partial<Target>[]>> = {
