@@ -10,8 +10,8 @@ import {
   u32,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount, type Shape, type TensorType, typeText } from "../engine/graph/types.ts";
-import { floatBits } from "./optimizer_tensors.ts";
-import { type RowForm, rowForm, rowVectorWidth } from "./row_kernel.ts";
+import { floatBits } from "./tables/optimizer.ts";
+import { type RowForm, rowForm, rowVectorWidth } from "./rows/reduction.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
 import {
   tableDispatches,
@@ -19,7 +19,7 @@ import {
   type TableOperand,
   type TablePiece,
   tableTexelBytes,
-} from "./table_dispatch.ts";
+} from "./tables/dispatch.ts";
 import rowsSource from "./adafactor.wgsl" with { type: "text" };
 import columnsSource from "./adafactor_columns.wgsl" with { type: "text" };
 import factorsSource from "./adafactor_factors.wgsl" with { type: "text" };

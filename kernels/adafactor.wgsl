@@ -6,15 +6,15 @@
 //   with β1: M = β1·M + (1 − β1)·U, U = M         w = w − decay·η·w − U
 //
 // Six passes over the matrices of a batch, in this order: rows (this file), columns, factors, norm, total, apply; one over all
-// vectors. Each is one dispatch over a table of tensors (kernels/table_dispatch.ts).
+// vectors. Each is one dispatch over a table of tensors (kernels/tables/dispatch.ts).
 //
 // Shapes    w, g, M: [rows, columns].   R: [rows].   C: [columns].   clip: [4] of global_norm, whose factor scales g.
 //           scratch, in vectors of four, of each matrix: slots [rows] = Σ_c w², Σ_c U², R; partials [slabs, columns] and roots
 //           [columns] of C; one of scalars = √(mean R), η, what U is multiplied with.
 // Dtypes    f32 throughout. u is at least 1e-30, a normal number, and so are the roots made of it.
-// Mapping   a matrix row is a row of row_kernel.ts; a block of the table has rows_per_block of them, one after another. Weights are
+// Mapping   a matrix row is a row of rows/reduction.ts; a block of the table has rows_per_block of them, one after another. Weights are
 //           read only where η depends on them (SCALED).
-// Limits    those of table_dispatch.ts. Where clip says that a gradient of the step is not finite, weights and state stay; scratch
+// Limits    those of tables/dispatch.ts. Where clip says that a gradient of the step is not finite, weights and state stay; scratch
 //           memory may then hold anything.
 // Source    Shazeer & Stern 2018, arXiv:1804.04235; details and order of transformers.optimization.Adafactor.
 

@@ -1,7 +1,7 @@
 // adafactor, total: what to multiply U with, η / max(1, rms(U) / clipThreshold) — see adafactor.wgsl.
 //
 // Shapes    slots: [rows].   scalars: [1], whose third number is written.
-// Mapping   one row of row_kernel.ts, the only block of a matrix, sums all of its rows.
+// Mapping   one row of rows/reduction.ts, the only block of a matrix, sums all of its rows.
 
 @compute @workgroup_size(WG)
 fn adafactor_total(

@@ -8,7 +8,7 @@
 // Dtypes    w, g, m, v: f32. The copy that the forward pass reads: 16-bit floats, clamped to their range.
 // Mapping   one workgroup per block of a tensor; invocation i takes vectors i, i + WG, ... Nothing is written where `found`
 //           is set: the step is skipped.
-// Limits    those of kernels/tensor_table.ts.
+// Limits    those of kernels/tables/tensors.ts.
 // Source    Loshchilov & Hutter 2019, arXiv:1711.05101, in the order of torch.optim.AdamW: decay first, bias correction of v
 //           before eps is added.
 

@@ -11,10 +11,10 @@ import {
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { dynamicMap, middlesOf, nearestCode } from "./dynamic_map.ts";
-import { rowForm, rowVectorWidth } from "./row_kernel.ts";
-import { floatBits } from "./optimizer_tensors.ts";
+import { rowForm, rowVectorWidth } from "./rows/reduction.ts";
+import { floatBits } from "./tables/optimizer.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
-import { tableDispatches, type TableOperand, type TablePiece, tableTexelBytes } from "./table_dispatch.ts";
+import { tableDispatches, type TableOperand, type TablePiece, tableTexelBytes } from "./tables/dispatch.ts";
 import source from "./adamw_8bit.wgsl" with { type: "text" };
 
 /** Elements that share one scale of each moment. */

@@ -9,8 +9,8 @@
 //
 // Shapes    p, g: [n].   codes1, codes2: u8 [n], four to a word.   absmax1, absmax2: [blocks].   clip: [4] of global_norm.
 // Dtypes    all arithmetic f32, 1 − β included, as in bitsandbytes.
-// Mapping   blocks of scales_per_block scales each (kernels/table_dispatch.ts), one after another; those 256 elements are a row of
-//           row_kernel.ts, 64 groups of four over LANES invocations. On a GPU that is one group each, and the maps are copied to
+// Mapping   blocks of scales_per_block scales each (kernels/tables/dispatch.ts), one after another; those 256 elements are a row of
+//           rows/reduction.ts, 64 groups of four over LANES invocations. On a GPU that is one group each, and the maps are copied to
 //           workgroup memory, since lookups differ between invocations; on a CPU they are read where they are.
 // Limits    an element whose gradient is not finite keeps its weight and starts its moments
 //           anew; nothing is written where clip says that some gradient of the step is not.

@@ -22,7 +22,7 @@ import {
 import dropoutSource from "./attention_dropout.wgsl" with { type: "text" };
 import softmaxSource from "./attention_softmax.wgsl" with { type: "text" };
 import softmaxGradSource from "./attention_softmax_grad.wgsl" with { type: "text" };
-import { matmulCommands, type MatmulOperand } from "./matmul.ts";
+import { matmulCommands, type MatmulOperand } from "./matmul/matmul.ts";
 import {
   bytesOf,
   mayBeSplit,
@@ -30,9 +30,9 @@ import {
   meetingType,
   partialSums,
   unusedOutputs,
-} from "./partial_sums.ts";
-import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, rowWindow, vectorWgsl } from "./row_kernel.ts";
-import { readsOf } from "./texel_reads.ts";
+} from "./matmul/partial_sums.ts";
+import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, rowWindow, vectorWgsl } from "./rows/reduction.ts";
+import { readsOf } from "./lavapipe/texel_reads.ts";
 
 /**
  * Softmax attention that holds the probabilities: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D],

@@ -8,7 +8,7 @@ import {
   u32,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
-import { rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
+import { rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
 import source from "./copy_columns.wgsl" with { type: "text" };
 
 /** Columns `first … first + columns − 1` of `wide`, both taken as matrices with `rows` rows. */

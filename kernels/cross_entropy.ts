@@ -14,12 +14,12 @@ import { type TensorType, typeText } from "../engine/graph/types.ts";
 import biasGradSource from "./cross_entropy_bias_grad.wgsl" with { type: "text" };
 import rowsSource from "./cross_entropy.wgsl" with { type: "text" };
 import sumSource from "./cross_entropy_sum.wgsl" with { type: "text" };
-import { LARGE_WORKGROUPS_AT_ONCE } from "./matmul_tiles.ts";
-import { matmulCommands, type MatmulOperand, type MatmulSpec } from "./matmul.ts";
-import { splitTermsCommands } from "./matmul_split_terms.ts";
-import { bytesOf, mayBeSplit } from "./partial_sums.ts";
-import { rowForm, rowGrid, rowStoresWgsl, rowWindow, vectorWgsl } from "./row_kernel.ts";
-import { readsOf } from "./texel_reads.ts";
+import { LARGE_WORKGROUPS_AT_ONCE } from "./matmul/tiles.ts";
+import { matmulCommands, type MatmulOperand, type MatmulSpec } from "./matmul/matmul.ts";
+import { splitTermsCommands } from "./matmul/split_terms.ts";
+import { bytesOf, mayBeSplit } from "./matmul/partial_sums.ts";
+import { rowForm, rowGrid, rowStoresWgsl, rowWindow, vectorWgsl } from "./rows/reduction.ts";
+import { readsOf } from "./lavapipe/texel_reads.ts";
 
 export interface LinearCrossEntropyAttrs {
   /** Rows whose logits exist at the same time. */

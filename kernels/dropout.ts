@@ -1,8 +1,8 @@
 import { defineOp, f32, type OpDefinition, u32 } from "../engine/graph/op.ts";
 import { elementCount } from "../engine/graph/types.ts";
-import { elementwiseCommands } from "./elementwise_dispatch.ts";
+import { elementwiseCommands } from "./rows/elementwise.ts";
 import { dropoutKeep, dropoutThreshold, RANDOM_WGSL } from "./random.ts";
-import { rowVectorWidth } from "./row_kernel.ts";
+import { rowVectorWidth } from "./rows/reduction.ts";
 import { NEUTRAL_STEP } from "./step_block.ts";
 import dropoutSource from "./dropout.wgsl" with { type: "text" };
 

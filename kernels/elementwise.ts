@@ -1,6 +1,6 @@
 import { defineOp, f32, type OpDefinition, ShapeError } from "../engine/graph/op.ts";
 import { elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
-import { elementwiseCommands } from "./elementwise_dispatch.ts";
+import { elementwiseCommands } from "./rows/elementwise.ts";
 import { ELEMENTWISE_WGSL as source } from "./elementwise_source.ts";
 
 /** Sum, in place of the first operand: `(a, b) → (a + b)`, same shape and dtype. */

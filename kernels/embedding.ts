@@ -1,7 +1,7 @@
 import { type Command, defineOp, foldGrid, ShapeError, type Target, u32, whole } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
-import { rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
-import { rowWindows, windowOf } from "./row_windows.ts";
+import { rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
+import { rowWindows, windowOf } from "./rows/windows.ts";
 import forwardSource from "./embedding.wgsl" with { type: "text" };
 import gradSource from "./embedding_grad.wgsl" with { type: "text" };
 

@@ -25,10 +25,11 @@ import {
   flashKeyValueGradCode,
   flashQueryGradCode,
   flashRowDotCode,
-} from "./flash_attention_code.ts";
-import { subgroupTile, type TileForm } from "./flash_attention_tiles.ts";
-import { workgroupShapes, workgroupTile } from "./flash_attention_workgroup.ts";
-import { firstTexel, placeTexels, texelBytesOf } from "./texel_reads.ts";
+} from "./flash/text.ts";
+import type { TileForm } from "./flash/tile.ts";
+import { subgroupTile } from "./lavapipe/flash_tile.ts";
+import { workgroupShapes, workgroupTile } from "./flash/workgroup.ts";
+import { firstTexel, placeTexels, texelBytesOf } from "./lavapipe/texel_reads.ts";
 
 /**
  * Softmax attention that never holds a T × T matrix: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D], logsumexp f32

@@ -1,8 +1,8 @@
 import { defineOp, f32, ShapeError, u32, whole } from "../engine/graph/op.ts";
 import { elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
-import { rowForm } from "./row_kernel.ts";
+import { rowForm } from "./rows/reduction.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
-import { blockCount, tableCommands } from "./tensor_table.ts";
+import { blockCount, tableCommands } from "./tables/tensors.ts";
 import partialsSource from "./global_norm.wgsl" with { type: "text" };
 import totalSource from "./global_norm_total.wgsl" with { type: "text" };
 

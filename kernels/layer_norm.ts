@@ -10,10 +10,10 @@ import {
   whole,
 } from "../engine/graph/op.ts";
 import { type Dtype, DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
-import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
-import { rowTeams } from "./row_teams.ts";
-import { rowWindows, windowOf } from "./row_windows.ts";
-import { type Read, readsOf, storageReads } from "./texel_reads.ts";
+import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
+import { rowTeams } from "./rows/teams.ts";
+import { rowWindows, windowOf } from "./rows/windows.ts";
+import { type Read, readsOf, storageReads } from "./lavapipe/texel_reads.ts";
 import forwardSource from "./layer_norm.wgsl" with { type: "text" };
 import inputGradSource from "./layer_norm_input_grad.wgsl" with { type: "text" };
 import parameterGradSource from "./layer_norm_parameter_grad.wgsl" with { type: "text" };

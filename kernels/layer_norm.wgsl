@@ -10,8 +10,8 @@
 //           half-precision squares can overflow.
 // Moments   per lane by Chan's update, one vector at a time, then merged over the lanes: two reads of x, and no
 //           cancellation when |mean| is large against the deviation.
-// Reads     by load_x(i) …, from where kernels/texel_reads.ts says.
-// Mapping   rows as row_kernel.ts says. Gradients: layer_norm_input_grad.wgsl, layer_norm_parameter_grad.wgsl.
+// Reads     by load_x(i) …, from where kernels/lavapipe/texel_reads.ts says.
+// Mapping   rows as rows/reduction.ts says. Gradients: layer_norm_input_grad.wgsl, layer_norm_parameter_grad.wgsl.
 // Limits    rows folded into grid x and y; C up to 2³² / N.
 // Source    Ba, Kiros & Hinton 2016, arXiv:1607.06450; Chan, Golub & LeVeque 1983.
 

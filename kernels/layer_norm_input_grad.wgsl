@@ -3,7 +3,7 @@
 //   dx[n,c] (+)= rstd[n] · (g[n,c] − mean_c g[n,·] − xhat[n,c] · mean_c(g · xhat)[n,·])   with g[n,c] = dy[n,c] · w[c]
 //
 // Dtypes    x: x_t; w: w_t; dy: dy_t; dx: dx_t. `prior` gives the dx already there, or zero.
-// Mapping   rows as row_kernel.ts says.
+// Mapping   rows as rows/reduction.ts says.
 
 const WIDTH_F: f32 = f32(WIDTH);
 struct Params {

@@ -9,8 +9,8 @@ import {
   linearInputProduct,
   linearProduct,
 } from "./linear.ts";
-import { matmulCommands } from "./matmul.ts";
-import { unusedOutputs } from "./partial_sums.ts";
+import { matmulCommands } from "./matmul/matmul.ts";
+import { unusedOutputs } from "./matmul/partial_sums.ts";
 
 /**
  * `linear` and the GELU of what it gives, in one kernel: inputs of `linear` → (h, GELU(h)), both in the dtype of x, with the bits of

@@ -2,9 +2,9 @@ import { defineOp, type Located, type OutputType, ShapeError } from "../engine/g
 import type { TensorType, Value } from "../engine/graph/types.ts";
 import { columnSum } from "./column_sum.ts";
 import { dynamicMap } from "./dynamic_map.ts";
-import { matmulCommands } from "./matmul.ts";
-import type { QuantizedOperand } from "./matmul_spec.ts";
-import { bytesOf, mayBeSplit, meetingType, unusedOutputs } from "./partial_sums.ts";
+import { matmulCommands } from "./matmul/matmul.ts";
+import type { QuantizedOperand } from "./matmul/product.ts";
+import { bytesOf, mayBeSplit, meetingType, unusedOutputs } from "./matmul/partial_sums.ts";
 import { NESTED_BLOCK_SIZE, NF4_VALUES } from "./quantization.ts";
 
 /** How a frozen weight is stored. */

@@ -13,9 +13,9 @@ import { type Dtype, DTYPE_BYTES, type TensorType, typeText } from "../engine/gr
 import forwardSource from "./rms_norm.wgsl" with { type: "text" };
 import inputGradSource from "./rms_norm_input_grad.wgsl" with { type: "text" };
 import parameterGradSource from "./rms_norm_parameter_grad.wgsl" with { type: "text" };
-import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
-import { rowTeams } from "./row_teams.ts";
-import { rowWindows, windowOf } from "./row_windows.ts";
+import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
+import { rowTeams } from "./rows/teams.ts";
+import { rowWindows, windowOf } from "./rows/windows.ts";
 
 /**
  * Root-mean-square norm over the last axis: `(x [N, C], w [C]) → (y [N, C], rstd f32 [N])`. Zhang & Sennrich 2019,

@@ -3,7 +3,7 @@
 //   dx[n,c] (+)= rstd[n] · (g[n,c] − xhat[n,c] · mean_c(g · xhat)[n])   with g[n,c] = dy[n,c] · w[c]
 //
 // Dtypes    x: x_t; w: w_t; dy: dy_t; dx: dx_t; the sum: f32. ACCUMULATE adds to the dx already there.
-// Mapping   rows as row_kernel.ts says.
+// Mapping   rows as rows/reduction.ts says.
 struct Params { rows: u32, vectors: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<x_t>;

@@ -1,8 +1,8 @@
 import { defineOp, foldGrid, type OpDefinition, ShapeError, u32, whole } from "../engine/graph/op.ts";
 import { DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
 import source from "./rope.wgsl" with { type: "text" };
-import { rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
-import { rowWindows, windowOf } from "./row_windows.ts";
+import { rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
+import { rowWindows, windowOf } from "./rows/windows.ts";
 
 export interface RopeAttrs {
   /** H, K and D of the attention that reads `qkv`; D is even. */

@@ -6,9 +6,9 @@ import {
   optimizerWorkgroupSize,
   perTensor,
   VECTORS_PER_BLOCK,
-} from "./optimizer_tensors.ts";
+} from "./tables/optimizer.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
-import { tableCommands } from "./tensor_table.ts";
+import { tableCommands } from "./tables/tensors.ts";
 import source from "./sgd.wgsl" with { type: "text" };
 
 /** Attributes of `sgd`. */

@@ -6,7 +6,7 @@
 // Dtypes    w, g, b: f32. The copy that the forward pass reads: 16-bit floats, clamped to their range.
 // Mapping   one workgroup per block of a tensor; invocation i takes vectors i, i + WG, ... Nothing is written where `found`
 //           is set: the step is skipped.
-// Limits    those of kernels/tensor_table.ts.
+// Limits    those of kernels/tables/tensors.ts.
 // Source    torch.optim.SGD; its first step, b = d, is the same as momentum·0 + d.
 
 @compute @workgroup_size(WG)

@@ -1,6 +1,6 @@
 import { defineOp, f32, ShapeError } from "../engine/graph/op.ts";
 import { elementCount, typeText } from "../engine/graph/types.ts";
-import { elementwiseCommands } from "./elementwise_dispatch.ts";
+import { elementwiseCommands } from "./rows/elementwise.ts";
 import { ELEMENTWISE_WGSL as source } from "./elementwise_source.ts";
 
 /** Largest finite f16. */

@@ -3,7 +3,7 @@ import { InputError } from "../input_error.ts";
 import { LAVAPIPE_TEXEL_BYTES } from "../plan/reference_targets.ts";
 import { type AutotuneMode, Autotuner, defaultAutotuneMode } from "./autotune.ts";
 import { ChoiceCache } from "./autotune_cache.ts";
-import { lavapipeSettings } from "./lavapipe_environment.ts";
+import { lavapipeSettings } from "./lavapipe/environment.ts";
 import { type GpuProvider, type GpuProviderId, openProvider, SUBGROUP_MATRIX } from "./provider.ts";
 
 export { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../plan/reference_targets.ts";

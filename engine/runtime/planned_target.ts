@@ -1,6 +1,6 @@
 import type { Target } from "../graph/op.ts";
 import { DEFAULT_TARGET, SOFTWARE_TARGET } from "../plan/reference_targets.ts";
-import { lavapipeLanes } from "./lavapipe_environment.ts";
+import { lavapipeLanes } from "./lavapipe/environment.ts";
 
 /**
  * What a step can be planned for without asking an adapter: the two kinds there are. Memory is the same on

@@ -1,5 +1,5 @@
 import { InputError } from "../input_error.ts";
-import { tuneLavapipe } from "./lavapipe_environment.ts";
+import { tuneLavapipe } from "./lavapipe/environment.ts";
 import { openDawn } from "./provider_dawn.ts";
 import { openWgpu } from "./provider_wgpu.ts";
 

@@ -1,4 +1,4 @@
-import { matmulCommands } from "../../kernels/matmul.ts";
+import { matmulCommands } from "../../kernels/matmul/matmul.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import { defineOp } from "../graph/op.ts";
 import { planGraphs } from "../plan/plan.ts";

@@ -1,4 +1,4 @@
-// The kernels of flash attention in every shape of workgroup that kernels/flash_attention_workgroup.ts chooses from, timed:
+// The kernels of flash attention in every shape of workgroup that kernels/flash/workgroup.ts chooses from, timed:
 // TFLOP/s and ms of one layer as wide as GPT-2 (124 M), fastest first.
 // Usage: deno run -A tests/bench/flash_attention_shapes.ts [BATCHxTOKENS [HEAD_SIZE]]
 import { GraphBuilder } from "../../engine/graph/builder.ts";
@@ -15,12 +15,8 @@ import {
   flashForwardCode,
   flashKeyValueGradCode,
   flashQueryGradCode,
-} from "../../kernels/flash_attention_code.ts";
-import {
-  type WorkgroupShape,
-  workgroupShapes,
-  workgroupTile,
-} from "../../kernels/flash_attention_workgroup.ts";
+} from "../../kernels/flash/text.ts";
+import { type WorkgroupShape, workgroupShapes, workgroupTile } from "../../kernels/flash/workgroup.ts";
 import { pack } from "../support/check_op.ts";
 import { seededNumbers } from "../support/seeded.ts";
 

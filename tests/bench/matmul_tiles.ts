@@ -1,5 +1,5 @@
 // Every tile that a product may take, timed: TFLOP/s, fastest first, at the shapes of GPT-2 (124 M and medium). On GPUs the clock
-// chooses among these; the rules of kernels/matmul_tiles.ts come from this table.
+// chooses among these; the rules of kernels/matmul/tiles.ts come from this table.
 // Usage: deno run -A tests/bench/matmul_tiles.ts [REGEX of shapes [REGEX of tiles]]
 import { GraphBuilder } from "../../engine/graph/builder.ts";
 import type { Dispatch } from "../../engine/graph/op.ts";

@@ -1,7 +1,7 @@
 import { defineOp, type Located, type OpDefinition } from "../../engine/graph/op.ts";
 import type { Dtype, TensorType } from "../../engine/graph/types.ts";
-import { matmulCommands } from "../../kernels/matmul.ts";
-import { unusedOutputs } from "../../kernels/partial_sums.ts";
+import { matmulCommands } from "../../kernels/matmul/matmul.ts";
+import { unusedOutputs } from "../../kernels/matmul/partial_sums.ts";
 
 /** Where an operand of a `ProbeAttrs` product lies in its input. */
 export interface ProbeOperand {

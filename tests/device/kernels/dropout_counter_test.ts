@@ -3,7 +3,7 @@ import { type Command, defineOp, type OpDefinition, u32, whole } from "../../../
 import { attention } from "../../../kernels/attention.ts";
 import { dropout, type DropoutAttrs } from "../../../kernels/dropout.ts";
 import { flashAttention } from "../../../kernels/flash_attention.ts";
-import { FLASH_PARAMS } from "../../../kernels/flash_attention_code.ts";
+import { FLASH_PARAMS } from "../../../kernels/flash/text.ts";
 import { dropoutKeep, RANDOM_WGSL } from "../../../kernels/random.ts";
 import { NEUTRAL_STEP } from "../../../kernels/step_block.ts";
 import { attentionAttrs } from "../../support/attention_cases.ts";

@@ -4,11 +4,7 @@ import type { Dtype } from "../../../engine/graph/types.ts";
 import { attendReference, EMPTY_LOGSUMEXP } from "../../../kernels/attention_reference.ts";
 import type { AttentionAttrs } from "../../../kernels/attention_shapes.ts";
 import { flashAttention, flashAttentionGrad } from "../../../kernels/flash_attention.ts";
-import {
-  type WorkgroupShape,
-  workgroupShapes,
-  workgroupTile,
-} from "../../../kernels/flash_attention_workgroup.ts";
+import { type WorkgroupShape, workgroupShapes, workgroupTile } from "../../../kernels/flash/workgroup.ts";
 import {
   attentionAttrs,
   attentionCaseName,

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import type { Target } from "../../../engine/graph/op.ts";
 import { linearWeightGrad } from "../../../kernels/linear.ts";
-import { chooseTile, fittingTiles, tileName } from "../../../kernels/matmul_tiles.ts";
-import { normalise } from "../../../kernels/matmul_spec.ts";
+import { chooseTile, fittingTiles, tileName } from "../../../kernels/matmul/tiles.ts";
+import { normalise } from "../../../kernels/matmul/product.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { assertClose, tolerance } from "../../support/numerics.ts";
 import { FAMILIES } from "../../support/matmul_checks.ts";

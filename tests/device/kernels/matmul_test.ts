@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Located, Target } from "../../../engine/graph/op.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
-import { matmulCommands } from "../../../kernels/matmul.ts";
+import { matmulCommands } from "../../../kernels/matmul/matmul.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { matmulProbe } from "../../support/matmul_probe.ts";
 import { deviceTest } from "../../support/with_device.ts";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { type FlashForm, flashForwardCode } from "../../../kernels/flash_attention_code.ts";
-import { subgroupTile, type TileForm } from "../../../kernels/flash_attention_tiles.ts";
-import { workgroupShapes, workgroupTile } from "../../../kernels/flash_attention_workgroup.ts";
+import { type FlashForm, flashForwardCode } from "../../../kernels/flash/text.ts";
+import type { TileForm } from "../../../kernels/flash/tile.ts";
+import { subgroupTile } from "../../../kernels/lavapipe/flash_tile.ts";
+import { workgroupShapes, workgroupTile } from "../../../kernels/flash/workgroup.ts";
 
 Deno.test("the name of a flash tile, by which texts are kept, tells its text from those of all other tiles", () => {
   const form: FlashForm = {

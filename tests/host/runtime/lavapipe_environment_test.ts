@@ -3,7 +3,7 @@ import {
   lavapipeLanes,
   lavapipeSettings,
   tuneLavapipe,
-} from "../../../engine/runtime/lavapipe_environment.ts";
+} from "../../../engine/runtime/lavapipe/environment.ts";
 
 /** The environment afterwards, of what it was before. */
 function tuned(

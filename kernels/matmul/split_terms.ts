@@ -1,4 +1,4 @@
-import type { Command, Located, Target } from "../engine/graph/op.ts";
+import type { Command, Located, Target } from "../../engine/graph/op.ts";
 import { matmulCommands, type MatmulOperand, type MatmulSpec } from "./matmul.ts";
 import { partialSums } from "./partial_sums.ts";
 

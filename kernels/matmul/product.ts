@@ -1,5 +1,5 @@
-import type { Located } from "../engine/graph/op.ts";
-import type { MatmulRole } from "./matmul_code.ts";
+import type { Located } from "../../engine/graph/op.ts";
+import type { MatmulRole } from "./text.ts";
 
 /** One operand of a batched, strided product: element (i, j) of batch z lies at offset + z·strides + i·ld + j. */
 export interface MatmulOperand {

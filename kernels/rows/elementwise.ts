@@ -5,11 +5,11 @@ import {
   type ParamWord,
   type Target,
   u32,
-} from "../engine/graph/op.ts";
-import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
-import { rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./row_kernel.ts";
-import { readsOf } from "./texel_reads.ts";
-import { rowWindows, windowOf } from "./row_windows.ts";
+} from "../../engine/graph/op.ts";
+import { DTYPE_BYTES, elementCount } from "../../engine/graph/types.ts";
+import { rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./reduction.ts";
+import { readsOf } from "../lavapipe/texel_reads.ts";
+import { rowWindows, windowOf } from "./windows.ts";
 
 /** A kernel whose invocation `i` reads and writes element vector `i` of every operand. */
 export interface ElementwiseSpec {

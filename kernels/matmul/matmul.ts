@@ -1,26 +1,19 @@
-import { type Command, type Dispatch, foldGrid, type Located, type Target } from "../engine/graph/op.ts";
-import { elementCount } from "../engine/graph/types.ts";
-import { gelu, geluGrad } from "./elementwise.ts";
-import { type MatmulForm, writtenSlots } from "./matmul_code.ts";
-import { matmulParams } from "./matmul_params.ts";
-import { type Part, spansOf, split, startsTerms, wholeMatrices, windowsOf } from "./matmul_parts.ts";
-import { type CheckedSpec, type FusedGelu, type MatmulSpec, normalise } from "./matmul_spec.ts";
+import { type Command, type Dispatch, foldGrid, type Located, type Target } from "../../engine/graph/op.ts";
+import { elementCount } from "../../engine/graph/types.ts";
+import { gelu, geluGrad } from "../elementwise.ts";
+import { type MatmulForm, writtenSlots } from "./text.ts";
+import { matmulParams } from "./params.ts";
+import { type Part, spansOf, split, startsTerms, wholeMatrices, windowsOf } from "./parts.ts";
+import { type CheckedSpec, type FusedGelu, type MatmulSpec, normalise } from "./product.ts";
 import { meetingOperand, partialSums } from "./partial_sums.ts";
-import { subgroupMatmulCode } from "./matmul_subgroup.ts";
-import { matrixMatmulCode } from "./matmul_subgroup_matrix.ts";
-import {
-  chooseTile,
-  type ChosenTile,
-  fittingTiles,
-  formOf,
-  tileName,
-  workgroupBytesOf,
-} from "./matmul_tiles.ts";
-import { texelProduct } from "./matmul_texels.ts";
-import { tilesOf, type Triangle } from "./matmul_triangle.ts";
-import { workgroupMatmulCode } from "./matmul_workgroup.ts";
+import { subgroupMatmulCode } from "../lavapipe/matmul_buffers.ts";
+import { matrixMatmulCode } from "./matrix_units.ts";
+import { chooseTile, type ChosenTile, fittingTiles, formOf, tileName, workgroupBytesOf } from "./tiles.ts";
+import { texelProduct } from "../lavapipe/matmul_texels.ts";
+import { tilesOf, type Triangle } from "./triangle.ts";
+import { workgroupMatmulCode } from "./workgroup.ts";
 
-export type { MatmulOperand, MatmulSpec } from "./matmul_spec.ts";
+export type { MatmulOperand, MatmulSpec } from "./product.ts";
 
 /**
  * Dispatches of one product, split over batches, rows, columns or terms where an operand passes the binding limit.

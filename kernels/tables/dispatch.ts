@@ -8,9 +8,9 @@ import {
   type Target,
   TEXEL_ROW_BYTES,
   u32,
-} from "../engine/graph/op.ts";
-import { firstTexel, placeTexels, TEXEL_LOAD_WGSL, texelBytesOf } from "./texel_reads.ts";
-import { vectorWgsl } from "./row_kernel.ts";
+} from "../../engine/graph/op.ts";
+import { firstTexel, placeTexels, TEXEL_LOAD_WGSL, texelBytesOf } from "../lavapipe/texel_reads.ts";
+import { vectorWgsl } from "../rows/reduction.ts";
 
 /**
  * Entries that tables are compiled for: the first that holds a dispatch's, the last at most. Few lengths, since each is a kernel

@@ -1,5 +1,5 @@
-import { type Binding, type Dispatch, type Located, overlap, type Target } from "../engine/graph/op.ts";
-import { type CheckedSpec, valuesOf } from "./matmul_spec.ts";
+import { type Binding, type Dispatch, type Located, overlap, type Target } from "../../engine/graph/op.ts";
+import { type CheckedSpec, valuesOf } from "../matmul/product.ts";
 
 /** Dispatches of a product, if there are any, and the values that they are for. */
 interface Lowered {

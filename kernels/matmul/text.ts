@@ -1,11 +1,6 @@
-import { f32, type ParamWord, u32 } from "../engine/graph/op.ts";
-import {
-  loadQuantized,
-  QUANTIZED_FIELDS,
-  quantizedDeclarations,
-  type QuantizedForm,
-} from "./matmul_quantized.ts";
-import geluSource from "./gelu.wgsl" with { type: "text" };
+import { f32, type ParamWord, u32 } from "../../engine/graph/op.ts";
+import { loadQuantized, QUANTIZED_FIELDS, quantizedDeclarations, type QuantizedForm } from "./quantized.ts";
+import geluSource from "../gelu.wgsl" with { type: "text" };
 
 /** Element types a product reads and writes; sums are f32 always. */
 export type MatmulDtype = "f32" | "f16";

@@ -7,8 +7,8 @@ import {
   TEXEL_ROW_TEXELS,
   type TexelCopy,
   texelWord,
-} from "../engine/graph/op.ts";
-import type { Dtype } from "../engine/graph/types.ts";
+} from "../../engine/graph/op.ts";
+import type { Dtype } from "../../engine/graph/types.ts";
 
 /** Most bytes that one dispatch of a row or elementwise kernel reads through the scratch texture. */
 const READ_BYTES = 8 * 2 ** 20;

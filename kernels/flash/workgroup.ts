@@ -1,5 +1,5 @@
-import { type TileForm, tokenOf, type TokenRows } from "./flash_attention_tiles.ts";
-import { range, repeat } from "./matmul_code.ts";
+import { type TileForm, tokenOf, type TokenRows } from "./tile.ts";
+import { range, repeat } from "../matmul/text.ts";
 
 const COLUMNS = 64;
 /** Invocations side by side along the columns, each with a vector of four. */

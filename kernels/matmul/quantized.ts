@@ -1,7 +1,7 @@
-import { type Binding, whole } from "../engine/graph/op.ts";
-import type { MatmulForm, MatmulParams, Width } from "./matmul_code.ts";
-import { elementOffset, type Part, type Window } from "./matmul_parts.ts";
-import type { CheckedSpec } from "./matmul_spec.ts";
+import { type Binding, whole } from "../../engine/graph/op.ts";
+import type { MatmulForm, MatmulParams, Width } from "./text.ts";
+import { elementOffset, type Part, type Window } from "./parts.ts";
+import type { CheckedSpec } from "./product.ts";
 
 /** What the text of a kernel depends on where B holds codes. */
 export interface QuantizedForm {

@@ -6,8 +6,8 @@ import {
   TEXEL_ROW_BYTES,
   TEXEL_ROW_TEXELS,
   texelWord,
-} from "../engine/graph/op.ts";
-import { DTYPE_BYTES } from "../engine/graph/types.ts";
+} from "../../engine/graph/op.ts";
+import { DTYPE_BYTES } from "../../engine/graph/types.ts";
 import {
   columnPrologue,
   declarations,
@@ -21,7 +21,7 @@ import {
   storeSums,
   tileWgsl,
   writtenSlots,
-} from "./matmul_code.ts";
+} from "../matmul/text.ts";
 import {
   elementOffset,
   type Part,
@@ -31,13 +31,13 @@ import {
   startsTerms,
   wholeMatrices,
   windowsOf,
-} from "./matmul_parts.ts";
-import { matmulParams } from "./matmul_params.ts";
+} from "../matmul/parts.ts";
+import { matmulParams } from "../matmul/params.ts";
 import { loweredOnce } from "./matmul_places.ts";
 import { placeTexels, texelBytesOf } from "./texel_reads.ts";
-import type { CheckedSpec } from "./matmul_spec.ts";
-import { type ChosenTile, formOf, widestAligned } from "./matmul_tiles.ts";
-import { tilesOf, type Triangle } from "./matmul_triangle.ts";
+import type { CheckedSpec } from "../matmul/product.ts";
+import { type ChosenTile, formOf, widestAligned } from "../matmul/tiles.ts";
+import { tilesOf, type Triangle } from "../matmul/triangle.ts";
 
 /** Roles that only the end of a product reads. */
 const ADDED_ROLES: readonly MatmulRole[] = ["bias", "residual", "slope"];

@@ -1,7 +1,13 @@
-import { type Binding, BINDING_ALIGNMENT, type Located, overlap, type Target } from "../engine/graph/op.ts";
-import { DTYPE_BYTES } from "../engine/graph/types.ts";
-import type { MatmulRole } from "./matmul_code.ts";
-import type { CheckedSpec, MatmulOperand } from "./matmul_spec.ts";
+import {
+  type Binding,
+  BINDING_ALIGNMENT,
+  type Located,
+  overlap,
+  type Target,
+} from "../../engine/graph/op.ts";
+import { DTYPE_BYTES } from "../../engine/graph/types.ts";
+import type { MatmulRole } from "./text.ts";
+import type { CheckedSpec, MatmulOperand } from "./product.ts";
 
 /** A part of a product: ranges of its batches, rows, columns and terms. */
 export interface Part {

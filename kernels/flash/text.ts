@@ -1,7 +1,7 @@
-import { type AttentionAttrs, attentionDropoutWgsl, PADDING_SEGMENT } from "./attention_shapes.ts";
-import type { TileForm, TokenRows } from "./flash_attention_tiles.ts";
-import { range, repeat } from "./matmul_code.ts";
-import { TEXEL_LOAD_WGSL } from "./texel_reads.ts";
+import { type AttentionAttrs, attentionDropoutWgsl, PADDING_SEGMENT } from "../attention_shapes.ts";
+import type { TileForm, TokenRows } from "./tile.ts";
+import { range, repeat } from "../matmul/text.ts";
+import { TEXEL_LOAD_WGSL } from "../lavapipe/texel_reads.ts";
 
 /** What the text of a kernel depends on; extents and offsets are uniforms. */
 export interface FlashForm {

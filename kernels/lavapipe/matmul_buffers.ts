@@ -8,8 +8,8 @@ import {
   storeRow,
   storeSums,
   tileWgsl,
-} from "./matmul_code.ts";
-import { decodeFour, loadEightQuantized, quantizedPrologue } from "./matmul_quantized.ts";
+} from "../matmul/text.ts";
+import { decodeFour, loadEightQuantized, quantizedPrologue } from "../matmul/quantized.ts";
 
 /** Lanes of a subgroup, rows of its tile, and how many vec4s of columns each lane owns. */
 export interface SubgroupTile {
@@ -30,7 +30,7 @@ function rowsPerLane(form: MatmulForm, { lanes, rows }: SubgroupTile): number {
  *   sums[m] = Σ_k A[m, k] or sums[n] = Σ_k B[k, n] (+ sums), where they are asked for
  *
  * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
- * Dtypes    each operand f32 or f16, or B codes (matmul_quantized.ts); products and sums f32, k in ascending order, so the
+ * Dtypes    each operand f32 or f16, or B codes (kernels/matmul/quantized.ts); products and sums f32, k in ascending order, so the
  *           bits do not depend on the tile.
  * Mapping   one workgroup = one subgroup = one tile; a lane owns 4 or 8 neighbouring columns per group. Rows are loaded
  *           one (or four) a lane and handed round by `subgroupShuffle` from a constant lane.

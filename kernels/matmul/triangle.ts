@@ -1,6 +1,6 @@
-import { range } from "./matmul_code.ts";
-import type { Part } from "./matmul_parts.ts";
-import type { MatmulSpec } from "./matmul_spec.ts";
+import { range } from "./text.ts";
+import type { Part } from "./parts.ts";
+import type { MatmulSpec } from "./product.ts";
 
 /** The square operand or result of which only the lower triangle matters, if any. */
 export type Triangle = MatmulSpec["triangle"];

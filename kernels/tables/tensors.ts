@@ -5,15 +5,15 @@ import {
   type ParamWord,
   type Target,
   u32,
-} from "../engine/graph/op.ts";
-import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
+} from "../../engine/graph/op.ts";
+import { DTYPE_BYTES, elementCount } from "../../engine/graph/types.ts";
 import {
   tableDispatches,
   type TableKernel,
   type TablePiece,
   type TableShared,
   tableTexelBytes,
-} from "./table_dispatch.ts";
+} from "./dispatch.ts";
 
 /** The operands that belong to one tensor of a model (its weights, gradient, moments), and a word of its own. */
 export interface TableTensor {
@@ -51,7 +51,7 @@ export interface TableSpec {
  * than a window are split between blocks. The one to three elements left over where a tensor is no whole number of vectors go to a
  * dispatch of the scalar form of the kernel.
  *
- * Beside what `tableWgsl` of `table_dispatch.ts` tells, kernels have `first_of(block)` and `end_of(block)`, the block's vectors
+ * Beside what `tableWgsl` of `tables/dispatch.ts` tells, kernels have `first_of(block)` and `end_of(block)`, the block's vectors
  * `first … end − 1` of its piece, and `block.word`, the tensor's own (without one, the slot of the piece's first block).
  */
 export function tableCommands(spec: TableSpec, target: Target): Dispatch[] {

@@ -1,4 +1,4 @@
-import type { MatrixShape, Target } from "../engine/graph/op.ts";
+import type { MatrixShape, Target } from "../../engine/graph/op.ts";
 import {
   columnPrologue,
   declarations,
@@ -9,9 +9,9 @@ import {
   storeSums,
   tileWgsl,
   type Width,
-} from "./matmul_code.ts";
-import type { Part } from "./matmul_parts.ts";
-import type { CheckedSpec } from "./matmul_spec.ts";
+} from "./text.ts";
+import type { Part } from "./parts.ts";
+import type { CheckedSpec } from "./product.ts";
 
 /** How the subgroups of a workgroup share an output tile, in matrices of the device's shape. */
 export interface MatrixTile {

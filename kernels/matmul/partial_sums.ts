@@ -7,9 +7,9 @@ import {
   type OutputType,
   type Target,
   u32,
-} from "../engine/graph/op.ts";
-import { DTYPE_BYTES, elementCount, type TensorType } from "../engine/graph/types.ts";
-import type { CheckedSpec, MatmulOperand } from "./matmul_spec.ts";
+} from "../../engine/graph/op.ts";
+import { DTYPE_BYTES, elementCount, type TensorType } from "../../engine/graph/types.ts";
+import type { CheckedSpec, MatmulOperand } from "./product.ts";
 import source from "./partial_sums.wgsl" with { type: "text" };
 
 /** The least that one binding may cover on any WebGPU adapter, bytes: what plans, which know no adapter, have to expect. */

@@ -1,6 +1,6 @@
-import { type Located, type ParamWord, ShapeError, type Target, u32 } from "../engine/graph/op.ts";
-import { type Dtype, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
-import type { TableTensor } from "./tensor_table.ts";
+import { type Located, type ParamWord, ShapeError, type Target, u32 } from "../../engine/graph/op.ts";
+import { type Dtype, elementCount, type TensorType, typeText } from "../../engine/graph/types.ts";
+import type { TableTensor } from "./tensors.ts";
 
 /** Vectors of four elements that one workgroup of an optimizer kernel updates. */
 export const VECTORS_PER_BLOCK = 512;

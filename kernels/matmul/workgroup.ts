@@ -8,8 +8,8 @@ import {
   storeRow,
   storeSums,
   tileWgsl,
-} from "./matmul_code.ts";
-import type { Triangle } from "./matmul_triangle.ts";
+} from "./text.ts";
+import type { Triangle } from "./triangle.ts";
 
 /** Output tile of a workgroup, its slices of A and B, and the block of outputs of one invocation. */
 export interface WorkgroupTile {
@@ -79,7 +79,7 @@ interface Move {
  *   sums[m] = Σ_k A[m, k] or sums[n] = Σ_k B[k, n] (+ sums), where they are asked for
  *
  * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
- * Dtypes    each operand f32 or f16, or B codes (matmul_quantized.ts); slices in workgroup memory, products and sums f32, k in ascending order
+ * Dtypes    each operand f32 or f16, or B codes (quantized.ts); slices in workgroup memory, products and sums f32, k in ascending order
  *           (of each team's slices, where teams share them out; their sums are added in the order of the teams).
  * Mapping   one workgroup per tile. Slices of `depth` k are staged k-major; each invocation fetches 4 × 4 blocks of them,
  *           turning those whose operand is stored the other way, and holds the next ones in registers while it

@@ -1,17 +1,11 @@
-import type { Binding, Target } from "../engine/graph/op.ts";
-import type { MatmulDtype, MatmulForm, MatmulRole, Width } from "./matmul_code.ts";
-import { elementOffset, type Part, startsTerms, type Window } from "./matmul_parts.ts";
-import { quantizedForm, widestCodes } from "./matmul_quantized.ts";
-import type { CheckedSpec } from "./matmul_spec.ts";
-import type { SubgroupTile } from "./matmul_subgroup.ts";
-import {
-  matrixBytes,
-  matrixExtents,
-  type MatrixTile,
-  matrixTileName,
-  matrixTiles,
-} from "./matmul_subgroup_matrix.ts";
-import { invocations, termsPerTurn, workgroupBytes, type WorkgroupTile } from "./matmul_workgroup.ts";
+import type { Binding, Target } from "../../engine/graph/op.ts";
+import type { MatmulDtype, MatmulForm, MatmulRole, Width } from "./text.ts";
+import { elementOffset, type Part, startsTerms, type Window } from "./parts.ts";
+import { quantizedForm, widestCodes } from "./quantized.ts";
+import type { CheckedSpec } from "./product.ts";
+import type { SubgroupTile } from "../lavapipe/matmul_buffers.ts";
+import { matrixBytes, matrixExtents, type MatrixTile, matrixTileName, matrixTiles } from "./matrix_units.ts";
+import { invocations, termsPerTurn, workgroupBytes, type WorkgroupTile } from "./workgroup.ts";
 
 /** A tile of one of the families, its extents, and the terms one step of its main loop takes. */
 export interface ChosenTile {

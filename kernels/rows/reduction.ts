@@ -1,5 +1,5 @@
-import { type Binding, elementRange, foldGrid, type Located, type Target } from "../engine/graph/op.ts";
-import { DTYPE_BYTES } from "../engine/graph/types.ts";
+import { type Binding, elementRange, foldGrid, type Located, type Target } from "../../engine/graph/op.ts";
+import { DTYPE_BYTES } from "../../engine/graph/types.ts";
 
 /** Text and numbers of a kernel that works row by row. */
 export interface RowForm {

@@ -1,5 +1,5 @@
-import { type Binding, BINDING_ALIGNMENT, type Located, type Target } from "../engine/graph/op.ts";
-import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
+import { type Binding, BINDING_ALIGNMENT, type Located, type Target } from "../../engine/graph/op.ts";
+import { DTYPE_BYTES, elementCount } from "../../engine/graph/types.ts";
 
 /** Rows `first … first + count − 1`. */
 export interface RowWindow {
