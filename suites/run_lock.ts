@@ -63,6 +63,9 @@ export class RunLock {
     timer: ReturnType<typeof setInterval>;
   } | null = null;
 
+  /** The renewal that is under way, where it is the timer's. */
+  #renewing: Promise<boolean> | null = null;
+
   /** Holds nothing yet. */
   constructor(shard: Shard | null, surroundings: Partial<LockSurroundings> = {}) {
     this.#shard = shard ?? WHOLE;
@@ -103,7 +106,9 @@ export class RunLock {
       });
       return others.some((other) => !overlap(this.#shard, other.shard) && !isFree(other, around));
     });
-    const timer = setInterval(() => this.renew(), around.renewMs);
+    const timer = setInterval(() => {
+      this.#renewing ??= this.renew().finally(() => this.#renewing = null);
+    }, around.renewMs);
     this.#held = { folder, path, lock, around, timer };
     globalThis.addEventListener("unload", this.#onUnload);
     return joins;
@@ -148,6 +153,7 @@ export class RunLock {
     this.#held = null;
     if (held === null) return;
     clearInterval(held.timer);
+    await this.#renewing; // it would make `.lock` anew behind what is removed here
     globalThis.removeEventListener("unload", this.#onUnload);
     await exclusively(held.folder, async () => {
       if ((await readLock(held.path))?.token === held.lock.token) await Deno.remove(held.path);
