@@ -51,7 +51,8 @@ async function operatingSystem(): Promise<string> {
   return name ? `${name} (${kernel})` : kernel;
 }
 
-async function cpuName(): Promise<string | null> {
+/** Name of the processor, where the system tells it. */
+export async function cpuName(): Promise<string | null> {
   const name = (await readText("/proc/cpuinfo"))?.match(/^model name\s*:\s*(.*)$/m)?.[1];
   if (name) return name.trim();
   return Deno.build.os === "darwin" ? await output("sysctl", ["-n", "machdep.cpu.brand_string"]) : null;

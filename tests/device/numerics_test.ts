@@ -13,14 +13,13 @@ const TOLERANCE = { f32: 1e-4, f16: 1e-3 };
 
 const entry = entriesIn(await Deno.readTextFile(PINS_FILE)).find(({ numerics }) => numerics === NUMERICS);
 const { adapter } = (await sharedDevice()).gpu;
-const here = entry?.losses.find(({ place }) => place === placeOf(adapter));
+const place = await placeOf(adapter);
+const here = entry?.losses.find((losses) => losses.place === place);
 const reference = here ?? entry?.losses[0];
 
 if (!here) {
   console.log(
-    `Bits are not pinned on ${
-      placeOf(adapter)
-    }: losses are held to ${TOLERANCE.f32} (f16: ${TOLERANCE.f16}) of those on ` +
+    `Bits are not pinned on ${place}: losses are held to ${TOLERANCE.f32} (f16: ${TOLERANCE.f16}) of those on ` +
       `${reference?.place}; \`deno task pins\` adds this place`,
   );
 }
@@ -36,7 +35,7 @@ for (const [name, options] of Object.entries(PINNED_CELLS)) {
     const expected = reference?.cells[name];
     assert.ok(expected, `${name} has no pins: run \`deno task pins\``);
     if (here) {
-      const where = `pinned on ${here.processor ?? "an unknown processor"}, driver ${here.place}`;
+      const where = `pinned on ${here.place}`;
       const [given, pinned] = [found, expected].map((one) => JSON.stringify(one));
       assert.deepEqual(found, expected, `${advice} (${where}).\n${given}, expected\n${pinned}`);
       return;

@@ -1,10 +1,14 @@
 import type { TrainOptions } from "../../engine/train/options.ts";
+import { trainOn } from "../../engine/train/train.ts";
+import { driverSettings } from "../ci/run_tests.ts";
 import { methodById, optimizerById, type Setting } from "../../suites/methods.ts";
+import { placeOf } from "./pins.ts";
 import { tinyOptions } from "./tiny_options.ts";
+import { sharedDevice } from "./with_device.ts";
 
 /**
  * Training runs that between them go through every method, every optimizer and every model family, alone and in full
- * stacks: what a change that should change no number is held to, bit for bit.
+ * stacks: what a change that should change no number is held to, bit for bit. `pins.ts` has fewer, for every test run.
  */
 export interface PinnedRun {
   name: string;
@@ -88,3 +92,21 @@ export const PINNED_RUNS: readonly PinnedRun[] = [
     sequenceLength: 32,
   }),
 ];
+
+/** Where the losses lie; this file writes them: `deno run -A tests/support/pinned_runs.ts`. */
+export const PINNED_RUNS_FILE = new URL("../fixtures/numerics/runs.json", import.meta.url);
+
+/** Losses of a run's steps. */
+export async function lossesOf({ options }: PinnedRun): Promise<number[]> {
+  const losses: number[] = [];
+  await trainOn(await sharedDevice(), options, { onStep: ({ loss }) => losses.push(loss) });
+  return losses;
+}
+
+if (import.meta.main) {
+  for (const [name, value] of Object.entries(driverSettings())) Deno.env.set(name, value);
+  const place = await placeOf((await sharedDevice()).gpu.adapter);
+  const runs: Record<string, number[]> = {};
+  for (const run of PINNED_RUNS) runs[run.name] = await lossesOf(run);
+  await Deno.writeTextFile(PINNED_RUNS_FILE, `${JSON.stringify({ place, runs }, null, 1)}\n`);
+}

@@ -7,6 +7,7 @@ import type { TrainOptions } from "../../engine/train/options.ts";
 import { prepare, prepareModel } from "../../engine/train/prepare.ts";
 import { trainingBatches } from "../../engine/train/sequences.ts";
 import { trainOn } from "../../engine/train/train.ts";
+import { cpuName } from "../../suites/environment.ts";
 import { methodById, optimizerById, type Setting } from "../../suites/methods.ts";
 import { tinyOptions } from "./tiny_options.ts";
 import { sharedDevice } from "./with_device.ts";
@@ -21,8 +22,6 @@ import { sharedDevice } from "./with_device.ts";
 export interface PinnedLosses {
   /** Adapter, driver and implementation of WebGPU: bits are theirs. */
   place: string;
-  /** Where they were written, to look at when bits differ in one place. */
-  processor: string | null;
   cells: Record<string, PinnedCell>;
 }
 
@@ -90,9 +89,10 @@ function isChanged(before: PinEntry, entry: PinEntry): boolean {
     places.some(([old, now]) => JSON.stringify(old) !== JSON.stringify(now));
 }
 
-/** What an adapter's bits are known by. */
-export function placeOf({ name, driver, providerVersion }: AdapterDescription): string {
-  return [name, driver, providerVersion].filter(Boolean).join(" | ");
+/** What an adapter's bits are known by. A software adapter is a program, so that its processor counts, too. */
+export async function placeOf(adapter: AdapterDescription): Promise<string> {
+  const { name, driver, providerVersion, software } = adapter;
+  return [name, driver, providerVersion, software ? await cpuName() : null].filter(Boolean).join(" | ");
 }
 
 /** A few steps of small models that take most kernels between them. */

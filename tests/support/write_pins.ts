@@ -73,10 +73,7 @@ async function takePins(): Promise<Pick<PinEntry, "numerics" | "start" | "losses
     console.error(name);
     cells[name] = await trainPinned(options);
   }
-  const processor = (await Deno.readTextFile("/proc/cpuinfo").catch(() => "")).match(
-    /^model name\s*:\s*(.*)$/m,
-  )?.[1];
-  const losses = [{ place: placeOf(adapter), processor: processor ?? null, cells }];
+  const losses = [{ place: await placeOf(adapter), cells }];
   return { numerics: NUMERICS, start: await startHashes(), losses };
 }
 

@@ -32,7 +32,6 @@ function pins(numerics: number, losses: Record<string, number>, start = "a"): Pi
     start: { weights: start },
     losses: Object.entries(losses).map(([place, loss]) => ({
       place,
-      processor: null,
       cells: { cell: { losses: [loss], gradientNorms: [1] } },
     })),
     before: null,
