@@ -20,39 +20,33 @@ export {
   type PinOptions,
 } from "./engine/train/model_source.ts";
 export { defaultTokenizer } from "./engine/train/prepare.ts";
+export { IMPLEMENTED_OPTIMIZERS } from "./engine/train/methods.ts";
 export {
-  DivergedError,
-  IMPLEMENTED_OPTIMIZERS,
   planTraining,
   type Printout,
   PRINTOUTS,
   printTraining,
-  train,
-  type TrainExtras,
   type TrainingPlan,
-} from "./engine/train/train.ts";
+} from "./engine/train/plan_training.ts";
+export { DivergedError, train, type TrainExtras } from "./engine/train/train.ts";
 export { requireWritableFolder } from "./engine/train/model_folder.ts";
+export { describeAdapter } from "./engine/runtime/device.ts";
 export {
-  type AdapterDescription,
-  describeAdapter,
   DeviceLimitError,
   DeviceLostError,
   NoAdapterError,
   OutOfMemoryError,
-} from "./engine/runtime/device.ts";
+} from "./engine/runtime/errors.ts";
+export type { AdapterDescription } from "./engine/runtime/gpu.ts";
+export type { KernelChoices } from "./engine/runtime/autotune.ts";
 export {
   AUTOTUNE_MODES,
   type AutotuneMode,
   autotuneModeNamed,
   defaultAutotuneMode,
-  type KernelChoices,
-} from "./engine/runtime/autotune.ts";
-export {
-  defaultProvider,
-  GPU_PROVIDERS,
-  type GpuProviderId,
-  providerNamed,
-} from "./engine/runtime/provider.ts";
+} from "./engine/runtime/autotune_mode.ts";
+export { defaultProvider, providerNamed } from "./engine/runtime/provider.ts";
+export { GPU_PROVIDERS, type GpuProviderId } from "./engine/runtime/provider_contract.ts";
 export { likelyAdapter, PLANNED_ADAPTERS, type PlannedAdapter } from "./engine/runtime/planned_target.ts";
 export { measureRoofline, type Roofline, type RooflineOptions } from "./engine/runtime/roofline.ts";
 export type { Steadiness } from "./engine/runtime/steady.ts";

@@ -1,16 +1,11 @@
 import type { Command, Dispatch, KernelChoice } from "../graph/op.ts";
-import { InputError } from "../input_error.ts";
 import { paramsSize } from "../plan/lower.ts";
 import type { Plan } from "../plan/plan.ts";
-import { type ChoiceCache, hashOf, type KeptChoice } from "./autotune_cache.ts";
-import type { Gpu } from "./device.ts";
+import { ChoiceCache, hashOf, type KeptChoice } from "./autotune_cache.ts";
+import type { AutotuneMode } from "./autotune_mode.ts";
+import type { Gpu } from "./gpu.ts";
 import { timeKernels } from "./kernel_timer.ts";
 import type { PipelineCache } from "./pipelines.ts";
-
-/** `on`: kernels are timed on GPUs, once. `force`: they are timed anew, on software adapters too. `off`: rules choose. */
-export const AUTOTUNE_MODES = ["on", "off", "force"] as const;
-/** One of `AUTOTUNE_MODES`. */
-export type AutotuneMode = typeof AUTOTUNE_MODES[number];
 
 /** Kernels that were chosen by the clock, by the key of what they were chosen for. */
 export type KernelChoices = Readonly<Record<string, string>>;
@@ -20,19 +15,6 @@ export const AUTOTUNE_BUDGET_MS = 2000;
 
 /** A kernel must be this much faster than that of the rules to be chosen: below it, noise would choose. */
 const LEAST_GAIN = 1.03;
-
-/** The mode that the environment variable `THREEFOLD_AUTOTUNE` names; `on` without it. @throws {InputError} */
-export function defaultAutotuneMode(): AutotuneMode {
-  const name = Deno.env.get("THREEFOLD_AUTOTUNE");
-  return name === undefined || name === "" ? "on" : autotuneModeNamed(name, "THREEFOLD_AUTOTUNE");
-}
-
-/** The mode of this name. @param what How messages call the setting: `"--autotune"`. @throws {InputError} for any other. */
-export function autotuneModeNamed(name: string, what: string): AutotuneMode {
-  const mode = AUTOTUNE_MODES.find((mode) => mode === name);
-  if (mode) return mode;
-  throw new InputError(`Cannot use ${what} ${name}: expected ${AUTOTUNE_MODES.join(", ")}`);
-}
 
 /** A plan with the kernels that were chosen. */
 export interface Tuned {
@@ -50,6 +32,8 @@ interface Candidates {
 
 /** Chooses the kernels of plans by the clock, on one device; keeps what it chose for later processes. */
 export class Autotuner {
+  /** One a device, so that its sessions share what was chosen and the time for it. */
+  static readonly #ofDevices = new WeakMap<GPUDevice, Autotuner>();
   readonly #mode: AutotuneMode;
   readonly #cache: ChoiceCache;
   readonly #chosen = new Map<string, KeptChoice>();
@@ -65,6 +49,13 @@ export class Autotuner {
     this.#mode = mode;
     this.#cache = cache;
     this.#budgetMs = budgetMs;
+  }
+
+  /** The tuner of a device, in the mode it was opened with; choices are kept in the cache folder. */
+  static of({ device, autotune, adapter }: Gpu): Autotuner {
+    let tuner = this.#ofDevices.get(device);
+    if (!tuner) this.#ofDevices.set(device, tuner = new Autotuner(autotune, new ChoiceCache(adapter)));
+    return tuner;
   }
 
   /**

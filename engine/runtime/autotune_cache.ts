@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { writeTextAtomically } from "../formats/output_file.ts";
 import { cacheFolder } from "./cache_folder.ts";
-import type { AdapterDescription } from "./device.ts";
+import type { AdapterDescription } from "./gpu.ts";
 
 /** A choice that is kept. */
 export interface KeptChoice {

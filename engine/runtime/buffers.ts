@@ -2,7 +2,8 @@ import { TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/op.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import { ROLES, zeroBytesByRole } from "../graph/types.ts";
 import { PACK_BYTES, type Plan, type PlannedBuffer } from "../plan/plan.ts";
-import { DeviceLimitError, type Gpu, OutOfMemoryError } from "./device.ts";
+import { DeviceLimitError, OutOfMemoryError } from "./errors.ts";
+import type { Gpu } from "./gpu.ts";
 
 /** Every byte the engine allocates on the device, by role. */
 export class Ledger {

@@ -1,83 +1,11 @@
-import type { MatrixShape, Target } from "../graph/op.ts";
-import { InputError } from "../input_error.ts";
+import type { MatrixShape } from "../graph/op.ts";
 import { LAVAPIPE_TEXEL_BYTES } from "../plan/reference_targets.ts";
-import { type AutotuneMode, Autotuner, defaultAutotuneMode } from "./autotune.ts";
-import { ChoiceCache } from "./autotune_cache.ts";
+import { type AutotuneMode, defaultAutotuneMode } from "./autotune_mode.ts";
+import { isOutOfMemory, lossOf, NoAdapterError, OutOfMemoryError } from "./errors.ts";
+import type { AdapterDescription, Gpu } from "./gpu.ts";
 import { lavapipeSettings } from "./lavapipe/environment.ts";
-import { type GpuProvider, type GpuProviderId, openProvider, SUBGROUP_MATRIX } from "./provider.ts";
-
-export { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../plan/reference_targets.ts";
-
-/** A WebGPU device with what lowering and records need to know of it. */
-export interface Gpu {
-  device: GPUDevice;
-  provider: GpuProvider;
-  /** Chooses kernels by the clock. */
-  autotuner: Autotuner;
-  target: Target;
-  adapter: AdapterDescription;
-  /** The first error the device reported outside an error scope, or its loss; fatal at the next readback. */
-  readonly failure: { error: Error | null };
-}
-
-/** What an adapter says of itself. */
-export interface AdapterDescription {
-  /** Name of the device, as its driver has it. */
-  name: string;
-  /** Vendor, as WebGPU has it; may be empty. */
-  vendor: string;
-  /** Architecture, as WebGPU has it; may be empty. */
-  architecture: string;
-  /** Driver and its version, where it is told. */
-  driver: string | null;
-  /** The implementation of WebGPU that speaks to it, and its version. */
-  provider: GpuProviderId;
-  /** Version of that implementation. */
-  providerVersion: string;
-  /** Runs on the CPU. */
-  software: boolean;
-  /** WebGPU features it offers, sorted. */
-  features: string[];
-  /** Limits that decide what fits, by their WebGPU names. */
-  limits: Record<string, number>;
-  /** Lanes per subgroup where all have the same number, else 0. */
-  subgroupSize: number;
-  /** Threads that a software adapter was told to compute with; null where its driver chooses, and on GPUs. */
-  threads: number | null;
-  /** Bits of a software adapter's vectors; null where it does not tell, and on GPUs. */
-  vectorWidth: number | null;
-  /** The matrices of f16 that a subgroup multiplies at once with sums in f32; absent where it has none. */
-  subgroupMatrix?: { m: number; n: number; k: number };
-}
-
-/** The device went away: driver reset, or the adapter was unplugged. */
-export class DeviceLostError extends Error {
-  /** Name of the class, for those who meet it across processes. */
-  override name = "DeviceLostError";
-}
-
-/** The error of a loss. */
-export function lossOf({ reason, message }: Pick<GPUDeviceLostInfo, "reason" | "message">): DeviceLostError {
-  return new DeviceLostError(`The device was lost: ${message || reason}`);
-}
-
-/** The device has no room for a buffer of the plan. */
-export class OutOfMemoryError extends Error {
-  /** Name of the class, for those who meet it across processes. */
-  override name = "OutOfMemoryError";
-}
-
-/** The device allows no buffer as large as the plan has them; more memory would not help. */
-export class DeviceLimitError extends Error {
-  /** Name of the class, for those who meet it across processes. */
-  override name = "DeviceLimitError";
-}
-
-/** No adapter: what to do about it depends on the machine, so the message says both. */
-export class NoAdapterError extends InputError {
-  /** Name of the class, for those who meet it across processes. */
-  override name = "NoAdapterError";
-}
+import { openProvider } from "./provider.ts";
+import { type GpuProvider, type GpuProviderId, SUBGROUP_MATRIX } from "./provider_contract.ts";
 
 const RECORDED_LIMITS = [
   "maxBufferSize",
@@ -266,7 +194,7 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   return {
     device,
     provider,
-    autotuner: new Autotuner(autotune, new ChoiceCache(description)),
+    autotune,
     failure,
     adapter: description,
     target: {
@@ -289,9 +217,4 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
         : 0,
     },
   };
-}
-
-/** By name: each implementation of WebGPU has error classes of its own. */
-export function isOutOfMemory(error: unknown): boolean {
-  return error instanceof Object && error.constructor.name === "GPUOutOfMemoryError";
 }

@@ -1,4 +1,4 @@
-import type { Gpu } from "./device.ts";
+import type { Gpu } from "./gpu.ts";
 import { readBuffer } from "./readback.ts";
 
 /**

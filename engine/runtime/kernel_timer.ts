@@ -1,6 +1,6 @@
 import type { Dispatch } from "../graph/op.ts";
 import { STEP_BLOCK_BYTES } from "../../kernels/step_block.ts";
-import type { Gpu } from "./device.ts";
+import type { Gpu } from "./gpu.ts";
 import type { PipelineCache } from "./pipelines.ts";
 import { idleAt } from "./readback.ts";
 import { writeParams } from "./replay.ts";

@@ -1,7 +1,7 @@
 import { type Kernel, SCRATCH_BINDING } from "../graph/op.ts";
 import { STEP_BLOCK_WGSL } from "../../kernels/step_block.ts";
-import type { Gpu } from "./device.ts";
-import type { GpuProvider } from "./provider.ts";
+import type { Gpu } from "./gpu.ts";
+import type { GpuProvider } from "./provider_contract.ts";
 
 /** A kernel and how many storage buffers it binds: what a pipeline is made for. */
 export interface PipelineRequest {

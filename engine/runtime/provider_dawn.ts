@@ -1,7 +1,7 @@
 import { InputError } from "../input_error.ts";
 import { DAWN_VERSION, installDawn, loadDawn } from "./dawn_package.ts";
 import { paceDawnPolls } from "./dawn_polling.ts";
-import { type GpuProvider, SUBGROUP_MATRIX } from "./provider.ts";
+import { type GpuProvider, SUBGROUP_MATRIX } from "./provider_contract.ts";
 
 /**
  * What is switched on in Dawn, besides its defaults.

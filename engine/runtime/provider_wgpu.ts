@@ -1,4 +1,4 @@
-import type { GpuProvider } from "./provider.ts";
+import type { GpuProvider } from "./provider_contract.ts";
 
 /**
  * Deno's own WebGPU, which is wgpu.

@@ -1,4 +1,5 @@
-import { type Gpu, lossOf } from "./device.ts";
+import { lossOf } from "./errors.ts";
+import type { Gpu } from "./gpu.ts";
 import type { Upkeep } from "./upkeep.ts";
 
 /**

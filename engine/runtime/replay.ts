@@ -3,7 +3,7 @@ import { SCRATCH_BINDING, TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/op.
 import type { Plan } from "../plan/plan.ts";
 import { paramsSize } from "../plan/lower.ts";
 import type { DeviceBuffers } from "./buffers.ts";
-import type { Gpu } from "./device.ts";
+import type { Gpu } from "./gpu.ts";
 import type { PipelineCache } from "./pipelines.ts";
 import { STEP_BLOCK_BYTES } from "../../kernels/step_block.ts";
 

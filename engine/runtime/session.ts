@@ -4,10 +4,10 @@ import type { Binding } from "../graph/op.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { StepBlock } from "../../kernels/step_block.ts";
 import { NEUTRAL_STEP, STEP_BLOCK_BYTES, writeStepBlock } from "../../kernels/step_block.ts";
-import { type KernelChoices, replaceRefused, type Tuned } from "./autotune.ts";
+import { Autotuner, type KernelChoices, replaceRefused, type Tuned } from "./autotune.ts";
 import type { DeviceBuffers } from "./buffers.ts";
 import { createBuffers, type Ledger } from "./buffers.ts";
-import type { Gpu } from "./device.ts";
+import type { Gpu } from "./gpu.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { FastReadback, readBuffer, waitForQueue } from "./readback.ts";
 import type { Recording } from "./replay.ts";
@@ -65,7 +65,7 @@ export class Session {
   static async open(gpu: Gpu, planned: Plan, options: SessionOptions = {}): Promise<Session> {
     const pipelines = options.pipelines ?? new PipelineCache(gpu);
     // Before the buffers exist, so that what timing needs comes on top of nothing.
-    const tuned = await gpu.autotuner.tune(gpu, planned, pipelines, options.onProgress);
+    const tuned = await Autotuner.of(gpu).tune(gpu, planned, pipelines, options.onProgress);
     const compiled = await replaceRefused(tuned.plan, pipelines, options.onProgress);
     const { plan } = compiled;
     const buffers = await createBuffers(gpu, plan, { arenaFill: options.arenaFill });

@@ -1,6 +1,8 @@
 import { DAWN_VERSION, dawnIsInstalled } from "./dawn_package.ts";
-import { type AdapterDescription, describeAdapter } from "./device.ts";
-import { GPU_PROVIDERS, type GpuProviderId, openProvider } from "./provider.ts";
+import { describeAdapter } from "./device.ts";
+import type { AdapterDescription } from "./gpu.ts";
+import { openProvider } from "./provider.ts";
+import { GPU_PROVIDERS, type GpuProviderId } from "./provider_contract.ts";
 
 /** What one implementation of WebGPU offers on this machine. */
 export interface ProviderSurvey {

@@ -1,5 +1,5 @@
 import { dispatchBytes } from "../plan/traffic.ts";
-import type { Gpu } from "./device.ts";
+import type { Gpu } from "./gpu.ts";
 import { onDevice, readBuffer } from "./readback.ts";
 import { encodeCopies, encodeDispatch, encodeRecording } from "./replay.ts";
 import type { Session } from "./session.ts";

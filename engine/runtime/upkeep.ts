@@ -1,6 +1,6 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import type { Gpu } from "./device.ts";
+import type { Gpu } from "./gpu.ts";
 
 /**
  * Longest time without a turn of the event loop, ms. A turn is a wait of a timer, 1 to 3 ms in Deno, so that

@@ -2,6 +2,7 @@ import { InputError } from "../input_error.ts";
 import type { Model } from "../model/config.ts";
 import type { StepMethods } from "../passes/pipeline.ts";
 import { modulesNamed } from "../passes/lora.ts";
+import { OPTIMIZERS } from "../passes/optimizer.ts";
 import { type FolderAdapter, readFolderAdapter, requireSettingsOf } from "./adapters.ts";
 import { DEFAULT_LOSS_SCALE, type LossScaleSettings } from "./loss_scale.ts";
 import type { TrainOptions } from "./options.ts";
@@ -17,6 +18,9 @@ export const IMPLEMENTED_METHODS: readonly string[] = [
   "whole-logits",
   "optimizer-in-backward",
 ];
+
+/** Optimizers that train today. */
+export const IMPLEMENTED_OPTIMIZERS: readonly string[] = Object.keys(OPTIMIZERS);
 
 /**
  * The passes that `methods` ask for, with `methodOptions` read into their settings.
@@ -150,5 +154,22 @@ export function checkMethodSettings(
   }
   if (methods.includes("fp16")) {
     throw refuse("fp16", "an overflow must skip the whole update, parts of which have been applied by then");
+  }
+}
+
+/** @throws {InputError} for methods or an optimizer that do not train, or not with these settings. */
+export function requireImplemented(options: TrainOptions): void {
+  const { methods, optimizer } = options;
+  checkMethodSettings(options);
+  const unknown = methods.find((method) => !IMPLEMENTED_METHODS.includes(method));
+  if (unknown !== undefined) {
+    throw new InputError(
+      `Unknown method ${unknown}: expected ${
+        IMPLEMENTED_METHODS.join(", ") || "none, there are no methods yet"
+      }`,
+    );
+  }
+  if (!IMPLEMENTED_OPTIMIZERS.includes(optimizer)) {
+    throw new InputError(`Unknown optimizer ${optimizer}: expected ${IMPLEMENTED_OPTIMIZERS.join(", ")}`);
   }
 }

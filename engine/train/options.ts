@@ -1,7 +1,7 @@
 import type { BytesByRole } from "../graph/types.ts";
 import type { DropoutRates } from "../model/dropout.ts";
 import type { KernelChoices } from "../runtime/autotune.ts";
-import type { AdapterDescription } from "../runtime/device.ts";
+import type { AdapterDescription } from "../runtime/gpu.ts";
 import type { KernelTime, StepProfile } from "../runtime/timing.ts";
 
 /** Everything a training run depends on. `results/record.ts` stores the same fields; the runner maps one to the other. */

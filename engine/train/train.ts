@@ -1,21 +1,18 @@
 import { openWeights } from "../formats/safetensors.ts";
-import { OPTIMIZERS } from "../passes/optimizer.ts";
-import { type Gpu, openGpu } from "../runtime/device.ts";
-import { likelyAdapter, type PlannedAdapter, plannedTarget } from "../runtime/planned_target.ts";
+import { openGpu } from "../runtime/device.ts";
+import type { Gpu } from "../runtime/gpu.ts";
 import type { PipelineCache } from "../runtime/pipelines.ts";
 import { InputError } from "../input_error.ts";
-import { type BytesByRole, elementCount } from "../graph/types.ts";
+import { elementCount } from "../graph/types.ts";
 import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./options.ts";
 import { f16OverflowsToInfinity } from "../runtime/f16_probe.ts";
-import { printPlan } from "../plan/print.ts";
 import { dropoutJson } from "../model/config.ts";
 import { type DropoutRates, NO_DROPOUT } from "../model/dropout.ts";
-import { parameterCount } from "../model/parameters.ts";
-import { prepare, type Prepared, prepareElsewhere, prepareModel } from "./prepare.ts";
+import { prepare, type Prepared, prepareElsewhere } from "./prepare.ts";
 import type { Sequences } from "./sequences.ts";
-import { dropoutRates, planStep, stepSettings, stepTimeline, Trainer } from "./trainer.ts";
+import { dropoutRates, Trainer } from "./trainer.ts";
 import { loadAdapter } from "./adapters.ts";
-import { adapterToGoOnWith, checkMethodSettings, IMPLEMENTED_METHODS } from "./methods.ts";
+import { adapterToGoOnWith, requireImplemented } from "./methods.ts";
 import {
   readTrainingState,
   requireWritableFolder,
@@ -23,6 +20,7 @@ import {
   saveModelFolder,
   type TrainingState,
 } from "./model_folder.ts";
+import { countParameters, modelFlops } from "./plan_training.ts";
 import { resolveModel } from "./model_source.ts";
 import { beyondSchedule, continuedSchedule, type Schedule, scheduleOf } from "./schedule.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
@@ -55,9 +53,6 @@ export class DivergedError extends Error {
   /** Name of the class, for those who meet it across processes. */
   override name = "DivergedError";
 }
-
-/** Optimizers that train today. */
-export const IMPLEMENTED_OPTIMIZERS: readonly string[] = Object.keys(OPTIMIZERS);
 
 /**
  * Trains a model.
@@ -321,72 +316,6 @@ function atMostEachSecond(tell: (done: number, of: number) => void): (done: numb
   };
 }
 
-function countParameters(parameters: Trainer["graphs"]["parameters"]) {
-  return {
-    parameters: parameterCount(parameters.map(({ spec }) => spec)),
-    trainableParameters: parameterCount(
-      parameters.filter(({ trainable }) => trainable).map(({ spec }) => spec),
-    ),
-  };
-}
-
-/** Matrix products of forward and backward pass (twice the forward's), over all tokens of a step. */
-function modelFlops(
-  model: Prepared["model"],
-  options: Pick<TrainOptions, "sequenceLength" | "microBatchSize" | "gradientAccumulationSteps">,
-): number {
-  const { sequenceLength, microBatchSize, gradientAccumulationSteps } = options;
-  const tokens = sequenceLength * microBatchSize * gradientAccumulationSteps;
-  return 3 * model.forwardFlopsPerToken(sequenceLength) * tokens;
-}
-
-/** What the planner knows of a run. */
-export interface TrainingPlan {
-  /** Elements of all weights. */
-  parameters: number;
-  /** Elements of the weights that are trained. */
-  trainableParameters: number;
-  /** What the planner predicts for the peak. */
-  plannedPeakBytes: number;
-  /** The same by role. */
-  plannedByRole: BytesByRole;
-  /** Bytes held between steps. */
-  steadyBytes: number;
-  /** Live bytes by role over the step's dispatches. */
-  timeline: TrainResult["timeline"];
-  /** Kernel launches in an optimizer step. */
-  dispatchesPerStep: number;
-  /** FLOPs of the model's matrix products in an optimizer step, recomputation not counted. */
-  modelFlopsPerStep: number;
-}
-
-/**
- * Plans a training run without a GPU and, but for the vocabulary of a token file, without its data.
- *
- * @param adapter The kind it will run on; default: what this machine most likely has.
- * @throws {InputError}
- */
-export async function planTraining(
-  options: TrainOptions,
-  adapter: PlannedAdapter = likelyAdapter(),
-): Promise<TrainingPlan> {
-  requireImplemented(options);
-  const model = await prepareModel(options);
-  const { graphs, plan } = planStep(stepSettings(model, options), plannedTarget(adapter));
-  const { micro, update } = graphs.programs;
-  const dispatches = (program: number) => plan.programs[program].commands.length;
-  return {
-    ...countParameters(graphs.parameters),
-    plannedPeakBytes: plan.peakBytes,
-    plannedByRole: plan.bytesByRole,
-    steadyBytes: plan.steadyBytes,
-    timeline: stepTimeline(plan, graphs.programs),
-    dispatchesPerStep: options.gradientAccumulationSteps * dispatches(micro) +
-      (update === null ? 0 : dispatches(update)),
-    modelFlopsPerStep: modelFlops(model, options),
-  };
-}
-
 /** @throws {InputError} naming the feature that the adapter lacks. */
 async function requireFeatures({ methods }: TrainOptions, gpu: Gpu): Promise<void> {
   if (!methods.includes("fp16")) return;
@@ -398,54 +327,5 @@ async function requireFeatures({ methods }: TrainOptions, gpu: Gpu): Promise<voi
     throw new InputError(
       `Cannot train with fp16 on ${adapter.name}: it stores 70000 as a finite f16, so overflows would go unseen`,
     );
-  }
-}
-
-/** What `printTraining` shows: the graphs after every pass, the plan node by node, or the text of every kernel. */
-export const PRINTOUTS = ["graph", "plan", "wgsl"] as const;
-/** One of `PRINTOUTS`. */
-export type Printout = typeof PRINTOUTS[number];
-
-/** A training step as text, without a GPU: one decision a line. @throws {InputError} */
-export async function printTraining(
-  options: TrainOptions,
-  what: Printout,
-  adapter: PlannedAdapter = likelyAdapter(),
-): Promise<string> {
-  requireImplemented(options);
-  const model = await prepareModel(options);
-  const graphs: string[] = [];
-  const trace = (pass: string, text: string) => graphs.push(`# after ${pass}\n${text}`);
-  const { plan } = planStep({ ...stepSettings(model, options), trace }, plannedTarget(adapter));
-  switch (what) {
-    case "graph":
-      return graphs.join("\n");
-    case "plan":
-      return printPlan(plan);
-    case "wgsl": {
-      const kernels = plan.programs.flatMap(({ commands }) => commands)
-        .flatMap((command) => ("clear" in command ? [] : [command.kernel]));
-      const byCode = new Map(kernels.map((kernel) => [kernel.code, kernel]));
-      return [...byCode.values()].map(({ name, code }) => `// ==== ${name}\n${code}`).join("\n");
-    }
-    default:
-      throw new TypeError(`Unknown printout ${what satisfies never}`);
-  }
-}
-
-/** @throws {InputError} for methods or an optimizer that do not train, or not with these settings. */
-function requireImplemented(options: TrainOptions): void {
-  const { methods, optimizer } = options;
-  checkMethodSettings(options);
-  const unknown = methods.find((method) => !IMPLEMENTED_METHODS.includes(method));
-  if (unknown !== undefined) {
-    throw new InputError(
-      `Unknown method ${unknown}: expected ${
-        IMPLEMENTED_METHODS.join(", ") || "none, there are no methods yet"
-      }`,
-    );
-  }
-  if (!IMPLEMENTED_OPTIMIZERS.includes(optimizer)) {
-    throw new InputError(`Unknown optimizer ${optimizer}: expected ${IMPLEMENTED_OPTIMIZERS.join(", ")}`);
   }
 }

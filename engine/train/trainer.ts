@@ -6,7 +6,7 @@ import type { Plan } from "../plan/plan.ts";
 import { planGraphs } from "../plan/plan.ts";
 import type { Target } from "../graph/op.ts";
 import type { BytesByRole } from "../graph/types.ts";
-import type { Gpu } from "../runtime/device.ts";
+import type { Gpu } from "../runtime/gpu.ts";
 import { type EncodedCommands, Session, type SessionOptions } from "../runtime/session.ts";
 import { profileStep } from "../runtime/timing.ts";
 import type { StepProfile } from "../runtime/timing.ts";

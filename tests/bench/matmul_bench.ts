@@ -7,7 +7,7 @@ import { GraphBuilder } from "../../engine/graph/builder.ts";
 import { defineOp, type OpDefinition, u32, whole } from "../../engine/graph/op.ts";
 import { elementCount } from "../../engine/graph/types.ts";
 import { planGraphs } from "../../engine/plan/plan.ts";
-import type { Gpu } from "../../engine/runtime/device.ts";
+import type { Gpu } from "../../engine/runtime/gpu.ts";
 import { openGpu } from "../../engine/runtime/device.ts";
 import { PipelineCache } from "../../engine/runtime/pipelines.ts";
 import { Session } from "../../engine/runtime/session.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { ROLES } from "../../engine/graph/types.ts";
 import { InputError } from "../../engine/input_error.ts";
 import { IMPLEMENTED_METHODS } from "../../engine/train/methods.ts";
-import { IMPLEMENTED_OPTIMIZERS } from "../../engine/train/train.ts";
+import { IMPLEMENTED_OPTIMIZERS } from "../../engine/train/methods.ts";
 import { checkMethods, checkMethodSettings, METHODS, trainsAdapters } from "../../suites/methods.ts";
 import { assertClose } from "../support/numerics.ts";
 import { type Combination, openTinyRuns, type TinyRun } from "../support/tiny_runs.ts";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { elementCount } from "../../engine/graph/types.ts";
-import type { AdapterDescription } from "../../engine/runtime/device.ts";
+import type { AdapterDescription } from "../../engine/runtime/gpu.ts";
 import { initialValues } from "../../engine/train/initial_values.ts";
 import { emptyBatch } from "../../engine/train/layout.ts";
 import type { TrainOptions } from "../../engine/train/options.ts";

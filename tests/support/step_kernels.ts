@@ -1,7 +1,7 @@
 import type { Kernel, Target } from "../../engine/graph/op.ts";
 import { modelOf } from "../../engine/model/config.ts";
 import { PRESETS } from "../../engine/model/presets.ts";
-import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../../engine/runtime/device.ts";
+import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../../engine/plan/reference_targets.ts";
 import { planStep, stepSettings } from "../../engine/train/trainer.ts";
 import { resolveSettings, type Settings } from "../../suites/run_config.ts";
 

@@ -1,5 +1,5 @@
 import type { Dtype } from "../../engine/graph/types.ts";
-import type { Gpu } from "../../engine/runtime/device.ts";
+import type { Gpu } from "../../engine/runtime/gpu.ts";
 import { openGpu } from "../../engine/runtime/device.ts";
 import { PipelineCache } from "../../engine/runtime/pipelines.ts";
 

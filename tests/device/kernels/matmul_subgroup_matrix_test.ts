@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { defineOp, type Dispatch, type OpDefinition, type Target } from "../../../engine/graph/op.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
-import { SUBGROUP_MATRIX } from "../../../engine/runtime/provider.ts";
+import { SUBGROUP_MATRIX } from "../../../engine/runtime/provider_contract.ts";
 import { linear, linearWeightGrad } from "../../../kernels/linear.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";

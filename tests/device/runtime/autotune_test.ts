@@ -5,7 +5,7 @@ import type { Dispatch } from "../../../engine/graph/op.ts";
 import { type Plan, planGraphs } from "../../../engine/plan/plan.ts";
 import { Autotuner } from "../../../engine/runtime/autotune.ts";
 import { ChoiceCache } from "../../../engine/runtime/autotune_cache.ts";
-import type { Gpu } from "../../../engine/runtime/device.ts";
+import type { Gpu } from "../../../engine/runtime/gpu.ts";
 import { PipelineCache } from "../../../engine/runtime/pipelines.ts";
 import { timeKernels } from "../../../engine/runtime/kernel_timer.ts";
 import { readBuffer } from "../../../engine/runtime/readback.ts";

@@ -5,14 +5,16 @@
 // to by THREEFOLD_GPU belongs in here.
 import assert from "node:assert/strict";
 import { dawnFolder, dawnIsInstalled, loadDawn } from "../../../engine/runtime/dawn_package.ts";
-import { describeAdapter, type Gpu, NoAdapterError, openGpu } from "../../../engine/runtime/device.ts";
+import { describeAdapter, openGpu } from "../../../engine/runtime/device.ts";
+import { NoAdapterError } from "../../../engine/runtime/errors.ts";
+import type { Gpu } from "../../../engine/runtime/gpu.ts";
 import { completeWgsl, PipelineCache } from "../../../engine/runtime/pipelines.ts";
+import { openProvider } from "../../../engine/runtime/provider.ts";
 import {
   GPU_PROVIDERS,
   type GpuProviderId,
-  openProvider,
   SUBGROUP_MATRIX,
-} from "../../../engine/runtime/provider.ts";
+} from "../../../engine/runtime/provider_contract.ts";
 import { readBuffer } from "../../../engine/runtime/readback.ts";
 import { surveyProviders } from "../../../engine/runtime/survey.ts";
 import { trainOn } from "../../../engine/train/train.ts";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Gpu, openGpu } from "../../../engine/runtime/device.ts";
+import { openGpu } from "../../../engine/runtime/device.ts";
+import type { Gpu } from "../../../engine/runtime/gpu.ts";
 import { PipelineCache } from "../../../engine/runtime/pipelines.ts";
 import { idleAt, readBuffer, waitForQueue } from "../../../engine/runtime/readback.ts";
 import { submitAndTime } from "../../../engine/runtime/timing.ts";

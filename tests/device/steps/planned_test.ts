@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describeAdapter } from "../../../engine/runtime/device.ts";
 import { likelyAdapter } from "../../../engine/runtime/planned_target.ts";
-import { planTraining, train } from "../../../engine/train/train.ts";
+import { planTraining } from "../../../engine/train/plan_training.ts";
+import { train } from "../../../engine/train/train.ts";
 import { resolveSettings } from "../../../suites/run_config.ts";
 
 /** What is on, and how many sequences at a time. */

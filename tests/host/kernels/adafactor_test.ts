@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Dispatch, type Located, ShapeError } from "../../../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount, type TensorType } from "../../../engine/graph/types.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { adafactor, adafactorReference } from "../../../kernels/adafactor.ts";
 import { adafactorRuns, adafactorStateShapes } from "../../support/adafactor_fixture.ts";
 import { assertClose, tolerance } from "../../support/numerics.ts";

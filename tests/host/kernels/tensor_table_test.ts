@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Dispatch, Located, Target } from "../../../engine/graph/op.ts";
 import { DTYPE_BYTES } from "../../../engine/graph/types.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { adamw } from "../../../kernels/adamw.ts";
 import { globalNorm } from "../../../kernels/global_norm.ts";
 import { seededIntegers } from "../../support/seeded.ts";

@@ -4,7 +4,7 @@ import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import type { StepMethods, StepSettings } from "../../../engine/passes/pipeline.ts";
 import type { LoraSettings } from "../../../engine/passes/lora.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
 
 // Every figure below is a literal. Beside it stands the formula it was checked against, with the letters

@@ -10,7 +10,7 @@ import {
   lossScaleSettings,
   stepMethods,
 } from "../../../engine/train/methods.ts";
-import { IMPLEMENTED_OPTIMIZERS } from "../../../engine/train/train.ts";
+import { IMPLEMENTED_OPTIMIZERS } from "../../../engine/train/methods.ts";
 import {
   checkMethods,
   checkMethodSettings,

@@ -9,7 +9,7 @@ import { appendBackward } from "../../../engine/passes/autodiff.ts";
 import { fuseGelu } from "../../../engine/passes/gelu_fusion.ts";
 import type { StepMethods } from "../../../engine/passes/pipeline.ts";
 import { planGraphs } from "../../../engine/plan/plan.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { plannedTarget } from "../../../engine/runtime/planned_target.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
 import { gelu } from "../../../kernels/elementwise.ts";

@@ -8,7 +8,7 @@ import { adafactorSchedule } from "../../../engine/passes/optimizers/adafactor.t
 import { appendAdamw8bit } from "../../../engine/passes/optimizers/adamw_8bit.ts";
 import { buildStep, type StepSettings } from "../../../engine/passes/pipeline.ts";
 import { planGraphs } from "../../../engine/plan/plan.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 
 const ADAM = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01 };
 const ADAFACTOR = {

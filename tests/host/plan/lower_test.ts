@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Dispatch, type Kernel, type Target, u32 } from "../../../engine/graph/op.ts";
 import { checkDispatch } from "../../../engine/plan/lower.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 
 const TARGET: Target = { ...DEFAULT_TARGET, maxStorageBuffersPerShaderStage: 8 };
 

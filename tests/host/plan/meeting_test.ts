@@ -3,7 +3,7 @@ import { GraphBuilder } from "../../../engine/graph/builder.ts";
 import type { OpDefinition } from "../../../engine/graph/op.ts";
 import { type Dtype, elementCount, type TensorType } from "../../../engine/graph/types.ts";
 import { planGraphs } from "../../../engine/plan/plan.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { attention, attentionGrad } from "../../../kernels/attention.ts";
 import { linearCrossEntropyGrad } from "../../../kernels/cross_entropy.ts";
 import { linear, linearInputGrad } from "../../../kernels/linear.ts";

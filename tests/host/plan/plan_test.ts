@@ -5,7 +5,7 @@ import { ROLES } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import type { StepMethods, StepSettings } from "../../../engine/passes/pipeline.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { PLANNED_ADAPTERS, plannedTarget } from "../../../engine/runtime/planned_target.ts";
 import { total } from "../../../engine/plan/plan.ts";
 import { planStep } from "../../../engine/train/trainer.ts";

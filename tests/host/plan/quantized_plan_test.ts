@@ -3,7 +3,7 @@ import { byteLength } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import type { QuantizeSettings } from "../../../engine/passes/quantize_base.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
 
 /** Weights of gpt2's linear layers, and their output rows. */

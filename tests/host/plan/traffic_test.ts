@@ -4,7 +4,7 @@ import { dispatchBytes, slotsRead } from "../../../engine/plan/traffic.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
-import { DEFAULT_TARGET } from "../../../engine/runtime/device.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 
 const CODE = `
 @group(0) @binding(0) var<storage, read_write> source: array<f32>; // source[0] = 1.0 in a comment

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { Autotuner } from "../../../engine/runtime/autotune.ts";
 import { ChoiceCache } from "../../../engine/runtime/autotune_cache.ts";
-import { autotuneModeNamed } from "../../../engine/runtime/autotune.ts";
+import { autotuneModeNamed } from "../../../engine/runtime/autotune_mode.ts";
 import { cacheFolder } from "../../../engine/runtime/cache_folder.ts";
-import type { AdapterDescription } from "../../../engine/runtime/device.ts";
+import type { AdapterDescription, Gpu } from "../../../engine/runtime/gpu.ts";
 
 const ADAPTER: AdapterDescription = {
   name: "Test / GPU (1)",
@@ -86,6 +87,14 @@ Deno.test("ChoiceCache reads a spoilt file as an empty one, and writes it anew",
     assert.equal((await cache.read()).size, 0);
     assert.equal(await cache.add(CHOICES), false);
   });
+});
+
+Deno.test("a device has one tuner, whatever else is known of it changes; another device has another", () => {
+  const gpu = (device: object) => ({ device, autotune: "on", adapter: ADAPTER }) as unknown as Gpu;
+  const first = gpu({});
+  assert.equal(Autotuner.of(first), Autotuner.of(first));
+  assert.equal(Autotuner.of({ ...first, autotune: "off" }), Autotuner.of(first));
+  assert.notEqual(Autotuner.of(gpu({})), Autotuner.of(first));
 });
 
 Deno.test("cacheFolder() follows THREEFOLD_CACHE, then XDG_CACHE_HOME, then the home folder", () => {

@@ -3,7 +3,8 @@ import { TEXEL_ROW_BYTES } from "../../../engine/graph/op.ts";
 import { zeroBytesByRole } from "../../../engine/graph/types.ts";
 import { PACK_BYTES, type Plan, type PlannedBuffer } from "../../../engine/plan/plan.ts";
 import { createBuffers, Ledger } from "../../../engine/runtime/buffers.ts";
-import { DeviceLimitError, type Gpu, OutOfMemoryError } from "../../../engine/runtime/device.ts";
+import { DeviceLimitError, OutOfMemoryError } from "../../../engine/runtime/errors.ts";
+import type { Gpu } from "../../../engine/runtime/gpu.ts";
 
 /** What a fake device is to do with each buffer and texture, in the order of creation. */
 type Fate = "created" | "out of memory" | "lost" | "short";

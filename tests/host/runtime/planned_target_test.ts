@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { likelyAdapter, plannedTarget } from "../../../engine/runtime/planned_target.ts";
-import { planTraining } from "../../../engine/train/train.ts";
+import { planTraining } from "../../../engine/train/plan_training.ts";
 import { engine } from "../../../suites/engine.ts";
 import { resolveSettings } from "../../../suites/run_config.ts";
 

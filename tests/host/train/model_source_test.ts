@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { pinModel, resolveModel } from "../../../engine/train/model_source.ts";
-import { planTraining } from "../../../engine/train/train.ts";
+import { planTraining } from "../../../engine/train/plan_training.ts";
 import { HubServer } from "../../support/hub_server.ts";
 import { fixtureOptions, languageModelFixture } from "../../support/model_fixture.ts";
 import { assertInputError, TemporaryFolder } from "../formats/temporary_folder.ts";
