@@ -114,6 +114,45 @@ Deno.test("imports point up the list of layers, never down", () => {
   assert.deepEqual(broken, []);
 });
 
+/** Layers in which no file imports itself, not even by way of others, types included. */
+const WITHOUT_CIRCLES = ["engine/plan", "engine/runtime", "engine/train", "mod.ts"];
+
+/** Files in circles of imports, or between two: what is left when none without importers or imports among the rest is. */
+function inCircles(imports: ReadonlyMap<string, readonly string[]>): string[] {
+  const left = new Map(imports);
+  for (let before = -1; before !== left.size;) {
+    before = left.size;
+    const imported = new Set([...left.values()].flat());
+    for (const [path, targets] of [...left]) {
+      if (!imported.has(path) || !targets.some((target) => left.has(target))) left.delete(path);
+    }
+  }
+  return [...left.keys()];
+}
+
+Deno.test("no file imports itself by way of others", () => {
+  const imports = new Map<string, string[]>();
+  for (const [path, source] of sources) {
+    if (!LAYERED.test(path) || !WITHOUT_CIRCLES.includes(layerOf(path)!)) continue;
+    const targets = importsOf(source).filter((specifier) => specifier.startsWith("."));
+    imports.set(path, targets.map((target) => posix.normalize(posix.join(dirname(path), target))));
+  }
+  assert.ok(imports.size > 50, `only ${imports.size} files found`);
+  assert.deepEqual(inCircles(imports), []);
+});
+
+Deno.test("inCircles() finds circles of one, two and three files, and none in a tree", () => {
+  const circles: [Record<string, string[]>, string[]][] = [
+    [{ a: ["a"], b: ["a"] }, ["a"]],
+    [{ a: ["b"], b: ["a"], c: ["d"], d: [] }, ["a", "b"]],
+    [{ a: ["b"], b: ["c"], c: ["a", "d"], d: [] }, ["a", "b", "c"]],
+    [{ a: ["b", "c"], b: ["c"], c: ["elsewhere"] }, []],
+  ];
+  for (const [imports, found] of circles) {
+    assert.deepEqual(inCircles(new Map(Object.entries(imports))), found);
+  }
+});
+
 Deno.test("the layering rules refuse what they should", () => {
   const refused: [string, string][] = [
     ["engine/graph/types.ts", "kernels/linear.ts"],
