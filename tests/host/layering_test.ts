@@ -1,6 +1,7 @@
 // Holds the layering of docs/architecture.md by reading every import, and keeps this or that machine out of the tree.
 import assert from "node:assert/strict";
 import { dirname, join, posix, relative, sep } from "node:path";
+import { withoutComments } from "../support/typescript_source.ts";
 
 const PROJECT = join(import.meta.dirname!, "..", "..");
 
@@ -74,11 +75,6 @@ function importsOf(source: string): string[] {
     ...code.matchAll(/\bimport\(\s*["']([^"']+)["']/g),
   ];
   return found.map((match) => match[1]);
-}
-
-/** Removes comments that have a line, or the end of one, to themselves: enough for files that `deno fmt` has seen. */
-function withoutComments(source: string): string {
-  return source.replace(/^\s*\/\*[\s\S]*?\*\/|(^|\s)\/\/.*$/gm, "$1");
 }
 
 async function* sourceFiles(folder = PROJECT): AsyncGenerator<string> {
