@@ -65,8 +65,8 @@ const PLAIN: Price = {
     // GELU), the probabilities 4·B·H·T² and 4·4N of norm statistics. Then the embeddings' sum and the final norm: 2 NC + 8N.
     activations: 43_065_344, // L·(16 NC + 2 097 152 + 16 384) + 2 NC + 8192
     // Logits of one chunk, here of all rows: 4·N·V; gradient of the final norm NC; losses of rows 4N; the loss 256; parameters
-    // of kernels 256 KiB; two readbacks of 256.
-    workspace: 2_888_448, // 2 097 152 + NC + 4096 + 256 + 262 144 + 512
+    // of kernels 256 KiB; a readback of 256.
+    workspace: 2_888_192, // 2 097 152 + NC + 4096 + 256 + 262 144 + 256
     inputs: 20_736, // tokens, targets, positions and two sort orders 4N each; the step block 256
   },
 };
@@ -89,7 +89,7 @@ Deno.test("price of accumulation: a gradient of every parameter, activations of 
       ...PLAIN.bytes,
       gradients: 3_501_056, // 4·P
       activations: 5_383_168, // 43 065 344 ÷ 8
-      workspace: 591_104, // (2 097 152 + NC + 4096) ÷ 8 + 256 + 262 144 + 512
+      workspace: 590_848, // (2 097 152 + NC + 4096) ÷ 8 + 256 + 262 144 + 256
       inputs: 2816, // 5·4N ÷ 8 + 256
     },
   });
@@ -105,8 +105,8 @@ Deno.test("price of checkpointing: layers run twice but for their last product; 
       gradients: 2_905_088,
       // The layer's input and all of its inside: 16 NC and the probabilities.
       activations: 10_502_144, // 16 NC + 2 097 152 + 16 384
-      // dy NC + 256 + 2·262 144 + 512: recomputation has dispatches too. 2048 of the arena lie between values.
-      workspace: 1_051_392,
+      // dy NC + 256 + 2·262 144 + 256: recomputation has dispatches too. 2048 of the arena lie between values.
+      workspace: 1_051_136,
     },
   });
 });
@@ -118,7 +118,7 @@ Deno.test("price of checkpointing every second layer: half the kept inputs, two 
       ...PLAIN.bytes,
       gradients: 2_112_000, // as above with 2 layers of 4·198 272
       activations: 21_004_288, // 2·(16 NC + 2 097 152 + 16 384)
-      workspace: 1_051_392,
+      workspace: 1_051_136,
     },
   });
 });
@@ -138,7 +138,7 @@ Deno.test("price of mixed precision: half the activations, two bytes more a matr
       weights: 1_764_352, // 2·M + 4·6912
       masterWeights: 3_473_408, // 4·M
       activations: 21_569_536, // (43 065 344 − 73 728) ÷ 2 + 73 728: statistics of the nine norms stay f32
-      workspace: 2_626_304, // the final norm's gradient is f16: NC ÷ 2 less
+      workspace: 2_626_048, // the final norm's gradient is f16: NC ÷ 2 less
     },
   });
 });
@@ -177,7 +177,7 @@ Deno.test("price of LoRA over an f16 base: frozen matrices have no master", () =
       gradients: 0,
       optimizer: 131_072,
       activations: 15_073_280, // (30 081 024 − 65 536) ÷ 2 + 65 536
-      workspace: 2_626_304,
+      workspace: 2_626_048,
     },
   });
 });
@@ -212,9 +212,9 @@ Deno.test("price of whole logits, over 50 257 words: all rows of them instead of
   const [chunked, whole] = [priceOf({}, changes), priceOf({ wholeLogits: true }, changes)];
   assert.deepEqual(chunked.nodes, [91]);
   assert.deepEqual(whole.nodes, [91]);
-  // 4·256·50 260 + 4·24·256·C for parts of dx + NC + 4096 + 256 + 262 144 + 512; rows of logits are a whole number of four
-  assert.equal(chunked.bytes.workspace, 55_403_264);
-  assert.equal(whole.bytes.workspace, 219_239_168); // with 4·1024·50 260 + 4·24·1024·C
+  // 4·256·50 260 + 4·24·256·C for parts of dx + NC + 4096 + 256 + 262 144 + 256; rows of logits are a whole number of four
+  assert.equal(chunked.bytes.workspace, 55_403_008);
+  assert.equal(whole.bytes.workspace, 219_238_912); // with 4·1024·50 260 + 4·24·1024·C
   assert.deepEqual({ ...whole.bytes, workspace: 0 }, { ...chunked.bytes, workspace: 0 });
 });
 
@@ -228,7 +228,7 @@ Deno.test("price of the optimizer in the backward pass, where weights and not ac
       ...PLAIN.bytes,
       gradients: 3_501_056, // 4·P: the most is alive at the end of the backward pass, when all gradients are
       activations: 0,
-      workspace: 271_104, // dx NC + 256 + 262 144 + 512
+      workspace: 270_848, // dx NC + 256 + 262 144 + 256
       inputs,
     },
   });
@@ -240,9 +240,9 @@ Deno.test("price of the optimizer in the backward pass, where weights and not ac
       gradients: 524_800,
       // All layers but the output of the last; the embeddings' sum.
       activations: 544_768, // L·(16 NC + 4096 + 4·256) − NC + NC
-      // dy NC + 256 + 4·262 144 + 512: more dispatches, with the parameters they have where most are needed,
+      // dy NC + 256 + 4·262 144 + 256: more dispatches, with the parameters they have where most are needed,
       // on a CPU
-      workspace: 1_057_536,
+      workspace: 1_057_280,
       inputs,
     },
   });
