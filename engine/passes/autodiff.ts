@@ -2,6 +2,7 @@ import type { GraphBuilder } from "../graph/builder.ts";
 import type { Node, Value } from "../graph/types.ts";
 import { GraphError } from "../graph/verify.ts";
 import { add } from "../../kernels/elementwise.ts";
+import type { Pass, StepDraft } from "./step.ts";
 
 /** Settings of `appendBackward`. */
 export interface BackwardOptions {
@@ -83,4 +84,35 @@ function dependents(nodes: readonly Node[], sources: readonly Value[]): Set<numb
     if (node.inputs.some((value) => ids.has(value.id))) node.outputs.forEach((value) => ids.add(value.id));
   }
   return ids;
+}
+
+/**
+ * Appends the backward graph. With accumulation each gradient is a persistent f32 value that every micro-step adds to;
+ * without it gradients are transient and share the arena with activations.
+ */
+export function backward({ accumulate }: { accumulate: boolean }): Pass {
+  return {
+    name: "autodiff",
+    run(draft: StepDraft) {
+      const trained = draft.parameters.filter(({ trainable }) => trainable);
+      const accumulators = new Map<Value, Value>();
+      if (accumulate) {
+        for (const { value } of trained) {
+          const type = { shape: value.shape, dtype: "f32" as const };
+          accumulators.set(value, draft.persistents.declare(`${value.name}.grad`, type, "gradients"));
+        }
+      }
+      const gradients = appendBackward(draft.builder, {
+        loss: draft.loss,
+        trainable: trained.map(({ value }) => value),
+        accumulators,
+      });
+      for (const parameter of trained) {
+        const gradient = gradients.get(parameter.value);
+        // The update reads an accumulator under its persistent name: the last alias belongs to the micro-step's graph.
+        if (gradient) draft.gradients.set(parameter, accumulators.get(parameter.value) ?? gradient);
+        else draft.persistents.remove(`${parameter.value.name}.grad`);
+      }
+    },
+  };
 }

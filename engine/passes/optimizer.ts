@@ -1,29 +1,12 @@
 import { GraphBuilder } from "../graph/builder.ts";
-import type { Value } from "../graph/types.ts";
 import { globalNorm } from "../../kernels/global_norm.ts";
 import { zero } from "../../kernels/step_start.ts";
 import { appendAdafactor } from "./optimizers/adafactor.ts";
 import { appendAdamw } from "./optimizers/adamw.ts";
 import { appendAdamw8bit } from "./optimizers/adamw_8bit.ts";
+import type { AppendOptimizer, OptimizerOptions, Update } from "./optimizers/contract.ts";
 import { appendSgd } from "./optimizers/sgd.ts";
-import type { Parameter, Pass, StepDraft } from "./step.ts";
-
-/** A parameter with the gradient its update uses. */
-export interface Update {
-  parameter: Parameter;
-  gradient: Value;
-}
-
-/** Settings of an optimizer; every one knows which it reads. */
-export type OptimizerOptions = Readonly<Record<string, number | boolean | null>>;
-
-/** Declares the state of an optimizer and appends its nodes. */
-export type AppendOptimizer = (
-  builder: GraphBuilder,
-  updates: readonly Update[],
-  clip: Value,
-  options: OptimizerOptions,
-) => void;
+import type { Pass, StepDraft } from "./step.ts";
 
 /** Optimizers by the name the command line gives them. */
 export const OPTIMIZERS: Readonly<Record<string, AppendOptimizer>> = {

@@ -1,4 +1,3 @@
-import type { Value } from "../graph/types.ts";
 import type { PersistentValues } from "../graph/builder.ts";
 import { linear, type LinearAttrs } from "../../kernels/linear.ts";
 import {
@@ -9,7 +8,7 @@ import {
   type QuantizedWeightAttrs,
 } from "../../kernels/quantized_linear.ts";
 import { rewriteForward } from "./rewrite.ts";
-import type { Parameter, Pass, SharedDraft } from "./step.ts";
+import type { Parameter, Pass, QuantizedStorage, SharedDraft } from "./step.ts";
 
 /** How the frozen base is quantized. */
 export interface QuantizeSettings {
@@ -18,15 +17,6 @@ export interface QuantizeSettings {
   quantBlockSize: number;
   /** Whether the absmax values of NF4 are quantized too. */
   doubleQuantization: boolean;
-}
-
-/** Where a quantized weight lies: codes, absmax, nested absmax, decoding tables. */
-export interface QuantizedStorage {
-  attrs: QuantizedWeightAttrs;
-  codes: Value;
-  absmax: Value;
-  nested: Value;
-  tables: Value;
 }
 
 const TABLES_NAME = "dequantization_tables";

@@ -3,8 +3,8 @@ import type { Graph, Value } from "../graph/types.ts";
 import { verifyGraph } from "../graph/verify.ts";
 import { printGraph } from "../graph/print.ts";
 import type { BatchInputs } from "../model/inputs.ts";
-import type { QuantizedStorage } from "./quantize_base.ts";
 import type { ParameterSpec } from "../model/parameters.ts";
+import type { QuantizedWeightAttrs } from "../../kernels/quantized_linear.ts";
 
 /** A parameter on the device. */
 export interface Parameter {
@@ -18,6 +18,15 @@ export interface Parameter {
   added?: boolean;
   /** Where its codes lie, if it is quantized: `value` is then a name without storage. */
   quantized?: QuantizedStorage;
+}
+
+/** Where a quantized weight lies: codes, absmax, nested absmax, decoding tables. */
+export interface QuantizedStorage {
+  attrs: QuantizedWeightAttrs;
+  codes: Value;
+  absmax: Value;
+  nested: Value;
+  tables: Value;
 }
 
 /** A training step while passes work on it. */

@@ -1,5 +1,4 @@
-import type { Parameter } from "../passes/step.ts";
-import type { QuantizedStorage } from "../passes/quantize_base.ts";
+import type { Parameter, QuantizedStorage } from "../passes/step.ts";
 import type { Session } from "../runtime/session.ts";
 import {
   dequantizeInt8,

@@ -1,5 +1,5 @@
 import { adafactor } from "../../../kernels/adafactor.ts";
-import type { AppendOptimizer, OptimizerOptions } from "../optimizer.ts";
+import type { AppendOptimizer, OptimizerOptions } from "./contract.ts";
 
 /**
  * Adafactor (Shazeer & Stern 2018, as transformers.optimization.Adafactor): 4 · (rows + columns) bytes of state for a matrix,

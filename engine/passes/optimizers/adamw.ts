@@ -1,7 +1,7 @@
 import { adamw } from "../../../kernels/adamw.ts";
 import type { GraphBuilder } from "../../graph/builder.ts";
 import type { Value } from "../../graph/types.ts";
-import type { AppendOptimizer, OptimizerOptions, Update } from "../optimizer.ts";
+import type { AppendOptimizer, OptimizerOptions, Update } from "./contract.ts";
 
 /** AdamW in f32 (Loshchilov & Hutter 2019, as torch.optim.AdamW): 8 bytes of state per parameter. */
 export const appendAdamw: AppendOptimizer = (builder, updates, clip, options) => {

@@ -1,6 +1,6 @@
 import { elementCount } from "../../graph/types.ts";
 import { adamw8bit, blockCount8bit } from "../../../kernels/adamw_8bit.ts";
-import type { AppendOptimizer, Update } from "../optimizer.ts";
+import type { AppendOptimizer, Update } from "./contract.ts";
 import { appendAdamw } from "./adamw.ts";
 
 /** Smaller tensors keep f32 moments: their codes would save little, and norms and biases are touchy. */

@@ -1,5 +1,5 @@
 import { sgd } from "../../../kernels/sgd.ts";
-import type { AppendOptimizer } from "../optimizer.ts";
+import type { AppendOptimizer } from "./contract.ts";
 
 /** Stochastic gradient descent (as torch.optim.SGD): 4 bytes of state per parameter with momentum, none without. */
 export const appendSgd: AppendOptimizer = (builder, updates, clip, options) => {

@@ -3,7 +3,7 @@ import { GraphBuilder, PersistentValues } from "../../../engine/graph/builder.ts
 import { elementCount } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
-import type { OptimizerOptions } from "../../../engine/passes/optimizer.ts";
+import type { OptimizerOptions } from "../../../engine/passes/optimizers/contract.ts";
 import { adafactorSchedule } from "../../../engine/passes/optimizers/adafactor.ts";
 import { appendAdamw8bit } from "../../../engine/passes/optimizers/adamw_8bit.ts";
 import { buildStep, type StepSettings } from "../../../engine/passes/pipeline.ts";

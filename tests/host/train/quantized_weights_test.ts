@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import type { Parameter } from "../../../engine/passes/step.ts";
-import type { QuantizedStorage } from "../../../engine/passes/quantize_base.ts";
+import type { Parameter, QuantizedStorage } from "../../../engine/passes/step.ts";
 import type { Session } from "../../../engine/runtime/session.ts";
 import { readQuantized, writeQuantized } from "../../../engine/train/quantized_weights.ts";
 import { keyedRandom } from "../../../engine/train/random.ts";
