@@ -22,7 +22,8 @@ import {
 import dropoutSource from "./attention_dropout.wgsl" with { type: "text" };
 import softmaxSource from "./attention_softmax.wgsl" with { type: "text" };
 import softmaxGradSource from "./attention_softmax_grad.wgsl" with { type: "text" };
-import { matmulCommands, type MatmulOperand } from "./matmul/matmul.ts";
+import { matmulCommands } from "./matmul/matmul.ts";
+import type { MatmulOperand } from "./matmul/product.ts";
 import {
   bytesOf,
   mayBeSplit,

@@ -8,7 +8,7 @@ import {
   u32,
 } from "../engine/graph/op.ts";
 import { DTYPE_BYTES } from "../engine/graph/types.ts";
-import type { MatmulDtype } from "./matmul/text.ts";
+import type { MatmulDtype } from "./matmul/product.ts";
 
 /** Rows that a GPU workgroup takes side by side, and the groups of four columns it owns. */
 const GPU_ROWS = 64;

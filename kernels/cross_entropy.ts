@@ -15,7 +15,8 @@ import biasGradSource from "./cross_entropy_bias_grad.wgsl" with { type: "text" 
 import rowsSource from "./cross_entropy.wgsl" with { type: "text" };
 import sumSource from "./cross_entropy_sum.wgsl" with { type: "text" };
 import { LARGE_WORKGROUPS_AT_ONCE } from "./matmul/tiles.ts";
-import { matmulCommands, type MatmulOperand, type MatmulSpec } from "./matmul/matmul.ts";
+import { matmulCommands } from "./matmul/matmul.ts";
+import type { MatmulOperand, MatmulSpec } from "./matmul/product.ts";
 import { splitTermsCommands } from "./matmul/split_terms.ts";
 import { bytesOf, mayBeSplit } from "./matmul/partial_sums.ts";
 import { rowForm, rowGrid, rowStoresWgsl, rowWindow, vectorWgsl } from "./rows/reduction.ts";

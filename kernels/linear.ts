@@ -1,7 +1,8 @@
 import { defineOp, type Located, type OutputType, ShapeError } from "../engine/graph/op.ts";
 import { type TensorType, typeText, type Value } from "../engine/graph/types.ts";
 import { columnSum } from "./column_sum.ts";
-import { matmulCommands, type MatmulSpec } from "./matmul/matmul.ts";
+import { matmulCommands } from "./matmul/matmul.ts";
+import type { MatmulSpec } from "./matmul/product.ts";
 import { bytesOf, mayBeSplit, meetingType, unusedOutputs } from "./matmul/partial_sums.ts";
 
 /** Attributes of `linear`. */

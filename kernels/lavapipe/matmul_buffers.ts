@@ -2,13 +2,13 @@ import {
   columnPrologue,
   declarations,
   load,
-  type MatmulForm,
   range,
   repeat,
   storeRow,
   storeSums,
   tileWgsl,
 } from "../matmul/text.ts";
+import type { MatmulForm } from "../matmul/product.ts";
 import { decodeFour, loadEightQuantized, quantizedPrologue } from "../matmul/quantized.ts";
 
 /** Lanes of a subgroup, rows of its tile, and how many vec4s of columns each lane owns. */

@@ -12,9 +12,6 @@ import {
   columnPrologue,
   declarations,
   load,
-  type MatmulDtype,
-  type MatmulForm,
-  type MatmulRole,
   range,
   repeat,
   storeRow,
@@ -35,7 +32,7 @@ import {
 import { matmulParams } from "../matmul/params.ts";
 import { loweredOnce } from "./matmul_places.ts";
 import { placeTexels, texelBytesOf } from "./texel_reads.ts";
-import type { CheckedSpec } from "../matmul/product.ts";
+import type { CheckedSpec, MatmulDtype, MatmulForm, MatmulRole } from "../matmul/product.ts";
 import { type ChosenTile, formOf, widestAligned } from "../matmul/tiles.ts";
 import { tilesOf, type Triangle } from "../matmul/triangle.ts";
 

@@ -1,10 +1,10 @@
 import { type Command, type Dispatch, foldGrid, type Located, type Target } from "../../engine/graph/op.ts";
 import { elementCount } from "../../engine/graph/types.ts";
 import { gelu, geluGrad } from "../elementwise.ts";
-import { type MatmulForm, writtenSlots } from "./text.ts";
+import { writtenSlots } from "./text.ts";
 import { matmulParams } from "./params.ts";
 import { type Part, spansOf, split, startsTerms, wholeMatrices, windowsOf } from "./parts.ts";
-import { type CheckedSpec, type FusedGelu, type MatmulSpec, normalise } from "./product.ts";
+import { type CheckedSpec, type FusedGelu, type MatmulForm, type MatmulSpec, normalise } from "./product.ts";
 import { meetingOperand, partialSums } from "./partial_sums.ts";
 import { subgroupMatmulCode } from "../lavapipe/matmul_buffers.ts";
 import { matrixMatmulCode } from "./matrix_units.ts";
@@ -12,8 +12,6 @@ import { chooseTile, type ChosenTile, fittingTiles, formOf, tileName, workgroupB
 import { texelProduct } from "../lavapipe/matmul_texels.ts";
 import { tilesOf, type Triangle } from "./triangle.ts";
 import { workgroupMatmulCode } from "./workgroup.ts";
-
-export type { MatmulOperand, MatmulSpec } from "./product.ts";
 
 /**
  * Dispatches of one product, split over batches, rows, columns or terms where an operand passes the binding limit.

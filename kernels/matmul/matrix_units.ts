@@ -1,17 +1,7 @@
 import type { MatrixShape, Target } from "../../engine/graph/op.ts";
-import {
-  columnPrologue,
-  declarations,
-  type MatmulForm,
-  range,
-  repeat,
-  storeRow,
-  storeSums,
-  tileWgsl,
-  type Width,
-} from "./text.ts";
+import { columnPrologue, declarations, range, repeat, storeRow, storeSums, tileWgsl } from "./text.ts";
 import type { Part } from "./parts.ts";
-import type { CheckedSpec } from "./product.ts";
+import type { CheckedSpec, MatmulForm, Width } from "./product.ts";
 
 /** How the subgroups of a workgroup share an output tile, in matrices of the device's shape. */
 export interface MatrixTile {

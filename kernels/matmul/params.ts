@@ -1,8 +1,8 @@
 import type { ParamWord } from "../../engine/graph/op.ts";
-import { type MatmulForm, type MatmulParams, paramWords, widthOf } from "./text.ts";
+import { paramWords, widthOf } from "./text.ts";
 import { elementOffset, type Part, type Window } from "./parts.ts";
 import { quantizedParams } from "./quantized.ts";
-import type { CheckedSpec } from "./product.ts";
+import type { CheckedSpec, MatmulForm, MatmulParams } from "./product.ts";
 
 /** Output tiles of a part, and the workgroups they are launched as. */
 export interface TileGrid {

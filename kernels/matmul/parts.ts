@@ -6,8 +6,7 @@ import {
   type Target,
 } from "../../engine/graph/op.ts";
 import { DTYPE_BYTES } from "../../engine/graph/types.ts";
-import type { MatmulRole } from "./text.ts";
-import type { CheckedSpec, MatmulOperand } from "./product.ts";
+import type { CheckedSpec, MatmulOperand, MatmulRole } from "./product.ts";
 
 /** A part of a product: ranges of its batches, rows, columns and terms. */
 export interface Part {
@@ -26,6 +25,19 @@ export interface Extent {
 export function wholeMatrices(spec: CheckedSpec, { m, n, k }: Part): boolean {
   return m.count === spec.m && n.count === spec.n && k.count === spec.k;
 }
+
+/** Multiply-adds from which the largest tile repays its compilation of two seconds, within a few hundred uses. */
+export const LARGE_PRODUCT = 2 ** 26;
+
+/**
+ * Multiply-adds up to which a product takes half a millisecond or so in any tile, and the smallest one repays: its code is
+ * a fifth of the others', and compiles in a fifth of the time.
+ */
+export const SMALL_PRODUCT = 2 ** 22;
+
+/** Multiply-adds of a part, all its batches together. */
+export const multiplyAdds = ({ m, n, k, batchCount }: Part) =>
+  batchCount.reduce((product, count) => product * count, m.count * n.count * k.count);
 
 /** The elements of one operand that a part touches. */
 export interface Span {

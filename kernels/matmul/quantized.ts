@@ -1,19 +1,6 @@
 import { type Binding, whole } from "../../engine/graph/op.ts";
-import type { MatmulForm, MatmulParams, Width } from "./text.ts";
 import { elementOffset, type Part, type Window } from "./parts.ts";
-import type { CheckedSpec } from "./product.ts";
-
-/** What the text of a kernel depends on where B holds codes. */
-export interface QuantizedForm {
-  format: "nf4" | "int8";
-  doubleQuantization: boolean;
-  /** A block is a stored row of B, or follows from an element's place by a shift or a division. */
-  blocks: "row" | "shift" | "divide";
-  /** Group-0 bindings beside those of the product's roles; what a format does not read is not bound. */
-  slots: { absmax: number; nested?: number; tables?: number };
-  /** Lanes of a subgroup that hold the values of NF4 between them; 0 reads them from the tables. */
-  lanes: number;
-}
+import type { CheckedSpec, MatmulForm, MatmulParams, QuantizedForm, Width } from "./product.ts";
 
 /** Fields that a quantized B adds to the uniform block. */
 export const QUANTIZED_FIELDS = [

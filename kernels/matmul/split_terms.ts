@@ -1,5 +1,6 @@
 import type { Command, Located, Target } from "../../engine/graph/op.ts";
-import { matmulCommands, type MatmulOperand, type MatmulSpec } from "./matmul.ts";
+import { matmulCommands } from "./matmul.ts";
+import type { MatmulOperand, MatmulSpec } from "./product.ts";
 import { partialSums } from "./partial_sums.ts";
 
 /** A product without batches, and where its parts may meet. */

@@ -1,51 +1,7 @@
 import { f32, type ParamWord, u32 } from "../../engine/graph/op.ts";
-import { loadQuantized, QUANTIZED_FIELDS, quantizedDeclarations, type QuantizedForm } from "./quantized.ts";
+import { MATMUL_ROLES, type MatmulForm, type MatmulParams, type MatmulRole, type Width } from "./product.ts";
+import { loadQuantized, QUANTIZED_FIELDS, quantizedDeclarations } from "./quantized.ts";
 import geluSource from "../gelu.wgsl" with { type: "text" };
-
-/** Element types a product reads and writes; sums are f32 always. */
-export type MatmulDtype = "f32" | "f16";
-
-/** The storage a kernel touches, in the order of its uniform block. */
-export const MATMUL_ROLES = ["a", "b", "c", "bias", "residual", "sums", "activated", "slope"] as const;
-export type MatmulRole = typeof MATMUL_ROLES[number];
-
-/** Elements that one load takes. */
-export type Width = 1 | 4 | 8;
-
-/**
- * What the text of a kernel depends on, and nothing else: extents, strides and offsets are uniforms, so that products of
- * one form share a pipeline whatever their size.
- */
-export interface MatmulForm {
-  /** A stored as [k, m], B stored as [n, k]. */
-  aTransposed: boolean;
-  bTransposed: boolean;
-  /** Elements per binding element; all but A, B and the sums, which are single, follow C. Eight only of codes and as words. */
-  widths: Readonly<Record<"a" | "b" | "c", Width>>;
-  /**
-   * Operands of halves bound as words of 32 bits and taken apart in registers, or 0: NVIDIA's compiler loads the four halves of a
-   * vector one by one.
-   */
-  words: Readonly<Record<"a" | "b", 0 | 32>>;
-  /** Element type by role; a role that is absent is not used, or is a B of codes. */
-  types: Partial<Record<MatmulRole, MatmulDtype>>;
-  /** Group-0 binding of each role in use. Roles that read one range share a binding: bound ranges may not overlap. */
-  slots: Partial<Record<MatmulRole, number>>;
-  /** Roles read from the scratch texture by `fourOf_<type>(i)`, four elements at a time; the others have a slot. */
-  texels?: readonly MatmulRole[];
-  /** Where B holds codes: how they are decoded. */
-  quantized?: QuantizedForm;
-  /** Whether C is read and added. */
-  accumulate: boolean;
-  /** GELU of C goes to `activated`, or C is multiplied by its derivative at `slope`, whichever is in use. */
-  gelu?: "tanh" | "erf";
-  /** The operand that is summed over k beside the product, and whether the sums are added to what is there. */
-  sums?: { of: "a" | "b"; accumulate: boolean };
-  /** Whether the only loop steps by one k. */
-  single: boolean;
-  /** Whether k leaves a remainder after the steps of the main loop. */
-  tail: boolean;
-}
 
 /** Fields of the uniform block, in order. Offsets, row and batch strides count binding elements. */
 const PARAM_FIELDS = [
@@ -77,9 +33,6 @@ function paramFields(form: MatmulForm): readonly string[] {
     ...form.quantized ? QUANTIZED_FIELDS : [],
   ];
 }
-
-/** The uniform block by field name; see `PARAM_FIELDS`. */
-export type MatmulParams = Record<string, number | ParamWord>;
 
 /** The block in the order of its WGSL struct. @throws {TypeError} if a field is missing. */
 export function paramWords(form: MatmulForm, params: MatmulParams): ParamWord[] {

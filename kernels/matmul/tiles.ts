@@ -1,9 +1,9 @@
 import type { Binding, Target } from "../../engine/graph/op.ts";
-import type { MatmulDtype, MatmulForm, MatmulRole, Width } from "./text.ts";
-import { elementOffset, type Part, startsTerms, type Window } from "./parts.ts";
+import { elementOffset, multiplyAdds, type Part, SMALL_PRODUCT, startsTerms, type Window } from "./parts.ts";
 import { quantizedForm, widestCodes } from "./quantized.ts";
-import type { CheckedSpec } from "./product.ts";
+import type { CheckedSpec, MatmulDtype, MatmulForm, MatmulRole, Width } from "./product.ts";
 import type { SubgroupTile } from "../lavapipe/matmul_buffers.ts";
+import { chooseSubgroupTile, largeSubgroupTiles, widestLoad } from "../lavapipe/subgroup_tiles.ts";
 import { matrixBytes, matrixExtents, type MatrixTile, matrixTileName, matrixTiles } from "./matrix_units.ts";
 import { invocations, termsPerTurn, workgroupBytes, type WorkgroupTile } from "./workgroup.ts";
 
@@ -71,67 +71,6 @@ export function fittingTiles(spec: CheckedSpec, part: Part, target: Target): Cho
   const useful = tiles.filter(({ rows, columns }) => rows <= 2 * part.m.count && columns <= 2 * part.n.count);
   const others = useful.filter((tile) => tileName(tile) !== tileName(chosen));
   return [chosen, ...others];
-}
-
-/** A load of a vec4 per lane costs about as much as this many multiply-adds of one; measured, 75 to 250. */
-const LOAD_COST = 100;
-
-/** Multiply-adds from which the largest tile repays its compilation of two seconds, within a few hundred uses. */
-const LARGE_PRODUCT = 2 ** 26;
-
-/**
- * Multiply-adds up to which a product takes half a millisecond or so in any tile, and the smallest one repays: its code is
- * a fifth of the others', and compiles in a fifth of the time.
- */
-const SMALL_PRODUCT = 2 ** 22;
-
-const multiplyAdds = ({ m, n, k, batchCount }: Part) =>
-  batchCount.reduce((product, count) => product * count, m.count * n.count * k.count);
-
-/** At most four tiles per form, because each costs some 0.3 s of compilation (the largest 1 to 2 s). */
-function chooseSubgroupTile(spec: CheckedSpec, part: Part, lanes: number): SubgroupTile {
-  const { m, n, batchCount } = part;
-  const unit = rowUnit(spec, lanes);
-  const wholeGroups = (rows: number) => Math.ceil(rows / unit) * unit;
-  // Sums of A are kept and stored by fours of rows.
-  const smallest = { lanes, rows: spec.sums?.of === "a" ? unit : lanes, columnVectors: 1 };
-  if ((spec.tileRows ?? m.count) <= lanes || (!spec.tileRows && multiplyAdds(part) <= SMALL_PRODUCT)) {
-    return smallest;
-  }
-  if (spec.tileRows) {
-    return { lanes, rows: wholeGroups(spec.tileRows), columnVectors: n.count > 4 * lanes ? 2 : 1 };
-  }
-  const batches = batchCount.reduce((product, count) => product * count, 1);
-  const tiles = largeSubgroupTiles(spec, lanes);
-  const middle = tiles[0].rows;
-  const count = ({ rows, columnVectors }: SubgroupTile) =>
-    Math.ceil(m.count / rows) * Math.ceil(n.count / (4 * lanes * columnVectors)) * batches;
-  const cost = (tile: SubgroupTile) => {
-    const { rows, columnVectors } = tile;
-    return count(tile) * ((rows / lanes + 4 * columnVectors) * LOAD_COST + 4 * rows * columnVectors);
-  };
-  // With few tiles the last ones leave cores idle; a small product does not repay the compilation.
-  const worthwhile = tiles.filter((tile) =>
-    tile.rows === middle || (multiplyAdds(part) >= LARGE_PRODUCT && count(tile) >= 16)
-  );
-  return worthwhile.reduce((best, tile) => cost(tile) < cost(best) ? tile : best);
-}
-
-/** What the rows of all but the smallest tile are a multiple of: where A is stored [k, m], a lane loads four of them at once. */
-function rowUnit(spec: CheckedSpec, lanes: number): number {
-  return spec.a.transposed ? 4 * lanes : lanes;
-}
-
-/** Tiles for products of more rows than a subgroup has lanes, smallest first. */
-function largeSubgroupTiles(spec: CheckedSpec, lanes: number): SubgroupTile[] {
-  const unit = rowUnit(spec, lanes);
-  const wholeGroups = (rows: number) => Math.ceil(rows / unit) * unit;
-  const [middle, tall] = [wholeGroups(Math.min(32, 4 * lanes)), wholeGroups(Math.min(64, 8 * lanes))];
-  return [
-    { lanes, rows: middle, columnVectors: 1 },
-    { lanes, rows: middle, columnVectors: 2 },
-    { lanes, rows: tall, columnVectors: 2 },
-  ];
 }
 
 /** Tiles of one team, from which rules and clock choose; the rules take the first that suits. */
@@ -297,14 +236,6 @@ export function formOf(
     tail: single || part.k.count % tile.step !== 0,
   };
   return { form, bindings: [...windows.map(({ binding }) => binding), ...quantized?.bindings ?? []] };
-}
-
-/** Elements one load may take: of A stored [k, m] four where a lane has four rows, of codes eight where it has eight columns. */
-function widestLoad(spec: CheckedSpec, role: "a" | "b", { lanes, rows, columnVectors }: SubgroupTile): Width {
-  if (role === "a") return !spec.a.transposed || rows % (4 * lanes) === 0 ? 4 : 1;
-  // Along rows of codes k runs, and a word of them feeds two steps.
-  if (spec.b.transposed) return spec.b.quantized ? 8 : 4;
-  return columnVectors % 2 === 0 ? 8 : 4;
 }
 
 /**

@@ -1,14 +1,5 @@
-import {
-  columnPrologue,
-  declarations,
-  load,
-  type MatmulForm,
-  range,
-  repeat,
-  storeRow,
-  storeSums,
-  tileWgsl,
-} from "./text.ts";
+import { columnPrologue, declarations, load, range, repeat, storeRow, storeSums, tileWgsl } from "./text.ts";
+import type { MatmulForm } from "./product.ts";
 import type { Triangle } from "./triangle.ts";
 
 /** Output tile of a workgroup, its slices of A and B, and the block of outputs of one invocation. */

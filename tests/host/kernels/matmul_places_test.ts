@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import type { Located } from "../../../engine/graph/op.ts";
 import { type Dtype, DTYPE_BYTES } from "../../../engine/graph/types.ts";
 import { plannedTarget } from "../../../engine/runtime/planned_target.ts";
-import { matmulCommands, type MatmulSpec } from "../../../kernels/matmul/matmul.ts";
+import { matmulCommands } from "../../../kernels/matmul/matmul.ts";
+import type { MatmulSpec } from "../../../kernels/matmul/product.ts";
 
 const TARGET = plannedTarget("software");
 
