@@ -1,5 +1,5 @@
 import { InputError } from "../input_error.ts";
-import type { DataRecord } from "./records.ts";
+import type { DataRecord } from "./data_record.ts";
 
 /**
  * The rows of a Parquet file, by npm:hyparquet. Texts are columns that the file declares as such; any other byte array stays

@@ -1,4 +1,4 @@
-import type { AdapterConfig } from "./peft.ts";
+import type { AdapterConfig } from "./adapter_config.ts";
 
 /** R and alpha of the module at `path`: of the first pattern that matches it, or what follows a dot in it, whole. */
 export function moduleRankAndAlpha(

@@ -1,18 +1,10 @@
 import { decodeUtf8, readInput } from "./input_file.ts";
+import type { DataRecord } from "./data_record.ts";
 import { describeJson, isJsonObject, parseJson, parseJsonObject } from "./json.ts";
 import { InputError } from "../input_error.ts";
 import { readParquet } from "./parquet.ts";
 
 const NEWLINE = 10;
-
-/** One example of a file of examples. */
-export interface DataRecord {
-  /** Where it comes from, as errors name it: `notes.jsonl:17`. */
-  readonly place: string;
-  readonly fields: Readonly<Record<string, unknown>>;
-  /** All fields there are, where not all have been read. */
-  readonly fieldNames?: readonly string[];
-}
 
 /**
  * The objects of a JSON Lines file, one a line; empty lines do not count.

@@ -1,4 +1,4 @@
-import type { DataRecord } from "../formats/records.ts";
+import type { DataRecord } from "../formats/data_record.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import { InputError } from "../input_error.ts";
 import type { Model } from "../model/config.ts";

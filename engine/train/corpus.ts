@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { inputExists, readInput } from "../formats/input_file.ts";
-import { type DataRecord, isRecordFile, readRecords } from "../formats/records.ts";
+import type { DataRecord } from "../formats/data_record.ts";
+import { isRecordFile, readRecords } from "../formats/records.ts";
 import { parseText, refuseOtherFormats } from "../formats/text_file.ts";
 import { isTokenFile, parseTokens } from "../formats/token_file.ts";
 import { InputError } from "../input_error.ts";

@@ -1,4 +1,5 @@
-import { type DataRecord, describeValue, missingField } from "../formats/records.ts";
+import type { DataRecord } from "../formats/data_record.ts";
+import { describeValue, missingField } from "../formats/records.ts";
 import { InputError } from "../input_error.ts";
 
 /** Labels of records as numbers, with their names. */

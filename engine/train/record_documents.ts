@@ -5,7 +5,8 @@ import {
   chatTemplateOf,
 } from "../formats/chat_template.ts";
 import { isJsonObject, parseJson } from "../formats/json.ts";
-import { type DataRecord, describeValue, missingField, textField } from "../formats/records.ts";
+import type { DataRecord } from "../formats/data_record.ts";
+import { describeValue, missingField, textField } from "../formats/records.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import { InputError } from "../input_error.ts";
 import type { Model } from "../model/config.ts";

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type DataRecord, readRecords, textField } from "../../../engine/formats/records.ts";
+import type { DataRecord } from "../../../engine/formats/data_record.ts";
+import { readRecords, textField } from "../../../engine/formats/records.ts";
 import { assertInputError, TemporaryFolder } from "./temporary_folder.ts";
 
 const DOCUMENTS = `${import.meta.dirname}/../../fixtures/documents/`;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { DataRecord } from "../../../engine/formats/records.ts";
+import type { DataRecord } from "../../../engine/formats/data_record.ts";
 import { readRecords } from "../../../engine/formats/records.ts";
 import { byteTokenizer, gpt2Tokenizer, tokenizerFromFolder } from "../../../engine/formats/tokenizer.ts";
 import type { Tokenizer } from "../../../engine/formats/tokenizer.ts";
