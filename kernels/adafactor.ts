@@ -1,14 +1,13 @@
 import {
   type Binding,
-  defineOp,
   type Dispatch,
   f32,
   type Located,
   type ParamWord,
-  ShapeError,
-  type Target,
   u32,
-} from "../engine/graph/op.ts";
+} from "../engine/graph/launch.ts";
+import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import type { Target } from "../engine/graph/target.ts";
 import { DTYPE_BYTES, elementCount, type Shape, type TensorType, typeText } from "../engine/graph/types.ts";
 import { floatBits } from "./tables/optimizer.ts";
 import { type RowForm, rowForm, rowVectorWidth } from "./rows/reduction.ts";

@@ -1,4 +1,5 @@
-import { defineOp, f32 } from "../engine/graph/op.ts";
+import { f32 } from "../engine/graph/launch.ts";
+import { defineOp } from "../engine/graph/op.ts";
 import type { Dtype } from "../engine/graph/types.ts";
 import {
   checkOptimizerInputs,

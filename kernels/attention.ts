@@ -1,15 +1,7 @@
-import {
-  type Binding,
-  type Command,
-  defineOp,
-  type Located,
-  type OutputType,
-  rowRanges,
-  ShapeError,
-  type Target,
-  u32,
-  whole,
-} from "../engine/graph/op.ts";
+import { type Binding, type Command, type Located, u32, whole } from "../engine/graph/launch.ts";
+import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
+import type { Target } from "../engine/graph/target.ts";
+import { rowRanges } from "./rows/windows.ts";
 import { DTYPE_BYTES, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { attendGradReference, attendReference } from "./attention_reference.ts";
 import {

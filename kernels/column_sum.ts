@@ -1,12 +1,7 @@
-import {
-  defineOp,
-  type Dispatch,
-  elementRange,
-  foldGrid,
-  rowRanges,
-  ShapeError,
-  u32,
-} from "../engine/graph/op.ts";
+import { type Dispatch, u32 } from "../engine/graph/launch.ts";
+import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { foldGrid } from "../engine/graph/target.ts";
+import { elementRange, rowRanges } from "./rows/windows.ts";
 import { DTYPE_BYTES } from "../engine/graph/types.ts";
 import type { MatmulDtype } from "./matmul/product.ts";
 

@@ -1,12 +1,6 @@
-import {
-  type Command,
-  elementRange,
-  foldGrid,
-  type Located,
-  rowRanges,
-  type Target,
-  u32,
-} from "../engine/graph/op.ts";
+import { type Command, type Located, u32 } from "../engine/graph/launch.ts";
+import { foldGrid, type Target } from "../engine/graph/target.ts";
+import { elementRange, rowRanges } from "./rows/windows.ts";
 import { DTYPE_BYTES, elementCount } from "../engine/graph/types.ts";
 import { rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
 import source from "./copy_columns.wgsl" with { type: "text" };

@@ -1,15 +1,7 @@
-import {
-  type Command,
-  defineOp,
-  foldGrid,
-  type Located,
-  type OutputType,
-  rowRanges,
-  ShapeError,
-  type Target,
-  u32,
-  whole,
-} from "../engine/graph/op.ts";
+import { type Command, type Located, u32, whole } from "../engine/graph/launch.ts";
+import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
+import { foldGrid, type Target } from "../engine/graph/target.ts";
+import { rowRanges } from "./rows/windows.ts";
 import { type TensorType, typeText } from "../engine/graph/types.ts";
 import biasGradSource from "./cross_entropy_bias_grad.wgsl" with { type: "text" };
 import rowsSource from "./cross_entropy.wgsl" with { type: "text" };

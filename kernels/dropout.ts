@@ -1,4 +1,5 @@
-import { defineOp, f32, type OpDefinition, u32 } from "../engine/graph/op.ts";
+import { f32, u32 } from "../engine/graph/launch.ts";
+import { defineOp, type OpDefinition } from "../engine/graph/op.ts";
 import { elementCount } from "../engine/graph/types.ts";
 import { elementwiseCommands } from "./rows/elementwise.ts";
 import { dropoutKeep, dropoutThreshold, RANDOM_WGSL } from "./random.ts";

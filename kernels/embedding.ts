@@ -1,4 +1,6 @@
-import { type Command, defineOp, foldGrid, ShapeError, type Target, u32, whole } from "../engine/graph/op.ts";
+import { type Command, u32, whole } from "../engine/graph/launch.ts";
+import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { foldGrid, type Target } from "../engine/graph/target.ts";
 import { DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
 import { rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
 import { rowWindows, windowOf } from "./rows/windows.ts";

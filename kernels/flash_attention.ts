@@ -2,18 +2,15 @@ import {
   type Binding,
   BINDING_ALIGNMENT,
   type Command,
-  defineOp,
-  elementRange,
   f32,
-  foldGrid,
   type Kernel,
   type Located,
-  rowRanges,
-  ShapeError,
-  type Target,
   u32,
   whole,
-} from "../engine/graph/op.ts";
+} from "../engine/graph/launch.ts";
+import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { foldGrid, type Target } from "../engine/graph/target.ts";
+import { elementRange, rowRanges } from "./rows/windows.ts";
 import { DTYPE_BYTES, type TensorType, typeText } from "../engine/graph/types.ts";
 import { attendGradReference, attendReference } from "./attention_reference.ts";
 import { type AttentionAttrs, checkAttentionInputs, qkvWidth } from "./attention_shapes.ts";

@@ -1,4 +1,5 @@
-import { defineOp, f32, ShapeError, u32, whole } from "../engine/graph/op.ts";
+import { f32, u32, whole } from "../engine/graph/launch.ts";
+import { defineOp, ShapeError } from "../engine/graph/op.ts";
 import { elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { rowForm } from "./rows/reduction.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";

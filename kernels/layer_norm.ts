@@ -1,14 +1,6 @@
-import {
-  BINDING_ALIGNMENT,
-  type Command,
-  defineOp,
-  f32,
-  type Located,
-  ShapeError,
-  type Target,
-  u32,
-  whole,
-} from "../engine/graph/op.ts";
+import { BINDING_ALIGNMENT, type Command, f32, type Located, u32, whole } from "../engine/graph/launch.ts";
+import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import type { Target } from "../engine/graph/target.ts";
 import { type Dtype, DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
 import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
 import { rowTeams } from "./rows/teams.ts";

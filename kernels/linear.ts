@@ -1,4 +1,5 @@
-import { defineOp, type Located, type OutputType, ShapeError } from "../engine/graph/op.ts";
+import type { Located } from "../engine/graph/launch.ts";
+import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
 import { type TensorType, typeText, type Value } from "../engine/graph/types.ts";
 import { columnSum } from "./column_sum.ts";
 import { matmulCommands } from "./matmul/matmul.ts";

@@ -1,4 +1,5 @@
-import { defineOp, type Located, type OutputType, ShapeError } from "../engine/graph/op.ts";
+import type { Located } from "../engine/graph/launch.ts";
+import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
 import type { TensorType, Value } from "../engine/graph/types.ts";
 import { columnSum } from "./column_sum.ts";
 import { dynamicMap } from "./dynamic_map.ts";

@@ -1,14 +1,6 @@
-import {
-  type Command,
-  defineOp,
-  f32,
-  type Located,
-  type ParamWord,
-  ShapeError,
-  type Target,
-  u32,
-  whole,
-} from "../engine/graph/op.ts";
+import { type Command, f32, type Located, type ParamWord, u32, whole } from "../engine/graph/launch.ts";
+import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import type { Target } from "../engine/graph/target.ts";
 import { type Dtype, DTYPE_BYTES, type TensorType, typeText } from "../engine/graph/types.ts";
 import forwardSource from "./rms_norm.wgsl" with { type: "text" };
 import inputGradSource from "./rms_norm_input_grad.wgsl" with { type: "text" };

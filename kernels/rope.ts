@@ -1,4 +1,6 @@
-import { defineOp, foldGrid, type OpDefinition, ShapeError, u32, whole } from "../engine/graph/op.ts";
+import { u32, whole } from "../engine/graph/launch.ts";
+import { defineOp, type OpDefinition, ShapeError } from "../engine/graph/op.ts";
+import { foldGrid } from "../engine/graph/target.ts";
 import { DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
 import source from "./rope.wgsl" with { type: "text" };
 import { rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";

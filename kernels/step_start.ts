@@ -1,5 +1,5 @@
-import { defineOp, type Located, ShapeError, u32, whole } from "../engine/graph/op.ts";
-import type { Binding } from "../engine/graph/op.ts";
+import { type Binding, type Located, u32, whole } from "../engine/graph/launch.ts";
+import { defineOp, ShapeError } from "../engine/graph/op.ts";
 import { elementCount } from "../engine/graph/types.ts";
 
 /**

@@ -1,4 +1,5 @@
-import { defineOp, type OpDefinition, ShapeError, whole } from "../engine/graph/op.ts";
+import { whole } from "../engine/graph/launch.ts";
+import { defineOp, type OpDefinition, ShapeError } from "../engine/graph/op.ts";
 import { typeText } from "../engine/graph/types.ts";
 import { copyColumnsCommands } from "./copy_columns.ts";
 

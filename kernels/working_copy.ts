@@ -1,4 +1,5 @@
-import { defineOp, f32, ShapeError } from "../engine/graph/op.ts";
+import { f32 } from "../engine/graph/launch.ts";
+import { defineOp, ShapeError } from "../engine/graph/op.ts";
 import { elementCount, typeText } from "../engine/graph/types.ts";
 import { elementwiseCommands } from "./rows/elementwise.ts";
 import { ELEMENTWISE_WGSL as source } from "./elementwise_source.ts";

@@ -1,5 +1,6 @@
-import type { OpDefinition } from "./op.ts";
-import type { Graph, Node, Phase, Role, TensorType, Value } from "./types.ts";
+import type { Graph, Node, Phase } from "./graph.ts";
+import type { OpCaller, OpDefinition } from "./op.ts";
+import type { Role, TensorType, Value } from "./types.ts";
 
 /** Persistent values by name, shared by the graphs of one step. */
 export class PersistentValues {
@@ -50,7 +51,7 @@ const DEFAULT_ROLE: Readonly<Record<Phase, Role>> = {
 };
 
 /** Adds nodes to a graph: runs shape inference and keeps the scope path. */
-export class GraphBuilder {
+export class GraphBuilder implements OpCaller {
   readonly persistents: PersistentValues;
   readonly nodes: Node[] = [];
   phase: Phase = "forward";

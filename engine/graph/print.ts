@@ -1,5 +1,5 @@
-import type { Graph, Node, Value } from "./types.ts";
-import { typeText } from "./types.ts";
+import type { Graph, Node } from "./graph.ts";
+import { typeText, type Value } from "./types.ts";
 
 /**
  * A graph as text, one node a line: `%12 f32[512, 128] = linear(%9, transformer.h.0.mlp.c_fc.weight) {…}  # layers.0.mlp`.

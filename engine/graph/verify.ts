@@ -1,5 +1,5 @@
-import type { Graph, Node, Value } from "./types.ts";
-import { byteLength, storageOf, typeText } from "./types.ts";
+import type { Graph, Node } from "./graph.ts";
+import { byteLength, storageOf, typeText, type Value } from "./types.ts";
 
 /** A graph breaks an invariant; a bug in a pass, not in the input. */
 export class GraphError extends Error {

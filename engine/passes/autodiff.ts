@@ -1,5 +1,6 @@
 import type { GraphBuilder } from "../graph/builder.ts";
-import type { Node, Value } from "../graph/types.ts";
+import type { Node } from "../graph/graph.ts";
+import type { Value } from "../graph/types.ts";
 import { GraphError } from "../graph/verify.ts";
 import { add } from "../../kernels/elementwise.ts";
 import type { Pass, StepDraft } from "./step.ts";
@@ -41,7 +42,6 @@ export function appendBackward(builder: GraphBuilder, options: BackwardOptions):
     const inGrads = builder.atScope(node.scope, () =>
       node.op.vjp!({
         builder,
-        node,
         inputs: node.inputs,
         outputs: node.outputs,
         attrs: node.attrs,

@@ -1,5 +1,6 @@
 import type { GraphBuilder } from "../graph/builder.ts";
-import type { Node, Value } from "../graph/types.ts";
+import type { Node } from "../graph/graph.ts";
+import type { Value } from "../graph/types.ts";
 import type { Pass } from "./step.ts";
 
 /** What gradient checkpointing drops. */

@@ -2,7 +2,8 @@ import { gelu, geluGrad } from "../../kernels/elementwise.ts";
 import { linear, linearInputGrad } from "../../kernels/linear.ts";
 import { linearGelu, linearInputGradGelu } from "../../kernels/linear_gelu.ts";
 import { GraphBuilder } from "../graph/builder.ts";
-import type { Node, Value } from "../graph/types.ts";
+import type { Node } from "../graph/graph.ts";
+import type { Value } from "../graph/types.ts";
 import type { Pass } from "./step.ts";
 
 /** Node by the node that takes it in. */

@@ -1,5 +1,5 @@
 import { globalNorm } from "../../kernels/global_norm.ts";
-import type { Node } from "../graph/types.ts";
+import type { Node } from "../graph/graph.ts";
 import { OPTIMIZERS } from "./optimizer.ts";
 import type { OptimizerOptions } from "./optimizers/contract.ts";
 import type { Parameter, Pass, StepDraft } from "./step.ts";

@@ -1,5 +1,6 @@
 import { GraphBuilder } from "../graph/builder.ts";
-import type { Node, Value } from "../graph/types.ts";
+import type { Node } from "../graph/graph.ts";
+import type { Value } from "../graph/types.ts";
 import type { StepDraft } from "./step.ts";
 
 /** Outputs of what replaces a node, in the order of the node's own; undefined copies the node. */

@@ -1,5 +1,6 @@
 import type { GraphBuilder, PersistentValues } from "../graph/builder.ts";
-import type { Graph, Value } from "../graph/types.ts";
+import type { Graph } from "../graph/graph.ts";
+import type { Value } from "../graph/types.ts";
 import { verifyGraph } from "../graph/verify.ts";
 import { printGraph } from "../graph/print.ts";
 import type { BatchInputs } from "../model/inputs.ts";

@@ -1,12 +1,7 @@
-import {
-  type Binding,
-  type Command,
-  type Dispatch,
-  type Located,
-  type Target,
-  TEXEL_ROW_BYTES,
-} from "../graph/op.ts";
-import type { Graph, Node, Value } from "../graph/types.ts";
+import { type Binding, type Command, type Dispatch, type Located, TEXEL_ROW_BYTES } from "../graph/launch.ts";
+import type { Target } from "../graph/target.ts";
+import type { Graph, Node } from "../graph/graph.ts";
+import type { Value } from "../graph/types.ts";
 import { type Lowered, paramsSize } from "./lower.ts";
 import { launchesAlike, REFERENCE_TARGETS } from "./reference_targets.ts";
 

@@ -1,5 +1,5 @@
-import type { Graph, Role, Value } from "../graph/types.ts";
-import { byteLength, storageOf } from "../graph/types.ts";
+import type { Graph } from "../graph/graph.ts";
+import { byteLength, type Role, storageOf, type Value } from "../graph/types.ts";
 
 /** When a transient value's bytes must survive: from the node that writes it to its last reader, both included. */
 export interface LiveRange {

@@ -1,6 +1,7 @@
-import type { Binding, Command, Dispatch, Target } from "../graph/op.ts";
-import { BINDING_ALIGNMENT, overlap } from "../graph/op.ts";
-import type { Graph, Value } from "../graph/types.ts";
+import { type Binding, BINDING_ALIGNMENT, type Command, type Dispatch, overlap } from "../graph/launch.ts";
+import type { Target } from "../graph/target.ts";
+import type { Graph } from "../graph/graph.ts";
+import type { Value } from "../graph/types.ts";
 import { alignUp } from "./arena.ts";
 
 /** Commands of a graph in order, and the node each belongs to. */

@@ -1,8 +1,15 @@
-import type { Graph, Role, Value } from "../graph/types.ts";
-import { byteLength, ROLES, storageOf, zeroBytesByRole } from "../graph/types.ts";
-import type { BytesByRole } from "../graph/types.ts";
-import type { Binding, Command, Target } from "../graph/op.ts";
-import { BINDING_ALIGNMENT, TEXEL_ROW_BYTES } from "../graph/op.ts";
+import type { Graph } from "../graph/graph.ts";
+import {
+  byteLength,
+  type BytesByRole,
+  type Role,
+  ROLES,
+  storageOf,
+  type Value,
+  zeroBytesByRole,
+} from "../graph/types.ts";
+import { type Binding, BINDING_ALIGNMENT, type Command, TEXEL_ROW_BYTES } from "../graph/launch.ts";
+import type { Target } from "../graph/target.ts";
 import { STEP_BLOCK_BYTES } from "../../kernels/step_block.ts";
 import { alignUp, planArena } from "./arena.ts";
 import { liveRanges } from "./liveness.ts";

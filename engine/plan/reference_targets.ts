@@ -1,4 +1,4 @@
-import type { Target } from "../graph/op.ts";
+import type { Target } from "../graph/target.ts";
 
 /** Largest scratch texture on Mesa's software adapter: it holds the logits and the head of a small model. */
 export const LAVAPIPE_TEXEL_BYTES = 32 * 2 ** 20;

@@ -1,4 +1,4 @@
-import type { Dispatch, Kernel } from "../graph/op.ts";
+import type { Dispatch, Kernel } from "../graph/launch.ts";
 
 /**
  * Bytes that a dispatch moves at least: every binding once for being read and once for being written, what it reads from the

@@ -1,4 +1,4 @@
-import type { Command, Dispatch, KernelChoice } from "../graph/op.ts";
+import type { Command, Dispatch, KernelChoice } from "../graph/launch.ts";
 import { paramsSize } from "../plan/lower.ts";
 import type { Plan } from "../plan/plan.ts";
 import { ChoiceCache, hashOf, type KeptChoice } from "./autotune_cache.ts";

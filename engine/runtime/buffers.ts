@@ -1,6 +1,5 @@
-import { TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/op.ts";
-import type { BytesByRole } from "../graph/types.ts";
-import { ROLES, zeroBytesByRole } from "../graph/types.ts";
+import { TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/launch.ts";
+import { type BytesByRole, ROLES, zeroBytesByRole } from "../graph/types.ts";
 import { PACK_BYTES, type Plan, type PlannedBuffer } from "../plan/plan.ts";
 import { DeviceLimitError, OutOfMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";

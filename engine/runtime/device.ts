@@ -1,4 +1,4 @@
-import type { MatrixShape } from "../graph/op.ts";
+import type { MatrixShape } from "../graph/target.ts";
 import { LAVAPIPE_TEXEL_BYTES } from "../plan/reference_targets.ts";
 import { type AutotuneMode, defaultAutotuneMode } from "./autotune_mode.ts";
 import { isOutOfMemory, lossOf, NoAdapterError, OutOfMemoryError } from "./errors.ts";

@@ -1,4 +1,4 @@
-import type { Target } from "../graph/op.ts";
+import type { Target } from "../graph/target.ts";
 import type { AutotuneMode } from "./autotune_mode.ts";
 import type { GpuProvider, GpuProviderId } from "./provider_contract.ts";
 

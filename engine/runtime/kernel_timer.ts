@@ -1,4 +1,4 @@
-import type { Dispatch } from "../graph/op.ts";
+import type { Dispatch } from "../graph/launch.ts";
 import { STEP_BLOCK_BYTES } from "../../kernels/step_block.ts";
 import type { Gpu } from "./gpu.ts";
 import type { PipelineCache } from "./pipelines.ts";

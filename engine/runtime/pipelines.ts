@@ -1,4 +1,4 @@
-import { type Kernel, SCRATCH_BINDING } from "../graph/op.ts";
+import { type Kernel, SCRATCH_BINDING } from "../graph/launch.ts";
 import { STEP_BLOCK_WGSL } from "../../kernels/step_block.ts";
 import type { Gpu } from "./gpu.ts";
 import type { GpuProvider } from "./provider_contract.ts";

@@ -1,4 +1,4 @@
-import type { Target } from "../graph/op.ts";
+import type { Target } from "../graph/target.ts";
 import { DEFAULT_TARGET, SOFTWARE_TARGET } from "../plan/reference_targets.ts";
 import { lavapipeLanes } from "./lavapipe/environment.ts";
 

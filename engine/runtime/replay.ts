@@ -1,5 +1,12 @@
-import type { Binding, Command, Dispatch, TexelCopy } from "../graph/op.ts";
-import { SCRATCH_BINDING, TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/op.ts";
+import {
+  type Binding,
+  type Command,
+  type Dispatch,
+  SCRATCH_BINDING,
+  TEXEL_ROW_BYTES,
+  TEXEL_ROW_TEXELS,
+  type TexelCopy,
+} from "../graph/launch.ts";
 import type { Plan } from "../plan/plan.ts";
 import { paramsSize } from "../plan/lower.ts";
 import type { DeviceBuffers } from "./buffers.ts";

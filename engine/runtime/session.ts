@@ -1,6 +1,5 @@
-import type { Value } from "../graph/types.ts";
-import { storageOf } from "../graph/types.ts";
-import type { Binding } from "../graph/op.ts";
+import { storageOf, type Value } from "../graph/types.ts";
+import type { Binding } from "../graph/launch.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { StepBlock } from "../../kernels/step_block.ts";
 import { NEUTRAL_STEP, STEP_BLOCK_BYTES, writeStepBlock } from "../../kernels/step_block.ts";

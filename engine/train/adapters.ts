@@ -1,12 +1,7 @@
 import { parseHubReference } from "../formats/hub/reference.ts";
 import { inputExists } from "../formats/input_file.ts";
-import {
-  type AdapterConfig,
-  loraTensorName,
-  openAdapter,
-  savedTensorName,
-  writeAdapter,
-} from "../formats/peft.ts";
+import type { AdapterConfig } from "../formats/adapter_config.ts";
+import { loraTensorName, openAdapter, savedTensorName, writeAdapter } from "../formats/peft.ts";
 import { isTargetModule, moduleRankAndAlpha, type TargetConfig } from "../formats/peft_modules.ts";
 import type { TensorToWrite } from "../formats/safetensors.ts";
 import { InputError } from "../input_error.ts";

@@ -4,7 +4,7 @@ import type { Model } from "../model/config.ts";
 import { dropoutEverywhere, type DropoutRates } from "../model/dropout.ts";
 import type { Plan } from "../plan/plan.ts";
 import { planGraphs } from "../plan/plan.ts";
-import type { Target } from "../graph/op.ts";
+import type { Target } from "../graph/target.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import type { Gpu } from "../runtime/gpu.ts";
 import { type EncodedCommands, Session, type SessionOptions } from "../runtime/session.ts";

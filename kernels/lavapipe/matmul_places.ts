@@ -1,4 +1,5 @@
-import { type Binding, type Dispatch, type Located, overlap, type Target } from "../../engine/graph/op.ts";
+import { type Binding, type Dispatch, type Located, overlap } from "../../engine/graph/launch.ts";
+import type { Target } from "../../engine/graph/target.ts";
 import { type CheckedSpec, valuesOf } from "../matmul/product.ts";
 
 /** Dispatches of a product, if there are any, and the values that they are for. */

@@ -1,12 +1,11 @@
 import {
   type Dispatch,
-  foldGrid,
   SCRATCH_BINDING,
-  type Target,
   TEXEL_ROW_BYTES,
   TEXEL_ROW_TEXELS,
   texelWord,
-} from "../../engine/graph/op.ts";
+} from "../../engine/graph/launch.ts";
+import { foldGrid, type Target } from "../../engine/graph/target.ts";
 import { DTYPE_BYTES } from "../../engine/graph/types.ts";
 import {
   columnPrologue,

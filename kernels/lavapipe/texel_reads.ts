@@ -2,12 +2,12 @@ import {
   type Binding,
   type ParamWord,
   SCRATCH_BINDING,
-  type Target,
   TEXEL_ROW_BYTES,
   TEXEL_ROW_TEXELS,
   type TexelCopy,
   texelWord,
-} from "../../engine/graph/op.ts";
+} from "../../engine/graph/launch.ts";
+import type { Target } from "../../engine/graph/target.ts";
 import type { Dtype } from "../../engine/graph/types.ts";
 
 /** Most bytes that one dispatch of a row or elementwise kernel reads through the scratch texture. */

@@ -1,4 +1,5 @@
-import { type Command, type Dispatch, foldGrid, type Located, type Target } from "../../engine/graph/op.ts";
+import type { Command, Dispatch, Located } from "../../engine/graph/launch.ts";
+import { foldGrid, type Target } from "../../engine/graph/target.ts";
 import { elementCount } from "../../engine/graph/types.ts";
 import { gelu, geluGrad } from "../elementwise.ts";
 import { writtenSlots } from "./text.ts";

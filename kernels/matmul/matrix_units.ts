@@ -1,4 +1,4 @@
-import type { MatrixShape, Target } from "../../engine/graph/op.ts";
+import type { MatrixShape, Target } from "../../engine/graph/target.ts";
 import { columnPrologue, declarations, range, repeat, storeRow, storeSums, tileWgsl } from "./text.ts";
 import type { Part } from "./parts.ts";
 import type { CheckedSpec, MatmulForm, Width } from "./product.ts";

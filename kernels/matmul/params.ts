@@ -1,4 +1,4 @@
-import type { ParamWord } from "../../engine/graph/op.ts";
+import type { ParamWord } from "../../engine/graph/launch.ts";
 import { paramWords, widthOf } from "./text.ts";
 import { elementOffset, type Part, type Window } from "./parts.ts";
 import { quantizedParams } from "./quantized.ts";

@@ -1,13 +1,7 @@
-import {
-  type Command,
-  type Dispatch,
-  elementRange,
-  foldGrid,
-  type Located,
-  type OutputType,
-  type Target,
-  u32,
-} from "../../engine/graph/op.ts";
+import { type Command, type Dispatch, type Located, u32 } from "../../engine/graph/launch.ts";
+import type { OutputType } from "../../engine/graph/op.ts";
+import { foldGrid, type Target } from "../../engine/graph/target.ts";
+import { elementRange } from "../rows/windows.ts";
 import { DTYPE_BYTES, elementCount, type TensorType } from "../../engine/graph/types.ts";
 import type { CheckedSpec, MatmulOperand } from "./product.ts";
 import source from "./partial_sums.wgsl" with { type: "text" };

@@ -1,10 +1,5 @@
-import {
-  type Binding,
-  BINDING_ALIGNMENT,
-  type Located,
-  overlap,
-  type Target,
-} from "../../engine/graph/op.ts";
+import { type Binding, BINDING_ALIGNMENT, type Located, overlap } from "../../engine/graph/launch.ts";
+import type { Target } from "../../engine/graph/target.ts";
 import { DTYPE_BYTES } from "../../engine/graph/types.ts";
 import type { CheckedSpec, MatmulOperand, MatmulRole } from "./product.ts";
 

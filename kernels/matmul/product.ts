@@ -1,4 +1,4 @@
-import type { Located, ParamWord } from "../../engine/graph/op.ts";
+import type { Located, ParamWord } from "../../engine/graph/launch.ts";
 
 /** Element types a product reads and writes; sums are f32 always. */
 export type MatmulDtype = "f32" | "f16";

@@ -1,4 +1,4 @@
-import { type Binding, whole } from "../../engine/graph/op.ts";
+import { type Binding, whole } from "../../engine/graph/launch.ts";
 import { elementOffset, type Part, type Window } from "./parts.ts";
 import type { CheckedSpec, MatmulForm, MatmulParams, QuantizedForm, Width } from "./product.ts";
 

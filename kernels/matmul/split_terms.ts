@@ -1,4 +1,5 @@
-import type { Command, Located, Target } from "../../engine/graph/op.ts";
+import type { Command, Located } from "../../engine/graph/launch.ts";
+import type { Target } from "../../engine/graph/target.ts";
 import { matmulCommands } from "./matmul.ts";
 import type { MatmulOperand, MatmulSpec } from "./product.ts";
 import { partialSums } from "./partial_sums.ts";

@@ -1,4 +1,4 @@
-import { f32, type ParamWord, u32 } from "../../engine/graph/op.ts";
+import { f32, type ParamWord, u32 } from "../../engine/graph/launch.ts";
 import { MATMUL_ROLES, type MatmulForm, type MatmulParams, type MatmulRole, type Width } from "./product.ts";
 import { loadQuantized, QUANTIZED_FIELDS, quantizedDeclarations } from "./quantized.ts";
 import geluSource from "../gelu.wgsl" with { type: "text" };

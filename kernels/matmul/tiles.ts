@@ -1,4 +1,5 @@
-import type { Binding, Target } from "../../engine/graph/op.ts";
+import type { Binding } from "../../engine/graph/launch.ts";
+import type { Target } from "../../engine/graph/target.ts";
 import { elementOffset, multiplyAdds, type Part, SMALL_PRODUCT, startsTerms, type Window } from "./parts.ts";
 import { quantizedForm, widestCodes } from "./quantized.ts";
 import type { CheckedSpec, MatmulDtype, MatmulForm, MatmulRole, Width } from "./product.ts";

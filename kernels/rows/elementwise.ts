@@ -1,11 +1,5 @@
-import {
-  type Dispatch,
-  foldGrid,
-  type Located,
-  type ParamWord,
-  type Target,
-  u32,
-} from "../../engine/graph/op.ts";
+import { type Dispatch, type Located, type ParamWord, u32 } from "../../engine/graph/launch.ts";
+import { foldGrid, type Target } from "../../engine/graph/target.ts";
 import { DTYPE_BYTES, elementCount } from "../../engine/graph/types.ts";
 import { rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./reduction.ts";
 import { readsOf } from "../lavapipe/texel_reads.ts";

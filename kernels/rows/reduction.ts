@@ -1,4 +1,6 @@
-import { type Binding, elementRange, foldGrid, type Located, type Target } from "../../engine/graph/op.ts";
+import type { Binding, Located } from "../../engine/graph/launch.ts";
+import { foldGrid, type Target } from "../../engine/graph/target.ts";
+import { elementRange } from "./windows.ts";
 import { DTYPE_BYTES } from "../../engine/graph/types.ts";
 
 /** Text and numbers of a kernel that works row by row. */

@@ -1,4 +1,4 @@
-import type { Target } from "../../engine/graph/op.ts";
+import type { Target } from "../../engine/graph/target.ts";
 
 /** How the invocations of a workgroup share out a matrix whose rows they add up, column by column. */
 export interface RowTeams {

@@ -2,13 +2,12 @@ import {
   type Binding,
   BINDING_ALIGNMENT,
   type Dispatch,
-  foldGrid,
   type Located,
   type ParamWord,
-  type Target,
   TEXEL_ROW_BYTES,
   u32,
-} from "../../engine/graph/op.ts";
+} from "../../engine/graph/launch.ts";
+import { foldGrid, type Target } from "../../engine/graph/target.ts";
 import { firstTexel, placeTexels, TEXEL_LOAD_WGSL, texelBytesOf } from "../lavapipe/texel_reads.ts";
 import { vectorWgsl } from "../rows/reduction.ts";
 

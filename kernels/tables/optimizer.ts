@@ -1,4 +1,6 @@
-import { type Located, type ParamWord, ShapeError, type Target, u32 } from "../../engine/graph/op.ts";
+import { type Located, type ParamWord, u32 } from "../../engine/graph/launch.ts";
+import { ShapeError } from "../../engine/graph/op.ts";
+import type { Target } from "../../engine/graph/target.ts";
 import { type Dtype, elementCount, type TensorType, typeText } from "../../engine/graph/types.ts";
 import type { TableTensor } from "./tensors.ts";
 

@@ -2,7 +2,7 @@
 // TFLOP/s and ms of one layer as wide as GPT-2 (124 M), fastest first.
 // Usage: deno run -A tests/bench/flash_attention_shapes.ts [BATCHxTOKENS [HEAD_SIZE]]
 import { GraphBuilder } from "../../engine/graph/builder.ts";
-import type { Dispatch } from "../../engine/graph/op.ts";
+import type { Dispatch } from "../../engine/graph/launch.ts";
 import { elementCount } from "../../engine/graph/types.ts";
 import { planGraphs } from "../../engine/plan/plan.ts";
 import { openGpu } from "../../engine/runtime/device.ts";

@@ -4,7 +4,8 @@
 // Usage: deno run -A tests/bench/matmul_bench.ts [--seconds 2] [--rows TILE_ROWS] [--workgroup] [--no-texels] [--f16] [--naive] [FILTER]
 import process from "node:process";
 import { GraphBuilder } from "../../engine/graph/builder.ts";
-import { defineOp, type OpDefinition, u32, whole } from "../../engine/graph/op.ts";
+import { u32, whole } from "../../engine/graph/launch.ts";
+import { defineOp, type OpDefinition } from "../../engine/graph/op.ts";
 import { elementCount } from "../../engine/graph/types.ts";
 import { planGraphs } from "../../engine/plan/plan.ts";
 import type { Gpu } from "../../engine/runtime/gpu.ts";

@@ -2,7 +2,7 @@
 // chooses among these; the rules of kernels/matmul/tiles.ts come from this table.
 // Usage: deno run -A tests/bench/matmul_tiles.ts [REGEX of shapes [REGEX of tiles]]
 import { GraphBuilder } from "../../engine/graph/builder.ts";
-import type { Dispatch } from "../../engine/graph/op.ts";
+import type { Dispatch } from "../../engine/graph/launch.ts";
 import { elementCount, type Value } from "../../engine/graph/types.ts";
 import { type Plan, planGraphs } from "../../engine/plan/plan.ts";
 import { openGpu } from "../../engine/runtime/device.ts";

@@ -1,7 +1,7 @@
 import { GraphBuilder } from "../../engine/graph/builder.ts";
-import type { OpDefinition, Target } from "../../engine/graph/op.ts";
-import type { Dtype, Value } from "../../engine/graph/types.ts";
-import { elementCount } from "../../engine/graph/types.ts";
+import type { OpDefinition } from "../../engine/graph/op.ts";
+import type { Target } from "../../engine/graph/target.ts";
+import { type Dtype, elementCount, type Value } from "../../engine/graph/types.ts";
 import { verifyGraph } from "../../engine/graph/verify.ts";
 import { appendBackward } from "../../engine/passes/autodiff.ts";
 import { planGraphs } from "../../engine/plan/plan.ts";

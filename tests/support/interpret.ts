@@ -1,5 +1,5 @@
-import type { Graph, Node, Value } from "../../engine/graph/types.ts";
-import { elementCount, storageOf } from "../../engine/graph/types.ts";
+import type { Graph, Node } from "../../engine/graph/graph.ts";
+import { elementCount, storageOf, type Value } from "../../engine/graph/types.ts";
 
 /** f64 contents by the value that owns the storage. */
 export type Memory = Map<number, Float64Array>;

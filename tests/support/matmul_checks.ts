@@ -1,4 +1,4 @@
-import type { Target } from "../../engine/graph/op.ts";
+import type { Target } from "../../engine/graph/target.ts";
 import type { Dtype } from "../../engine/graph/types.ts";
 import { checkKernel, type TestInput } from "./check_op.ts";
 import { matmulProbe, type ProbeAttrs } from "./matmul_probe.ts";

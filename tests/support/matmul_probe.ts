@@ -1,4 +1,5 @@
-import { defineOp, type Located, type OpDefinition } from "../../engine/graph/op.ts";
+import type { Located } from "../../engine/graph/launch.ts";
+import { defineOp, type OpDefinition } from "../../engine/graph/op.ts";
 import type { Dtype, TensorType } from "../../engine/graph/types.ts";
 import { matmulCommands } from "../../kernels/matmul/matmul.ts";
 import { unusedOutputs } from "../../kernels/matmul/partial_sums.ts";

@@ -1,5 +1,6 @@
 import { GraphBuilder } from "../../engine/graph/builder.ts";
-import type { Graph, Value } from "../../engine/graph/types.ts";
+import type { Graph } from "../../engine/graph/graph.ts";
+import type { Value } from "../../engine/graph/types.ts";
 import { verifyGraph } from "../../engine/graph/verify.ts";
 import type { Model } from "../../engine/model/config.ts";
 import { type BatchInputs, declareInputs } from "../../engine/model/inputs.ts";

@@ -1,5 +1,6 @@
 import { GraphBuilder } from "../../engine/graph/builder.ts";
-import type { OpDefinition, Target } from "../../engine/graph/op.ts";
+import type { OpDefinition } from "../../engine/graph/op.ts";
+import type { Target } from "../../engine/graph/target.ts";
 import type { TensorType } from "../../engine/graph/types.ts";
 import { planGraphs } from "../../engine/plan/plan.ts";
 import { Session } from "../../engine/runtime/session.ts";

@@ -1,4 +1,5 @@
-import type { Kernel, Target } from "../../engine/graph/op.ts";
+import type { Kernel } from "../../engine/graph/launch.ts";
+import type { Target } from "../../engine/graph/target.ts";
 import { modelOf } from "../../engine/model/config.ts";
 import { PRESETS } from "../../engine/model/presets.ts";
 import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../../engine/plan/reference_targets.ts";

@@ -1,6 +1,6 @@
 // Reads what a WGSL kernel writes and how much workgroup memory it takes, to check what kernels declare of
 // themselves.
-import type { Kernel } from "../../engine/graph/op.ts";
+import type { Kernel } from "../../engine/graph/launch.ts";
 
 const TOKEN =
   /[A-Za-z_]\w*|\d[\w.]*|<<=|>>=|->|\+\+|--|&&|\|\||[-+*\/%&|^=!<>]=|[-+*\/%&|^=!<>()[\]{},;:.@~]/g;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import { elementCount, type TensorType } from "../../../engine/graph/types.ts";
 import { adafactor, type AdafactorAttrs, adafactorReference } from "../../../kernels/adafactor.ts";
 import { NEUTRAL_STEP } from "../../../kernels/step_block.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import type { TensorType } from "../../../engine/graph/types.ts";
 import { adamw8bit, adamw8bitReference } from "../../../kernels/adamw_8bit.ts";
 import { dynamicMap, middlesOf, nearestCode } from "../../../kernels/dynamic_map.ts";

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type Command, defineOp, type OpDefinition, u32, whole } from "../../../engine/graph/op.ts";
+import { type Command, u32, whole } from "../../../engine/graph/launch.ts";
+import { defineOp, type OpDefinition } from "../../../engine/graph/op.ts";
 import { attention } from "../../../kernels/attention.ts";
 import { dropout, type DropoutAttrs } from "../../../kernels/dropout.ts";
 import { flashAttention } from "../../../kernels/flash_attention.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { attendReference, EMPTY_LOGSUMEXP } from "../../../kernels/attention_reference.ts";
 import type { AttentionAttrs } from "../../../kernels/attention_shapes.ts";

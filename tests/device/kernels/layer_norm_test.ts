@@ -1,4 +1,4 @@
-import type { Target } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { layerNorm, layerNormInputGrad, layerNormParameterGrad } from "../../../kernels/layer_norm.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";

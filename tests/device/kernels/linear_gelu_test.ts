@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import { gelu, geluGrad } from "../../../kernels/elementwise.ts";
 import { linear, linearInputGrad } from "../../../kernels/linear.ts";
 import { linearGelu, linearInputGradGelu } from "../../../kernels/linear_gelu.ts";

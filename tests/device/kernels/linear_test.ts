@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { defineOp, type Target } from "../../../engine/graph/op.ts";
+import { defineOp } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import { columnSum } from "../../../kernels/column_sum.ts";
 import { linear, linearInputGrad, linearWeightGrad } from "../../../kernels/linear.ts";
 import { checkKernel } from "../../support/check_op.ts";

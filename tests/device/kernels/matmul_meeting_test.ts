@@ -1,6 +1,6 @@
 // Products in f16 whose terms are split over the binding limit.
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { attentionGrad } from "../../../kernels/attention.ts";
 import { attendReference } from "../../../kernels/attention_reference.ts";

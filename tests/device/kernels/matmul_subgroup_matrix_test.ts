@@ -1,6 +1,8 @@
 // Products on a device's matrix units. Skipped where there are none: on wgpu, and on most software adapters.
 import assert from "node:assert/strict";
-import { defineOp, type Dispatch, type OpDefinition, type Target } from "../../../engine/graph/op.ts";
+import type { Dispatch } from "../../../engine/graph/launch.ts";
+import { defineOp, type OpDefinition } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { SUBGROUP_MATRIX } from "../../../engine/runtime/provider_contract.ts";
 import { linear, linearWeightGrad } from "../../../kernels/linear.ts";

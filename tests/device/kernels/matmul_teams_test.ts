@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import { linearWeightGrad } from "../../../kernels/linear.ts";
 import { chooseTile, fittingTiles, tileName } from "../../../kernels/matmul/tiles.ts";
 import { normalise } from "../../../kernels/matmul/product.ts";

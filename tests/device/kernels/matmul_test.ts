@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import type { Located, Target } from "../../../engine/graph/op.ts";
+import type { Located } from "../../../engine/graph/launch.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { matmulCommands } from "../../../kernels/matmul/matmul.ts";
 import { checkKernel } from "../../support/check_op.ts";

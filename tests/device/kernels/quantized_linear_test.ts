@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { openSafetensors } from "../../../engine/formats/safetensors.ts";
-import type { Target } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import { dequantizeInt8 } from "../../../kernels/quantization.ts";
 import {
   dequantizationTables,

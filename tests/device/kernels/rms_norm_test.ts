@@ -1,4 +1,4 @@
-import type { Target } from "../../../engine/graph/op.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import { rmsNorm, rmsNormInputGrad, rmsNormParameterGrad } from "../../../kernels/rms_norm.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { deviceTest, deviceTestOf } from "../../support/with_device.ts";

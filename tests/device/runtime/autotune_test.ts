@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { GraphBuilder } from "../../../engine/graph/builder.ts";
-import type { Dispatch } from "../../../engine/graph/op.ts";
+import type { Dispatch } from "../../../engine/graph/launch.ts";
 import { type Plan, planGraphs } from "../../../engine/plan/plan.ts";
 import { Autotuner } from "../../../engine/runtime/autotune.ts";
 import { ChoiceCache } from "../../../engine/runtime/autotune_cache.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { f32, i32, u32 } from "../../../engine/graph/op.ts";
+import { f32, i32, u32 } from "../../../engine/graph/launch.ts";
 
 Deno.test("u32(), i32() and f32() take what a word can hold, to its ends, and refuse all else with the value", () => {
   for (const value of [0, 1, 2 ** 31, 2 ** 32 - 1]) assert.deepEqual(u32(value), { kind: "u32", value });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type Dispatch, type Located, ShapeError } from "../../../engine/graph/op.ts";
+import type { Dispatch, Located } from "../../../engine/graph/launch.ts";
+import { ShapeError } from "../../../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount, type TensorType } from "../../../engine/graph/types.ts";
 import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { adafactor, adafactorReference } from "../../../kernels/adafactor.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Located } from "../../../engine/graph/op.ts";
+import type { Located } from "../../../engine/graph/launch.ts";
 import { type Dtype, DTYPE_BYTES } from "../../../engine/graph/types.ts";
 import { plannedTarget } from "../../../engine/runtime/planned_target.ts";
 import { matmulCommands } from "../../../kernels/matmul/matmul.ts";

@@ -1,7 +1,8 @@
 // The kernels of `tests/support/step_kernels.ts` are what the names of its targets say, and do what they
 // declare.
 import assert from "node:assert/strict";
-import { type Kernel, overlap, type Target } from "../../../engine/graph/op.ts";
+import { type Kernel, overlap } from "../../../engine/graph/launch.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import { storageOf } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";

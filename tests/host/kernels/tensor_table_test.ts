@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import type { Dispatch, Located, Target } from "../../../engine/graph/op.ts";
+import type { Dispatch, Located } from "../../../engine/graph/launch.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import { DTYPE_BYTES } from "../../../engine/graph/types.ts";
 import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { adamw } from "../../../kernels/adamw.ts";

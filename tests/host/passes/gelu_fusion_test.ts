@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { GraphBuilder } from "../../../engine/graph/builder.ts";
-import type { Dispatch, Located, Target } from "../../../engine/graph/op.ts";
-import { elementCount, type Graph, type Value } from "../../../engine/graph/types.ts";
+import type { Dispatch, Located } from "../../../engine/graph/launch.ts";
+import type { Target } from "../../../engine/graph/target.ts";
+import type { Graph } from "../../../engine/graph/graph.ts";
+import { elementCount, type Value } from "../../../engine/graph/types.ts";
 import { verifyGraph } from "../../../engine/graph/verify.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type Dispatch, type Kernel, type Target, u32 } from "../../../engine/graph/op.ts";
+import { type Dispatch, type Kernel, u32 } from "../../../engine/graph/launch.ts";
+import type { Target } from "../../../engine/graph/target.ts";
 import { checkDispatch } from "../../../engine/plan/lower.ts";
 import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Dispatch, TEXEL_ROW_BYTES } from "../../../engine/graph/op.ts";
+import { type Dispatch, TEXEL_ROW_BYTES } from "../../../engine/graph/launch.ts";
 import { ROLES } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Kernel } from "../../../engine/graph/op.ts";
+import type { Kernel } from "../../../engine/graph/launch.ts";
 import { dispatchBytes, slotsRead } from "../../../engine/plan/traffic.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import { modelOf } from "../../../engine/model/config.ts";

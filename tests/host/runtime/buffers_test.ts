@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { TEXEL_ROW_BYTES } from "../../../engine/graph/op.ts";
+import { TEXEL_ROW_BYTES } from "../../../engine/graph/launch.ts";
 import { zeroBytesByRole } from "../../../engine/graph/types.ts";
 import { PACK_BYTES, type Plan, type PlannedBuffer } from "../../../engine/plan/plan.ts";
 import { createBuffers, Ledger } from "../../../engine/runtime/buffers.ts";
