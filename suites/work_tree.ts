@@ -47,7 +47,10 @@ async function treeOf(folder: string, without: string | undefined, git: Git): Pr
     };
     await Deno.mkdir(env.GIT_OBJECT_DIRECTORY);
     await copyIndex(index, env.GIT_INDEX_FILE);
-    const left = without === undefined ? null : inside(folder, without);
+    const path = without === undefined ? null : inside(folder, without);
+    // git fails where it is told to leave out what it ignores anyhow, as all that lies in bench/.
+    const ignored = path !== null && await git(["check-ignore", "--quiet", "--", path]) !== null;
+    const left = ignored ? null : path;
     const added = await git(
       [
         // Objects are written for their hashes alone, and no monitor of the repository is to be asked.
