@@ -48,6 +48,7 @@ export {
 export { defaultProvider, providerNamed } from "./engine/runtime/provider.ts";
 export { GPU_PROVIDERS, type GpuProviderId } from "./engine/runtime/provider_contract.ts";
 export { likelyAdapter, PLANNED_ADAPTERS, type PlannedAdapter } from "./engine/runtime/planned_target.ts";
+export { tuneLavapipe } from "./engine/runtime/lavapipe/environment.ts";
 export { measureRoofline, type Roofline, type RooflineOptions } from "./engine/runtime/roofline.ts";
 export type { Steadiness } from "./engine/runtime/steady.ts";
 export { type ProviderSurvey, surveyProviders } from "./engine/runtime/survey.ts";

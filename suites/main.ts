@@ -1,5 +1,6 @@
 import process from "node:process";
 import { InputError } from "../engine/input_error.ts";
+import { tuneLavapipe } from "../mod.ts";
 import { type Command, EXIT, type Services } from "./command.ts";
 import { bench } from "./commands/bench.ts";
 import { compare } from "./commands/compare.ts";
@@ -80,6 +81,8 @@ if (import.meta.main) {
   // Tasks run in the project's folder; paths on the command line are meant from where it was typed.
   const typedIn = Deno.env.get("INIT_CWD");
   if (typedIn !== undefined) Deno.chdir(typedIn);
+  // Processes that measure inherit it. A program that uses the engine decides for itself.
+  tuneLavapipe();
   const [{ engine }, { standardError }] = await Promise.all([import("./engine.ts"), import("./progress.ts")]);
   const services: Services = {
     engine,

@@ -1,5 +1,4 @@
 import { InputError } from "../input_error.ts";
-import { tuneLavapipe } from "./lavapipe/environment.ts";
 import { GPU_PROVIDERS, type GpuProvider, type GpuProviderId } from "./provider_contract.ts";
 import { openDawn } from "./provider_dawn.ts";
 import { openWgpu } from "./provider_wgpu.ts";
@@ -11,7 +10,6 @@ import { openWgpu } from "./provider_wgpu.ts";
  * @throws {InputError} for an unknown name, or where the implementation cannot be loaded: with what to install.
  */
 export async function openProvider(id: GpuProviderId = defaultProvider()): Promise<GpuProvider> {
-  tuneLavapipe();
   switch (id) {
     case "wgpu":
       return openWgpu();

@@ -19,6 +19,9 @@ import {
 import { type WorkgroupShape, workgroupShapes, workgroupTile } from "../../kernels/flash/workgroup.ts";
 import { pack } from "../support/check_op.ts";
 import { seededNumbers } from "../support/seeded.ts";
+import { tuneLavapipe } from "../../engine/runtime/lavapipe/environment.ts";
+
+tuneLavapipe();
 
 const CODES = {
   flash_attention: flashForwardCode,

@@ -3,6 +3,9 @@ import { train } from "../../mod.ts";
 import { trainOptions } from "./peers/engine_peer.ts";
 import { SHAPES, writeJob } from "./peers/job.ts";
 import { writeWeights } from "./peers/peer_process.ts";
+import { tuneLavapipe } from "../../engine/runtime/lavapipe/environment.ts";
+
+tuneLavapipe();
 
 const shape = SHAPES[Deno.args[0] ?? "S"];
 const steps = Number(Deno.args[1] ?? 30);

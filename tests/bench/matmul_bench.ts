@@ -15,6 +15,9 @@ import { Session } from "../../engine/runtime/session.ts";
 import { matmulProbe, type ProbeAttrs } from "../support/matmul_probe.ts";
 import { pack } from "../support/check_op.ts";
 import { seededNumbers } from "../support/seeded.ts";
+import { tuneLavapipe } from "../../engine/runtime/lavapipe/environment.ts";
+
+tuneLavapipe();
 
 interface Shape {
   name: string;

@@ -13,6 +13,9 @@ import { Session } from "../../engine/runtime/session.ts";
 import { pack } from "../support/check_op.ts";
 import { matmulProbe } from "../support/matmul_probe.ts";
 import { seededNumbers } from "../support/seeded.ts";
+import { tuneLavapipe } from "../../engine/runtime/lavapipe/environment.ts";
+
+tuneLavapipe();
 
 type Form = "nn" | "nt" | "tn";
 /** m, n, k and batches of C = A · B, how A and B are stored (t: transposed), and their type. */

@@ -7,9 +7,6 @@ const VECTOR_WIDTH = "LP_NATIVE_VECTOR_WIDTH";
 /** Bits of a vector that Mesa takes by itself. */
 const OWN_WIDTH = 256;
 
-/** Where the environment is read and written. */
-type Variables = Pick<typeof Deno.env, "get" | "set">;
-
 /**
  * Tells Mesa's software adapter how many threads to compute with, unless the environment does.
  *
@@ -18,7 +15,8 @@ type Variables = Pick<typeof Deno.env, "get" | "set">;
  * share a core, and another is idle. With more threads and shorter runs there is one on every core more often, and whichever
  * runs takes what the others have not begun.
  *
- * Mesa reads the variable when the first adapter is asked for.
+ * Mesa reads the variable when the first adapter is asked for. The engine itself leaves the environment alone: programs
+ * call this first, as the command line does.
  *
  * @param variables The environment; null where it may not be written.
  */
@@ -26,7 +24,7 @@ export function tuneLavapipe(
   { os = Deno.build.os, cores = navigator.hardwareConcurrency, variables = environment() }: {
     os?: string;
     cores?: number;
-    variables?: Variables | null;
+    variables?: Pick<typeof Deno.env, "get" | "set"> | null;
   } = {},
 ): void {
   if (os !== "linux" || !variables) return;
@@ -36,7 +34,7 @@ export function tuneLavapipe(
 }
 
 /** Invocations of a subgroup of Mesa's software adapter: one for each 32 bits of a vector. */
-export function lavapipeLanes(variables: Pick<Variables, "get"> | null = environment()): number {
+export function lavapipeLanes(variables: Pick<typeof Deno.env, "get"> | null = environment()): number {
   const told = Number(variables?.get(VECTOR_WIDTH));
   return (told > 0 ? told : OWN_WIDTH) / 32;
 }
@@ -49,7 +47,7 @@ export function lavapipeLanes(variables: Pick<Variables, "get"> | null = environ
  */
 export function lavapipeSettings(
   name: string,
-  variables: Pick<Variables, "get"> | null = environment(),
+  variables: Pick<typeof Deno.env, "get"> | null = environment(),
 ): { threads: number | null; vectorWidth: number | null } {
   if (!/llvmpipe|lavapipe/i.test(name)) return { threads: null, vectorWidth: null };
   const number = (text: string | undefined) => text ? Number(text) : null;

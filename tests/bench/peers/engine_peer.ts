@@ -5,6 +5,7 @@ import { train } from "../../../mod.ts";
 import type { TrainOptions } from "../../../mod.ts";
 import { countGpu } from "./counted_gpu.ts";
 import type { PeerJob, PeerReady, PeerStep } from "./protocol.ts";
+import { tuneLavapipe } from "../../../engine/runtime/lavapipe/environment.ts";
 
 /** What `deno task train` would be given. */
 export function trainOptions({ shape, hyperparameters, modelFolder, tokenFile }: PeerJob): TrainOptions {
@@ -50,6 +51,7 @@ function print(message: PeerReady | PeerStep): void {
 }
 
 if (import.meta.main) {
+  tuneLavapipe();
   const job: PeerJob = JSON.parse(Deno.args[0]);
   const options = trainOptions(job);
   if (Deno.args[1] === "--write-weights") {

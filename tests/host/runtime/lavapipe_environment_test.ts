@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { openProvider } from "../../../engine/runtime/provider.ts";
 import {
   lavapipeLanes,
   lavapipeSettings,
@@ -56,4 +57,12 @@ Deno.test("lavapipeSettings() are the threads it was told and the width its name
   assert.deepEqual(of("llvmpipe", "2"), { threads: 2, vectorWidth: null });
   assert.deepEqual(lavapipeSettings(name, null), { threads: null, vectorWidth: 256 });
   assert.deepEqual(of("NVIDIA H200", "4"), { threads: null, vectorWidth: null });
+});
+
+Deno.test("the engine leaves the environment to the command line", async () => {
+  const before = Deno.env.toObject();
+  await openProvider("wgpu");
+  assert.deepEqual(Deno.env.toObject(), before);
+  const main = await Deno.readTextFile(new URL("../../../suites/main.ts", import.meta.url));
+  assert.match(main, /^if \(import\.meta\.main\) \{[^}]*\btuneLavapipe\(\);/ms);
 });
