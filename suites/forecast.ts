@@ -7,7 +7,7 @@ import {
   NOTHING_KNOWN,
 } from "./matrix.ts";
 import type { TunedRate } from "./learning_rates.ts";
-import { effectiveBatchSize } from "./run_config.ts";
+import { effectiveBatchSize } from "./tokens_per_step.ts";
 import type { TieredSuite } from "./suite.ts";
 
 /** A cell that a run will come to. */

@@ -5,14 +5,10 @@ import type { CellKind, RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { TunedRate } from "./learning_rates.ts";
 import { methodsLabel, OPTIMIZERS, trainsAdapters } from "./methods.ts";
-import {
-  type CellReference,
-  effectiveBatchSize,
-  FIELDS,
-  mergeSettings,
-  resolveSettings,
-  type Settings,
-} from "./run_config.ts";
+import { type CellReference, FIELDS, type Settings } from "./fields.ts";
+import { mergeSettings } from "./merge_settings.ts";
+import { resolveSettings } from "./resolve_settings.ts";
+import { effectiveBatchSize } from "./tokens_per_step.ts";
 import type { TieredPhase } from "./suite.ts";
 import type { KeyPath } from "./suite_source.ts";
 

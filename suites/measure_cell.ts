@@ -20,7 +20,7 @@ import {
   ProcessPeak,
 } from "./observed_memory.ts";
 import type { Message } from "./protocol.ts";
-import { trainFlags } from "./run_config.ts";
+import { trainFlags } from "./config_flags.ts";
 import { bytesText } from "./suite.ts";
 
 /** What cells of a run share. */

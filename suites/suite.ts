@@ -4,7 +4,9 @@ import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.
 import { InputError } from "../engine/input_error.ts";
 import type { PhaseKind } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
-import { expected, mergeSettings, type Settings } from "./run_config.ts";
+import type { Settings } from "./fields.ts";
+import { mergeSettings } from "./merge_settings.ts";
+import { expected } from "./number_range.ts";
 import schema from "./schema.json" with { type: "json" };
 import { type Issue, type KeyPath, SuiteSource } from "./suite_source.ts";
 

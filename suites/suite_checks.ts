@@ -18,7 +18,7 @@ import {
 } from "./matrix.ts";
 import { checkMethods, methodById, optimizerById } from "./methods.ts";
 import { hubNameKind } from "../mod.ts";
-import { looksLikePath, tokensPerStep } from "./run_config.ts";
+import { tokensPerStep } from "./tokens_per_step.ts";
 import {
   type Override,
   parseSuite,
@@ -265,6 +265,11 @@ async function placeIssues(
     ? `got ${value}, but there is no ${place}`
     : `unknown ${kind} ${value}, expected ${names.join(", ")} or a path${didYouMean(value, names)}`;
   return [{ path, message }];
+}
+
+/** Whether a value of `model` or `data` is a path rather than a name. */
+function looksLikePath(value: string): boolean {
+  return /[/\\.]/.test(value);
 }
 
 function caught(path: KeyPath, check: () => unknown): Issue[] {

@@ -14,15 +14,10 @@ import {
   trainsAdapters,
 } from "./methods.ts";
 import type { RunConfig } from "../results/record.ts";
-import {
-  asFlag,
-  FIELDS,
-  kebab,
-  methodSettingFlag,
-  parseNumber,
-  resolveSettings,
-  type Settings,
-} from "./run_config.ts";
+import { asFlag, FIELDS, type Settings } from "./fields.ts";
+import { parseNumber } from "./number_range.ts";
+import { resolveSettings } from "./resolve_settings.ts";
+import { kebab, methodSettingFlag } from "./setting_flags.ts";
 
 /** The flags of `train`, `plan` and `eval`: all fields of a configuration, then the settings of optimizers and methods. */
 export function trainingFlags(): Record<string, Flag> {

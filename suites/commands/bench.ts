@@ -30,7 +30,7 @@ import {
 } from "../runner.ts";
 import { bytesText, type SuiteFile, type Tier, tieredSuite, TIERS } from "../suite.ts";
 import { loadSuite } from "../suite_checks.ts";
-import { effectiveBatchSize } from "../run_config.ts";
+import { effectiveBatchSize } from "../tokens_per_step.ts";
 import { RunLock } from "../run_lock.ts";
 import { chooseTier, softwareTier, type TierChoice } from "../tiers.ts";
 

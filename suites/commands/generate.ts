@@ -2,7 +2,7 @@ import { InputError } from "../../mod.ts";
 import { type Command, EXIT } from "../command.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
-import { parseNumber } from "../run_config.ts";
+import { parseNumber } from "../number_range.ts";
 import { trainingFlags } from "../train_flags.ts";
 
 const { model, seed } = trainingFlags();

@@ -10,7 +10,7 @@ import {
 import { cheapestFits, type Fit, largestMicroBatch } from "../fit.ts";
 import { OFFLINE_FLAG, pinnedField, withPinnedModel } from "../hub_model.ts";
 import { methodsLabel } from "../methods.ts";
-import { effectiveBatchSize } from "../run_config.ts";
+import { effectiveBatchSize } from "../tokens_per_step.ts";
 import { bytesText, parseBytes } from "../suite.ts";
 import { configFromFlags, runOptions, trainingFlags } from "../train_flags.ts";
 

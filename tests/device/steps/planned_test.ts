@@ -3,7 +3,7 @@ import { describeAdapter } from "../../../engine/runtime/device.ts";
 import { likelyAdapter } from "../../../engine/runtime/planned_target.ts";
 import { planTraining } from "../../../engine/train/plan_training.ts";
 import { train } from "../../../engine/train/train.ts";
-import { resolveSettings } from "../../../suites/run_config.ts";
+import { resolveSettings } from "../../../suites/resolve_settings.ts";
 
 /** What is on, and how many sequences at a time. */
 const CASES = [

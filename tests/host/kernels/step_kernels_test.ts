@@ -8,7 +8,7 @@ import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import { PLANNED_ADAPTERS, plannedTarget } from "../../../engine/runtime/planned_target.ts";
 import { planStep, stepSettings } from "../../../engine/train/trainer.ts";
-import { resolveSettings } from "../../../suites/run_config.ts";
+import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import { DAWN_TARGETS, kernelsOf } from "../../support/step_kernels.ts";
 import { wrongDeclarations } from "../../support/wgsl_scan.ts";
 

@@ -11,7 +11,8 @@ import { paramsSpace, type Plan, planGraphs } from "../../../engine/plan/plan.ts
 import { PLANNED_ADAPTERS, plannedTarget } from "../../../engine/runtime/planned_target.ts";
 import { stepSettings } from "../../../engine/train/trainer.ts";
 import { tanh } from "../../../kernels/elementwise.ts";
-import { resolveSettings, type Settings } from "../../../suites/run_config.ts";
+import type { Settings } from "../../../suites/fields.ts";
+import { resolveSettings } from "../../../suites/resolve_settings.ts";
 
 const MODELS: readonly Settings[] = [
   { model: "gpt2-nano", microBatchSize: 4, sequenceLength: 128, dropout: 0.1 },

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { likelyAdapter, plannedTarget } from "../../../engine/runtime/planned_target.ts";
 import { planTraining } from "../../../engine/train/plan_training.ts";
 import { engine } from "../../../suites/engine.ts";
-import { resolveSettings } from "../../../suites/run_config.ts";
+import { resolveSettings } from "../../../suites/resolve_settings.ts";
 
 Deno.test("a machine has a GPU where a device file says so, or where the system is not Linux", () => {
   const linux = (...files: string[]) =>

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { CellRecord, Status } from "../../../results/record.ts";
 import { decideBatchSize } from "../../../suites/batch_size.ts";
-import { resolveSettings } from "../../../suites/run_config.ts";
+import { resolveSettings } from "../../../suites/resolve_settings.ts";
 
 /** A record with what the rule looks at; the first step is slow, and timing leaves it out. */
 function record(

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { resolveSettings } from "../../../suites/run_config.ts";
+import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import { cheapestFits, largestMicroBatch } from "../../../suites/fit.ts";
 import { fakeEngine } from "./fake_engine.ts";
 import { run, sweep, withSuite } from "./command_line.ts";

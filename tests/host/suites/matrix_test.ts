@@ -12,7 +12,7 @@ import {
   parseShard,
 } from "../../../suites/matrix.ts";
 import { NUMERICS } from "../../../engine/numerics.ts";
-import { resolveSettings } from "../../../suites/run_config.ts";
+import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import type { PhaseBody, TieredPhase } from "../../../suites/suite.ts";
 
 function phase(body: PhaseBody, defaults = {}): TieredPhase {

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { parseFlags } from "../../../suites/flags.ts";
 import { configFromFlags, runOptions, trainingFlags, withFolderLora } from "../../../suites/train_flags.ts";
-import { mergeSettings, parseNumber, resolveSettings, trainFlags } from "../../../suites/run_config.ts";
+import { trainFlags } from "../../../suites/config_flags.ts";
+import { mergeSettings } from "../../../suites/merge_settings.ts";
+import { parseNumber } from "../../../suites/number_range.ts";
+import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import {
   checkImplemented,
   checkMethods,

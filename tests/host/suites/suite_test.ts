@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { FIELDS } from "../../../suites/run_config.ts";
+import { FIELDS } from "../../../suites/fields.ts";
 import schema from "../../../suites/schema.json" with { type: "json" };
 import { bytesText, parseBytes, parseSuite, tieredSuite } from "../../../suites/suite.ts";
 import { checkSuite } from "../../../suites/suite_checks.ts";

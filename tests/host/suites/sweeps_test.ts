@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { CellRecord, Status } from "../../../results/record.ts";
 import { decideLearningRates } from "../../../suites/learning_rates.ts";
-import { resolveSettings } from "../../../suites/run_config.ts";
+import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import { records, run, withSuite } from "./command_line.ts";
 
 function record(
