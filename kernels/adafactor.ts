@@ -12,13 +12,8 @@ import { DTYPE_BYTES, elementCount, type Shape, type TensorType, typeText } from
 import { floatBits } from "./tables/optimizer.ts";
 import { type RowForm, rowForm, rowVectorWidth } from "./rows/reduction.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
-import {
-  tableDispatches,
-  type TableKernel,
-  type TableOperand,
-  type TablePiece,
-  tableTexelBytes,
-} from "./tables/dispatch.ts";
+import { tableDispatches, type TablePiece, tableTexelBytes } from "./tables/dispatch.ts";
+import type { TableKernel, TableOperand } from "./tables/kernel.ts";
 import rowsSource from "./adafactor.wgsl" with { type: "text" };
 import columnsSource from "./adafactor_columns.wgsl" with { type: "text" };
 import factorsSource from "./adafactor_factors.wgsl" with { type: "text" };

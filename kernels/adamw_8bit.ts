@@ -13,7 +13,8 @@ import { dynamicMap, middlesOf, nearestCode } from "./dynamic_map.ts";
 import { rowForm, rowVectorWidth } from "./rows/reduction.ts";
 import { floatBits } from "./tables/optimizer.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
-import { tableDispatches, type TableOperand, type TablePiece, tableTexelBytes } from "./tables/dispatch.ts";
+import { tableDispatches, type TablePiece, tableTexelBytes } from "./tables/dispatch.ts";
+import type { TableOperand } from "./tables/kernel.ts";
 import source from "./adamw_8bit.wgsl" with { type: "text" };
 
 /** Elements that share one scale of each moment. */

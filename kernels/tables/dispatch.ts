@@ -2,14 +2,14 @@ import {
   type Binding,
   BINDING_ALIGNMENT,
   type Dispatch,
-  type Located,
   type ParamWord,
   TEXEL_ROW_BYTES,
   u32,
 } from "../../engine/graph/launch.ts";
 import { foldGrid, type Target } from "../../engine/graph/target.ts";
-import { firstTexel, placeTexels, TEXEL_LOAD_WGSL, texelBytesOf } from "../lavapipe/texel_reads.ts";
-import { vectorWgsl } from "../rows/reduction.ts";
+import { firstTexel, placeTexels, texelBytesOf } from "../lavapipe/texel_reads.ts";
+import { accessBytes, type TableAccess, type TableKernel, wordsPerEntry } from "./kernel.ts";
+import { type BoundWindows, tableWgsl, type WindowElement } from "./text.ts";
 
 /**
  * Entries that tables are compiled for: the first that holds a dispatch's, the last at most. Few lengths, since each is a kernel
@@ -27,26 +27,6 @@ const MOST_TEXEL_BYTES = 8 * 2 ** 20;
 const LEAST_TEXEL_BYTES = 2 ** 18;
 const LARGE_TEXEL_SHARE = 1 / 1024;
 
-/**
- * How the elements of an operand are reached: as a `vec_t` of f32, as words of 32 bits (codes, four to a word), or as single f32.
- */
-export type TableAccess = "vector" | "word" | "scalar";
-
-/** What every piece of a table has a range of. */
-export interface TableOperand {
-  /** `load_<name>` and `store_<name>` access it. */
-  name: string;
-  access: TableAccess;
-}
-
-/** A value bound beside the operands and accessed in groups of four f32: `load_<name>(i) -> vec4<f32>`, `store_<name>`. */
-export interface TableShared {
-  name: string;
-  value: Located;
-  /** Whether loads are many: they then go through the scratch texture where that is faster. */
-  often?: boolean;
-}
-
 /** A run of work on one tensor. */
 export interface TablePiece {
   /** Its blocks are numbered through all pieces of a dispatch. */
@@ -55,35 +35,6 @@ export interface TablePiece {
   fields: readonly ParamWord[];
   /** Where each operand's elements of the piece lie; byte offsets are multiples of what one access takes. */
   places: readonly Binding[];
-}
-
-/** A kernel that runs over many pieces of tensors at once, wherever they lie. */
-export interface TableKernel {
-  /** Name for profiles and of the entry point. */
-  name: string;
-  /** WGSL that works on blocks; see `tableWgsl` for what it can use. */
-  source: string;
-  /** Elements of a `vec_t`. */
-  width: 1 | 4;
-  operands: readonly TableOperand[];
-  /** Names of a piece's own fields, all u32. */
-  fields: readonly string[];
-  shared: readonly TableShared[];
-  /** Names of the operands and shared values that it stores. */
-  writes: readonly string[];
-  /** Workgroup memory of the source, bytes; default none. */
-  workgroupBytes?: number;
-  /** Name and word of further fields of `params`. */
-  params?: readonly (readonly [string, ParamWord])[];
-  /** A field of `params` with numbers to look up, an array of `vec4<f32>`. */
-  constants?: { name: string; words: readonly ParamWord[] };
-  /** Blocks that one workgroup takes; default 1. */
-  blocksPerWorkgroup?: number;
-}
-
-/** Bytes of one access. */
-export function accessBytes(access: TableAccess, width: 1 | 4): number {
-  return access === "vector" ? 4 * width : 4;
 }
 
 /**
@@ -121,10 +72,7 @@ export function tableTexelBytes(bytes: number, target: Target): number {
   return Math.min(texelBytesOf(target), Math.max(LEAST_TEXEL_BYTES, Math.min(bytes * TEXEL_SHARE, most)));
 }
 
-/** What a binding is an array of. */
-type Element = "vector" | "word";
-
-function elementOf(access: TableAccess): Element {
+function elementOf(access: TableAccess): WindowElement {
   return access === "scalar" ? "word" : access;
 }
 
@@ -133,7 +81,7 @@ interface Range {
   buffer: number;
   from: number;
   to: number;
-  element: Element;
+  element: WindowElement;
 }
 
 interface RangedPiece extends TablePiece {
@@ -183,10 +131,8 @@ function spanning(spans: readonly Range[], more: readonly Range[]): Range[] | un
 }
 
 /** Disjoint windows over everything a dispatch touches, and which of them serves each operand and shared value. */
-interface Windows {
+interface Windows extends BoundWindows {
   windows: Range[];
-  /** Window by operand, then by shared value. */
-  of: number[];
 }
 
 function windowsOf(spans: readonly Range[], { shared }: TableKernel): Windows {
@@ -257,11 +203,6 @@ function texelRanges(pieces: readonly RangedPiece[], { shared }: TableKernel): R
 /** What fills tables up: one word for all of them, since a large model's have millions. */
 const ZERO = u32(0);
 
-/** Words of an entry: its first block and own fields, each operand's place, and, where they are copied, its texel. */
-function wordsPerEntry({ fields, operands }: TableKernel, texels: boolean): number {
-  return Math.ceil((1 + fields.length + operands.length * (texels ? 2 : 1)) / 4) * 4;
-}
-
 function dispatchOf(
   pieces: readonly RangedPiece[],
   kernel: TableKernel,
@@ -330,139 +271,6 @@ function dispatchOf(
     params: header.concat(table),
     workgroups: foldGrid(Math.ceil(blocks / (kernel.blocksPerWorkgroup ?? 1)), target),
   };
-}
-
-/** WGSL of the accesses to one operand; see `tableWgsl`. */
-function operandWgsl(
-  { name, access }: TableOperand,
-  window: string,
-  element: Element,
-  { width, copied }: { width: 1 | 4; copied: boolean },
-): string {
-  const each = [0, 1, 2, 3];
-  const texel = copied ? `texel_of_${name}` : undefined;
-  const declared = texel ? `var<private> ${texel}: u32;` : "";
-  if (access === "word" || access === "scalar") {
-    const one = texel ? `texel(${texel} + at / 4u)[at % 4u]` : `${window}[at]`;
-    const type = access === "word" ? "u32" : "f32";
-    const cast = access === "word" ? "" : "bitcast<f32>";
-    return `${declared}
-fn load_${name}(at: u32) -> ${type} { return ${cast}(${one}); }
-fn store_${name}(at: u32, v: ${type}) { ${window}[at] = ${access === "word" ? "v" : "bitcast<u32>(v)"}; }`;
-  }
-  const narrow = element === "word" && width === 4;
-  const bits = texel
-    ? `texel(${texel} + at)`
-    : narrow
-    ? `vec4<u32>(${each.map((c) => `${window}[4u * at + ${c}u]`).join(", ")})`
-    : `${window}[at]`;
-  const store = narrow
-    ? `let b = bitcast<vec4<u32>>(v); ${each.map((c) => `${window}[4u * at + ${c}u] = b[${c}];`).join(" ")}`
-    : `${window}[at] = bitcast<index_t>(v);`;
-  return `${declared}
-fn bits_${name}(at: u32) -> index_t { return ${bits}; }
-fn load_${name}(at: u32) -> vec_t { return bitcast<vec_t>(bits_${name}(at)); }
-fn store_${name}(at: u32, v: vec_t) { ${store} }`;
-}
-
-/** WGSL of the accesses to one shared value; see `tableWgsl`. */
-function sharedWgsl({ name }: TableShared, window: string, words: boolean, texel: boolean): string {
-  const at = `(params.${name}_offset + i)`;
-  const each = [0, 1, 2, 3];
-  const load = texel
-    ? `texel(params.${name}_texel + i)`
-    : words
-    ? `vec4<u32>(${each.map((c) => `${window}[4u * ${at} + ${c}u]`).join(", ")})`
-    : `${window}[${at}]`;
-  const store = words
-    ? each.map((c) => `${window}[4u * ${at} + ${c}u] = bitcast<u32>(v[${c}]);`).join(" ")
-    : `${window}[${at}] = bitcast<vec4<u32>>(v);`;
-  return `fn load_${name}(i: u32) -> vec4<f32> { return bitcast<vec4<f32>>(${load}); }
-fn store_${name}(i: u32, v: vec4<f32>) { ${store} }`;
-}
-
-/**
- * WGSL that a table-driven kernel builds on, in the scalar or the vector form (`vec_t`, `index_t`, …):
- *
- * - `params.blocks`: blocks of the dispatch.
- * - `block_at(number) -> Block`: the `index` of the block in its piece, the piece's own fields, and where each operand of the piece
- *   starts.
- * - of operands accessed as vectors `load_<operand>(at)`, `store_<operand>(at, v)`: the vector at `block.<operand> + i` as
- *   `vec_t`; `bits_<operand>(at)` its bits. Windows of f32 are bound as u32, because only bits tell a NaN from a number in WGSL.
- * - of operands accessed as words or scalars `load_<operand>(at)`, `store_<operand>(at, v)`: one `u32` or `f32`.
- * - `load_<shared>(i)`, `store_<shared>(i, v)`: elements 4·i … 4·i + 3 as `vec4<f32>`.
- *
- * Loads give what was there before the dispatch, or what it has stored: a kernel must not load what it stores.
- */
-function tableWgsl(
-  { windows, of }: Windows,
-  length: number,
-  texels: boolean,
-  kernel: TableKernel,
-): string {
-  const { width, operands, shared, fields } = kernel;
-  const vectorsPerEntry = wordsPerEntry(kernel, texels) / 4;
-  const entryWord = (index: number) =>
-    `params.table[${vectorsPerEntry}u * low + ${index >> 2}u].${"xyzw"[index & 3]}`;
-  const [firstOperand, firstTexelWord] = [1 + fields.length, 1 + fields.length + operands.length];
-  const elementType = (element: Element) => element === "word" ? "u32" : "index_t";
-  return `${vectorWgsl(width, {})}
-struct Params {
-  entries: u32,
-  blocks: u32,
-${
-    shared.map(({ name, often }) => `  ${name}_offset: u32,${often && texels ? ` ${name}_texel: u32,` : ""}`)
-      .join("\n")
-  }
-${(kernel.params ?? []).map(([name, { kind }]) => `  ${name}: ${kind},`).join("\n")}
-${
-    kernel.constants
-      ? `  ${kernel.constants.name}: array<vec4<f32>, ${kernel.constants.words.length / 4}>,`
-      : ""
-  }
-  table: array<vec4<u32>, ${length * vectorsPerEntry}>,
-}
-@group(1) @binding(0) var<uniform> params: Params;
-${
-    windows.map(({ element }, k) =>
-      `@group(0) @binding(${k}) var<storage, read_write> window${k}: array<${elementType(element)}>;`
-    ).join("\n")
-  }
-${texels ? TEXEL_LOAD_WGSL : ""}
-struct Block {
-  index: u32,
-${[...fields, ...operands.map(({ name }) => name)].map((name) => `  ${name}: u32,`).join("\n")}
-}
-fn block_at(number: u32) -> Block {
-  // The last entry that starts at or before the block.
-  var low = 0u;
-  var high = params.entries;
-  while (high - low > 1u) {
-    let middle = (low + high) / 2u;
-    if (params.table[${vectorsPerEntry}u * middle].x <= number) { low = middle; } else { high = middle; }
-  }
-${
-    operands.map(({ name }, k) => texels ? `  texel_of_${name} = ${entryWord(firstTexelWord + k)};` : "")
-      .join("\n")
-  }
-  return Block(number - ${entryWord(0)}, ${
-    [...fields.map((_, k) => entryWord(1 + k)), ...operands.map((_, k) => entryWord(firstOperand + k))]
-      .join(", ")
-  });
-}
-${
-    operands.map((operand, k) =>
-      operandWgsl(operand, `window${of[k]}`, windows[of[k]].element, { width, copied: texels })
-    ).join("\n")
-  }
-${
-    shared.map((one, k) => {
-      const window = of[operands.length + k];
-      const words = width === 1 || windows[window].element === "word";
-      return sharedWgsl(one, `window${window}`, words, texels && one.often === true);
-    }).join("\n")
-  }
-`;
 }
 
 function alignDown(bytes: number, alignment: number): number {

@@ -1,13 +1,8 @@
 import { type Binding, type Dispatch, type Located, type ParamWord, u32 } from "../../engine/graph/launch.ts";
 import type { Target } from "../../engine/graph/target.ts";
 import { DTYPE_BYTES, elementCount } from "../../engine/graph/types.ts";
-import {
-  tableDispatches,
-  type TableKernel,
-  type TablePiece,
-  type TableShared,
-  tableTexelBytes,
-} from "./dispatch.ts";
+import { tableDispatches, type TablePiece, tableTexelBytes } from "./dispatch.ts";
+import type { TableKernel, TableShared } from "./kernel.ts";
 
 /** The operands that belong to one tensor of a model (its weights, gradient, moments), and a word of its own. */
 export interface TableTensor {
@@ -45,7 +40,7 @@ export interface TableSpec {
  * than a window are split between blocks. The one to three elements left over where a tensor is no whole number of vectors go to a
  * dispatch of the scalar form of the kernel.
  *
- * Beside what `tableWgsl` of `tables/dispatch.ts` tells, kernels have `first_of(block)` and `end_of(block)`, the block's vectors
+ * Beside what `tableWgsl` of `tables/text.ts` tells, kernels have `first_of(block)` and `end_of(block)`, the block's vectors
  * `first … end − 1` of its piece, and `block.word`, the tensor's own (without one, the slot of the piece's first block).
  */
 export function tableCommands(spec: TableSpec, target: Target): Dispatch[] {
