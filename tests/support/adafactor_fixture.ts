@@ -1,5 +1,5 @@
 import { adafactorSchedule } from "../../engine/passes/optimizers/adafactor.ts";
-import type { AdafactorAttrs } from "../../kernels/adafactor.ts";
+import type { AdafactorAttrs } from "../../kernels/adafactor_tensors.ts";
 import { readOptimizerFixture } from "./optimizer_fixture.ts";
 
 /** One run of tests/fixtures/adafactor. */

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import type { Target } from "../../../engine/graph/target.ts";
 import { elementCount, type TensorType } from "../../../engine/graph/types.ts";
-import { adafactor, type AdafactorAttrs, adafactorReference } from "../../../kernels/adafactor.ts";
+import { adafactor } from "../../../kernels/adafactor.ts";
+import { adafactorReference } from "../../../kernels/adafactor_reference.ts";
+import type { AdafactorAttrs } from "../../../kernels/adafactor_tensors.ts";
 import { NEUTRAL_STEP } from "../../../kernels/step_block.ts";
 import { type AdafactorRun, adafactorRuns, adafactorStateShapes } from "../../support/adafactor_fixture.ts";
 import { checkKernel } from "../../support/check_op.ts";

@@ -3,7 +3,8 @@ import type { Dispatch, Located } from "../../../engine/graph/launch.ts";
 import { ShapeError } from "../../../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount, type TensorType } from "../../../engine/graph/types.ts";
 import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
-import { adafactor, adafactorReference } from "../../../kernels/adafactor.ts";
+import { adafactor } from "../../../kernels/adafactor.ts";
+import { adafactorReference } from "../../../kernels/adafactor_reference.ts";
 import { adafactorRuns, adafactorStateShapes } from "../../support/adafactor_fixture.ts";
 import { assertClose, tolerance } from "../../support/numerics.ts";
 
