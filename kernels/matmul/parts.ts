@@ -59,49 +59,51 @@ function makesSums(part: Part, of: "a" | "b"): boolean {
   return (of === "a" ? part.n : part.m).first === 0;
 }
 
+/** The elements that a part touches of one operand, from `rows` and `columns` of the matrix as the product has it. */
+function elementsOf(
+  { transposed, offset = 0, ld, strides }: MatmulOperand,
+  { batchFirst, batchCount }: Part,
+  rows: Extent,
+  columns: Extent,
+): { first: number; end: number } {
+  const [down, across] = transposed ? [columns, rows] : [rows, columns];
+  let first = offset + down.first * ld + across.first;
+  let last = (down.count - 1) * ld + across.count - 1;
+  for (let d = 0; d < strides!.length; d++) {
+    first += batchFirst[d] * strides![d];
+    last += (batchCount[d] - 1) * strides![d];
+  }
+  return { first, end: first + last + 1 };
+}
+
+/** What a part touches of each value. @throws {RangeError} if that is more than the value has. */
 export function spansOf(spec: CheckedSpec, part: Part): Span[] {
-  const matrix = (operand: MatmulOperand, rows: Extent, columns: Extent) => {
-    const [down, across] = operand.transposed ? [columns, rows] : [rows, columns];
-    const strides = operand.strides!;
-    let first = (operand.offset ?? 0) + down.first * operand.ld + across.first;
-    let last = (down.count - 1) * operand.ld + across.count - 1;
-    strides.forEach((stride, d) => {
-      first += part.batchFirst[d] * stride;
-      last += (part.batchCount[d] - 1) * stride;
-    });
-    return { first, end: first + last + 1 };
-  };
-  const c = matrix(spec.c, part.m, part.n);
-  const spans: Omit<Span, "bytes">[] = [
-    { role: "a", value: spec.a.value, ...matrix(spec.a, part.m, part.k) },
-    { role: "b", value: spec.b.value, ...matrix(spec.b, part.k, part.n) },
-    { role: "c", value: spec.c.value, ...c },
-  ];
-  if (startsTerms(part)) {
-    const { first, count } = part.n;
-    if (spec.bias) spans.push({ role: "bias", value: spec.bias, first, end: first + count });
-    if (spec.residual) spans.push({ role: "residual", value: spec.residual, ...c });
-  }
-  if (spec.gelu?.activated) spans.push({ role: "activated", value: spec.gelu.activated, ...c });
-  if (spec.gelu?.of) spans.push({ role: "slope", value: spec.gelu.of, ...c });
-  if (spec.sums && makesSums(part, spec.sums.of)) {
-    const { first, count } = spec.sums.of === "a" ? part.m : part.n;
-    spans.push({ role: "sums", value: spec.sums.value, first, end: first + count });
-  }
-  const packed = spec.b.quantized?.format === "nf4";
-  const sized = spans.map((span): Span => ({
-    ...span,
-    bytes: packed && span.role === "b" ? 1 / 2 : DTYPE_BYTES[span.value.dtype],
-  }));
-  for (const { role, value, bytes, end } of sized) {
+  const spans: Span[] = [];
+  const add = (role: MatmulRole, value: Located, { first, end }: { first: number; end: number }) => {
+    const bytes = role === "b" && spec.b.quantized?.format === "nf4" ? 1 / 2 : DTYPE_BYTES[value.dtype];
     const length = value.byteLength / bytes;
     if (end > length) {
       throw new RangeError(
         `Cannot read ${role} of ${spec.name} to element ${end}: "${value.name}" has ${length}`,
       );
     }
+    spans.push({ role, value, bytes, first, end });
+  };
+  const along = ({ first, count }: Extent) => ({ first, end: first + count });
+  const c = elementsOf(spec.c, part, part.m, part.n);
+  add("a", spec.a.value, elementsOf(spec.a, part, part.m, part.k));
+  add("b", spec.b.value, elementsOf(spec.b, part, part.k, part.n));
+  add("c", spec.c.value, c);
+  if (startsTerms(part)) {
+    if (spec.bias) add("bias", spec.bias, along(part.n));
+    if (spec.residual) add("residual", spec.residual, c);
   }
-  return sized;
+  if (spec.gelu?.activated) add("activated", spec.gelu.activated, c);
+  if (spec.gelu?.of) add("slope", spec.gelu.of, c);
+  if (spec.sums && makesSums(part, spec.sums.of)) {
+    add("sums", spec.sums.value, along(spec.sums.of === "a" ? part.m : part.n));
+  }
+  return spans;
 }
 
 function windowOf({ value, bytes, first, end }: Span): Binding {
@@ -156,12 +158,23 @@ export function split(
   part: Part,
   excessOf: Excess = excessBytes,
 ): Part[] {
-  const excess = excessOf(spec, target, part);
+  return splitFurther(spec, target, part, excessOf, excessOf(spec, target, part));
+}
+
+/** `split()` of a part whose excess is known. */
+function splitFurther(
+  spec: CheckedSpec,
+  target: Target,
+  part: Part,
+  excessOf: Excess,
+  excess: number,
+): Part[] {
   if (excess === 0) return [part];
-  let best: { halves: Part[]; excess: number } | undefined;
+  let best: { halves: Part[]; excesses: number[]; excess: number } | undefined;
   for (const halves of halvings(part)) {
-    const left = Math.max(...halves.map((half) => excessOf(spec, target, half)));
-    if (left < (best?.excess ?? excess)) best = { halves, excess: left };
+    const excesses = halves.map((half) => excessOf(spec, target, half));
+    const left = Math.max(...excesses);
+    if (left < (best?.excess ?? excess)) best = { halves, excesses, excess: left };
   }
   if (!best) {
     throw new RangeError(
@@ -169,7 +182,8 @@ export function split(
         `(${target.maxStorageBufferBindingSize} bytes) by ${excess} bytes however the product is split`,
     );
   }
-  return best.halves.flatMap((half) => split(spec, target, half, excessOf));
+  const { halves, excesses } = best;
+  return halves.flatMap((half, i) => splitFurther(spec, target, half, excessOf, excesses[i]));
 }
 
 function excessBytes(spec: CheckedSpec, target: Target, part: Part): number {
