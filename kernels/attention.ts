@@ -1,4 +1,4 @@
-import { type Binding, type Command, type Located, u32, whole } from "../engine/graph/launch.ts";
+import { type Binding, type Command, type Kernel, type Located, u32, whole } from "../engine/graph/launch.ts";
 import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
 import type { Target } from "../engine/graph/target.ts";
 import { rowRanges } from "./rows/windows.ts";
@@ -314,22 +314,24 @@ function rowCommands(
     reads.code(kernel.source),
   ].join("\n");
   const rows = elementCount(values[0]) / sequence;
+  const slots = (of: readonly string[]) => of.map((name) => Object.keys(matrices).indexOf(name));
+  const launched: Kernel = {
+    name: kernel.name,
+    code,
+    entryPoint: kernel.name,
+    writes: slots(kernel.writes),
+    // What is reduced is read.
+    workgroupBytes: kernel.reads.length > 0 ? form.workgroupBytes : 0,
+  };
+  const read = slots(kernel.reads);
   return rowRanges(rows, [rowBytes], reads.target).map(({ first, count }) => {
     const windows = values.map((value) => rowWindow(value, first, count, sequence));
     const bindings: Binding[] = segments ? [...windows, whole(segments)] : windows;
-    const slots = (of: readonly string[]) => of.map((name) => Object.keys(matrices).indexOf(name));
     return {
-      kernel: {
-        name: kernel.name,
-        code,
-        entryPoint: kernel.name,
-        writes: slots(kernel.writes),
-        // What is reduced is read.
-        workgroupBytes: kernel.reads.length > 0 ? form.workgroupBytes : 0,
-      },
+      kernel: launched,
       bindings,
       ...reads.of(
-        slots(kernel.reads).map((slot) => windows[slot]),
+        read.map((slot) => windows[slot]),
         [
           count,
           first,

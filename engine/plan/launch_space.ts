@@ -1,4 +1,10 @@
-import { type Binding, type Command, type Dispatch, type Located, TEXEL_ROW_BYTES } from "../graph/launch.ts";
+import {
+  type Binding,
+  type Command,
+  type Located,
+  TEXEL_ROW_BYTES,
+  type TexelCopy,
+} from "../graph/launch.ts";
 import type { Target } from "../graph/target.ts";
 import type { Graph, Node } from "../graph/graph.ts";
 import type { Value } from "../graph/types.ts";
@@ -29,14 +35,15 @@ export function launchSpace(
   programs: readonly LoweredGraph[],
   locate: (value: Value) => Binding,
   target: Target,
-): LaunchSpace {
+): { reserved: LaunchSpace; used: LaunchSpace } {
   const known = new Map<string, LaunchSpace>();
   const references = REFERENCE_TARGETS.filter((reference) => !launchesAlike(target, reference));
   const counted = references.length < REFERENCE_TARGETS.length;
-  const space: LaunchSpace = { paramsBytes: 0, texelRows: 0 };
+  const reserved: LaunchSpace = { paramsBytes: 0, texelRows: 0 };
+  const used: LaunchSpace = { paramsBytes: 0, texelRows: 0 };
   for (const { graph, commands, nodeOf } of programs) {
-    const own = graph.nodes.map((): Command[] => []);
-    if (counted) commands.forEach((command, i) => own[nodeOf[i]].push(command));
+    const own = graph.nodes.map((): LaunchSpace => ({ paramsBytes: 0, texelRows: 0 }));
+    for (let i = 0; i < commands.length; i++) count(own[nodeOf[i]], commands[i]);
     graph.nodes.forEach((node, index) => {
       const places = [...node.inputs, ...node.outputs].map(locate);
       const key = keyOf(node, places);
@@ -45,31 +52,34 @@ export function launchSpace(
         most = mostOf(references.map((reference) => spaceOf(loweredFor(node, places, reference))));
         known.set(key, most);
       }
-      const { paramsBytes, texelRows } = mostOf([most, spaceOf(own[index])]);
-      space.paramsBytes += paramsBytes;
-      space.texelRows = Math.max(space.texelRows, texelRows);
+      add(reserved, counted ? mostOf([most, own[index]]) : most);
+      add(used, own[index]);
     });
   }
-  return space;
+  return { reserved, used };
 }
+
+/** Adds what other launches need that run one after another. */
+function add(space: LaunchSpace, { paramsBytes, texelRows }: LaunchSpace): void {
+  space.paramsBytes += paramsBytes;
+  space.texelRows = Math.max(space.texelRows, texelRows);
+}
+
+/** Adds what a command needs. */
+function count(space: LaunchSpace, command: Command): void {
+  if ("clear" in command) return;
+  space.paramsBytes += paramsSize(command);
+  for (const { row, source } of command.texels ?? NONE) {
+    space.texelRows = Math.max(space.texelRows, row + Math.ceil(source.byteLength / TEXEL_ROW_BYTES));
+  }
+}
+const NONE: readonly TexelCopy[] = [];
 
 /** Space of some commands. */
 export function spaceOf(commands: readonly Command[]): LaunchSpace {
-  let [paramsBytes, texelRows] = [0, 0];
-  for (const command of commands) {
-    if ("clear" in command) continue;
-    paramsBytes += paramsSize(command);
-    texelRows = Math.max(texelRows, texelRowsOf(command));
-  }
-  return { paramsBytes, texelRows };
-}
-
-/** Rows of the scratch texture that a dispatch fills. */
-function texelRowsOf({ texels = [] }: Dispatch): number {
-  return texels.reduce(
-    (most, { row, source }) => Math.max(most, row + Math.ceil(source.byteLength / TEXEL_ROW_BYTES)),
-    0,
-  );
+  const space: LaunchSpace = { paramsBytes: 0, texelRows: 0 };
+  for (const command of commands) count(space, command);
+  return space;
 }
 
 function mostOf(spaces: readonly LaunchSpace[]): LaunchSpace {

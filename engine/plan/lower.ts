@@ -31,8 +31,9 @@ export function lowerGraph(graph: Graph, locate: (value: Value) => Binding, targ
       attrs: node.attrs,
       target,
     });
+    const where = `${node.op.name} (${node.scope})`;
     for (const command of lowered) {
-      if (!("clear" in command)) checkDispatch(command, target, `${node.op.name} (${node.scope})`);
+      if (!("clear" in command)) checkDispatch(command, target, where);
       commands.push(command);
       nodeOf.push(index);
     }

@@ -14,7 +14,7 @@ import { STEP_BLOCK_BYTES } from "../../kernels/step_block.ts";
 import { alignUp, planArena } from "./arena.ts";
 import { liveRanges } from "./liveness.ts";
 import type { LiveRange } from "./liveness.ts";
-import { launchSpace, spaceOf } from "./launch_space.ts";
+import { launchSpace } from "./launch_space.ts";
 import { lowerGraph } from "./lower.ts";
 
 /** A buffer the runtime will create; nothing else is allocated. */
@@ -116,15 +116,14 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
     live: live[i],
   }));
 
-  const space = launchSpace(programs, locate, target);
-  const used = spaceOf(programs.flatMap(({ commands }) => commands));
+  const { reserved, used } = launchSpace(programs, locate, target);
   const paramsBuffer = buffers.push(
-    utility("params", "uniform", paramsSpace(space.paramsBytes, used.paramsBytes), "workspace"),
+    utility("params", "uniform", paramsSpace(reserved.paramsBytes, used.paramsBytes), "workspace"),
   ) - 1;
   const stepBuffer =
     buffers.push(utility("step block", "uniform", alignUp(STEP_BLOCK_BYTES, 256), "inputs")) - 1;
   const readbackBuffer = buffers.push(utility("readback", "readback", READBACK_BYTES, "workspace")) - 1;
-  const texelRows = target.software ? scratchRows(Math.max(space.texelRows, used.texelRows)) : 0;
+  const texelRows = target.software ? scratchRows(Math.max(reserved.texelRows, used.texelRows)) : 0;
   const scratchTexture = texelRows === 0
     ? null
     : buffers.push(utility("scratch texture", "texels", TEXEL_ROW_BYTES * texelRows, "workspace")) - 1;
