@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
 import { trainOn } from "../../engine/train/train.ts";
 import type { TrainOptions } from "../../engine/train/options.ts";
-import { methodById, optimizerById, type Setting } from "../../suites/methods.ts";
+import { methodById, optimizerById } from "../../suites/methods.ts";
 import { isLongRun, longDeviceTest, sharedDevice } from "../support/with_device.ts";
+import { defaults } from "../support/setting_defaults.ts";
 
 // What each method promises of the result, on a real text: gpt2-nano over the bytes of Moby-Dick. Minutes on a software adapter,
 // so only with THREEFOLD_LONG=1. Short runs over fixtures hold the same promises every time: see steps/ and combinations_test.ts.
-
-const defaults = (settings: Readonly<Record<string, Setting>>) =>
-  Object.fromEntries(Object.entries(settings).map(([key, setting]) => [key, setting.default]));
 
 interface Outcome {
   losses: number[];

@@ -1,10 +1,11 @@
 import type { TrainOptions } from "../../engine/train/options.ts";
 import { trainOn } from "../../engine/train/train.ts";
 import { driverSettings } from "../ci/run_tests.ts";
-import { methodById, optimizerById, type Setting } from "../../suites/methods.ts";
+import { methodById, optimizerById } from "../../suites/methods.ts";
 import { placeOf } from "./pins.ts";
 import { tinyOptions } from "./tiny_options.ts";
 import { sharedDevice } from "./with_device.ts";
+import { defaults } from "./setting_defaults.ts";
 
 /**
  * Training runs that between them go through every method, every optimizer and every model family, alone and in full
@@ -40,10 +41,6 @@ function run(
       ...changes,
     }),
   };
-}
-
-function defaults(settings: Readonly<Record<string, Setting>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(settings).map(([key, setting]) => [key, setting.default]));
 }
 
 const ACCUMULATED = { microBatchSize: 2, gradientAccumulationSteps: 2 };

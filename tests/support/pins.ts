@@ -8,9 +8,10 @@ import { prepare, prepareModel } from "../../engine/train/prepare.ts";
 import { trainingBatches } from "../../engine/train/sequences.ts";
 import { trainOn } from "../../engine/train/train.ts";
 import { cpuName } from "../../suites/environment.ts";
-import { methodById, optimizerById, type Setting } from "../../suites/methods.ts";
+import { methodById, optimizerById } from "../../suites/methods.ts";
 import { tinyOptions } from "./tiny_options.ts";
 import { sharedDevice } from "./with_device.ts";
+import { defaults } from "./setting_defaults.ts";
 
 /**
  * Pins of the engine's numerics: what small cells start from, see and lose, as the number of
@@ -128,10 +129,6 @@ function cell({ methods = [], optimizer = "adamw", ...changes }: Partial<TrainOp
     optimizerOptions: defaults(optimizerById(optimizer).settings) as TrainOptions["optimizerOptions"],
     ...changes,
   });
-}
-
-function defaults(settings: Readonly<Record<string, Setting>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(settings).map(([key, setting]) => [key, setting.default]));
 }
 
 /** Whether a cell's losses are those of f16, which adapters without it do not compute. */

@@ -4,8 +4,9 @@ import { plannedTarget } from "../../engine/runtime/planned_target.ts";
 import { prepareModel } from "../../engine/train/prepare.ts";
 import { trainOn } from "../../engine/train/train.ts";
 import { planStep, stepSettings } from "../../engine/train/trainer.ts";
-import { methodById, optimizerById, type Setting } from "../../suites/methods.ts";
+import { methodById, optimizerById } from "../../suites/methods.ts";
 import { sharedDevice } from "./with_device.ts";
+import { defaults } from "./setting_defaults.ts";
 
 /** Methods, gradient accumulation among them by the name `accumulation`, and an optimizer. */
 export interface Combination {
@@ -127,8 +128,4 @@ function options(model: string, data: string, { methods, optimizer }: Combinatio
     seed: 0,
     shuffle: false,
   };
-}
-
-function defaults(settings: Readonly<Record<string, Setting>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(settings).map(([key, setting]) => [key, setting.default]));
 }

@@ -22,6 +22,7 @@ import {
   type Setting,
   trainsAdapters,
 } from "../../../suites/methods.ts";
+import { defaults } from "../../support/setting_defaults.ts";
 
 /** The error a function throws, or null. Anything but an `InputError` passes through. */
 function refusal(body: () => void): string | null {
@@ -38,8 +39,6 @@ function refusal(body: () => void): string | null {
 const RUN = { clip: 0, gradientAccumulationSteps: 1, optimizer: "adamw", methodOptions: {} };
 
 type Options = Record<string, unknown>;
-const defaults = (settings: Readonly<Record<string, Setting>>): Options =>
-  Object.fromEntries(Object.entries(settings).map(([key, setting]) => [key, setting.default]));
 
 /** Everything that a choice of methods and settings decides: graphs as text, and loss scaling. */
 function stepText(methods: readonly string[], methodOptions: Record<string, Options>): string {
