@@ -3,7 +3,7 @@
 //   g[r,j] = dp[r,j] · keep(r,j) / (1 − dropout probability)        ds[r,j] = p[r,j] · (g[r,j] − Σ_j g[r,j] · p[r,j])
 //
 // Shapes    probabilities, gradient (dp before, ds after): [B·H·T, T]; row r = (b·H + h)·T + query.
-// Dtypes    both act_t (f16 or f32); the sum: f32.
+// Dtypes    both as stored (f16 or f32); the sum: f32.
 // Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (rows/reduction.ts).
 // Limits    behind the diagonal of a causal row nothing is read and zeros are written. Masked keys have p = 0, hence ds = 0.
 // Source    derivative of softmax. Checked against the f64 reference.

@@ -11,7 +11,7 @@
 //           Kernel, arXiv:2410.10989. Checked against the f64 reference.
 struct Params { rows: u32, firstRow: u32, vocabulary: u32, vectors: u32, first: u32 }
 
-@group(0) @binding(0) var<storage, read_write> logits: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> logits: array<logits_t>;
 @group(0) @binding(1) var<storage, read_write> targets: array<i32>;
 @group(0) @binding(2) var<storage, read_write> rowLosses: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;

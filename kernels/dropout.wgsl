@@ -36,5 +36,5 @@ fn dropout(
   let i = (workgroup.y * grid.x + workgroup.x) * WG + local;
   if (i >= params.count) { return; }
   let kept = keep(i);
-  b[i] = b_t(select(vec_t(0.0), params.keep_scale * vec_t(a[i]), kept));
+  store_b(i, select(vec_t(0.0), params.keep_scale * load_a(i), kept));
 }

@@ -7,7 +7,7 @@
 //
 // Shapes    all operands have the same element count; shape does not matter.
 // Dtypes    a_t, b_t, c_t, d_t as stored (32- or 16-bit floats); arithmetic in f32.
-// Reads     by load_a(i) … load_c(i), from where kernels/lavapipe/texel_reads.ts says.
+// Reads     by load_a(i) … load_d(i), writes by store_a(i, v) …: kernels/access.ts.
 // Mapping   one vector per invocation, workgroups folded into grid x and y.
 // Limits    2³² vectors per dispatch.
 // Source    Hendrycks & Gimpel 2016, arXiv:1606.08415; Shazeer 2020, arXiv:2002.05202.

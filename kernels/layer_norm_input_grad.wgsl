@@ -14,8 +14,8 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read_write> x: array<x_t>;
 @group(0) @binding(1) var<storage, read_write> w: array<w_t>;
-@group(0) @binding(2) var<storage, read_write> mean: array<f32>;
-@group(0) @binding(3) var<storage, read_write> rstd: array<f32>;
+@group(0) @binding(2) var<storage, read_write> mean: array<mean_t>;
+@group(0) @binding(3) var<storage, read_write> rstd: array<rstd_t>;
 @group(0) @binding(4) var<storage, read_write> dy: array<dy_t>;
 @group(0) @binding(5) var<storage, read_write> dx: array<dx_t>;
 

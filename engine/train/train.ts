@@ -319,8 +319,8 @@ function atMostEachSecond(tell: (done: number, of: number) => void): (done: numb
 /** @throws {InputError} naming the feature that the adapter lacks. */
 async function requireFeatures({ methods }: TrainOptions, gpu: Gpu): Promise<void> {
   if (!methods.includes("fp16")) return;
-  const { target, adapter } = gpu;
-  if (!target.shaderF16) {
+  const { kernels, adapter } = gpu;
+  if (!kernels.target.shaderF16) {
     throw new InputError(`Cannot train with fp16 on ${adapter.name}: it lacks the feature shader-f16`);
   }
   if (!await f16OverflowsToInfinity(gpu)) {

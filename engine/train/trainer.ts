@@ -4,7 +4,7 @@ import type { Model } from "../model/config.ts";
 import { dropoutEverywhere, type DropoutRates } from "../model/dropout.ts";
 import type { Plan } from "../plan/plan.ts";
 import { planGraphs } from "../plan/plan.ts";
-import type { Target } from "../graph/target.ts";
+import type { KernelSet } from "../../kernels/kernel_set.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import type { Gpu } from "../runtime/gpu.ts";
 import { type EncodedCommands, Session, type SessionOptions } from "../runtime/session.ts";
@@ -56,9 +56,9 @@ export function dropoutRates(
 }
 
 /** Graphs and memory of a step. */
-export function planStep(settings: StepSettings, target: Target): { graphs: StepGraphs; plan: Plan } {
+export function planStep(settings: StepSettings, kernels: KernelSet): { graphs: StepGraphs; plan: Plan } {
   const graphs = buildStep(settings);
-  return { graphs, plan: planGraphs(graphs.graphs, graphs.persistents, target) };
+  return { graphs, plan: planGraphs(graphs.graphs, graphs.persistents, kernels) };
 }
 
 /** Live bytes by role over the dispatches of a planned step's micro-step and update, persistent ones included. */
@@ -140,7 +140,7 @@ export class Trainer {
     options: TrainOptions,
     { schedule = scheduleOf(options), ...session }: TrainerSettings = {},
   ): Promise<Trainer> {
-    const { graphs, plan } = planStep(stepSettings(prepared.model, options, prepared.adapter), gpu.target);
+    const { graphs, plan } = planStep(stepSettings(prepared.model, options, prepared.adapter), gpu.kernels);
     return new Trainer(await Session.open(gpu, plan, session), graphs, prepared, options, schedule);
   }
 

@@ -83,7 +83,7 @@ async function timeTiles(gpu: Gpu, [form, m, n, k, batch = 1, dtype = "f32"]: Sh
     c: { ld: n, strides: [m * n] },
     output: { shape: [batch, m, n], dtype },
   });
-  const plan = planGraphs([builder.finish("product", [])], builder.persistents.all(), gpu.target);
+  const plan = planGraphs([builder.finish("product", [])], builder.persistents.all(), gpu.kernels);
   const launches = plan.programs[0].commands as Dispatch[];
   // A product past the binding limit has several launches; one whose operands lie in the scratch texture has no choice.
   const names = launches[0].choice?.names ?? [];
@@ -123,7 +123,7 @@ console.log(`${gpu.adapter.name}, ${gpu.adapter.providerVersion}: TFLOP/s, ms`);
 for (const shape of SHAPES) {
   const [form, m, n, k, batch = 1, dtype = "f32"] = shape;
   const name = `${form} ${m}×${n}×${k}${batch > 1 ? ` × ${batch}` : ""} ${dtype}`;
-  if (!shapes.test(name) || (dtype === "f16" && !gpu.target.shaderF16)) continue;
+  if (!shapes.test(name) || (dtype === "f16" && !gpu.kernels.target.shaderF16)) continue;
   const { rule, times } = await timeTiles(gpu, shape, tiles);
   console.log(`${name}, by rule ${rule}`);
   for (const { tile, ms } of times) {

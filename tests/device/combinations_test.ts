@@ -171,7 +171,7 @@ function optimizersFor(methods: readonly string[]): readonly string[] {
 const sets = [[], ...singles, ...pairs, ...stacks];
 for (const methods of sets) {
   const name = methods.join(" + ") || "no method";
-  const noF16 = methods.includes("fp16") && !gpu.target.shaderF16;
+  const noF16 = methods.includes("fp16") && !gpu.kernels.target.shaderF16;
   const ignore = noF16;
   Deno.test(
     `${name}${noF16 ? " (the adapter lacks shader-f16)" : ""}`,

@@ -100,7 +100,7 @@ Deno.test(
 Deno.test("mixed precision ends within 2 % of the held-out loss of f32", {
   ...longDeviceTest,
   // A loss scaled by 65536 tells nothing where there is no f16.
-  ignore: !isLongRun || !(await sharedDevice()).gpu.target.shaderF16,
+  ignore: !isLongRun || !(await sharedDevice()).gpu.kernels.target.shaderF16,
 }, async () => {
   const [half, full] = [await run(["fp16"], "adamw", STEPS), await run([], "adamw", STEPS)];
   promise("fp16, relative difference of held-out loss", Math.abs(half.heldOut / full.heldOut - 1), 0.02);

@@ -165,6 +165,55 @@ Deno.test("the layering rules refuse what they should", () => {
   assert.throws(() => layerOf("engine/somewhere/new.ts"), /lies in no layer/);
 });
 
+/** The wing of Mesa's software adapter, and the one file that chooses it. */
+const WING = "kernels/lavapipe/";
+const CHOOSER = "kernels/kernel_sets.ts";
+
+Deno.test("one file imports the software adapter's kernels, and no kernel asks what it runs on", () => {
+  const importers = new Set<string>();
+  const asking: string[] = [];
+  for (const [path, source] of sources) {
+    if (!LAYERED.test(path) || path.startsWith(WING)) continue;
+    for (const specifier of importsOf(source)) {
+      if (posix.normalize(posix.join(dirname(path), specifier)).startsWith(WING)) importers.add(path);
+    }
+    const code = withoutComments(source);
+    if (path.startsWith("kernels/") && path !== CHOOSER && /\bkind\s*[!=]==|\.kind\b/.test(code)) {
+      asking.push(path);
+    }
+  }
+  assert.deepEqual([...importers], [CHOOSER]);
+  assert.deepEqual(asking, []);
+});
+
+/** Files outside its two folders that name the software adapter, each for a reason. */
+const NAMES_THE_SOFTWARE_ADAPTER: Readonly<Record<string, string>> = {
+  "engine/runtime/device.ts": "describes an adapter",
+  "engine/runtime/planned_kernels.ts": "knows what kinds there are to plan for",
+  [CHOOSER]: "chooses the set of kernels",
+};
+
+Deno.test("nothing in kernels or engine names Mesa's software adapter but its folders and three files", async () => {
+  const folders = ["kernels", "engine"].map((folder) => join(PROJECT, folder));
+  const naming: string[] = [];
+  for (const folder of folders) {
+    for await (const path of filesBelow(folder)) {
+      const name = relative(PROJECT, path).split(sep).join("/");
+      if (name.startsWith(WING) || name.startsWith("engine/runtime/lavapipe/")) continue;
+      if (/lavapipe|llvmpipe|texel/i.test(await Deno.readTextFile(path))) naming.push(name);
+    }
+  }
+  assert.deepEqual(naming.sort(), Object.keys(NAMES_THE_SOFTWARE_ADAPTER).sort());
+});
+
+async function* filesBelow(folder: string): AsyncGenerator<string> {
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    const path = join(folder, name);
+    if (isDirectory) yield* filesBelow(path);
+    else yield path;
+  }
+}
+
 Deno.test("importsOf() sees static, bare, dynamic and type imports, and none in comments", () => {
   const source = [
     `import { a } from "./a.ts";`,

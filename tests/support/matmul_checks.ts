@@ -1,16 +1,16 @@
-import type { Target } from "../../engine/graph/target.ts";
 import type { Dtype } from "../../engine/graph/types.ts";
 import { checkKernel, type TestInput } from "./check_op.ts";
 import { matmulProbe, type ProbeAttrs } from "./matmul_probe.ts";
 import { deviceTest, isLongRun, runsF16 } from "./with_device.ts";
+import type { KernelChanges } from "./kernel_changes.ts";
 
 /** Kernel families by name, with the change of target that chooses them; the software adapter runs all. */
 export const FAMILIES = {
   own: ["this adapter's", {}],
   /** Read from buffers: what Mesa's software adapter does where operands do not fall into whole vectors. */
-  buffers: ["this adapter's, from buffers,", { texelBytes: 0 }],
-  workgroup: ["workgroup", { software: false, subgroupSize: 0 }],
-} as const satisfies Record<string, readonly [string, Partial<Target>]>;
+  buffers: ["this adapter's, from buffers,", { scratchBytes: 0 }],
+  workgroup: ["workgroup", { kind: "gpu", subgroupSize: 0 }],
+} as const satisfies Record<string, readonly [string, KernelChanges]>;
 
 interface ProductOptions {
   aTransposed?: boolean;
@@ -20,12 +20,12 @@ interface ProductOptions {
   accumulate?: boolean;
   alpha?: number;
   dtypes?: Partial<Record<"a" | "b" | "c" | "bias" | "residual", Dtype>>;
-  target?: Partial<Target>;
+  target?: KernelChanges;
   tileRows?: number;
 }
 
 /** Rows of every tile a family can choose; without being told, only products of millions of outputs take the largest. */
-const tilesOf = (target: Partial<Target>) => target.software === false ? [32, 64, 128] : [8, 32, 64];
+const tilesOf = (target: KernelChanges) => target.kind === "gpu" ? [32, 64, 128] : [8, 32, 64];
 /** The tile that compiles fastest: enough where the form, not the tile, is what is tested. */
 const SMALL = 8;
 
@@ -81,12 +81,12 @@ const FORMS = [false, true].flatMap((aTransposed) =>
  */
 export function testProducts(
   family: string,
-  target: Partial<Target>,
+  target: KernelChanges,
   options: typeof deviceTest & { ignore?: boolean } = deviceTest,
 ): void {
   // A GPU's own family has all forms; where a software adapter runs it beside its own, each operand both ways has to do for what
   // takes a minute to compile. What loads A and what loads B are independent texts.
-  const bothWays = target.software === false && !isLongRun ? [FORMS[0], FORMS[3]] : FORMS;
+  const bothWays = target.kind === "gpu" && !isLongRun ? [FORMS[0], FORMS[3]] : FORMS;
 
   Deno.test(
     `${family} product equals its reference at sizes below, at and above a tile`,
@@ -216,7 +216,7 @@ export function testProducts(
   });
 
   // How a product is split does not depend on the family.
-  const splitting = { ...options, ignore: options.ignore || (target.software === false && !isLongRun) };
+  const splitting = { ...options, ignore: options.ignore || (target.kind === "gpu" && !isLongRun) };
   Deno.test(`${family} product splits operands past the binding limit`, splitting, async () => {
     const small = { ...target, maxStorageBufferBindingSize: 4096 };
     for (const form of bothWays) {
@@ -233,9 +233,9 @@ export function testProducts(
       }
     }
     // A scratch texture of four rows, past which A or B goes, or neither alone.
-    for (const form of target.software === false ? [] : FORMS) {
+    for (const form of target.kind === "gpu" ? [] : FORMS) {
       for (const [m, n, k] of [[132, 128, 160], [4, 1028, 36], [516, 8, 36], [12, 20, 1200]]) {
-        await checkProduct(m, n, k, { ...form, target: { ...target, texelBytes: 65536 }, residual: true });
+        await checkProduct(m, n, k, { ...form, target: { ...target, scratchBytes: 65536 }, residual: true });
       }
     }
     // Batches: each fits, all together do not.

@@ -1,5 +1,6 @@
 import type { Located } from "../../engine/graph/launch.ts";
-import { defineOp, type OpDefinition } from "../../engine/graph/op.ts";
+import { defineOp } from "../../kernels/define_op.ts";
+import type { OpDefinition } from "../../engine/graph/op.ts";
 import type { Dtype, TensorType } from "../../engine/graph/types.ts";
 import { matmulCommands } from "../../kernels/matmul/matmul.ts";
 import { unusedOutputs } from "../../kernels/matmul/partial_sums.ts";
@@ -69,7 +70,7 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
       }]
       : [],
   ],
-  lower: ({ inputs, outputs: [c, meeting], attrs, target }) => {
+  lower: ({ inputs, outputs: [c, meeting], attrs, kernels }) => {
     const { a, b, bias, residual } = roles<Located>(inputs, attrs);
     const { m, n, k, batch, alpha, accumulate, tileRows, triangle } = attrs;
     return matmulCommands({
@@ -88,7 +89,7 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
       meeting,
       tileRows,
       triangle,
-    }, target);
+    }, kernels);
   },
   reference: (inputs, attrs, { outputs: [type, ...meeting] }) => {
     const { a, b, bias, residual, prior } = roles(inputs, attrs);

@@ -129,7 +129,7 @@ export async function checkModelOnDevice(
 ): Promise<void> {
   const { gpu, pipelines } = await sharedDevice();
   const { builder, graph, inputs, parameters } = buildGradients(model, size.batch, size.sequence);
-  const plan = planGraphs([graph], builder.persistents.all(), gpu.target);
+  const plan = planGraphs([graph], builder.persistents.all(), gpu.kernels);
   const session = await Session.open(gpu, plan, { arenaFill: 0x7fc00000, pipelines });
   try {
     const memory: Memory = new Map();

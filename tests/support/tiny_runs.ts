@@ -1,6 +1,6 @@
 import type { StepReport, TrainOptions, TrainResult } from "../../engine/train/options.ts";
 import type { Plan } from "../../engine/plan/plan.ts";
-import { plannedTarget } from "../../engine/runtime/planned_target.ts";
+import { plannedKernels } from "../../engine/runtime/planned_kernels.ts";
 import { prepareModel } from "../../engine/train/prepare.ts";
 import { trainOn } from "../../engine/train/train.ts";
 import { planStep, stepSettings } from "../../engine/train/trainer.ts";
@@ -68,7 +68,7 @@ export async function openTinyRuns(): Promise<TinyRuns> {
       const result = await trainOn(device, chosen, { onStep: (step) => steps.push(step) });
       const { plan } = planStep(
         stepSettings(await prepareModel(chosen), chosen),
-        plannedTarget(device.gpu.target.texelBytes ? "software" : "gpu"),
+        plannedKernels(device.gpu.kernels.kind),
       );
       return { steps, result, plan };
     },

@@ -45,7 +45,7 @@ export async function lossesOnBatches(
     packed: batches[0].positions !== undefined,
     evaluate: false,
   });
-  const plan = planGraphs(graphs.graphs, graphs.persistents, gpu.target);
+  const plan = planGraphs(graphs.graphs, graphs.persistents, gpu.kernels);
   const session = await Session.open(gpu, plan, { pipelines });
   const source = await openWeights(fixture.modelFolder);
   try {

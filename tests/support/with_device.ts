@@ -28,7 +28,7 @@ export const longDeviceTest = { ...deviceTest, ignore: !isLongRun };
 
 /** Options of a test that computes in a dtype: skipped where that is f16 and the adapter has no `shader-f16`. */
 export async function deviceTestOf(dtype: Dtype): Promise<typeof deviceTest & { ignore: boolean }> {
-  return { ...deviceTest, ignore: dtype === "f16" && !(await sharedDevice()).gpu.target.shaderF16 };
+  return { ...deviceTest, ignore: dtype === "f16" && !(await sharedDevice()).gpu.kernels.target.shaderF16 };
 }
 
 /**
@@ -36,7 +36,7 @@ export async function deviceTestOf(dtype: Dtype): Promise<typeof deviceTest & { 
  * feature's name, so that reports count what was left out.
  */
 export async function runsF16(t: Deno.TestContext): Promise<boolean> {
-  const { shaderF16 } = (await sharedDevice()).gpu.target;
+  const { shaderF16 } = (await sharedDevice()).gpu.kernels.target;
   if (!shaderF16) await t.step({ name: "needs shader-f16", ignore: true, fn() {} });
   return shaderF16;
 }

@@ -1,6 +1,5 @@
 // Products in f16 whose terms are split over the binding limit.
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { attentionGrad } from "../../../kernels/attention.ts";
 import { attendReference } from "../../../kernels/attention_reference.ts";
@@ -10,6 +9,7 @@ import { FAMILIES } from "../../support/matmul_checks.ts";
 import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTestOf } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 /** One rounding to f16, relative to the largest result. */
 const ONE_ROUNDING = 2 ** -11;
@@ -28,9 +28,9 @@ function cancelling(terms: number, others: number, termsFirst: boolean): TestInp
 }
 
 /** On buffers, and where parts are read from a scratch texture of four rows, in which not all terms have room. */
-const TARGETS: (readonly [string, Partial<Target>])[] = [
+const TARGETS: (readonly [string, KernelChanges])[] = [
   FAMILIES.buffers,
-  ["this adapter's small texture's", { texelBytes: 65536 }],
+  ["this adapter's small texture's", { scratchBytes: 65536 }],
   FAMILIES.workgroup,
 ];
 

@@ -20,7 +20,7 @@ import { surveyProviders } from "../../../engine/runtime/survey.ts";
 import { trainOn } from "../../../engine/train/train.ts";
 import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
 import { assertClose } from "../../support/numerics.ts";
-import { DAWN_TARGETS, kernelsOf } from "../../support/step_kernels.ts";
+import { DAWN_KERNELS, kernelsOf } from "../../support/step_kernels.ts";
 import { deviceTest } from "../../support/with_device.ts";
 
 /** Whether Dawn is installed and takes this machine's adapter: it asks more of one than wgpu. */
@@ -61,7 +61,7 @@ Deno.test(`20 AdamW steps on Dawn follow PyTorch's losses, and wgpu's (${NEEDS})
   assertClose(onDawn.losses, expected.runs.adamwClipLinearDecay.losses, 1e-6, "loss");
   const onWgpu = await lossesOn("wgpu");
   // One software adapter computes the same bits for both, unless their compilers differ; a GPU's may contract products.
-  const bound = onDawn.gpu.target.software ? 0 : 1e-6;
+  const bound = onDawn.gpu.kernels.kind === "software" ? 0 : 1e-6;
   assertClose(onDawn.losses, onWgpu.losses, bound, "loss on Dawn against wgpu");
 });
 
@@ -111,7 +111,7 @@ Deno.test({
     const requiredFeatures = ["shader-f16", "subgroups", SUBGROUP_MATRIX] as GPUFeatureName[];
     const device = await adapter.requestDevice({ requiredFeatures });
     const provider = await openProvider("dawn");
-    for (const [name, target] of Object.entries(DAWN_TARGETS)) {
+    for (const [name, target] of Object.entries(DAWN_KERNELS)) {
       await t.step(name, async () => {
         const kernels = kernelsOf(target);
         assert.ok(kernels.length > 60, `only ${kernels.length} kernels found`);

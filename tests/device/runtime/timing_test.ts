@@ -12,7 +12,7 @@ import { deviceTest, sharedDevice } from "../../support/with_device.ts";
  */
 async function profiles(): Promise<StepProfile[]> {
   const { gpu, pipelines } = await sharedDevice();
-  const [preset, microBatchSize, sequenceLength] = gpu.target.software
+  const [preset, microBatchSize, sequenceLength] = gpu.kernels.kind === "software"
     ? ["gpt2-nano" as const, 1, 32]
     : ["gpt2" as const, 8, 512];
   const { graphs, plan } = planStep({
@@ -26,7 +26,7 @@ async function profiles(): Promise<StepProfile[]> {
     clip: 0,
     dropout: 0,
     evaluate: false,
-  }, gpu.target);
+  }, gpu.kernels);
   const session = await Session.open(gpu, plan, { pipelines });
   try {
     await session.run(graphs.programs.micro); // compiles

@@ -4,8 +4,10 @@ import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import type { StepMethods, StepSettings } from "../../../engine/passes/pipeline.ts";
 import type { LoraSettings } from "../../../engine/passes/lora.ts";
-import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
+import { plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
+
+const KERNELS = plannedKernels("gpu");
 
 // Every figure below is a literal. Beside it stands the formula it was checked against, with the letters
 //
@@ -40,7 +42,7 @@ interface Price {
 
 /** What the planner says. */
 function priceOf(...args: Parameters<typeof settings>): Price {
-  const { graphs, plan } = planStep(settings(...args), DEFAULT_TARGET);
+  const { graphs, plan } = planStep(settings(...args), KERNELS);
   return { nodes: graphs.graphs.map(({ nodes }) => nodes.length), bytes: plan.bytesByRole };
 }
 
@@ -266,7 +268,7 @@ Deno.test("state of the optimizers, gpt2-nano", () => {
 const PLAIN_OPTIONS = settings({}).optimizerOptions;
 
 Deno.test("planned bytes are the sum of their roles, and P is what the literals assume", () => {
-  const { graphs, plan } = planStep(settings({}), DEFAULT_TARGET);
+  const { graphs, plan } = planStep(settings({}), KERNELS);
   const count = (least: number) =>
     graphs.parameters.filter(({ value }) => value.shape.length >= least)
       .reduce((sum, { value }) => sum + elementCount(value), 0);
