@@ -1,12 +1,15 @@
 // rms_norm — root-mean-square normalisation over the last axis, with its gradients.
 //
-//   rstd[n] = 1 / sqrt(mean_c x[n,c]² + eps)        xhat[n,c] = x[n,c] · rstd[n]        y[n,c] = xhat[n,c] · w[c]
+//   rstd[n] = 1 / sqrt(mean_c x[n,c]² + eps)
+//   xhat[n,c] = x[n,c] · rstd[n]        y[n,c] = xhat[n,c] · w[c]
 //   dx[n,c] = rstd[n] · (g[n,c] − xhat[n,c] · mean_c(g · xhat)[n])   with g[n,c] = dy[n,c] · w[c]
 //   dw[c] = Σ_n dy[n,c] · xhat[n,c]
 //
 // Shapes    x, y, dy, dx: [N, C] row-major, N = B·T.   w, dw: [C].   rstd: [N], saved for the backward pass.
-// Dtypes    x, y: x_t; w: w_t (f16 or f32).   rstd and the sum: f32, because a sum of C f16 squares can overflow.
-// Mapping   rows as rows/reduction.ts says. Gradients: rms_norm_input_grad.wgsl, rms_norm_parameter_grad.wgsl.
+// Dtypes    x, y: x_t; w: w_t (f16 or f32).   rstd and the sum: f32, because a
+//           sum of C f16 squares can overflow.
+// Mapping   rows as rows/reduction.ts says. Gradients: rms_norm_input_grad.wgsl,
+//           rms_norm_parameter_grad.wgsl.
 // Limits    rows folded into grid x and y.
 // Source    Zhang & Sennrich 2019, arXiv:1910.07467. Checked against the f64 reference.
 struct Params { rows: u32, vectors: u32, eps: f32 }

@@ -49,8 +49,9 @@ interface Lane<T extends TensorToFill> {
 }
 
 /**
- * Makes sections in workers side by side, which it ends in any case: they come as they are ready. A worker is asked for the next one
- * when one of its own was taken, so that no more than `SECTIONS_PER_WORKER` of each are in memory.
+ * Makes sections in workers side by side, which it ends in any case: they come as
+ * they are ready. A worker is asked for the next one when one of its own was
+ * taken, so that no more than `SECTIONS_PER_WORKER` of each are in memory.
  */
 export async function* fillInWorkers<T extends TensorToFill>(
   workers: readonly Worker[],

@@ -61,7 +61,9 @@ export function planStep(settings: StepSettings, target: Target): { graphs: Step
   return { graphs, plan: planGraphs(graphs.graphs, graphs.persistents, target) };
 }
 
-/** Live bytes by role over the dispatches of a planned step's micro-step and update, persistent ones included. */
+/**
+ * Live bytes by role over the dispatches of a planned step's micro-step and update, persistent ones included.
+ */
 export function stepTimeline(
   plan: Plan,
   { micro, update }: StepGraphs["programs"],

@@ -13,7 +13,10 @@ const PROJECT = fileURLToPath(new URL("../../", import.meta.url));
 export const PAGE = join(PROJECT, "docs", "performance.md");
 export const PUBLISHED = join(PROJECT, "results");
 
-/** Fewer timed steps than these, all runs of a configuration together, say more of a cold process than of the engine. */
+/**
+ * Fewer timed steps than these, all runs of a configuration together, say more of
+ * a cold process than of the engine.
+ */
 const LEAST_STEPS = 8;
 
 /** One line of a table: a training step here, and PyTorch's beside it where it was measured. */
@@ -77,8 +80,8 @@ export async function machineTable(folder: string): Promise<MachineTable> {
 }
 
 /**
- * A row for each training configuration that runs measured: all seeds and repeats of the latest run that has it.
- * Learning rate and number of steps make no other row, as a step takes as long and as much with each.
+ * A row for each training configuration that runs measured: all seeds and repeats of the latest run that has
+ * it. Learning rate and number of steps make no other row, as a step takes as long and as much with each.
  */
 export function trainedRows(runs: readonly PublishedRun[]): StepRow[] {
   const rows = new Map<string, StepRow>();
@@ -129,8 +132,8 @@ function stepKey({ config }: CellRecord): string {
 }
 
 /**
- * Steps of this engine beside PyTorch's of the same kind: naive attention beside "eager", flash attention beside
- * `scaled_dot_product_attention`, fp16 beside bf16.
+ * Steps of this engine beside PyTorch's of the same kind: naive attention beside "eager", flash attention
+ * beside `scaled_dot_product_attention`, fp16 beside bf16.
  */
 export function comparedRows(file: GpuFile, source: string): StepRow[] {
   return file.cases.flatMap(({ case: text, runs }) => {

@@ -26,8 +26,8 @@ const FORMS: { name: string; target: Partial<Target> }[] = [
 ];
 const PACKED = { segments: true, dropout: { probability: 0.3, stream: 5 } };
 /**
- * Sizes around tiles of 32 and 64. Few head sizes, because each is a text of its own, and a text takes a software adapter
- * seconds to compile.
+ * Sizes around tiles of 32 and 64. Few head sizes, because each is a text of its own, and a text takes a
+ * software adapter seconds to compile.
  */
 const CASES: Case[] = [
   { sequence: 1, headSize: 5, heads: 1 },
@@ -57,7 +57,8 @@ function plainAndPacked(cases: readonly Case[]): Case[] {
 function casesOf(dtype: Dtype, { software }: Partial<Target>): Case[] {
   if (isLongRun) return plainAndPacked(CASES);
   if (software !== false) return plainAndPacked(dtype === "f16" ? HALF_CASES : CASES);
-  // Beside a software adapter's own form the other one has single numbers and groups of heads here, several tiles below.
+  // Beside a software adapter's own form the other one has single numbers and
+  // groups of heads here, several tiles below.
   return dtype === "f16" ? HALF_CASES : [CASES[1], ...plainAndPacked([CASES[4]])];
 }
 

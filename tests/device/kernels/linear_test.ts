@@ -14,8 +14,8 @@ const FAMILIES: [string, Partial<Target>][] = [
 const SIZES = [[1, 1, 1], [7, 13, 5], [31, 33, 32], [32, 32, 32], [33, 64, 100]];
 
 for (const [family, target] of FAMILIES) {
-  // What an op asks of a product, its adapter's family shows; the workgroup family has tests of its own for every form but
-  // sums, and takes a software adapter a minute to compile for these.
+  // What an op asks of a product, its adapter's family shows; the workgroup family has tests of its own for
+  // every form but sums, and takes a software adapter a minute to compile for these.
   const options = target.software === false ? longDeviceTest : deviceTest;
 
   Deno.test(`${family} linear equals its reference in both layouts of the weight`, options, async () => {
@@ -87,8 +87,8 @@ for (const [family, target] of FAMILIES) {
     `${family} gradient of the bias is summed once however the product beside it is split, folded or tiled`,
     deviceTest,
     async () => {
-      // Rows, columns and terms past the binding limit; more workgroups than a grid's row has, some to spare, be it for 25 tiles
-      // of 32 × 32 or 306 of subgroups of 4 lanes; tall tiles.
+      // Rows, columns and terms past the binding limit; more workgroups than a grid's row has, some to spare,
+      // be it for 25 tiles of 32 × 32 or 306 of subgroups of 4 lanes; tall tiles.
       const cases = [
         [[60, 40, 52], { maxStorageBufferBindingSize: 4096 }],
         [[37, 41, 43], { maxStorageBufferBindingSize: 4096 }],

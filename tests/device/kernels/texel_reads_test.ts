@@ -14,7 +14,10 @@ import { checkKernel, type KernelCheck, type TestInput } from "../../support/che
 import { seededIntegers, seededNumbers } from "../../support/seeded.ts";
 import { deviceTestOf, sharedDevice } from "../../support/with_device.ts";
 
-/** Operands read where they lie, through a texture of four rows (so that dispatches are split), and through a large one. */
+/**
+ * Operands read where they lie, through a texture of four rows (so that
+ * dispatches are split), and through a large one.
+ */
 const TARGETS: Partial<Target>[] = [{ texelBytes: 0 }, { texelBytes: 2 ** 16 }, { texelBytes: 2 ** 25 }];
 
 /** Checks an op on each target, against its reference and bit for bit against the first. */

@@ -12,7 +12,9 @@ function located(buffer: number, byteOffset: number, count: number, dtype: Dtype
   return { name, shape: [count], dtype, buffer, byteOffset, byteLength: count * DTYPE_BYTES[dtype] };
 }
 
-/** Lowers the products one after the other for one target, and checks each against a target that saw no other. */
+/**
+ * Lowers the products one after the other for one target, and checks each against a target that saw no other.
+ */
 function checkInTurn(specs: readonly MatmulSpec[]): void {
   const target = { ...TARGET };
   for (const spec of specs) {

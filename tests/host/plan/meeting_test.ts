@@ -12,7 +12,10 @@ import { quantizedLinearInputGrad, quantizedTypes } from "../../../kernels/quant
 import { attentionAttrs } from "../../support/attention_cases.ts";
 
 const TARGET = { ...DEFAULT_TARGET, shaderF16: true };
-/** Bytes of the smallest binding that an adapter may have as its largest, less what windows are wider than what lies in them. */
+/**
+ * Bytes of the smallest binding that an adapter may have as its largest, less
+ * what windows are wider than what lies in them.
+ */
 const LEAST = 2 ** 27 - 512;
 
 /** Workspaces in which parts meet, and the kernels that a GPU and a software adapter run. */
@@ -62,7 +65,8 @@ const matrix = (rows: number, columns: number, dtype: Dtype = "f16"): TensorType
 });
 
 Deno.test("a weight in f16 past the least binding limit gives its products somewhere to meet", () => {
-  // Rows of 1024 bytes: 131 072 of them are 2²⁷ bytes. A few below, all fit; from there to the limit the workspace is not used.
+  // Rows of 1024 bytes: 131 072 of them are 2²⁷ bytes. A few below, all fit; from
+  // there to the limit the workspace is not used.
   const [N, columns] = [3, 512];
   const plain = { bias: false, residual: false };
   const gelu = { approximation: "tanh" } as const;

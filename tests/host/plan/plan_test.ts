@@ -126,7 +126,8 @@ for (const adapter of PLANNED_ADAPTERS) {
   });
 }
 
-// Plans of large models for the software adapter have tens of thousands of dispatches: most must cost next to nothing.
+// Plans of large models for the software adapter have tens of thousands of
+// dispatches: most must cost next to nothing.
 Deno.test("layers of gpt2-xl share what their products are lowered to, and few of its dispatches have a table", () => {
   const changes = { microBatchSize: 8, sequenceLength: 1024, evaluate: false };
   const { programs } = planStep(settings("gpt2-xl", {}, changes), plannedTarget("software")).plan;
