@@ -16,7 +16,7 @@ export interface Merge {
 export interface BpeModel {
   /** The bytes of each token, indexed by id; all 256 single bytes are among them. */
   readonly tokenBytes: readonly Uint8Array[];
-  /** In order of precedence. */
+  /** Merges in order of precedence. */
   readonly merges: readonly Merge[];
 }
 

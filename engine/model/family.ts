@@ -12,7 +12,7 @@ export interface FamilyConfig {
   vocabularySize: number;
   /** Longest sequence. */
   positionCount: number;
-  /** Of training; transformers has none in evaluation either. */
+  /** What training drops; evaluation drops nothing, as in transformers. */
   dropout: Readonly<DropoutRates>;
 }
 

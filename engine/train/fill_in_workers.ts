@@ -24,7 +24,10 @@ export async function startWorkers(count: number): Promise<Worker[] | null> {
   }
 }
 
-/** Asked first: Deno would ask the user, or print an error besides the one that it throws. */
+/**
+ * Whether a worker may read its module. Without this question Deno would ask the user, or print an error
+ * besides the one that it throws.
+ */
 async function mayRead(module: URL): Promise<boolean> {
   if (module.protocol !== "file:" || typeof Deno === "undefined") return true;
   return (await Deno.permissions.query({ name: "read", path: module })).state === "granted";

@@ -9,7 +9,7 @@ export interface HeldOutLossSettings {
   /** Index of the evaluation program. */
   program: number;
   inputs: Pick<BatchInputs, "loss">;
-  /** Of the session. */
+  /** The session's, which uploads the batches. */
   feed: DataFeed;
   /** Sequences in one forward pass. */
   microBatchSize: number;

@@ -24,7 +24,7 @@ export interface TrainingState {
   updates: number;
   tokens: number;
   sequenceIndex: number;
-  /** Of mixed precision; null without it. */
+  /** The loss scale of mixed precision; null without it. */
   lossScale: LossScaleState | null;
   /**
    * The whole one, of which the run may have been a part; null in states of versions that did not keep it.

@@ -8,7 +8,7 @@ import { PRESETS } from "../model/presets.ts";
 
 export type { DownloadProgress };
 
-/** Of `pinModel`. */
+/** What `pinModel` is to fetch. */
 export interface PinOptions {
   /** `config`: enough to plan. */
   what: "config" | "model";

@@ -78,7 +78,7 @@ export interface TrainOptions {
 
 /** What one optimizer step did. */
 export interface StepReport {
-  /** From 0. */
+  /** Counts updates from 0. */
   step: number;
   /** Mean over the step's unmasked targets, before the update. */
   loss: number;

@@ -144,7 +144,7 @@ class ShuffledOrder {
   #shuffle(epoch: number): void {
     const order = this.#order;
     const random = keyedRandom(this.#seed, `epoch ${epoch}`);
-    // from scratch, not from the epoch before: any epoch can be first
+    // Every shuffle starts from the plain order, not from the epoch before: any epoch can be first.
     for (let i = 0; i < order.length; i++) order[i] = i;
     for (let i = order.length - 1; i > 0; i--) {
       const j = random.below(i + 1);

@@ -129,7 +129,7 @@ export async function trainOn(
     }
     const heldOutElsewhere = elsewhere.map(({ data, points }) => ({ data, points }));
     const result = { ...describe(trainer, prepared, options), heldOut, heldOutElsewhere };
-    // Last of all: it spoils the weights.
+    // Profiling comes last of all, as it spoils the weights.
     return extras.profile ? { ...result, ...await profileTrainer(trainer, listener) } : result;
   } finally {
     await ahead?.end();

@@ -74,7 +74,7 @@ export async function initializeWeights(
         await pace.add(values.byteLength);
         continue;
       }
-      // Codes are those of a whole tensor.
+      // A tensor becomes codes as a whole, so its sections are put together first.
       const weight = unfinished.get(name) ?? { whole: new Float32Array(elementCount), missing: elementCount };
       unfinished.set(name, weight);
       weight.whole.set(values, firstElement);

@@ -22,7 +22,7 @@ export interface DownloadProgress {
   readonly fetchedBytes: number;
 }
 
-/** Of `fetchModel`. */
+/** What `fetchModel` is to fetch, and from where. */
 export interface FetchOptions {
   /** `config`: config.json alone, which is enough to plan. */
   readonly what: "config" | "model";
