@@ -1,4 +1,5 @@
-// attention_dropout — the probabilities that attention multiplied its values with, made again for the backward pass.
+// attention_dropout — the probabilities that attention multiplied its values
+// with, made again for the backward pass.
 //
 //   d[r,j] = p[r,j] · keep(r,j) / (1 − dropout probability)
 //

@@ -1,7 +1,7 @@
 // attention_softmax — softmax over the keys of every query row, in place on the scores.
 //
-//   p[r,j] = exp(s[r,j] − max_j s[r,j]) / Σ_j exp(s[r,j] − max_j s[r,j])        over the keys j that row r may see
-//   d[r,j] = p[r,j] · keep(r,j) / (1 − dropout probability)                     where there is dropout
+//   p[r,j] = exp(s[r,j] − max_j s[r,j]) / Σ_j exp(s[r,j] − max_j s[r,j])   over the keys j that r may see
+//   d[r,j] = p[r,j] · keep(r,j) / (1 − dropout probability)                where there is dropout
 //
 // Shapes    probabilities (scores before, p after), dropped: [B·H·T, T]; row r = (b·H + h)·T + query.   segments: [B·T].
 // Dtypes    probabilities, dropped: as stored (f16 or f32); maximum and sum: f32.   segments: u32.

@@ -1,8 +1,10 @@
-// layer_norm — normalisation over the last axis to mean 0 and variance 1, then an affine map; with its gradients.
+// layer_norm — normalisation over the last axis to mean 0 and variance 1, then an
+// affine map; with its gradients.
 //
 //   mean[n] = mean_c x[n,c]      rstd[n] = 1 / sqrt(mean_c (x[n,c] − mean[n])² + eps)
 //   xhat[n,c] = (x[n,c] − mean[n]) · rstd[n]        y[n,c] = xhat[n,c] · w[c] + b[c]
-//   dx[n,c] = rstd[n] · (g[n,c] − mean_c g[n,·] − xhat[n,c] · mean_c(g · xhat)[n,·])   with g[n,c] = dy[n,c] · w[c]
+//   g[n,c] = dy[n,c] · w[c]
+//   dx[n,c] = rstd[n] · (g[n,c] − mean_c g[n,·] − xhat[n,c] · mean_c(g · xhat)[n,·])
 //   dw[c] = Σ_n dy[n,c] · xhat[n,c]                 db[c] = Σ_n dy[n,c]
 //
 // Shapes    x, y, dy, dx: [N, C] row-major, N = B·T.   w, b, dw, db: [C].   mean, rstd: [N].

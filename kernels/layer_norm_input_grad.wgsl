@@ -1,6 +1,7 @@
 // layer_norm_input_grad — see layer_norm.wgsl for the math, shapes and source.
 //
-//   dx[n,c] (+)= rstd[n] · (g[n,c] − mean_c g[n,·] − xhat[n,c] · mean_c(g · xhat)[n,·])   with g[n,c] = dy[n,c] · w[c]
+//   g[n,c] = dy[n,c] · w[c]
+//   dx[n,c] (+)= rstd[n] · (g[n,c] − mean_c g[n,·] − xhat[n,c] · mean_c(g · xhat)[n,·])
 //
 // Dtypes    x: x_t; w: w_t; dy: dy_t; dx: dx_t. `prior` gives the dx already there, or zero.
 // Mapping   rows as rows/reduction.ts says.

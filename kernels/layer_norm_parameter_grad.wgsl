@@ -3,9 +3,10 @@
 //   dw[c] (+)= Σ_n dy[n,c] · xhat[n,c]        db[c] (+)= Σ_n dy[n,c]
 //
 // Dtypes    x: x_t; dy: dy_t; sums and outputs: f32.
-// Mapping   stage 1: a lane sums four vectors of columns over the rows of a chunk into partials[chunk][0 or 1][c]; four, because
-//           the statistics of a row cost as much to load as one vector. Stage 2: a lane sums one vector over the chunks. In both,
-//           teams share the rows or chunks out (rows/teams.ts), always alike, so that the result depends on no schedule.
+// Mapping   stage 1: a lane sums four vectors of columns over the rows of a chunk into partials[chunk][0 or
+//           1][c]; four, because the statistics of a row cost as much to load as one vector. Stage 2: a lane
+//           sums one vector over the chunks. In both, teams share the rows or chunks out (rows/teams.ts),
+//           always alike, so that the result depends on no schedule.
 
 struct Params {
   rows: u32, // of this window

@@ -1,7 +1,8 @@
 // rope — rotary position embedding of queries and keys, in place.
 //
 //   for every head of q and k, i < D/2, position p of the token:
-//   x[i] ← x[i] · cos[p,i] − x[i + D/2] · sin[p,i]        x[i + D/2] ← x[i + D/2] · cos[p,i] + x[i] · sin[p,i]
+//   x[i] ← x[i] · cos[p,i] − x[i + D/2] · sin[p,i]
+//   x[i + D/2] ← x[i + D/2] · cos[p,i] + x[i] · sin[p,i]
 //
 // Shapes    qkv: [N, (H+2K)·D], of which the first (H+K)·D columns turn.   table: [P, D], cos in the first half of the
 //           columns, sin in the second.   positions: [N].

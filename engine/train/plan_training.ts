@@ -54,7 +54,10 @@ export async function planTraining(
   };
 }
 
-/** What `printTraining` shows: the graphs after every pass, the plan node by node, or the text of every kernel. */
+/**
+ * What `printTraining` shows: the graphs after every pass, the plan node by node,
+ * or the text of every kernel.
+ */
 export const PRINTOUTS = ["graph", "plan", "wgsl"] as const;
 /** One of `PRINTOUTS`. */
 export type Printout = typeof PRINTOUTS[number];

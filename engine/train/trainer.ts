@@ -61,7 +61,9 @@ export function planStep(settings: StepSettings, kernels: KernelSet): { graphs: 
   return { graphs, plan: planGraphs(graphs.graphs, graphs.persistents, kernels) };
 }
 
-/** Live bytes by role over the dispatches of a planned step's micro-step and update, persistent ones included. */
+/**
+ * Live bytes by role over the dispatches of a planned step's micro-step and update, persistent ones included.
+ */
 export function stepTimeline(
   plan: Plan,
   { micro, update }: StepGraphs["programs"],
@@ -190,7 +192,7 @@ export class Trainer {
     const { gradientAccumulationSteps: K, microBatchSize } = this.#options;
     const started = performance.now();
     const learningRate = learningRateAt(this.#updates, this.schedule);
-    // Of the whole step before its first micro-step: each counts by the targets that it has.
+    // Targets of the whole step are counted before its first micro-step, as each counts by those that it has.
     const { targets, tokens } = this.batches.counts(K * microBatchSize);
     this.#setBlock(learningRate, targets);
     for (let k = 0; k < K; k++) {

@@ -264,8 +264,8 @@ function fourOf(type: MatmulDtype): string {
  *           tiles that reach it are launched.
  * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
  *           the last one inside and not stored.
- * Source    measured on Mesa lavapipe; see `texelProduct` and docs/performance.md. Larger tiles save loads and pay with code, which
- *           takes longer to compile and may leave the cache of decoded instructions.
+ * Source    measured on Mesa lavapipe; see `texelProduct` and docs/notes/software-adapters.md. Larger tiles save
+ *           loads and pay with code, which takes longer to compile and may leave the cache of decoded instructions.
  */
 function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle?: Triangle): string {
   const { aTransposed, bTransposed } = form;

@@ -1,5 +1,5 @@
-// The kernels of flash attention in every shape of workgroup that kernels/flash/workgroup.ts chooses from, timed:
-// TFLOP/s and ms of one layer as wide as GPT-2 (124 M), fastest first.
+// The kernels of flash attention in every shape of workgroup that kernels/flash/workgroup.ts chooses from,
+// timed: TFLOP/s and ms of one layer as wide as GPT-2 (124 M), fastest first.
 // Usage: deno run -A tests/bench/flash_attention_shapes.ts [BATCHxTOKENS [HEAD_SIZE]]
 import { GraphBuilder } from "../../engine/graph/builder.ts";
 import type { Dispatch } from "../../engine/graph/launch.ts";
@@ -68,7 +68,9 @@ const graph = builder.finish("attention", [o, logsumexp, dqkv]);
 const plan = planGraphs([graph], builder.persistents.all(), kernels);
 const numbers = [qkv, dO].map((value, i) => pack(seededNumbers(elementCount(value), i + 1), dtype));
 
-/** A session of two programs, all commands and one: the first has run, so that the other finds what it reads. */
+/**
+ * A session of two programs, all commands and one: the first has run, so that the other finds what it reads.
+ */
 async function open(launch: Dispatch) {
   const programs = [plan.programs[0], { ...plan.programs[0], commands: [launch] }];
   const session = await Session.open(gpu, { ...plan, programs }, { pipelines });

@@ -1,7 +1,8 @@
 // GFLOP/s of the matrix product at the shapes of small transformers, beside a naive kernel.
-// Columns: by wall time; by processor time of this process over all cores, which a busy machine distorts less (software
-// adapters only); milliseconds of the first run, which compiles.
-// Usage: deno run -A tests/bench/matmul_bench.ts [--seconds 2] [--rows TILE_ROWS] [--workgroup] [--no-texels] [--f16] [--naive] [FILTER]
+// Columns: by wall time; by processor time of this process over all cores, which a busy machine distorts less
+// (software adapters only); milliseconds of the first run, which compiles.
+// Usage: deno run -A tests/bench/matmul_bench.ts [--seconds 2] [--rows TILE_ROWS] [--workgroup] [--no-texels]
+//        [--f16] [--naive] [FILTER]
 import process from "node:process";
 import { GraphBuilder } from "../../engine/graph/builder.ts";
 import { u32, whole } from "../../engine/graph/launch.ts";

@@ -5,8 +5,9 @@ import { methodById, optimizerById } from "../../suites/methods.ts";
 import { isLongRun, longDeviceTest, sharedDevice } from "../support/with_device.ts";
 import { defaults } from "../support/setting_defaults.ts";
 
-// What each method promises of the result, on a real text: gpt2-nano over the bytes of Moby-Dick. Minutes on a software adapter,
-// so only with THREEFOLD_LONG=1. Short runs over fixtures hold the same promises every time: see steps/ and combinations_test.ts.
+// What each method promises of the result, on a real text: gpt2-nano over the bytes of Moby-Dick. Minutes on
+// a software adapter, so only with THREEFOLD_LONG=1. Short runs over fixtures hold the same promises every
+// time: see steps/ and combinations_test.ts.
 
 interface Outcome {
   losses: number[];

@@ -1,4 +1,5 @@
-// Holds the layering of docs/architecture.md by reading every import, and keeps this or that machine out of the tree.
+// Holds the layering of docs/architecture.md by reading every import, and keeps
+// this or that machine out of the tree.
 import assert from "node:assert/strict";
 import { dirname, join, posix, relative, sep } from "node:path";
 import { withoutComments } from "../support/typescript_source.ts";
@@ -6,9 +7,9 @@ import { withoutComments } from "../support/typescript_source.ts";
 const PROJECT = join(import.meta.dirname!, "..", "..");
 
 /**
- * The folders a training step passes through. A file imports from its own layer and from those before it. `formats` comes
- * before `model`, as models read their configuration from files, and `kernels` after the graph that declares what an op is.
- * The number of the numerics is all the step's and imports nothing.
+ * The folders a training step passes through. A file imports from its own layer and from those before it.
+ * `formats` comes before `model`, as models read their configuration from files, and `kernels` after the
+ * graph that declares what an op is. The number of the numerics is all the step's and imports nothing.
  */
 const STEP = [
   "engine/numerics.ts",
@@ -110,7 +111,10 @@ Deno.test("imports point up the list of layers, never down", () => {
   assert.deepEqual(broken, []);
 });
 
-/** Files in circles of imports, or between two: what is left when none without importers or imports among the rest is. */
+/**
+ * Files in circles of imports, or between two: what is left when none without
+ * importers or imports among the rest is.
+ */
 function inCircles(imports: ReadonlyMap<string, readonly string[]>): string[] {
   const left = new Map(imports);
   for (let before = -1; before !== left.size;) {
@@ -230,7 +234,10 @@ Deno.test("importsOf() sees static, bare, dynamic and type imports, and none in 
   assert.deepEqual(importsOf(source).sort(), ["./a.ts", "./b.ts", "./c.ts", "./d.ts", "./e.ts", "./f.ts"]);
 });
 
-/** Programs with packages of their own, pinned in a deno.json and a lock file beside them: no dependencies of the product. */
+/**
+ * Programs with packages of their own, pinned in a deno.json and a lock file
+ * beside them: no dependencies of the product.
+ */
 const SEPARATE = "tests/bench/peers/packages";
 
 Deno.test("packages come from npm by the names in deno.json, or from Node", async () => {
@@ -273,7 +280,10 @@ Deno.test("only engine/runtime touches the GPU", () => {
   assert.deepEqual(broken, []);
 });
 
-/** Words that belong to one machine or one network. Letters in brackets keep the patterns from finding themselves. */
+/**
+ * Words that belong to one machine or one network. Letters in brackets keep the
+ * patterns from finding themselves.
+ */
 const PLACES = [
   /(?<![\w.$}"-])\/(?:wor[k]|roo[t]|far[m])\//,
   /(?<![\w.$}-])\/(?:hom[e]|User[s])\/\w+\//,

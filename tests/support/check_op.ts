@@ -28,7 +28,9 @@ export interface KernelCheck {
   target?: KernelChanges;
   /** Products summed per output element; widens the tolerance by its root. */
   terms?: number;
-  /** Allowed error relative to the largest expected magnitude; default from the output's dtype and `terms`. */
+  /**
+   * Allowed error relative to the largest expected magnitude; default from the output's dtype and `terms`.
+   */
   allowed?: number;
   /** Outputs not compared (scratch memory), by index. */
   skipOutputs?: readonly number[];
@@ -37,8 +39,8 @@ export interface KernelCheck {
 }
 
 /**
- * Runs one op on the device, with all transient memory filled with NaN first, and compares every output and every
- * mutated input with the op's f64 reference. Inputs are rounded to their dtype before both.
+ * Runs one op on the device, with all transient memory filled with NaN first, and compares every output and
+ * every mutated input with the op's f64 reference. Inputs are rounded to their dtype before both.
  *
  * @returns Outputs as the device computed them.
  */
@@ -94,13 +96,16 @@ export interface VjpCheck {
   wrt?: readonly number[];
   /** Relative error allowed; the references are f64, so little is needed. */
   allowed?: number;
-  /** Weighs these outputs only (an op's saved statistics are no function to differentiate). Default: the first. */
+  /**
+   * Weighs these outputs only (an op's saved statistics are no function to
+   * differentiate). Default: the first.
+   */
   outputs?: readonly number[];
 }
 
 /**
- * Compares the VJP of an op with central differences of its reference, all in f64: gradients of Σ weights · outputs
- * with random weights. Checked twice, without and with prior gradients for every input.
+ * Compares the VJP of an op with central differences of its reference, all in f64: gradients of Σ weights ·
+ * outputs with random weights. Checked twice, without and with prior gradients for every input.
  */
 export function checkVjp<Attrs>(
   op: OpDefinition<Attrs>,

@@ -76,8 +76,8 @@ const FORMS = [false, true].flatMap((aTransposed) =>
 );
 
 /**
- * Declares the tests of one kernel family. Each family has a file of its own, because compiling its kernels takes one core
- * for minutes and files run in parallel.
+ * Declares the tests of one kernel family. Each family has a file of its own, because compiling its kernels
+ * takes one core for minutes and files run in parallel.
  */
 export function testProducts(
   family: string,
@@ -92,7 +92,8 @@ export function testProducts(
     `${family} product equals its reference at sizes below, at and above a tile`,
     options,
     async () => {
-      // m, n, k: one; primes; multiples of four; tile − 1, tile, tile + 1; several tiles; long k with a remainder.
+      // m, n, k: one; primes; multiples of four; tile − 1, tile, tile + 1;
+      // several tiles; long k with a remainder.
       const sizes = [
         [1, 1, 1],
         [7, 5, 3],
@@ -114,7 +115,8 @@ export function testProducts(
       // Large tiles compile for seconds, the largest for many.
       const few = tileRows > 64 ? [FORMS[0]] : tileRows > 32 ? [FORMS[0], FORMS[3]] : FORMS;
       for (const form of isLongRun ? FORMS : few) {
-        // One row and column less than a tile, with a remainder of k; more than one tile each way, multiples of eight.
+        // One row and column less than a tile, with a remainder of k; more than
+        // one tile each way, multiples of eight.
         for (const [m, n, k] of [[tileRows - 1, 31, 19], [tileRows + 8, 136, 40]]) {
           await checkProduct(m, n, k, { ...form, target, tileRows });
         }
@@ -252,8 +254,8 @@ export function testProducts(
   });
 
   Deno.test(`${family} product folds grids past the workgroup limit`, options, async () => {
-    // 15 tiles of 32 × 32, 25 or 45 of subgroups of 8 lanes, 153 of 4: all fold into more workgroups than there are tiles, and
-    // those to spare must not add to C a second time.
+    // 15 tiles of 32 × 32, 25 or 45 of subgroups of 8 lanes, 153 of 4: all fold into more workgroups than
+    // there are tiles, and those to spare must not add to C a second time.
     await checkProduct(68, 140, 8, {
       target: { ...target, maxComputeWorkgroupsPerDimension: 14 },
       accumulate: true,
@@ -261,7 +263,8 @@ export function testProducts(
   });
 
   Deno.test(`${family} product ignores what lies beyond its operands`, options, async () => {
-    // Infinite padding between rows and after the last one: any product with it would show as NaN or infinity.
+    // Infinite padding between rows and after the last one: any product with it
+    // would show as NaN or infinity.
     for (const [m, n, k, ld] of [[9, 12, 8, 12], [12, 12, 12, 16], [7, 5, 6, 9]]) {
       const padded = (rows: number, columns: number, seed: number) => {
         const data = new Float64Array(rows * ld).fill(Infinity);

@@ -55,8 +55,8 @@ function roles<T>(
 }
 
 /**
- * Any product `matmulCommands` accepts, as an op: inputs a, b (unless `oneValue`), bias, residual, prior in this order.
- * Elements of the output outside C are compared only where the prior defines them.
+ * Any product `matmulCommands` accepts, as an op: inputs a, b (unless `oneValue`), bias, residual, prior in
+ * this order. Elements of the output outside C are compared only where the prior defines them.
  */
 export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
   name: "matmul_probe",

@@ -17,7 +17,9 @@ export interface OpSession extends Disposable {
   run(step?: Partial<StepBlock>): Promise<void>;
 }
 
-/** Plans `op` over persistent inputs of these types, with transient memory full of NaN; inputs start as zeros. */
+/**
+ * Plans `op` over persistent inputs of these types, with transient memory full of NaN; inputs start as zeros.
+ */
 export async function openOp<Attrs>(
   op: OpDefinition<Attrs>,
   inputs: readonly TensorType[],

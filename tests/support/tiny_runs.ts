@@ -32,8 +32,9 @@ export interface TinyRuns extends AsyncDisposable {
 const VOCABULARY = 64;
 const SEQUENCE = 16;
 /**
- * Sequences in a step; with accumulation in two micro-steps. Not fewer: lavapipe compiles kernels that loop over at most 32
- * rows anew in every dispatch, with the loop unrolled, which takes ten times as long as the step.
+ * Sequences in a step; with accumulation in two micro-steps. Not fewer: lavapipe
+ * compiles kernels that loop over at most 32 rows anew in every dispatch, with
+ * the loop unrolled, which takes ten times as long as the step.
  */
 const BATCH = 8;
 /** Settings that show an effect in a few steps of a model this small; others have their defaults. */
@@ -47,9 +48,9 @@ const LEARNING_RATES: Readonly<Record<string, number>> = { sgd: 0.2 };
 const LEARNING_RATE = 0.01;
 
 /**
- * Makes a GPT-2 of two layers and 32 channels in a temporary folder and teaches it that token x is followed by 5x + 3 modulo
- * 64. Runs then start from it, on data in which x is followed by 13x + 7: something to learn, as in fine-tuning, and certain
- * once learned.
+ * Makes a GPT-2 of two layers and 32 channels in a temporary folder and teaches it that token x is followed
+ * by 5x + 3 modulo 64. Runs then start from it, on data in which x is followed by 13x + 7: something to
+ * learn, as in fine-tuning, and certain once learned.
  */
 export async function openTinyRuns(): Promise<TinyRuns> {
   const folder = await Deno.makeTempDir({ prefix: "tiny-runs-" });

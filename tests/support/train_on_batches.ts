@@ -22,7 +22,10 @@ export interface BatchRun {
   then?(session: Session, parameters: readonly Parameter[]): Promise<void>;
 }
 
-/** Losses of one AdamW step per batch at torch's defaults, for models whose batches are not windows of a token file. */
+/**
+ * Losses of one AdamW step per batch at torch's defaults, for models whose
+ * batches are not windows of a token file.
+ */
 export async function lossesOnBatches(
   fixture: Pick<ModelFixture, "batchSize" | "sequenceLength" | "model" | "modelFolder">,
   batches: readonly FixtureBatch[],

@@ -64,7 +64,10 @@ function moment([, g, ...state]: readonly Float64Array[], kind: number, factor: 
   );
 }
 
-/** Codes may differ by one where the f32 quotient and the f64 one lie on two sides of the middle between two codes. */
+/**
+ * Codes may differ by one where the f32 quotient and the f64 one lie on two sides
+ * of the middle between two codes.
+ */
 function assertCodes(
   actual: Float64Array,
   expected: Float64Array,
@@ -248,13 +251,18 @@ function correctionsInF32({ beta1, beta2 }: { beta1: number; beta2: number }, st
   };
 }
 
-/** Relative error of an update where β1^t and β2^t, whose f32 powers libraries round differently, are off by one unit in the last place. */
+/**
+ * Relative error of an update where β1^t and β2^t, whose f32 powers libraries round differently, are off by
+ * one unit in the last place.
+ */
 function correctionError({ beta1, beta2 }: { beta1: number; beta2: number }, step: number): number {
   const ofPower = (beta: number) => step === 0 ? 0 : 2 ** -24 / (1 - beta ** (step + 1));
   return ofPower(beta1) + ofPower(beta2) / 2;
 }
 
-/** All but one in 500 are within `allowed`; codes near the middle between two fall to one side or the other. */
+/**
+ * All but one in 500 are within `allowed`; codes near the middle between two fall to one side or the other.
+ */
 function assertAlmostAll(actual: Float64Array, expected: ArrayLike<number>, allowed: number, what: string) {
   const strays = [...actual].filter((x, i) => !(Math.abs(x - expected[i]) <= allowed)).length;
   const others = [...actual].filter((x, i) => x !== expected[i]).length;

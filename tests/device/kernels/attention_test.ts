@@ -27,7 +27,10 @@ const FORMS: Variant[] = [
   { name: "one row per invocation", target: { kind: "software", subgroupSize: 0 } },
 ];
 
-/** In f16, and in forms beside the adapter's own, what differs is loads and stores: of vectors, and of single numbers. */
+/**
+ * In f16, and in forms beside the adapter's own, what differs is loads and
+ * stores: of vectors, and of single numbers.
+ */
 const FEW_CASES = [ATTENTION_CASES[4], ATTENTION_CASES[6]];
 const DROPOUT = { probability: 0.3, stream: 5 };
 

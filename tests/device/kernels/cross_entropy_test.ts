@@ -90,7 +90,10 @@ const CASES: Case[] = [
   { rows: 70, channels: 16, vocabulary: 129, chunkRows: 32, transposedWeight: false, bias: true },
   { rows: 64, channels: 24, vocabulary: 64, chunkRows: 1000, transposedWeight: false, priors: true },
 ];
-/** In f16, and in forms beside the adapter's own, what differs is loads and stores: vectors, single numbers, both layouts. */
+/**
+ * In f16, and in forms beside the adapter's own, what differs is loads and
+ * stores: vectors, single numbers, both layouts.
+ */
 const FEW_CASES = [CASES[2], CASES[5]];
 const FORMS: { name: string; target: KernelChanges }[] = [
   { name: "this adapter's form", target: {} },

@@ -16,7 +16,9 @@ import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTest, deviceTestOf, runsF16 } from "../../support/with_device.ts";
 import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
-/** One element, a prime, a workgroup of 64 vectors less one, just full, one over, and several of the GPU form. */
+/**
+ * One element, a prime, a workgroup of 64 vectors less one, just full, one over, and several of the GPU form.
+ */
 const SIZES = [1, 13, 252, 255, 256, 257, 1023, 4100];
 
 /** The op with attributes bound, and how many inputs it takes. */

@@ -6,7 +6,10 @@ import { seededIntegers } from "../../support/seeded.ts";
 import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
-/** Tokens, vocabulary, width: one of each, primes, one run of one id, more ids than tokens, several column tiles. */
+/**
+ * Tokens, vocabulary, width: one of each, primes, one run of one id, more ids
+ * than tokens, several column tiles.
+ */
 const SIZES = [[1, 1, 1], [13, 7, 30], [64, 65, 4], [63, 1, 8], [40, 1001, 20], [100, 11, 260], [
   33,
   50,

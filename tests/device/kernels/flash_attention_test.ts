@@ -26,8 +26,8 @@ const FORMS: { name: string; target: KernelChanges }[] = [
 ];
 const PACKED = { segments: true, dropout: { probability: 0.3, stream: 5 } };
 /**
- * Sizes around tiles of 32 and 64. Few head sizes, because each is a text of its own, and a text takes a software adapter
- * seconds to compile.
+ * Sizes around tiles of 32 and 64. Few head sizes, because each is a text of its own, and a text takes a
+ * software adapter seconds to compile.
  */
 const CASES: Case[] = [
   { sequence: 1, headSize: 5, heads: 1 },

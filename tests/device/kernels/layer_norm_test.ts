@@ -9,7 +9,10 @@ import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 const { gpu } = await sharedDevice();
 
 const EPS = 1e-5;
-/** One element, primes, one less and one more than a row of lanes, several workgroups; widths with and without vec4. */
+/**
+ * One element, primes, one less and one more than a row of lanes, several
+ * workgroups; widths with and without vec4.
+ */
 const SIZES = [[1, 1], [1, 4], [13, 30], [31, 28], [32, 32], [33, 36], [63, 5], [65, 64], [130, 260]];
 const FORMS: Record<string, KernelChanges> = {
   "software, subgroups": { kind: "software" },
@@ -55,7 +58,8 @@ for (const [form, target] of Object.entries(FORMS)) {
       options,
       async () => {
         for (const [N, C] of SIZES) {
-          // With one column dx is zero, the difference of equal numbers: there is no magnitude to measure errors by.
+          // With one column dx is zero, the difference of equal numbers: there is
+          // no magnitude to measure errors by.
           if (C === 1) continue;
           const { x, w, mean, rstd, dy } = rows(N, C, dtype);
           const check = { target, terms: C };

@@ -87,8 +87,8 @@ for (const [family, target] of FAMILIES) {
     `${family} gradient of the bias is summed once however the product beside it is split, folded or tiled`,
     deviceTest,
     async () => {
-      // Rows, columns and terms past the binding limit; more workgroups than a grid's row has, some to spare, be it for 25 tiles
-      // of 32 × 32 or 306 of subgroups of 4 lanes; tall tiles.
+      // Rows, columns and terms past the binding limit; more workgroups than a grid's row has, some to spare,
+      // be it for 25 tiles of 32 × 32 or 306 of subgroups of 4 lanes; tall tiles.
       const cases = [
         [[60, 40, 52], { maxStorageBufferBindingSize: 4096 }],
         [[37, 41, 43], { maxStorageBufferBindingSize: 4096 }],

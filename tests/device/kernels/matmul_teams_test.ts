@@ -10,7 +10,10 @@ import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";
 import { deviceTest, isLongRun, sharedDevice } from "../../support/with_device.ts";
 
 const [, WORKGROUP] = FAMILIES.workgroup;
-/** A product of few tiles and so many terms that four teams share them out, and one for two; both leave a remainder. */
+/**
+ * A product of few tiles and so many terms that four teams share them out, and
+ * one for two; both leave a remainder.
+ */
 const EXTENTS = { 4: [70, 66, 2051], 2: [33, 20, 600] } as const;
 
 // The largest tiles take 45 KiB: more than some adapters have, which then do without teams.

@@ -19,8 +19,9 @@ const FAMILIES: [string, KernelChanges][] = [
   ["workgroup", { kind: "gpu", subgroupSize: 0 }],
 ];
 /**
- * Rows, cIn, cOut, weights in a block: one of each; an odd count in blocks across rows; rows of whole words in blocks across
- * rows; rows of half words; a row per block; several tiles of rows of whole blocks, k no multiple of a step of them.
+ * Rows, cIn, cOut, weights in a block: one of each; an odd count in blocks across rows; rows of whole words
+ * in blocks across rows; rows of half words; a row per block; several tiles of rows of whole blocks, k no
+ * multiple of a step of them.
  */
 const SIZES = [
   [1, 1, 1, 64],
@@ -33,8 +34,9 @@ const SIZES = [
 ];
 
 /**
- * The sizes to check a family at. A GPU's own family has all; where a software adapter runs it beside its own, and takes half a
- * second to compile each form, blocks across rows, half words and several tiles do, except in long runs.
+ * The sizes to check a family at. A GPU's own family has all; where a software
+ * adapter runs it beside its own, and takes half a second to compile each form,
+ * blocks across rows, half words and several tiles do, except in long runs.
  */
 function sizesOf(target: KernelChanges): typeof SIZES {
   return target.kind === "gpu" && !isLongRun ? [SIZES[1], SIZES[3], SIZES[5]] : SIZES;
@@ -169,7 +171,10 @@ for (const [family, target] of FAMILIES) {
   );
 }
 
-/** Both forms of the product, with the identity for the other factor: every other term is zero, so sums are exact. */
+/**
+ * Both forms of the product, with the identity for the other factor: every other
+ * term is zero, so sums are exact.
+ */
 async function checkDecoded(
   weight: QuantizedWeightAttrs,
   data: readonly ArrayLike<number>[],

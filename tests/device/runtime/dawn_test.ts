@@ -1,8 +1,9 @@
-// The engine on Dawn, and its kernels before Dawn's compiler. THREEFOLD_GPU=dawn runs all other device tests on it too.
+// The engine on Dawn, and its kernels before Dawn's compiler. THREEFOLD_GPU=dawn
+// runs all other device tests on it too.
 //
-// One file, because each file is an isolate of its own and `deno test --parallel` runs several in a process: Dawn's Node-API addon
-// hangs or crashes there when the isolate of one file ends while another's still uses it. Whatever loads Dawn without being told
-// to by THREEFOLD_GPU belongs in here.
+// One file, because each file is an isolate of its own and `deno test --parallel` runs several in a process:
+// Dawn's Node-API addon hangs or crashes there when the isolate of one file ends while another's still uses
+// it. Whatever loads Dawn without being told to by THREEFOLD_GPU belongs in here.
 import assert from "node:assert/strict";
 import { dawnFolder, dawnIsInstalled, loadDawn } from "../../../engine/runtime/dawn_package.ts";
 import { describeAdapter, openGpu } from "../../../engine/runtime/device.ts";
@@ -98,8 +99,9 @@ Deno.test(`a kernel that is not valid WGSL says why on Dawn (${NEEDS})`, options
   }
 });
 
-// Every kernel of every kind of step, read by Chromium's compiler: wgpu's lets pass what the language forbids. No adapter is needed,
-// as Dawn's null backend compiles and runs nothing, and has all features, f16 among them.
+// Every kernel of every kind of step, read by Chromium's compiler: wgpu's lets
+// pass what the language forbids. No adapter is needed, as Dawn's null backend
+// compiles and runs nothing, and has all features, f16 among them.
 Deno.test({
   name: "Dawn's compiler takes every kernel (needs the npm package webgpu)",
   ...deviceTest,

@@ -43,7 +43,8 @@ Deno.test("adafactor: the reference agrees with transformers over ten steps", as
         const expected = run.after(name, step);
         if (!expected) continue;
         const moved = expected.map((x, at) => Math.abs(x - initial[at]));
-        // transformers rounds weights to f32 in every step, and what it adds to them after sums of up to 96 terms.
+        // transformers rounds weights to f32 in every step, and what it adds to
+        // them after sums of up to 96 terms.
         const allowed = tolerance("f32", step + 1) * Math.max(...expected.map(Math.abs)) +
           tolerance("f32", 96) * Math.max(...moved);
         assertClose(inputs[i][0], expected, allowed, `${run.name} ${name} after step ${step}`, 1);

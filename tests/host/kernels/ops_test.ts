@@ -1,5 +1,6 @@
-// Holds that kernels/ops.ts lists every op, and that no op goes without its checks: the gradient rule against central
-// differences, the kernel against the reference. Read from the sources of the tests, so that a new op cannot be forgotten.
+// Holds that kernels/ops.ts lists every op, and that no op goes without its checks:
+// the gradient rule against central differences, the kernel against the reference.
+// Read from the sources of the tests, so that a new op cannot be forgotten.
 import assert from "node:assert/strict";
 import { globSync } from "node:fs";
 import { join, posix, sep } from "node:path";
@@ -73,9 +74,10 @@ function kernelImports(path: string, code: string): Map<string, string> {
 }
 
 /**
- * The ops that a test file hands to `check`, as `kernelImports` names them. They are its first argument, by their name or
- * by that of a local: a copy with parts replaced (`const op = { ...adamw, reference }`), or the first of the columns of a
- * table (`for (const [op, attrs] of TABLE)` with `const TABLE = [[add, {}], …];` at the file's top level).
+ * The ops that a test file hands to `check`, as `kernelImports` names them. They are its
+ * first argument, by their name or by that of a local: a copy with parts replaced (`const
+ * op = { ...adamw, reference }`), or the first of the columns of a table (`for (const
+ * [op, attrs] of TABLE)` with `const TABLE = [[add, {}], …];` at the file's top level).
  */
 function checkedIn(path: string, code: string, check: string): string[] {
   const imports = kernelImports(path, code);

@@ -92,7 +92,8 @@ Deno.test("GELU fusion leaves two nodes less in a block, the same bytes and the 
     ...["linear_weight_grad", "linear_input_grad_gelu", "linear_weight_grad", "linear_input_grad"],
   ]);
   assert.deepEqual(run(fused), run(apart));
-  // At the gradient by what GELU gave: y [N, C], its weight's gradient [4C, C], h and the result, both [N, 4C].
+  // At the gradient by what GELU gave: y [N, C], its weight's gradient [4C, C], h
+  // and the result, both [N, 4C].
   assert.equal(arenaBytes(apart), 5632);
   assert.equal(arenaBytes(fused), 5632);
 });

@@ -50,9 +50,9 @@ function priceOf(optimizer: string, options: OptimizerOptions) {
   return { ops, bytes: planGraphs(graphs, persistents, KERNELS).bytesByRole.optimizer };
 }
 
-// Matrices of gpt2-nano with C = 128: embeddings [512, C] and [128, C]; in each of four layers [C, 3C], [C, C], [C, 4C] and
-// [4C, C]: 868 352 parameters, all in tensors of 4096 or more. Vectors: 6912. State begins at multiples of 256 bytes, which
-// takes no padding here.
+// Matrices of gpt2-nano with C = 128: embeddings [512, C] and [128, C]; in each of four layers [C, 3C], [C,
+// C], [C, 4C] and [4C, C]: 868 352 parameters, all in tensors of 4096 or more. Vectors: 6912. State begins at
+// multiples of 256 bytes, which takes no padding here.
 const MATRICES = 868_352;
 const VECTORS = 6912;
 

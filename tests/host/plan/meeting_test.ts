@@ -60,7 +60,8 @@ const matrix = (rows: number, columns: number, dtype: Dtype = "f16"): TensorType
 });
 
 Deno.test("a weight in f16 past the least binding limit gives its products somewhere to meet", () => {
-  // Rows of 1024 bytes: 131 072 of them are 2²⁷ bytes. A few below, all fit; from there to the limit the workspace is not used.
+  // Rows of 1024 bytes: 131 072 of them are 2²⁷ bytes. A few below, all fit; from
+  // there to the limit the workspace is not used.
   const [N, columns] = [3, 512];
   const plain = { bias: false, residual: false };
   const gelu = { approximation: "tanh" } as const;
