@@ -1,5 +1,5 @@
-// A form of storage is one declaration: bf16 in packed words, which no kernel knows of, works in products, flash
-// attention, row kernels and elementwise ones, on GPUs' forms, from buffers and from copies.
+// A form of storage is one declaration: bf16 in packed words, which no kernel knows of, works in products,
+// flash attention, row kernels and elementwise ones, on GPUs' forms, from buffers and from copies.
 import assert from "node:assert/strict";
 import { GraphBuilder } from "../../../engine/graph/builder.ts";
 import type { OpDefinition } from "../../../engine/graph/op.ts";
@@ -59,7 +59,11 @@ const CHANGES: KernelChanges[] = [
 ];
 
 /** Checks the first output of an op, all of whose values are bf16 but for statistics. */
-async function check<Attrs>(op: OpDefinition<Attrs>, shapes: readonly number[][], attrs: Attrs): Promise<void> {
+async function check<Attrs>(
+  op: OpDefinition<Attrs>,
+  shapes: readonly number[][],
+  attrs: Attrs,
+): Promise<void> {
   const { gpu, pipelines } = await sharedDevice();
   for (const changes of CHANGES) {
     const builder = new GraphBuilder();
@@ -112,19 +116,23 @@ Deno.test("bf16 in packed words works in flash attention", deviceTest, async () 
   await check(flashAttention, [[74, 128]], attrs);
 });
 
-Deno.test("what cannot be bound is refused by its form, and what nobody declared by name", deviceTest, async () => {
-  await assert.rejects(check(gelu, [[7, 3]], { approximation: "tanh" }), /two lie in a word/);
-  const undeclared = "f8" as Dtype;
-  const values = [0, 1].map((buffer) => ({
-    name: "value",
-    shape: [8],
-    dtype: undeclared,
-    buffer,
-    byteOffset: 0,
-    byteLength: 8,
-  }));
-  const { gpu: { kernels } } = await sharedDevice();
-  const lower = () =>
-    gelu.lower({ inputs: [values[0]], outputs: [values[1]], attrs: { approximation: "tanh" }, kernels });
-  assert.throws(lower, /Cannot compute with f8: expected f32 or f16 or bf16/);
-});
+Deno.test(
+  "what cannot be bound is refused by its form, and what nobody declared by name",
+  deviceTest,
+  async () => {
+    await assert.rejects(check(gelu, [[7, 3]], { approximation: "tanh" }), /two lie in a word/);
+    const undeclared = "f8" as Dtype;
+    const values = [0, 1].map((buffer) => ({
+      name: "value",
+      shape: [8],
+      dtype: undeclared,
+      buffer,
+      byteOffset: 0,
+      byteLength: 8,
+    }));
+    const { gpu: { kernels } } = await sharedDevice();
+    const lower = () =>
+      gelu.lower({ inputs: [values[0]], outputs: [values[1]], attrs: { approximation: "tanh" }, kernels });
+    assert.throws(lower, /Cannot compute with f8: expected f32 or f16 or bf16/);
+  },
+);
