@@ -38,7 +38,7 @@ export interface AdamW8bitAttrs {
 
 /**
  * One AdamW update of many tensors whose moments are stored in 8 bits: inputs
- * `[clip f32 [4], then for each tensor w f32, g f32, codes of m and of v u8, scales of m and of v f32 [blocks]]`.
+ * `[clip f32 [4], then for each tensor w and g f32, codes of m and v u8, scales of m and v f32 [blocks]]`.
  * All but the gradients are updated in place; there are no outputs. Fresh state
  * is zeros. Gradients are multiplied by clip[1]; with clip[2] set nothing
  * changes. Learning rate and bias corrections come from the step block.
