@@ -1,5 +1,4 @@
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { environmentVariable, homeFolder, join } from "../host.ts";
 
 /**
  * Where the engine keeps what it can make again: `THREEFOLD_CACHE`, else `threefold` in `XDG_CACHE_HOME` or `~/.cache`.
@@ -8,10 +7,10 @@ import { join } from "node:path";
  */
 export function cacheFolder(): string {
   return setting("THREEFOLD_CACHE") ??
-    join(setting("XDG_CACHE_HOME") ?? join(homedir(), ".cache"), "threefold");
+    join(setting("XDG_CACHE_HOME") ?? join(homeFolder(), ".cache"), "threefold");
 }
 
 /** An environment variable; one that is empty counts as not set. */
 function setting(name: string): string | undefined {
-  return Deno.env.get(name) || undefined;
+  return environmentVariable(name) || undefined;
 }

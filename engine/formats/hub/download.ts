@@ -1,7 +1,7 @@
 // Downloads one file of a repository. npm:@huggingface/hub has a function for that which starts anew after a cut
 // connection, leaves the token to the redirects of `fetch`, and believes the bytes it gets; hence this one.
 
-import { createHash } from "node:crypto";
+import { createHash, disk, FROM_START, type OpenFile } from "../../host.ts";
 import { InputError } from "../../input_error.ts";
 import { exists, type RepositoryCache, writing } from "./cache.ts";
 import { type HubReference, hubReferenceText } from "./reference.ts";
@@ -85,21 +85,21 @@ export async function downloadFile(
     if (problem !== null && resumed > 0) {
       // What was there may have been of another make: once more, all of it.
       onBytes(-await sizeOf(incomplete));
-      await Deno.remove(incomplete);
+      await disk.remove(incomplete);
       await fetchAll(file, incomplete, reference, settings, onBytes);
       problem = await checksumProblem(file, incomplete);
     }
     if (problem !== null) {
-      await Deno.remove(incomplete);
+      await disk.remove(incomplete);
       throw new InputError(`Cannot use ${file.name} of ${hubReferenceText(reference)}: ${problem}`);
     }
-    await writing(blob, () => Deno.rename(incomplete, blob));
+    await writing(blob, () => disk.rename(incomplete, blob));
   });
   await cache.link(reference.revision, file.name, file.etag);
 }
 
 async function sizeOf(path: string): Promise<number> {
-  return await Deno.stat(path).then(({ size }) => size, () => 0);
+  return await disk.stat(path).then(({ size }) => size, () => 0);
 }
 
 /** Appends to `path` until the file is whole. Attempts that get further than all before them are no failures. */
@@ -133,7 +133,7 @@ async function fetchRest(
   settings: HubSettings,
   onBytes: OnBytes,
 ): Promise<void> {
-  using output = await writing(path, () => Deno.open(path, { create: true, write: true }));
+  using output = await writing(path, () => disk.open(path, { create: true, write: true }));
   let have = (await output.stat()).size;
   const startAnew = async () => {
     await writing(path, () => output.truncate(0));
@@ -154,7 +154,7 @@ async function fetchRest(
     throw await refusal(response, reference, settings, file.name);
   }
   if (response.status !== 206 || rangeStart(response) !== have) await startAnew();
-  await output.seek(have, Deno.SeekMode.Start);
+  await output.seek(have, FROM_START);
   try {
     for await (const piece of pieces(response.body, abort, settings)) {
       await writing(path, () => writeAll(output, piece));
@@ -203,7 +203,7 @@ async function* pieces(
   }
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+async function writeAll(file: OpenFile, bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
 }
 
@@ -218,7 +218,7 @@ async function checksumProblem({ etag, byteLength }: RemoteFile, path: string): 
     ? createHash("sha1").update(`blob ${size}\0`)
     : null;
   if (hash === null || !/^[0-9a-f]+$/.test(etag)) return null;
-  using file = await Deno.open(path);
+  using file = await disk.open(path);
   for await (const piece of file.readable) hash.update(piece);
   const found = hash.digest("hex");
   const name = etag.length === 64 ? "sha256" : "git id";
