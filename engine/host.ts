@@ -11,43 +11,27 @@ const node = process?.getBuiltinModule ?? (() => null);
 const nodeCrypto = node("node:crypto") as typeof import("node:crypto") | null;
 const nodePath = node("node:path") as typeof import("node:path") | null;
 
-/** Functions of Deno that the engine reads and writes files by. */
-const FILE_FUNCTIONS = [
-  "link",
-  "makeTempFile",
-  "mkdir",
-  "open",
-  "readDir",
-  "readTextFile",
-  "remove",
-  "rename",
-  "stat",
-  "statSync",
-  "symlink",
-  "writeTextFile",
-] as const;
+const NO_FILES = Object.assign(new Error("a page has no files"), { name: "NotFound" });
 
 /** A file that is open. */
 export type OpenFile = Deno.FsFile;
 
-/** Files, by Deno's functions. A page finds none: all of them fail with an error of the name `NotFound`. */
-export const disk: Pick<typeof Deno, typeof FILE_FUNCTIONS[number]> = deno ?? noDisk();
-
-function noDisk(): typeof disk {
-  const refuse = () => {
-    throw Object.assign(new Error("there are no files here"), { name: "NotFound" });
-  };
-  const refused: Record<string, () => unknown> = {};
-  for (const name of FILE_FUNCTIONS) refused[name] = async () => await refuse();
-  return {
-    ...refused as unknown as typeof disk,
-    statSync: refuse,
-    // deno-lint-ignore require-yield -- fails where it is first asked
-    readDir: async function* () {
-      await refuse();
-    },
-  };
-}
+/** What the engine reads and writes files by. In a page every call fails, by an error of the name `NotFound`. */
+export const disk: Pick<
+  typeof Deno,
+  | "link"
+  | "makeTempFile"
+  | "mkdir"
+  | "open"
+  | "readDir"
+  | "readTextFile"
+  | "remove"
+  | "rename"
+  | "stat"
+  | "statSync"
+  | "symlink"
+  | "writeTextFile"
+> = deno ?? new Proxy({} as typeof disk, { get: () => () => Promise.reject(NO_FILES) });
 
 /** Where `OpenFile.seek` counts from: the start of the file. */
 export const FROM_START = 0 as Deno.SeekMode.Start;
@@ -78,6 +62,15 @@ export async function freeBytes(folder: string): Promise<number> {
 /** An environment variable; undefined where it is not set, and in a page. */
 export function environmentVariable(name: string): string | undefined {
   return deno?.env.get(name);
+}
+
+/**
+ * Where the engine keeps what it can make again: `THREEFOLD_CACHE`, else `threefold` in `XDG_CACHE_HOME` or
+ * `~/.cache`. The folder need not exist.
+ */
+export function cacheFolder(): string {
+  const set = (name: string) => environmentVariable(name) || undefined; // one that is empty is not set
+  return set("THREEFOLD_CACHE") ?? join(set("XDG_CACHE_HOME") ?? join(homeFolder(), ".cache"), "threefold");
 }
 
 /** Environment variables that may be written. */

@@ -32,7 +32,8 @@ export function writeTextAtomically(path: string, text: string): Promise<void> {
   return writeFileAtomically(path, (append) => append(new TextEncoder().encode(text)));
 }
 
-async function writeAll(file: OpenFile, bytes: Uint8Array): Promise<void> {
+/** Appends bytes to an open file, all of them. */
+export async function writeAll(file: OpenFile, bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.length;) {
     written += await file.write(bytes.subarray(written));
   }

@@ -1,6 +1,5 @@
 import { writeTextAtomically } from "../formats/output_file.ts";
-import { disk, join } from "../host.ts";
-import { cacheFolder } from "./cache_folder.ts";
+import { cacheFolder, disk, join } from "../host.ts";
 import type { AdapterDescription } from "./gpu.ts";
 
 /** A choice that is kept. */

@@ -1,6 +1,5 @@
-import { disk, installPackages, join, loadNative, nativeSystem } from "../host.ts";
+import { cacheFolder, disk, installPackages, join, loadNative, nativeSystem } from "../host.ts";
 import { InputError } from "../input_error.ts";
-import { cacheFolder } from "./cache_folder.ts";
 
 /** Version of the npm package `webgpu`, which is Dawn built for Node-API. */
 export const DAWN_VERSION = "0.6.2";

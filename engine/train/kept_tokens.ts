@@ -1,8 +1,7 @@
 import { type Merge, modelOfMerges, trainMerges } from "../formats/bpe.ts";
 import { writeTextAtomically } from "../formats/output_file.ts";
 import { bpeTokenizer, type Tokenizer } from "../formats/tokenizer.ts";
-import { disk, join, sha256 as hashOf } from "../host.ts";
-import { cacheFolder } from "../runtime/cache_folder.ts";
+import { cacheFolder, disk, join, sha256 as hashOf } from "../host.ts";
 import type { TextData } from "./corpus.ts";
 
 /** A text in tokens, and the tokenizer that was trained on it. */

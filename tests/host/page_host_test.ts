@@ -42,8 +42,8 @@ Deno.test("a page has no files, variables or workers, and says so as where a fil
   assert.deepEqual(
     await inPage(`Promise.all([
       host.disk.stat("a").catch(({ name }) => name),
-      Array.fromAsync(host.disk.readDir("a")).catch(({ name }) => name),
-      (async () => host.disk.statSync("a"))().catch(({ name }) => name),
+      host.disk.readTextFile("a").catch(({ name }) => name),
+      host.disk.mkdir("a").catch(({ name }) => name),
       host.environmentVariable("PATH") ?? null,
       host.writableEnvironment(["PATH"]),
       host.writableEnvironment([]),

@@ -1,8 +1,9 @@
 // Downloads one file of a repository. npm:@huggingface/hub has a function for that which starts anew after a cut
 // connection, leaves the token to the redirects of `fetch`, and believes the bytes it gets; hence this one.
 
-import { createHash, disk, FROM_START, type OpenFile } from "../../host.ts";
+import { createHash, disk, FROM_START } from "../../host.ts";
 import { InputError } from "../../input_error.ts";
+import { writeAll } from "../output_file.ts";
 import { exists, type RepositoryCache, writing } from "./cache.ts";
 import { type HubReference, hubReferenceText } from "./reference.ts";
 import { refusal } from "./refusal.ts";
@@ -201,10 +202,6 @@ async function* pieces(
   } finally {
     await reader.cancel().catch(() => {});
   }
-}
-
-async function writeAll(file: OpenFile, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
 }
 
 /** What is wrong with a downloaded file, or null. */
