@@ -25,7 +25,8 @@ fn counter_at(rows: u32, width: u32, i: u32) -> vec2<u32> {
 }
 fn random_words(stream: u32, group: vec2<u32>) -> vec4<u32> {
   // Micro-steps are spread over the stream axis by an odd constant: streams are few, so the two cannot meet.
-  // High words of counters are spread over the steps in the same way: below 2⁸ only steps millions apart can meet.
+  // High words of counters are spread over the steps in the same way: below 2⁸ only steps millions apart can
+  // meet.
   var v = vec4<u32>(
     group.x,
     stream + step.microStepIndex * 0x9e3779b9u,

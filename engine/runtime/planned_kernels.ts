@@ -1,3 +1,4 @@
+import { disk, environmentVariable, OPERATING_SYSTEM } from "../host.ts";
 import type { KernelKind, KernelSet } from "../../kernels/kernel_set.ts";
 import { kernelsFor } from "../../kernels/kernel_sets.ts";
 import { DEFAULT_TARGET, SOFTWARE_TARGET } from "../plan/reference_kernels.ts";
@@ -34,9 +35,9 @@ const GPU_FILES = [
  */
 export function likelyAdapter(
   {
-    os = Deno.build.os,
+    os = OPERATING_SYSTEM,
     exists = isThere,
-    icd = Deno.env.get("VK_DRIVER_FILES") ?? Deno.env.get("VK_ICD_FILENAMES"),
+    icd = environmentVariable("VK_DRIVER_FILES") ?? environmentVariable("VK_ICD_FILENAMES"),
   }: {
     os?: string;
     exists?: (path: string) => boolean;
@@ -49,7 +50,7 @@ export function likelyAdapter(
 
 function isThere(path: string): boolean {
   try {
-    Deno.statSync(path);
+    disk.statSync(path);
     return true;
   } catch {
     return false;

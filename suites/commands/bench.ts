@@ -165,7 +165,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
         quick ? "--quick" : "--full",
         "--tier",
         choice.tier,
-        ...providerFlags({ gpuProvider: adapter.provider }),
+        ...providerFlags(environment),
       ]
         .join(" "),
       keepModels: switches.has("keep-models"),

@@ -6,12 +6,17 @@ import { withoutComments } from "../support/typescript_source.ts";
 
 const PROJECT = join(import.meta.dirname!, "..", "..");
 
+/** What the engine needs of the program that it runs in. */
+const HOST = "engine/host.ts";
+
 /**
- * The folders a training step passes through. A file imports from its own layer and from those before it.
- * `formats` comes before `model`, as models read their configuration from files, and `kernels` after the
- * graph that declares what an op is. The number of the numerics is all the step's and imports nothing.
+ * The folders a training step passes through. A file imports from its own layer and from
+ * those before it. `formats` comes before `model`, as models read their configuration
+ * from files, and `kernels` after the graph that declares what an op is. What runs the
+ * engine and the number of the numerics are all the step's and import nothing.
  */
 const STEP = [
+  HOST,
   "engine/numerics.ts",
   "engine/graph",
   "kernels",
@@ -267,6 +272,14 @@ Deno.test("no import has a computed name: the layering could not be read from it
     LAYERED.test(path) && /\bimport\(\s*[^"'\s]/.test(withoutComments(source))
   );
   assert.deepEqual(broken.map(([path]) => path), []);
+});
+
+Deno.test("only engine/host.ts knows what runs the engine, so that a page can", () => {
+  const found = [...sources].filter(([path, source]) =>
+    /^(engine|kernels)\/|^mod\.ts$/.test(path) &&
+    /\bDeno\b|\bprocess\b|\brequire\(|["']node:/.test(withoutComments(source))
+  );
+  assert.deepEqual(found.map(([path]) => path), [HOST]);
 });
 
 Deno.test("only engine/runtime touches the GPU", () => {
