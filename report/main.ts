@@ -1,12 +1,10 @@
 /** Pages from run folders: what `report` and `compare` on the command line call. */
 import { join, relative, resolve, sep } from "node:path";
-import { compareLoaded, type Comparison } from "./compare.ts";
-import { comparisonPage } from "./compare_page.ts";
-import { InputError } from "./input_error.ts";
-import { loadRun } from "./load.ts";
-import { renderReport } from "./page.ts";
-
-export { InputError } from "./input_error.ts";
+import { compareLoaded, type Comparison } from "./rows/compare.ts";
+import { comparisonPage } from "./page/compare_page.ts";
+import { InputError } from "../engine/input_error.ts";
+import { loadRun } from "../results/load.ts";
+import { renderReport } from "./page/page.ts";
 
 /** URL of `target` relative to a page in `from`. */
 function relativeUrl(from: string, target: string): string {

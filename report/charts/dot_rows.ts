@@ -1,5 +1,5 @@
 /** One row a configuration, one panel a figure: dots with intervals, seeds as faint dots, the paper's figure as a cross. */
-import { shorten } from "../format.ts";
+import { shorten } from "../words/format.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
 import {

@@ -1,8 +1,8 @@
 /** What all charts share: the SVG with its accessible name, axes, marks, labels that keep clear of each other. */
-import { formatNumber } from "../format.ts";
-import { printable } from "../html.ts";
+import { formatNumber } from "../words/format.ts";
+import { printable } from "../page/html.ts";
 import { d3, newSvg, type Scale, type Selection } from "./d3.ts";
-import { type Hatch, type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import { type Hatch, type Role, ROLE_STYLE, ROLES } from "./palette.ts";
 
 /** A chart is drawn once for each width it is shown at, so that text keeps its size; `id` is unique in the page. */
 export interface ChartSize {

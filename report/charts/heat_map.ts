@@ -1,7 +1,7 @@
 /** The factorial as two grids, memory and time: colour says how much, and the number stands in the cell. */
-import type { Factorial, FactorialCell } from "../effects.ts";
-import { formatNumber } from "../format.ts";
-import { methodName, optimizerName } from "../names.ts";
+import type { Factorial, FactorialCell } from "../rows/effects.ts";
+import { formatNumber } from "../words/format.ts";
+import { methodName, optimizerName } from "../words/names.ts";
 import { addText, type ChartSize, NARROW, openChart, px, textWidth } from "./frame.ts";
 import type { Selection } from "./d3.ts";
 

@@ -6,9 +6,9 @@ import {
   heldOutLosses,
   type Measured,
   ratioOf,
-} from "../derive.ts";
-import { formatNumber, formatRatio, shorten } from "../format.ts";
-import { type GuideRatios, guideRowFor } from "../guide.ts";
+} from "../rows/derive.ts";
+import { formatNumber, formatRatio, shorten } from "../words/format.ts";
+import { type GuideRatios, guideRowFor } from "../claims/guide.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
 import {

@@ -1,6 +1,6 @@
 /** Lines over one axis, in one panel or several: what most questions of "how does it grow" come down to. */
-import { formatNumber, shorten } from "../format.ts";
-import { SERIES_STYLE } from "../palette.ts";
+import { formatNumber, shorten } from "../words/format.ts";
+import { SERIES_STYLE } from "./palette.ts";
 import { d3, type Scale, type Selection } from "./d3.ts";
 import {
   addInterval,

@@ -1,6 +1,6 @@
 /** Training and held-out loss over trained tokens, one panel a configuration. */
-import { type Configuration, heldOutAt } from "../derive.ts";
-import { formatCompact, formatNumber, shorten } from "../format.ts";
+import { type Configuration, heldOutAt } from "../rows/derive.ts";
+import { formatCompact, formatNumber, shorten } from "../words/format.ts";
 import { median } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
 import {

@@ -1,7 +1,7 @@
 /** What the peak is made of, one bar a configuration. */
-import type { Configuration } from "../derive.ts";
-import { byteUnit, formatBytes, shorten } from "../format.ts";
-import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import type { Configuration } from "../rows/derive.ts";
+import { byteUnit, formatBytes, shorten } from "../words/format.ts";
+import { type Role, ROLE_STYLE, ROLES } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addInterval,

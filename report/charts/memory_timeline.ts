@@ -1,7 +1,7 @@
 /** Live bytes over the dispatches of one step. */
-import type { Configuration } from "../derive.ts";
-import { byteUnit, formatBytes } from "../format.ts";
-import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import type { Configuration } from "../rows/derive.ts";
+import { byteUnit, formatBytes } from "../words/format.ts";
+import { type Role, ROLE_STYLE, ROLES } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addLine,

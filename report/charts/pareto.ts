@@ -1,7 +1,7 @@
 /** Memory against throughput: what each configuration buys, and which ones no other beats on both. */
-import { combinationKey, type Configuration, settingKey } from "../derive.ts";
-import { byteUnit, formatBytes, formatInterval, shorten } from "../format.ts";
-import { FULL_STACKS } from "../guide.ts";
+import { combinationKey, type Configuration, settingKey } from "../rows/derive.ts";
+import { byteUnit, formatBytes, formatInterval, shorten } from "../words/format.ts";
+import { FULL_STACKS } from "../claims/guide.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
 import { leaderEnd, placeLabels, type Point } from "./label_placement.ts";

@@ -1,8 +1,8 @@
 /** Planned bytes by role of large models, stacked, with the paper's own stack above them. */
-import type { Configuration } from "../derive.ts";
-import { formatNumber, shorten } from "../format.ts";
-import { GB } from "../paper.ts";
-import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import type { Configuration } from "../rows/derive.ts";
+import { formatNumber, shorten } from "../words/format.ts";
+import { GB } from "../claims/paper.ts";
+import { type Role, ROLE_STYLE, ROLES } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addInterval,

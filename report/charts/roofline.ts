@@ -1,6 +1,6 @@
 /** Kernels under the roof of the device: work done a byte moved against work done a second. */
-import type { KernelShare } from "../kernels.ts";
-import { formatCompact, formatNumber, shorten } from "../format.ts";
+import type { KernelShare } from "../rows/kernels.ts";
+import { formatCompact, formatNumber, shorten } from "../words/format.ts";
 import type { Roofline } from "../../results/record.ts";
 import { d3 } from "./d3.ts";
 import { leaderEnd, placeLabels } from "./label_placement.ts";

@@ -1,7 +1,7 @@
 /** Time or memory against one size, both logarithmic: points, the law that fits them, and the slope that theory expects. */
-import type { ScalingCurve } from "../scaling.ts";
-import { decimalsFor, formatCompact, formatNumber } from "../format.ts";
-import { SERIES_STYLE } from "../palette.ts";
+import type { ScalingCurve } from "../rows/scaling.ts";
+import { decimalsFor, formatCompact, formatNumber } from "../words/format.ts";
+import { SERIES_STYLE } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addInterval,

@@ -1,6 +1,6 @@
 /** Raw step times, one row a configuration. */
-import type { Configuration } from "../derive.ts";
-import { formatInterval, formatSignificant, shorten } from "../format.ts";
+import type { Configuration } from "../rows/derive.ts";
+import { formatInterval, formatSignificant, shorten } from "../words/format.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
 import {

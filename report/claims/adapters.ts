@@ -1,10 +1,10 @@
 /** C9, C11 and C12: adapters, over full and over quantized weights, and what they forget. */
-import { type Configuration, settingKey } from "../derive.ts";
-import type { Evidence, Pair } from "../evidence.ts";
-import { fineTunings, seedwise, tuningKind } from "../fine_tuning.ts";
-import { formatBytes, formatInterval } from "../format.ts";
-import { methodName } from "../names.ts";
-import { LORA } from "../paper.ts";
+import { type Configuration, settingKey } from "../rows/derive.ts";
+import type { Evidence, Pair } from "../rows/pairs.ts";
+import { fineTunings, seedwise, tuningKind } from "../rows/fine_tuning.ts";
+import { formatBytes, formatInterval } from "../words/format.ts";
+import { methodName } from "../words/names.ts";
+import { LORA } from "./paper.ts";
 import { type Claim, comparison, percentText, verdictOn } from "./claim.ts";
 
 /** The matrices the paper names, and the default. */

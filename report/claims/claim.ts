@@ -1,8 +1,8 @@
 /** What a claim of the paper is, and the words its verdict is given in. */
-import type { Configuration } from "../derive.ts";
-import type { Evidence, Pair } from "../evidence.ts";
-import { formatInterval, formatNumber, formatRatio } from "../format.ts";
-import type { LossDifference } from "../quality.ts";
+import type { Configuration } from "../rows/derive.ts";
+import type { Evidence, Pair } from "../rows/pairs.ts";
+import { formatInterval, formatNumber, formatRatio } from "../words/format.ts";
+import type { LossDifference } from "../rows/quality.ts";
 
 export type Outcome = "reproduced" | "partly" | "not reproduced" | "not tested here";
 

@@ -1,9 +1,9 @@
 /** C7, C8 and C10: bytes of optimizer state, and what they add up to in large models. */
-import { count, formatNumber } from "../format.ts";
-import { bytesText, optimizerStates } from "../optimizer_state.ts";
-import { OPTIMIZER_STATE } from "../paper.ts";
-import { llama7b, meets, type PlannedModel, threeBillion } from "../plans.ts";
-import type { Evidence } from "../evidence.ts";
+import { count, formatNumber } from "../words/format.ts";
+import { bytesText, optimizerStates } from "./optimizer_state.ts";
+import { OPTIMIZER_STATE } from "./paper.ts";
+import { llama7b, meets, type PlannedModel, threeBillion } from "./plans.ts";
+import type { Evidence } from "../rows/pairs.ts";
 import { type Claim, lossText, verdictOn } from "./claim.ts";
 
 export const C7: Claim = {

@@ -1,9 +1,9 @@
 /** C13 to C15: the batch size first, the training loop, the three stages. */
 import type { CellRecord } from "../../results/record.ts";
-import type { Configuration } from "../derive.ts";
-import type { Pair } from "../evidence.ts";
-import { chainOf, lossesOn } from "../fine_tuning.ts";
-import { count, formatNumber, formatRatio, formatSignificant } from "../format.ts";
+import type { Configuration } from "../rows/derive.ts";
+import type { Pair } from "../rows/pairs.ts";
+import { chainOf, lossesOn } from "../rows/fine_tuning.ts";
+import { count, formatNumber, formatRatio, formatSignificant } from "../words/format.ts";
 import { type Claim, lossText, verdictOn } from "./claim.ts";
 
 export const C13: Claim = {

@@ -1,13 +1,13 @@
 /** C1 to C6: the combination, and the methods it is made of. */
-import { type AttentionPair, attentionPairs, type AttentionRow, attentionRows } from "../attention.ts";
-import { breakEven, effectsByBatch } from "../batch_effects.ts";
-import type { Configuration } from "../derive.ts";
-import { geometricMean } from "../intervals.ts";
-import { count, formatBytes, formatInterval, formatNumber } from "../format.ts";
-import { scaleRuns } from "../loss_scales.ts";
-import { combinationName } from "../names.ts";
-import { CHECKPOINTING_SLOWDOWN, MIXED_WEIGHTS } from "../paper.ts";
-import { type Stack, stacks } from "../stacks.ts";
+import { type AttentionPair, attentionPairs, type AttentionRow, attentionRows } from "../rows/attention.ts";
+import { breakEven, effectsByBatch } from "../rows/batch_effects.ts";
+import type { Configuration } from "../rows/derive.ts";
+import { geometricMean } from "../rows/intervals.ts";
+import { count, formatBytes, formatInterval, formatNumber } from "../words/format.ts";
+import { scaleRuns } from "../rows/loss_scales.ts";
+import { combinationName } from "../words/names.ts";
+import { CHECKPOINTING_SLOWDOWN, MIXED_WEIGHTS } from "./paper.ts";
+import { type Stack, stacks } from "./stacks.ts";
 import { type Claim, comparison, lossText, memoryText, verdictOn } from "./claim.ts";
 
 export const C1: Claim = {

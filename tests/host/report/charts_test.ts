@@ -12,17 +12,17 @@ import { memoryByRoleChart, roleBars } from "../../../report/charts/memory_by_ro
 import { memoryTimelineChart, timelineOf } from "../../../report/charts/memory_timeline.ts";
 import { paretoChart, paretoOf } from "../../../report/charts/pareto.ts";
 import { stepTimeRows, stepTimesChart } from "../../../report/charts/step_times.ts";
-import { analyse } from "../../../report/derive.ts";
-import { attentionSection } from "../../../report/sections/attention.ts";
-import type { PageContext } from "../../../report/sections/context.ts";
-import { factorialSection } from "../../../report/sections/factorial.ts";
-import { fineTuningSection } from "../../../report/sections/fine_tuning.ts";
-import { guideSection } from "../../../report/sections/guide.ts";
-import { kernelsSection } from "../../../report/sections/kernels.ts";
-import { lossScaleSection } from "../../../report/sections/loss_scale.ts";
-import { optimizersSection } from "../../../report/sections/optimizers.ts";
-import { perBatchSection } from "../../../report/sections/per_batch.ts";
-import { plansSection } from "../../../report/sections/plans.ts";
+import { analyse } from "../../../report/rows/derive.ts";
+import { attentionSection } from "../../../report/page/sections/attention.ts";
+import type { PageContext } from "../../../report/page/sections/context.ts";
+import { factorialSection } from "../../../report/page/sections/factorial.ts";
+import { fineTuningSection } from "../../../report/page/sections/fine_tuning.ts";
+import { guideSection } from "../../../report/page/sections/guide.ts";
+import { kernelsSection } from "../../../report/page/sections/kernels.ts";
+import { lossScaleSection } from "../../../report/page/sections/loss_scale.ts";
+import { optimizersSection } from "../../../report/page/sections/optimizers.ts";
+import { perBatchSection } from "../../../report/page/sections/per_batch.ts";
+import { plansSection } from "../../../report/page/sections/plans.ts";
 import { loaded, SMALL, svgLines } from "./support.ts";
 
 const sweepRun = analyse(loaded({ ...SMALL, statuses: { 8: "oom" } }));

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { claimVerdicts, judge, type Outcome } from "../../../report/claims.ts";
-import { analyse } from "../../../report/derive.ts";
-import { isFullStack } from "../../../report/stacks.ts";
+import { claimVerdicts, judge, type Outcome } from "../../../report/claims/judge.ts";
+import { analyse } from "../../../report/rows/derive.ts";
+import { isFullStack } from "../../../report/claims/stacks.ts";
 import type { CellRecord } from "../../../results/record.ts";
 import { asLoaded } from "./support.ts";
 import { syntheticRun } from "./synthetic_run.ts";

@@ -10,8 +10,8 @@ import {
   heldOutLoss,
   timedStepMs,
   timedTokensPerSecond,
-} from "../../../report/derive.ts";
-import { FULL_STACKS, GUIDE, guideRatios, guideRowFor } from "../../../report/guide.ts";
+} from "../../../report/rows/derive.ts";
+import { FULL_STACKS, GUIDE, guideRatios, guideRowFor } from "../../../report/claims/guide.ts";
 import { syntheticRun } from "./synthetic_run.ts";
 import { loaded, SMALL } from "./support.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { configurationsOf } from "../../../report/derive.ts";
-import { factorialOf, interactions, mainEffects } from "../../../report/effects.ts";
+import { configurationsOf } from "../../../report/rows/derive.ts";
+import { factorialOf, interactions, mainEffects } from "../../../report/rows/effects.ts";
 import { heatMapOf } from "../../../report/charts/heat_map.ts";
 import type { CellRecord } from "../../../results/record.ts";
 import { syntheticRun } from "./synthetic_run.ts";

@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
-import { claimVerdicts } from "../../../report/claims.ts";
-import { analyse, type Measured, type Sweep, type SweepRow } from "../../../report/derive.ts";
+import { claimVerdicts } from "../../../report/claims/judge.ts";
+import { analyse, type Measured, type Sweep, type SweepRow } from "../../../report/rows/derive.ts";
 import {
   heldOutFinding,
   listed,
   memoryFinding,
   sentence,
   throughputFinding,
-} from "../../../report/findings.ts";
-import { measureTogether } from "../../../report/measured.ts";
-import { verdictOf } from "../../../report/verdict.ts";
-import { markdownBlock } from "../../../report/markdown.ts";
+} from "../../../report/page/findings.ts";
+import { measureTogether } from "../../../report/rows/measured.ts";
+import { verdictOf } from "../../../report/page/verdict.ts";
+import { markdownBlock } from "../../../report/page/markdown.ts";
 import { loaded, SMALL } from "./support.ts";
 
 const base = analyse(loaded(SMALL)).sweep!;

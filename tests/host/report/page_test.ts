@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { writeReport } from "../../../report/main.ts";
-import { renderReport } from "../../../report/page.ts";
-import type { LoadedRun } from "../../../report/load.ts";
+import { renderReport } from "../../../report/page/page.ts";
+import type { LoadedRun } from "../../../results/load.ts";
 import { type SyntheticOptions, syntheticRun } from "./synthetic_run.ts";
 import { asLoaded, inFolder, loaded, parsePage, SMALL, writtenRun } from "./support.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { equivalenceMargin, holm, lossDifference } from "../../../report/quality.ts";
-import { measureTogether } from "../../../report/measured.ts";
-import type { Measured } from "../../../report/derive.ts";
+import { equivalenceMargin, holm, lossDifference } from "../../../report/rows/quality.ts";
+import { measureTogether } from "../../../report/rows/measured.ts";
+import type { Measured } from "../../../report/rows/derive.ts";
 
 function measured(...groups: number[][]): Measured[] {
   const cells = groups.map((values) =>

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { scalingChart } from "../../../report/charts/scaling.ts";
-import { configurationsOf } from "../../../report/derive.ts";
-import { scalingCurves } from "../../../report/scaling.ts";
-import { findingOf } from "../../../report/sections/scaling.ts";
+import { configurationsOf } from "../../../report/rows/derive.ts";
+import { scalingCurves } from "../../../report/rows/scaling.ts";
+import { findingOf } from "../../../report/page/sections/scaling.ts";
 import type { CellRecord } from "../../../results/record.ts";
 import { loaded, SMALL, svgLines } from "./support.ts";
 import { syntheticId } from "./synthetic_run.ts";

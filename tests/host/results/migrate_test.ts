@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { loadRun } from "../../../report/load.ts";
+import { loadRun } from "../../../results/load.ts";
 import { asCellRecord, asRunRecord } from "../../../results/check.ts";
 import { mixtureOf } from "../../../results/environment.ts";
 import { syntheticRun } from "../report/synthetic_run.ts";

@@ -1,0 +1,140 @@
+import { type DotRow, dotRowsChart } from "../../charts/dot_rows.ts";
+import { judge } from "../../claims/judge.ts";
+import type { Analysis } from "../../rows/derive.ts";
+import { figure } from "../figure.ts";
+import { capital, named } from "../findings.ts";
+import { type DomainLoss, type FineTuning, fineTunings, seedwise } from "../../rows/fine_tuning.ts";
+import { count, formatBytes, formatInterval, formatNumber } from "../../words/format.ts";
+import type { Html } from "../html.ts";
+import { type Column, table } from "../table.ts";
+import { configurationLink, type PageContext, section, traced } from "./context.ts";
+
+/** What was learned of the new text and what was forgotten of the old one, full fine-tuning beside adapters. */
+export function fineTuningSection(analysis: Analysis, context: PageContext): Html | null {
+  const rows = fineTunings(judge(analysis).evidence);
+  if (rows.length < 2) return null;
+  const full = rows.find(({ kind }) => kind === "full") ?? null;
+  const seeds = Math.max(...rows.map(({ own }) => own.change.byCell.length));
+  return section(
+    context,
+    "fine-tuning",
+    "Learning the new, keeping the old",
+    figure({
+      id: `${context.prefix}forgetting`,
+      title: findingOf(rows, full),
+      subtitle:
+        `Held-out loss after fine-tuning, from the same weights and in equal tokens: on the new text (${
+          rows[0].own.data
+        }), and by how much it rose on the one before (${
+          rows[0].original.data
+        }; 0: nothing forgotten). Mean and 95 % interval over ${
+          count(seeds, "seed")
+        }; dots are seeds. Peak: booked.`,
+      draw: (size) =>
+        dotRowsChart(
+          rows.map((row) => dotRow(row, full)),
+          [
+            { name: "new text: loss after", format: (value) => formatNumber(value, 2), fromZero: false },
+            {
+              name: "old text: rise of the loss",
+              format: (value) => formatNumber(value, 2),
+              reference: 0,
+            },
+            { name: "booked peak, MiB", format: (value) => formatNumber(value) },
+          ],
+          { ours: "mean over seeds" },
+          size,
+        ),
+      numbers: table(rows, columnsOf(context, full), { caption: "Fine-tuning, new and old text" }),
+    }),
+  );
+}
+
+function findingOf(rows: readonly FineTuning[], full: FineTuning | null): string {
+  const rise = ({ original }: FineTuning) => original.change.interval.estimate;
+  const adapters = rows.filter(({ kind }) => kind !== "full");
+  const least = adapters.toSorted((a, b) => rise(a) - rise(b))[0];
+  const signed = (value: number) => `${value > 0 ? "+" : ""}${formatNumber(value, 3)}`;
+  if (!full || !least) {
+    return `${capital(rows[0].configuration.label)} changes the old text's loss by ${signed(rise(rows[0]))}`;
+  }
+  return `Full fine-tuning moves the old text's loss by ${signed(rise(full))}, ${
+    named(least.configuration.label)
+  } by ${signed(rise(least))}`;
+}
+
+function dotRow({ configuration, own, original }: FineTuning, full: FineTuning | null): DotRow {
+  const seeds = ({ byCell }: DomainLoss["after"]) => byCell.map(({ value }) => value);
+  const bytes = configuration.memory?.bookedBytes ?? null;
+  const mebibytes = bytes === null ? null : bytes / 2 ** 20;
+  const less = full && full.configuration !== configuration
+    ? seedwise(original.change, full.original.change)
+    : null;
+  return {
+    label: configuration.label,
+    cells: [
+      {
+        value: own.after.interval,
+        text: formatNumber(own.after.interval.estimate, 3),
+        seeds: seeds(own.after),
+      },
+      {
+        value: original.change.interval,
+        text: `${original.change.interval.estimate > 0 ? "+" : ""}${
+          formatNumber(original.change.interval.estimate, 3)
+        }`,
+        seeds: seeds(original.change),
+        isSame: less !== null && less.low <= 0 && less.high >= 0,
+      },
+      mebibytes === null ? { missing: "–" } : {
+        value: { low: mebibytes, estimate: mebibytes, high: mebibytes },
+        text: formatNumber(mebibytes, 1),
+      },
+    ],
+  };
+}
+
+function columnsOf(context: PageContext, full: FineTuning | null): Column<FineTuning>[] {
+  const at = (domain: (row: FineTuning) => DomainLoss["after"]) => (row: FineTuning) => {
+    const { byCell, interval } = domain(row);
+    return traced(context, byCell[0].id, formatInterval(interval, 3));
+  };
+  return [
+    { head: "fine-tuning", cell: ({ configuration }) => configurationLink(context, configuration) },
+    {
+      head: "trained",
+      unit: "% of parameters",
+      numeric: true,
+      cell: ({ trainableShare }) => formatNumber(trainableShare === null ? null : trainableShare * 100, 2),
+    },
+    {
+      head: "booked peak",
+      numeric: true,
+      cell: ({ configuration }) => formatBytes(configuration.memory?.bookedBytes),
+    },
+    {
+      head: "throughput",
+      unit: "tokens/s",
+      numeric: true,
+      cell: ({ configuration }) => formatInterval(configuration.tokensPerSecond?.interval),
+    },
+    { head: "adapter on disk", numeric: true, cell: ({ adapterBytes }) => formatBytes(adapterBytes) },
+    { head: "new text before", unit: "nats/token", numeric: true, cell: at(({ own }) => own.before) },
+    { head: "after", numeric: true, cell: at(({ own }) => own.after) },
+    {
+      head: "old text before",
+      unit: "nats/token",
+      numeric: true,
+      cell: at(({ original }) => original.before),
+    },
+    { head: "after", numeric: true, cell: at(({ original }) => original.after) },
+    { head: "rise", numeric: true, cell: at(({ original }) => original.change) },
+    {
+      head: "rise, less full's",
+      unit: "seed by seed",
+      numeric: true,
+      cell: ({ original, kind }) =>
+        full && kind !== "full" ? formatInterval(seedwise(original.change, full.original.change), 3) : "–",
+    },
+  ];
+}

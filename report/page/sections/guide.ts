@@ -1,0 +1,210 @@
+import { type DotRow, dotRowsChart } from "../../charts/dot_rows.ts";
+import { guidePlans, isRow } from "../../rows/budgets.ts";
+import { type Analysis, type Configuration, inPhase, ratioOf } from "../../rows/derive.ts";
+import { figure } from "../figure.ts";
+import { formatInterval, formatNumber, formatRatio, MIB } from "../../words/format.ts";
+import { GUIDE, guideRatios, type GuideRow, LOADED_MODEL } from "../../claims/guide.ts";
+import type { Html } from "../html.ts";
+import { type Column, table } from "../table.ts";
+import { type PageContext, section, traced } from "./context.ts";
+
+/** A row of the guide with what was measured and planned for it here. */
+interface Row {
+  guide: GuideRow;
+  measured: Configuration | null;
+  planned: Configuration | null;
+}
+
+/** The guide's table, row by row: what was measured here (full size or stand-in) and planned at full size. */
+export function guideSection(analysis: Analysis, context: PageContext): Html | null {
+  const trained = inPhase(analysis.configurations, "guide");
+  const plans = guidePlans(analysis);
+  if (trained.length === 0 && plans.length === 0) return null;
+  const rows = GUIDE.map((guide): Row => ({
+    guide,
+    measured: trained.find(({ config }) => isRow(guide, config)) ?? null,
+    planned: plans.find(({ row }) => row === guide)?.configuration ?? null,
+  }));
+  const [base] = rows;
+  const model = trained[0]?.config.model;
+  const isStandIn = model !== undefined && plans.length > 0 && model !== plans[0].configuration.config.model;
+  const what = model === undefined
+    ? "No row was run here."
+    : `Run here: ${model}${isStandIn ? ", a stand-in for BERT-large with the same ratios of parts" : ""}.`;
+  return section(
+    context,
+    "guide",
+    "The guide's table",
+    figure({
+      id: `${context.prefix}guide-chart`,
+      title: findingOf(rows),
+      subtitle:
+        `${what} Dots: ratios to the first row, measured (throughput with 95 % interval) or, hollow, BERT-large itself as planned. Crosses: the guide's own (driver's memory and one run each on a V100).`,
+      draw: (size) =>
+        dotRowsChart(
+          rows.map((row) => dotRow(row, base)),
+          [
+            ...model === undefined ? [] : [panel("memory, run here: times less")],
+            ...plans.length === 0 ? [] : [panel("memory, planned: times less")],
+            ...model === undefined ? [] : [panel("throughput: times")],
+          ],
+          { ours: "run here", theirs: "the guide", ...plans.length > 0 ? { planned: "planned" } : {} },
+          size,
+        ),
+      numbers: table(rows, columnsOf(base, context), { caption: "The guide's rows, theirs and ours" }),
+    }),
+  );
+
+  function dotRow(row: Row, base: Row): DotRow {
+    const ratios = guideRatios(row.guide);
+    const theirs = (value: number) => ({ low: value, high: value, hint: `the guide: ${formatRatio(value)}` });
+    const memory = memoryRatio(row.measured, base.measured, "bookedBytes");
+    const plan = memoryRatio(row.planned, base.planned, "plannedBytes");
+    const rate = ratioOf(row.measured?.tokensPerSecond ?? null, base.measured?.tokensPerSecond ?? null);
+    const point = (value: number) => ({ low: value, estimate: value, high: value });
+    return {
+      label: row.guide.label,
+      cells: [
+        ...model === undefined ? [] : [
+          memory === null
+            ? { missing: row.measured?.cells[0].status ?? "not run" }
+            : { value: point(memory), text: formatRatio(memory), theirs: theirs(ratios.memory) },
+        ],
+        ...plans.length === 0 ? [] : [
+          plan === null ? { missing: "not planned" } : {
+            value: point(plan),
+            text: formatRatio(plan),
+            theirs: theirs(ratios.memory),
+            isPlanned: true,
+          },
+        ],
+        ...model === undefined ? [] : [
+          rate === null
+            ? { missing: row.measured?.cells[0].status ?? "not run" }
+            : { value: rate, text: formatRatio(rate.estimate), theirs: theirs(ratios.throughput) },
+        ],
+      ],
+    };
+  }
+}
+
+const panel = (name: string) => ({
+  name,
+  format: (value: number) => `${formatNumber(value, 1)}×`,
+  reference: 1,
+});
+
+function memoryRatio(
+  own: Configuration | null,
+  base: Configuration | null,
+  of: "bookedBytes" | "plannedBytes",
+): number | null {
+  const [ours, theirs] = [own?.memory?.[of] ?? null, base?.memory?.[of] ?? null];
+  return ours && theirs ? theirs / ours : null;
+}
+
+function findingOf(rows: readonly Row[]): string {
+  const full = rows.filter(({ guide }) =>
+    guide.accumulates && guide.checkpoint && guide.fp16 && guide.optimizer !== "adamw"
+  );
+  const best = full.toSorted((a, b) => a.guide.megabytes - b.guide.megabytes)[0];
+  const theirs = guideRatios(best.guide).memory;
+  const measured = memoryRatio(best.measured, rows[0].measured, "bookedBytes");
+  const planned = memoryRatio(best.planned, rows[0].planned, "plannedBytes");
+  const parts = [
+    ...measured === null ? [] : [`${formatRatio(measured)} less memory as run here`],
+    ...planned === null ? [] : [`${formatRatio(planned)} for BERT-large as planned`],
+    `${formatRatio(theirs)} in the guide`,
+  ];
+  return `The guide's full stack: ${parts.join(", ")}`;
+}
+
+function columnsOf(base: Row, context: PageContext): Column<Row>[] {
+  return [
+    { head: "row of the guide", cell: ({ guide }) => guide.label },
+    { head: "guide, driver", unit: "MB", numeric: true, cell: ({ guide }) => formatNumber(guide.megabytes) },
+    {
+      head: "guide, less context",
+      unit: "MB",
+      numeric: true,
+      cell: ({ guide }) => formatNumber(guide.megabytes - LOADED_MODEL.contextMegabytes),
+    },
+    {
+      head: "planned, full size",
+      unit: "MiB",
+      numeric: true,
+      cell: ({ planned }) =>
+        traced(
+          context,
+          planned?.memory?.id,
+          formatNumber(planned?.memory ? planned.memory.plannedBytes / MIB : null),
+        ),
+    },
+    {
+      head: "run here, booked",
+      unit: "MiB",
+      numeric: true,
+      cell: ({ measured }) =>
+        traced(
+          context,
+          measured?.memory?.id,
+          measured && measured.ok.length === 0
+            ? measured.cells[0].status
+            : formatNumber(measured?.memory?.bookedBytes ? measured.memory.bookedBytes / MIB : null, 1),
+        ),
+    },
+    {
+      head: "guide",
+      unit: "samples/s",
+      numeric: true,
+      cell: ({ guide }) => formatNumber(guide.samplesPerSecond, 2),
+    },
+    {
+      head: "run here",
+      unit: "samples/s",
+      numeric: true,
+      cell: ({ measured }) => {
+        const rate = measured?.tokensPerSecond;
+        if (!measured || !rate) return "–";
+        const { estimate, low, high } = rate.interval;
+        const samples = [estimate, low, high].map((value) => value / measured.config.sequenceLength);
+        return traced(
+          context,
+          rate.byCell[0].id,
+          formatInterval({ estimate: samples[0], low: samples[1], high: samples[2] }),
+        );
+      },
+    },
+    {
+      head: "less memory, guide",
+      unit: "×",
+      numeric: true,
+      cell: ({ guide }) => formatNumber(guideRatios(guide).memory, 2),
+    },
+    {
+      head: "planned",
+      unit: "×",
+      numeric: true,
+      cell: ({ planned }) => formatNumber(memoryRatio(planned, base.planned, "plannedBytes"), 2),
+    },
+    {
+      head: "run here",
+      unit: "×",
+      numeric: true,
+      cell: ({ measured }) => formatNumber(memoryRatio(measured, base.measured, "bookedBytes"), 2),
+    },
+    {
+      head: "throughput, guide",
+      unit: "×",
+      numeric: true,
+      cell: ({ guide }) => formatNumber(guideRatios(guide).throughput, 2),
+    },
+    {
+      head: "run here",
+      unit: "×",
+      numeric: true,
+      cell: ({ measured }) =>
+        formatInterval(ratioOf(measured?.tokensPerSecond ?? null, base.measured?.tokensPerSecond ?? null), 2),
+    },
+  ];
+}
