@@ -1,8 +1,9 @@
 /** One figure against batch size: three of these side by side are the batch sweep. */
 import type { Status } from "../../results/record.ts";
 import type { Interval } from "../../results/stats.ts";
-import type { Sweep } from "../rows/derive.ts";
-import { byteUnit, formatInterval, formatSignificant } from "../words/format.ts";
+import type { Sweep } from "../rows/sweep.ts";
+import { byteUnit } from "../../results/bytes.ts";
+import { formatInterval, formatSignificant } from "../words/format.ts";
 import { d3 } from "./d3.ts";
 import {
   addDots,

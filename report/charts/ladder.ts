@@ -1,14 +1,6 @@
 /** Methods added one after another: memory and throughput of each rung, ours beside the guide's. */
-import {
-  type Configuration,
-  differs,
-  equalTokens,
-  heldOutLosses,
-  type Measured,
-  ratioOf,
-} from "../rows/derive.ts";
+import { differs } from "../rows/measured.ts";
 import { formatNumber, formatRatio, shorten } from "../words/format.ts";
-import { type GuideRatios, guideRowFor } from "../claims/guide.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
 import {
@@ -23,39 +15,7 @@ import {
   type Plot,
   textWidth,
 } from "./frame.ts";
-
-export interface LadderRow {
-  configuration: Configuration;
-  label: string;
-  /** Booked peak of the baseline divided by this rung's. */
-  memoryRatio: number | null;
-  /** Throughput of this rung divided by the baseline's. */
-  throughputRatio: Interval | null;
-  /** Held-out loss at equal tokens. */
-  heldOut: Measured | null;
-  guide: GuideRatios | null;
-}
-
-/** The rungs in the order of the run; the first is the baseline of all ratios. */
-export function ladderRows(configurations: readonly Configuration[]): LadderRow[] {
-  const rungs = configurations.filter(({ phase }) => phase === "ladder");
-  if (rungs.length === 0) return [];
-  const [baseline] = rungs;
-  const tokens = equalTokens(rungs);
-  const losses = heldOutLosses(rungs, tokens);
-  return rungs.map((configuration, i): LadderRow => {
-    const { memory, tokensPerSecond, label, config } = configuration;
-    const [ours, theirs] = [memory?.bookedBytes, baseline.memory?.bookedBytes];
-    return {
-      configuration,
-      label,
-      memoryRatio: ours && theirs ? theirs / ours : null,
-      throughputRatio: ratioOf(tokensPerSecond, baseline.tokensPerSecond),
-      heldOut: losses[i],
-      guide: guideRowFor(config),
-    };
-  });
-}
+import type { LadderRow } from "../rows/ladder.ts";
 
 interface LadderPanel {
   name: string;

@@ -3,20 +3,7 @@
  * with any colour vision; no meaning hangs on colour alone. In charts they are CSS variables, so that dark mode and print
  * change them in one place.
  */
-import type { BytesByRole } from "../../results/record.ts";
-
-export type Role = keyof BytesByRole;
-
-/** What cannot be given back first, so that the top of a stack is what the methods attack. */
-export const ROLES: readonly Role[] = [
-  "weights",
-  "masterWeights",
-  "gradients",
-  "optimizer",
-  "activations",
-  "workspace",
-  "inputs",
-];
+import type { Role } from "../../results/record.ts";
 
 export type Hatch = "plain" | "rising" | "falling" | "dots" | "level" | "upright" | "crossed";
 

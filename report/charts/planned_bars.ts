@@ -1,8 +1,9 @@
 /** Planned bytes by role of large models, stacked, with the paper's own stack above them. */
-import type { Configuration } from "../rows/derive.ts";
+import type { Configuration } from "../rows/configuration.ts";
 import { formatNumber, shorten } from "../words/format.ts";
-import { GB } from "../claims/paper.ts";
-import { type Role, ROLE_STYLE, ROLES } from "./palette.ts";
+import { GB } from "../../results/bytes.ts";
+import { type Role, ROLES } from "../../results/record.ts";
+import { ROLE_STYLE } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addInterval,

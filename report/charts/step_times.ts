@@ -1,5 +1,5 @@
 /** Raw step times, one row a configuration. */
-import type { Configuration } from "../rows/derive.ts";
+import type { Configuration } from "../rows/configuration.ts";
 import { formatInterval, formatSignificant, shorten } from "../words/format.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";

@@ -4,6 +4,8 @@
  * configuration run once. Samonov 2024 (doi:10.20295/2413-2527-2024-339-5-12) rests its claim on them.
  */
 import type { RunConfig } from "../../results/record.ts";
+import type { Analysis } from "../rows/analysis.ts";
+import type { Configuration } from "../rows/configuration.ts";
 
 export interface GuideRow {
   label: string;
@@ -55,22 +57,42 @@ export function guideRatios({ label, samplesPerSecond, megabytes }: GuideRow): G
 }
 
 /** The guide's two full stacks: with Adafactor 3.08× less memory at 1.02× the throughput, with 8-bit Adam 2.79× at 1.17×. */
-export const FULL_STACKS: readonly GuideRatios[] = GUIDE.filter((
+export const FULL_STACKS: readonly (GuideRatios & { name: string })[] = GUIDE.filter((
   { accumulates, checkpoint, fp16, optimizer },
-) => accumulates && checkpoint && fp16 && optimizer !== "adamw").map(guideRatios);
+) => accumulates && checkpoint && fp16 && optimizer !== "adamw").map((row) => ({
+  name: row.optimizer === "adafactor" ? "Adafactor" : "8-bit Adam",
+  ...guideRatios(row),
+}));
 
 /** The guide's row with the same methods; null where it has none (flash attention, LoRA, …). */
 export function guideRowFor(config: RunConfig): GuideRatios | null {
-  const known = ["checkpoint", "fp16"];
-  if (config.methods.some((method) => !known.includes(method))) return null;
-  const match = GUIDE.find((row) =>
-    row.accumulates === config.gradientAccumulationSteps > 1 &&
-    row.checkpoint === config.methods.includes("checkpoint") &&
-    row.fp16 === config.methods.includes("fp16") &&
-    row.optimizer === config.optimizer
-  );
+  const match = GUIDE.find((row) => isRow(row, config));
   return match ? guideRatios(match) : null;
 }
 
 /** What the driver reported of the guide's machine before training: its context alone, and with the model loaded. */
 export const LOADED_MODEL = { contextMegabytes: 1343, loadedMegabytes: 2631 } as const;
+
+/** A row of the guide as planned here at full size. */
+export interface GuidePlan {
+  row: GuideRow;
+  configuration: Configuration;
+  bytes: number;
+}
+
+/** The guide's rows that were planned at full size, in the guide's order. */
+export function guidePlans({ planned }: Analysis): GuidePlan[] {
+  const full = planned.filter(({ shows, memory }) => shows === "guide-table" && memory);
+  return GUIDE.flatMap((row) => {
+    const configuration = full.find(({ config }) => isRow(row, config));
+    return configuration ? [{ row, configuration, bytes: configuration.memory!.plannedBytes }] : [];
+  });
+}
+
+/** Whether a configuration switches on what a row of the guide does, and nothing else. */
+export function isRow(row: GuideRow, config: RunConfig): boolean {
+  return config.methods.every((method) => method === "checkpoint" || method === "fp16") &&
+    row.accumulates === config.gradientAccumulationSteps > 1 &&
+    row.checkpoint === config.methods.includes("checkpoint") &&
+    row.fp16 === config.methods.includes("fp16") && row.optimizer === config.optimizer;
+}

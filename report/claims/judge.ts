@@ -5,13 +5,12 @@
 import type { CellRecord } from "../../results/record.ts";
 import { C11, C12, C9 } from "./adapters.ts";
 import type { Claim, Finding, Outcome } from "./claim.ts";
+import { type Ledger, ledgerOf } from "./ledger.ts";
 import { C10, C7, C8 } from "./optimizers.ts";
 import { C13, C14, C15 } from "./protocol.ts";
 import { C1, C2, C3, C4, C5, C6 } from "./training.ts";
-import type { Analysis } from "../rows/derive.ts";
-import { Evidence, type Pair } from "../rows/pairs.ts";
-
-export type { Outcome } from "./claim.ts";
+import type { Analysis } from "../rows/analysis.ts";
+import type { Pair } from "../rows/pairs.ts";
 
 /** What this run says of one claim. */
 export interface ClaimVerdict extends Pick<Claim, "id" | "claim" | "paper" | "rule"> {
@@ -29,26 +28,22 @@ export interface ClaimVerdict extends Pick<Claim, "id" | "claim" | "paper" | "ru
 /** All verdicts, and what they were reached with. */
 export interface Judgement {
   verdicts: ClaimVerdict[];
-  evidence: Evidence;
+  ledger: Ledger;
+  /** The stack that claim C1 is judged on, and its baseline; null where it was not tested. */
+  stack: Pair | null;
 }
 
 const CLAIMS: readonly Claim[] = [C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13, C14, C15];
 
-const known = new WeakMap<Analysis, Judgement>();
-
-/** Verdicts in the order of the claims; every claim has one. Worked out once an analysis. */
+/** Verdicts in the order of the claims; every claim has one. */
 export function judge(analysis: Analysis): Judgement {
-  const judgement = known.get(analysis) ?? freshJudgement(analysis);
-  known.set(analysis, judgement);
-  return judgement;
-}
-
-function freshJudgement(analysis: Analysis): Judgement {
-  const evidence = new Evidence(analysis);
-  // Once to ask for every test of equality, and again with all of them corrected for how many there are.
-  for (const claim of CLAIMS) claim.judge(evidence);
-  evidence.settle();
-  return { verdicts: CLAIMS.map((claim) => verdictOf(claim, claim.judge(evidence))), evidence };
+  const examinations = CLAIMS.map((claim) => claim.examine(analysis));
+  const ledger = ledgerOf(examinations.flatMap((one) => one && "judge" in one ? one.comparisons : []));
+  const verdicts = CLAIMS.map((claim, i) => {
+    const one = examinations[i];
+    return verdictOf(claim, one && "judge" in one ? one.judge(ledger.loss) : one);
+  });
+  return { verdicts, ledger, stack: verdicts[CLAIMS.indexOf(C1)].pair };
 }
 
 function verdictOf({ id, claim, paper, rule, untested }: Claim, finding: Finding | null): ClaimVerdict {
@@ -67,8 +62,3 @@ function verdictOf({ id, claim, paper, rule, untested }: Claim, finding: Finding
 }
 
 const idsOf = (cells: readonly CellRecord[]) => cells.map(({ id }) => id);
-
-/** Verdicts alone. */
-export function claimVerdicts(analysis: Analysis): ClaimVerdict[] {
-  return judge(analysis).verdicts;
-}

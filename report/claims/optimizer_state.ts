@@ -1,6 +1,6 @@
 /** Bytes of optimizer state a parameter: as a run held them, and as the planner lays them out at 3 B parameters. */
-import type { Configuration } from "../rows/derive.ts";
-import type { Evidence } from "../rows/pairs.ts";
+import type { Configuration } from "../rows/configuration.ts";
+import type { Analysis } from "../rows/analysis.ts";
 import { formatNumber, formatSignificant } from "../words/format.ts";
 import { quantizesEmbeddings } from "../words/names.ts";
 import { OPTIMIZER_STATE } from "./paper.ts";
@@ -20,7 +20,7 @@ export interface OptimizerState {
  * The paper's three optimizers, in its order, as far as the records know them. 8-bit AdamW has two forms: embeddings keep f32
  * moments, or are quantized, too; the latter stands for it where the records have no other.
  */
-export function optimizerStates({ trained, planned }: Evidence): OptimizerState[] {
+export function optimizerStates({ trained, planned }: Analysis): OptimizerState[] {
   return Object.entries(OPTIMIZER_STATE).flatMap(([optimizer, { label }]) => {
     const forms = [false, true].map((quantized) => {
       const isForm = ({ config }: Configuration) =>
@@ -30,7 +30,7 @@ export function optimizerStates({ trained, planned }: Evidence): OptimizerState[
         optimizer,
         label: quantized ? `${label} with quantized embeddings` : label,
         measured: first(own.toSorted((a, b) => weight(b) - weight(a))),
-        planned: first(planned.filter((one) => one.phase === "3b" && isForm(one))),
+        planned: first(planned.filter((one) => one.shows === "three-billion-plan" && isForm(one))),
       };
     });
     return forms.filter(({ measured, planned }) => measured ?? planned)
@@ -38,8 +38,8 @@ export function optimizerStates({ trained, planned }: Evidence): OptimizerState[
   });
 }
 
-const weight = ({ phase, config }: Configuration) =>
-  (phase === "optimizers" ? 2 : 0) + (config.methods.length === 0 ? 1 : 0);
+const weight = ({ shows, config }: Configuration) =>
+  (shows === "optimizer-convergence" ? 2 : 0) + (config.methods.length === 0 ? 1 : 0);
 
 function trainsAdapters({ config }: Configuration): boolean {
   return config.methods.some((method) => /lora/.test(method));

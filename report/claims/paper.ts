@@ -3,9 +3,6 @@
  * here or in guide.ts; nothing else in the report is typed in.
  */
 
-/** Bytes in the paper's gigabyte. */
-export const GB = 1e9;
-
 /** C1: the memory needed falls to a third, throughput stays. */
 export const THREEFOLD = 3;
 

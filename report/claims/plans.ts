@@ -1,10 +1,11 @@
 /** Planned models beside the paper's own sums: bytes by role, and why they differ. */
-import type { Configuration } from "../rows/derive.ts";
-import type { Evidence } from "../rows/pairs.ts";
+import type { Configuration } from "../rows/configuration.ts";
+import type { Analysis } from "../rows/analysis.ts";
 import { formatNumber, formatSignificant } from "../words/format.ts";
 import { quantizesEmbeddings } from "../words/names.ts";
-import { GB, LLAMA_7B, THREE_BILLION } from "./paper.ts";
-import type { Role } from "../charts/palette.ts";
+import { GB } from "../../results/bytes.ts";
+import { LLAMA_7B, THREE_BILLION } from "./paper.ts";
+import type { Role } from "../../results/record.ts";
 
 export interface PlannedRole {
   name: string;
@@ -40,9 +41,10 @@ export interface ThreeBillion extends PlannedModel {
  * The 3 B model in f32 with 8-bit AdamW, its bytes a parameter times the paper's 3 · 10⁹; null where none was planned.
  * Embeddings keep f32 moments where there is such a plan.
  */
-export function threeBillion({ planned }: Evidence): ThreeBillion | null {
-  const plans = planned.filter(({ phase, config, memory }) =>
-    phase === "3b" && memory && config.optimizer === "adamw8bit" && !config.methods.includes("fp16")
+export function threeBillion({ planned }: Analysis): ThreeBillion | null {
+  const plans = planned.filter(({ shows, config, memory }) =>
+    shows === "three-billion-plan" && memory && config.optimizer === "adamw8bit" &&
+    !config.methods.includes("fp16")
   );
   const usual = plans.find(({ config }) => !quantizesEmbeddings(config));
   const other = plans.find(({ config }) => quantizesEmbeddings(config));
@@ -98,9 +100,9 @@ export function threeBillion({ planned }: Evidence): ThreeBillion | null {
  * Llama 2 7B with LoRA over an int8 base beside the paper's Fig. 1, each plan that there is: the paper names neither batch nor
  * ranks. The one that meets most of the paper's figures first.
  */
-export function llama7b({ planned }: Evidence): PlannedModel[] {
-  const plans = planned.filter(({ phase, config, memory }) =>
-    phase === "llama2-7b" && memory && config.methods.includes("qlora-int8")
+export function llama7b({ planned }: Analysis): PlannedModel[] {
+  const plans = planned.filter(({ shows, config, memory }) =>
+    shows === "llama-7b-plan" && memory && config.methods.includes("qlora-int8")
   );
   const met = ({ roles, total }: PlannedModel) => [...roles, total].filter(meets).length;
   return plans.flatMap((plan) => besideFigure(plan) ?? []).toSorted((a, b) => met(b) - met(a));

@@ -1,11 +1,12 @@
 /** The full stacks that claim C1 is about, each against the baseline at its effective batch. */
-import type { Configuration, Measured } from "../rows/derive.ts";
-import { settingKey } from "../rows/derive.ts";
-import type { Evidence, Pair } from "../rows/pairs.ts";
-import { switchesOn } from "../rows/pairs.ts";
-import { THREEFOLD } from "./paper.ts";
-import { LARGEST_MARGIN, type LossDifference } from "../rows/quality.ts";
 import { type Interval, studentQuantile } from "../../results/stats.ts";
+import type { Analysis } from "../rows/analysis.ts";
+import { type Configuration, settingKey } from "../rows/configuration.ts";
+import { LARGEST_MARGIN, type LossDifference } from "../rows/loss_difference.ts";
+import type { Measured } from "../rows/measured.ts";
+import { memoryRatio, type Pair, switchesOn, throughputRatio } from "../rows/pairs.ts";
+import type { LossOf } from "./ledger.ts";
+import { THREEFOLD } from "./paper.ts";
 
 export interface Stack {
   pair: Pair;
@@ -31,17 +32,21 @@ export function isFullStack({ config }: Configuration): boolean {
 }
 
 /**
- * Every full stack that has a baseline, the one that fulfils most of the claim first, then the smallest. Those with two seeds
- * or more are asked alone where there are any: of the others nothing is known of quality.
+ * Every full stack that has a baseline, with it. Those with two seeds or more are asked alone where there are any: of the
+ * others nothing is known of quality.
  */
-export function stacks(evidence: Evidence): Stack[] {
-  const full = evidence.trained.filter(isFullStack);
+export function stackPairs({ trained }: Pick<Analysis, "trained">): Pair[] {
+  const full = trained.filter(isFullStack);
   const seeded = full.filter(({ seeds }) => seeds.length > 1);
-  const judged = (seeded.length > 0 ? seeded : full).flatMap((changed) => {
-    const baseline = baselineOf(changed, evidence);
-    return baseline ? [judge({ baseline, changed }, evidence)] : [];
+  return (seeded.length > 0 ? seeded : full).flatMap((changed) => {
+    const baseline = baselineOf(changed, trained);
+    return baseline ? [{ baseline, changed }] : [];
   });
-  return judged.toSorted((a, b) =>
+}
+
+/** Stacks by what they fulfil of the claim, most first, then by size, smallest first. */
+export function rankedStacks(pairs: readonly Pair[], loss: LossOf): Stack[] {
+  return pairs.map((pair) => stackOf(pair, loss(pair))).toSorted((a, b) =>
     score(b) - score(a) ||
     (a.pair.changed.memory?.bookedBytes ?? 0) - (b.pair.changed.memory?.bookedBytes ?? 0)
   );
@@ -51,7 +56,7 @@ function score({ isLean, isFast, isEqual }: Stack): number {
   return (isLean ? 4 : 0) + Number(isFast) + Number(isEqual);
 }
 
-function baselineOf(stack: Configuration, { trained }: Evidence): Configuration | null {
+function baselineOf(stack: Configuration, trained: readonly Configuration[]): Configuration | null {
   const alike = trained.filter((one) =>
     switchesOn(one, { methods: [] }) && settingKey(one) === settingKey(stack)
   );
@@ -59,10 +64,8 @@ function baselineOf(stack: Configuration, { trained }: Evidence): Configuration 
   return alike.find(({ phase }) => phase === stack.phase) ?? bySeeds[0] ?? null;
 }
 
-function judge(pair: Pair, evidence: Evidence): Stack {
-  const memory = evidence.memoryRatio(pair);
-  const throughput = evidence.throughputRatio(pair);
-  const loss = evidence.loss(pair);
+function stackOf(pair: Pair, loss: LossDifference | null): Stack {
+  const [memory, throughput] = [memoryRatio(pair), throughputRatio(pair)];
   return {
     pair,
     memory,

@@ -1,5 +1,6 @@
 /** Sentences that say what the records show. Every number in them is computed; what lies inside the noise is called so. */
-import { compare, extremes, type Measured, ratioOf, type Sweep, type SweepRow } from "../rows/derive.ts";
+import { compare, type Measured, ratioOf } from "../rows/measured.ts";
+import { extremes, type Sweep, type SweepRow } from "../rows/sweep.ts";
 import {
   count,
   formatBytes,
@@ -8,38 +9,13 @@ import {
   formatNumber,
   formatRatio,
 } from "../words/format.ts";
-import type { LadderRow } from "../charts/ladder.ts";
-import type { Pareto } from "../charts/pareto.ts";
-import type { RoleBar } from "../charts/memory_by_role.ts";
+import type { LadderRow } from "../rows/ladder.ts";
+import type { Pareto } from "../rows/pareto.ts";
+import type { RoleBar, Timeline } from "../rows/memory.ts";
 import type { StepTimeRow } from "../charts/step_times.ts";
 import type { LossPanel } from "../charts/loss_curves.ts";
-import type { Timeline } from "../charts/memory_timeline.ts";
 import { ROLE_STYLE } from "../charts/palette.ts";
-
-/** `batch 4` → `Batch 4`, for the start of a sentence. */
-export function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-/** A record's words as a sentence: a capital, one full stop. */
-export function sentence(text: string): string {
-  return `${capital(text.trim()).replace(/[.\s]+$/, "")}.`;
-}
-
-/** A label inside a sentence: quoted where it would not read as a word (`+ fp16`). */
-export function named(label: string): string {
-  return /^[\p{L}\p{N}]/u.test(label) ? label : `“${label}”`;
-}
-
-/** `Batch 4 …` → `batch 4 …`, for the middle of a sentence. */
-export function small(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
-}
-
-/** `a`, `a and b`, `a, b and c`. */
-export function listed(names: readonly string[]): string {
-  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
-}
+import { capital, listed, named } from "../words/text.ts";
 
 const labelOf = ({ configuration }: SweepRow) => configuration.label;
 

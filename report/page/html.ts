@@ -2,6 +2,7 @@
  * HTML as values: `markup` escapes whatever is put into it, unless it is `Html` already. Records come from other machines, so
  * no string from a record may reach the page by any other way.
  */
+import { printable } from "../words/text.ts";
 
 /** Text that is safe to stand in a page as it is. */
 export class Html {
@@ -12,15 +13,6 @@ export class Html {
 }
 
 export type HtmlValue = Html | string | number | null | undefined | false | readonly HtmlValue[];
-
-/** Control characters break parsers, and bidirectional overrides make text read as what it is not. */
-// deno-lint-ignore no-control-regex
-const UNPRINTABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u202a-\u202e\u2066-\u2069\ufffe\uffff]/g;
-
-/** Replaces characters that cannot be shown by U+FFFD, so that they are seen rather than obeyed. */
-export function printable(text: string): string {
-  return text.replace(UNPRINTABLE, "\ufffd").toWellFormed();
-}
 
 const ENTITIES: Record<string, string> = {
   "&": "&amp;",

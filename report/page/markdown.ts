@@ -1,14 +1,12 @@
 /** The run in a block that fits a comment: verdict, ten rows at most, command, adapter, versions. */
-import {
-  type Analysis,
-  type Configuration,
-  equalTokens,
-  heldOutLosses,
-  type Measured,
-} from "../rows/derive.ts";
+import type { Analysis } from "../rows/analysis.ts";
+import type { Configuration } from "../rows/configuration.ts";
+import { equalTokens, heldOutLosses } from "../rows/held_out.ts";
+import type { Measured } from "../rows/measured.ts";
 import { verdictOf } from "./verdict.ts";
 import { formatBytes, formatCompact, formatInterval } from "../words/format.ts";
-import { printable } from "./html.ts";
+import { printable } from "../words/text.ts";
+import type { Judgement } from "../claims/judge.ts";
 
 const ROWS = 10;
 
@@ -27,12 +25,12 @@ function code(text: string): string {
 
 /** The configurations worth a row: the ladder where there is one, else the batch sweep, else the first ones. */
 function rowsOf({ configurations, sweep }: Analysis): Configuration[] {
-  const ladder = configurations.filter(({ phase }) => phase === "ladder");
+  const ladder = configurations.filter(({ shows }) => shows === "method-ladder");
   if (ladder.length > 0) return ladder;
   return sweep ? sweep.rows.map(({ configuration }) => configuration) : configurations;
 }
 
-export function markdownBlock(analysis: Analysis): string {
+export function markdownBlock(analysis: Analysis, judgement: Judgement): string {
   const { loaded: { run }, highlighted } = analysis;
   const { environment } = run;
   const rows = rowsOf(analysis);
@@ -40,7 +38,7 @@ export function markdownBlock(analysis: Analysis): string {
   const losses = heldOutLosses(rows, tokens);
   // The columns name what they hold, so that rows stay bare.
   const lines = [
-    `**${escapeMarkdown(verdictOf(analysis).sentence)}**`,
+    `**${escapeMarkdown(verdictOf(analysis, judgement).sentence)}**`,
     "",
     `| configuration | tokens/s, 95 % | planned = booked peak | held-out loss${
       tokens === null ? "" : ` at ${formatCompact(tokens)} tokens`

@@ -1,5 +1,6 @@
 /** Sections into one page: no request leaves it, no script is needed to read it. */
-import { analyse, type Analysis } from "../rows/derive.ts";
+import { analyse, type Analysis } from "../rows/analysis.ts";
+import { judge } from "../claims/judge.ts";
 import { verdictOf } from "./verdict.ts";
 import { type Html, markup, trusted } from "./html.ts";
 import { groupRuns, type PageRun, type RunGroup } from "../rows/merge.ts";
@@ -58,7 +59,7 @@ function markdownSection(analysis: Analysis, context: PageContext): Html {
     context,
     "markdown",
     "To paste into a comment",
-    markup`<pre>${markdownBlock(analysis)}</pre>`,
+    markup`<pre>${markdownBlock(analysis, context.judgement)}</pre>`,
   );
 }
 
@@ -90,7 +91,12 @@ export function renderReport(runs: readonly PageRun[]): string {
   const articles = groups.map((group, i) => {
     const analysis = analyse(group.loaded);
     const prefix = groups.length > 1 ? `run-${i + 1}-` : "";
-    const context: PageContext = { prefix, folderOf: group.folderOf, drawn: new Set() };
+    const context: PageContext = {
+      prefix,
+      folderOf: group.folderOf,
+      drawn: new Set(),
+      judgement: judge(analysis),
+    };
     return { analysis, context, article: runArticle(analysis, context, group) };
   });
   const titles = [...new Set(runs.map(({ loaded }) => loaded.run.title))];
@@ -104,7 +110,7 @@ ${groups.length > 1 ? runsList(articles) : ""}${articles.map(({ article }) => ar
 function runsList(articles: readonly { analysis: Analysis; context: PageContext }[]): Html {
   const item = ({ analysis, context }: { analysis: Analysis; context: PageContext }) =>
     markup`<li><a href="#${context.prefix}run">${analysis.loaded.name}</a>: ${
-      verdictOf(analysis).sentence
+      verdictOf(analysis, context.judgement).sentence
     }</li>
 `;
   return markup`<section aria-labelledby="runs"><h2 id="runs">${articles.length} runs</h2>

@@ -1,16 +1,13 @@
 /** The first screen: one sentence that answers, and the three figures it rests on. */
-import { judge, type Outcome } from "../claims/judge.ts";
-import { LOSS_WORDS as LOSS_NAMES } from "../claims/claim.ts";
-import {
-  type Analysis,
-  type Configuration,
-  extremes,
-  type Measured,
-  type Sweep,
-  type SweepRow,
-} from "../rows/derive.ts";
+import type { Outcome } from "../claims/claim.ts";
+import { LOSS_WORDS as LOSS_NAMES, lossDetail } from "../claims/words.ts";
+import type { Analysis } from "../rows/analysis.ts";
+import type { Configuration } from "../rows/configuration.ts";
+import { extremes, type Sweep, type SweepRow } from "../rows/sweep.ts";
+import type { Measured } from "../rows/measured.ts";
 import { combinationName } from "../words/names.ts";
-import { leaders, small, throughputFinding } from "./findings.ts";
+import { leaders, throughputFinding } from "./findings.ts";
+import { small } from "../words/text.ts";
 import { holdsThroughput } from "../claims/stacks.ts";
 import {
   count,
@@ -20,7 +17,10 @@ import {
   formatInterval,
   formatNumber,
   formatRatio,
+  memoryText,
 } from "../words/format.ts";
+import type { Judgement } from "../claims/judge.ts";
+import { memoryRatio, observedRatio, throughputRatio } from "../rows/pairs.ts";
 
 /** A figure beside the verdict. */
 export interface KeyFigure {
@@ -38,8 +38,8 @@ export interface Verdict {
 }
 
 /** The report's first sentence and its three figures. */
-export function verdictOf(analysis: Analysis): Verdict {
-  const threefold = threefoldVerdict(analysis);
+export function verdictOf(analysis: Analysis, judgement: Judgement): Verdict {
+  const threefold = threefoldVerdict(analysis, judgement);
   if (threefold) return threefold;
   if (analysis.sweep) return sweepVerdict(analysis, analysis.sweep);
   return { sentence: `${placeOf(analysis)}: ${progressOf(analysis)}.`, figures: [] };
@@ -146,37 +146,34 @@ const LOSS_WORDS = {
 };
 
 /** The paper's first claim as the table of claims judges it; null where untested. */
-function threefoldVerdict(analysis: Analysis): Verdict | null {
-  const { verdicts, evidence } = judge(analysis);
+function threefoldVerdict(analysis: Analysis, { verdicts, ledger }: Judgement): Verdict | null {
   const claim = verdicts.find(({ id }) => id === "C1");
   if (!claim?.pair || claim.outcome === "not tested here") return null;
   const { baseline, changed } = claim.pair;
-  const memory = evidence.memoryRatio(claim.pair);
-  const rate = evidence.throughputRatio(claim.pair);
+  const memory = memoryRatio(claim.pair);
+  const rate = throughputRatio(claim.pair);
   if (memory === null || !rate) return null;
-  const loss = evidence.loss(claim.pair);
-  const observed = evidence.observedRatio(claim.pair);
+  const loss = ledger.loss(claim.pair);
+  const observed = observedRatio(claim.pair);
   const isPlanned = [baseline, changed].every(({ memory }) => memory!.bookedBytes === memory!.plannedBytes);
   const isTie = rate.low <= 1 && rate.high >= 1;
   const tie = !isTie ? "" : holdsThroughput(baseline, rate) ? " (no difference)" : " (not shown to hold)";
-  const sentence = `${placeOf(analysis)}, ${combinationName(changed.config)} needs ${
-    memoryWords(memory)
-  } at ${formatRatio(rate.estimate)} the throughput${tie}, with ${
-    loss ? LOSS_WORDS[loss.outcome] : "no held-out loss to compare"
-  }: claim C1 ${C1_WORDS[claim.outcome]}.`;
+  const sentence = `${placeOf(analysis)}, ${combinationName(changed.config)} needs ${memoryText(memory)} at ${
+    formatRatio(rate.estimate)
+  } the throughput${tie}, with ${loss ? LOSS_WORDS[loss.outcome] : "no held-out loss to compare"}: claim C1 ${
+    C1_WORDS[claim.outcome]
+  }.`;
   return {
     sentence,
     figures: [
       {
         name: "Training memory (booked)",
-        value: memoryWords(memory),
+        value: memoryText(memory),
         detail: `${
           isPlanned ? "exact: planned = booked, to the byte" : "exact, but booked differs from planned"
         }, in ${count(changed.ok.length + baseline.ok.length, "cell")}. ${
           observed
-            ? `Observed with context: ${memoryWords(observed.estimate)} (ratio ${
-              formatInterval(observed, 2)
-            })`
+            ? `Observed with context: ${memoryText(observed.estimate)} (ratio ${formatInterval(observed, 2)})`
             : "Not observed from outside"
         }`,
         cell: changed.memory!.id,
@@ -192,13 +189,9 @@ function threefoldVerdict(analysis: Analysis): Verdict | null {
       {
         name: "Held-out loss",
         value: loss ? `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 3)}` : "–",
-        detail: loss ? `${LOSS_NAMES[loss.outcome]}; ${loss.detail}` : "not evaluated",
+        detail: loss ? `${LOSS_NAMES[loss.outcome]}; ${lossDetail(loss)}` : "not evaluated",
         cell: changed.ok[0].id,
       },
     ],
   };
-}
-
-function memoryWords(ratio: number): string {
-  return ratio >= 1 ? `${formatRatio(ratio)} less memory` : `${formatRatio(1 / ratio)} more memory`;
 }

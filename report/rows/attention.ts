@@ -1,6 +1,6 @@
 /** Attention against sequence length: naive and tiled, in both precisions, over each kind of base weights. */
-import { type Configuration, ratioOf } from "./derive.ts";
-import { type Measured, measureTogether } from "./measured.ts";
+import type { Configuration } from "./configuration.ts";
+import { type Measured, measureTogether, ratioOf } from "./measured.ts";
 import { methodName } from "../words/names.ts";
 import type { Interval } from "../../results/stats.ts";
 
@@ -16,9 +16,9 @@ export interface AttentionRow {
   attentionMs: Measured | null;
 }
 
-/** The phase `attention`, by base, precision, kind and sequence length. */
+/** Phases that show attention by sequence length, by base, precision, kind and sequence length. */
 export function attentionRows(configurations: readonly Configuration[]): AttentionRow[] {
-  const phase = configurations.filter((one) => one.phase === "attention");
+  const phase = configurations.filter((one) => one.shows === "attention-lengths");
   const times = measureTogether(phase.map(({ ok }) =>
     ok.flatMap((cell) => {
       const kernels = cell.profile?.filter(({ kernel }) => /attention/.test(kernel)) ?? [];

@@ -1,7 +1,8 @@
 /** What a method does at each micro-batch size, beside the same step without it. */
-import type { Configuration } from "./derive.ts";
-import { ratioOf, settingKey } from "./derive.ts";
-import type { Evidence, Pair } from "./pairs.ts";
+import { type Configuration, settingKey } from "./configuration.ts";
+import { ratioOf } from "./measured.ts";
+import type { Analysis } from "./analysis.ts";
+import type { Pair } from "./pairs.ts";
 import type { Interval } from "../../results/stats.ts";
 
 export interface BatchEffect extends Pair {
@@ -11,9 +12,9 @@ export interface BatchEffect extends Pair {
 }
 
 /** One effect a micro-batch size, by rising size: model and data are those with the most sizes. */
-export function effectsByBatch(evidence: Evidence, method: string): BatchEffect[] {
-  const plain = evidence.trained.filter((one) => isAdamW(one) && one.config.methods.length === 0);
-  const found = evidence.trained.filter((one) => isAdamW(one) && one.config.methods.join() === method)
+export function effectsByBatch({ trained }: Pick<Analysis, "trained">, method: string): BatchEffect[] {
+  const plain = trained.filter((one) => isAdamW(one) && one.config.methods.length === 0);
+  const found = trained.filter((one) => isAdamW(one) && one.config.methods.join() === method)
     .flatMap((changed): BatchEffect[] => {
       const alike = plain.filter((one) =>
         settingKey(one) === settingKey(changed) &&
@@ -39,7 +40,7 @@ function isAdamW({ config }: Configuration): boolean {
 /** The phase made for this question speaks, where it has the size; else the configuration with most cells. */
 function onePerSize(effects: readonly BatchEffect[]): BatchEffect[] {
   const weight = ({ changed, baseline }: BatchEffect) =>
-    (changed.phase === "per-batch-size" ? 1000 : 0) + (changed.phase === baseline.phase ? 500 : 0) +
+    (changed.shows === "batch-size-effects" ? 1000 : 0) + (changed.phase === baseline.phase ? 500 : 0) +
     changed.ok.length;
   const sizes = [...new Set(effects.map(({ microBatchSize }) => microBatchSize))].sort((a, b) => a - b);
   return sizes.map((size) =>

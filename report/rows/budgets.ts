@@ -1,16 +1,10 @@
 /** What to switch on for a given memory: the fastest combination that fits, of those that were measured. */
-import {
-  type Analysis,
-  combinationKey,
-  type Configuration,
-  equalTokens,
-  heldOutLosses,
-  ratioOf,
-  settingKey,
-} from "./derive.ts";
-import { GUIDE, type GuideRow } from "../claims/guide.ts";
-import { GIB } from "../words/format.ts";
-import { lossDifference, type LossOutcome } from "./quality.ts";
+import type { Analysis } from "./analysis.ts";
+import { combinationKey, type Configuration, settingKey } from "./configuration.ts";
+import { equalTokens, heldOutLosses } from "./held_out.ts";
+import { ratioOf } from "./measured.ts";
+import { GIB } from "../../results/bytes.ts";
+import { lossDifference, type LossOutcome } from "./loss_difference.ts";
 import type { Interval } from "../../results/stats.ts";
 
 /** Memory of common devices, GiB. */
@@ -58,7 +52,7 @@ export function combinations({ configurations, baseline }: Analysis): Configurat
   const byCombination = new Map<string, Configuration>();
   for (const one of configurations) {
     const [cell] = one.ok;
-    if (!cell || settingKey(one) !== setting || one.phase === "overflow") continue;
+    if (!cell || settingKey(one) !== setting || one.shows === "overflow-recovery") continue;
     if (cell.trainableParameters !== cell.parameters) continue;
     const key = combinationKey(one);
     const known = byCombination.get(key);
@@ -113,28 +107,4 @@ export function budgetsOf(analysis: Analysis): Budgets | null {
   const isTold = rows.some(({ fitting }) => fitting < candidates.length);
   const scaled = isTold ? [] : SHARES.map((share) => row(base * share, ({ booked }) => booked, null, share));
   return { baseline, candidates, rows, scaled, basis: isObserved ? "observed with context" : "booked" };
-}
-
-/** A row of the guide as planned here at full size. */
-export interface GuidePlan {
-  row: GuideRow;
-  configuration: Configuration;
-  bytes: number;
-}
-
-/** The guide's rows that the phase `guide-full-size` planned, in the guide's order. */
-export function guidePlans({ planned }: Analysis): GuidePlan[] {
-  const full = planned.filter(({ phase, memory }) => phase === "guide-full-size" && memory);
-  return GUIDE.flatMap((row) => {
-    const configuration = full.find(({ config }) => isRow(row, config));
-    return configuration ? [{ row, configuration, bytes: configuration.memory!.plannedBytes }] : [];
-  });
-}
-
-/** Whether a configuration switches on what a row of the guide does, and nothing else. */
-export function isRow(row: GuideRow, config: Configuration["config"]): boolean {
-  return config.methods.every((method) => method === "checkpoint" || method === "fp16") &&
-    row.accumulates === config.gradientAccumulationSteps > 1 &&
-    row.checkpoint === config.methods.includes("checkpoint") &&
-    row.fp16 === config.methods.includes("fp16") && row.optimizer === config.optimizer;
 }

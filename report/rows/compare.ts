@@ -1,17 +1,10 @@
 /** The same configurations across machines or versions, as ratios to the first run. */
-import {
-  compare,
-  type Configuration,
-  configurationsOf,
-  equalTokens,
-  heldOutLosses,
-  type Measured,
-  ratioOf,
-} from "./derive.ts";
+import { type CellSamples, compare, type Measured, measureTogether, ratioOf } from "./measured.ts";
+import { type Configuration, configurationsOf } from "./configuration.ts";
+import { equalTokens, heldOutLosses } from "./held_out.ts";
 import { formatRatio } from "../words/format.ts";
 import { InputError } from "../../engine/input_error.ts";
 import type { LoadedRun } from "../../results/load.ts";
-import { type CellSamples, measureTogether } from "./measured.ts";
 import type { Interval } from "../../results/stats.ts";
 
 export const METRICS = [

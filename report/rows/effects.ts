@@ -4,7 +4,7 @@
  * alone, averaged over all such cells, so that combinations that were pruned leave no bias.
  */
 import type { RunConfig } from "../../results/record.ts";
-import type { Configuration } from "./derive.ts";
+import type { Configuration } from "./configuration.ts";
 import { methodName, optimizerName } from "../words/names.ts";
 import { type Interval, mean, median, studentQuantile } from "../../results/stats.ts";
 
@@ -45,9 +45,9 @@ export interface Factorial {
   failed: number;
 }
 
-/** The phase `factorial`; null where fewer than two factors were varied. */
+/** Phases that show every combination; null where fewer than two factors were varied. */
 export function factorialOf(configurations: readonly Configuration[]): Factorial | null {
-  const phase = configurations.filter((one) => one.phase === "factorial");
+  const phase = configurations.filter((one) => one.shows === "method-combinations");
   const known = phase.filter(({ ok, cells, memory }) => ok.length > 0 || (memory && isSkipped(cells)));
   const cells = known.map((configuration): FactorialCell => {
     const { byCell } = configuration.tokensPerSecond ?? { byCell: [] };

@@ -1,7 +1,7 @@
 /** Fine-tuning from saved weights: what is learned of the new domain, and what is forgotten of the old one. */
 import type { CellRecord, HeldOutPoint } from "../../results/record.ts";
-import type { Configuration } from "./derive.ts";
-import type { Evidence } from "./pairs.ts";
+import type { Configuration } from "./configuration.ts";
+import type { Analysis } from "./analysis.ts";
 import { meanInterval } from "./intervals.ts";
 import type { Interval } from "../../results/stats.ts";
 
@@ -39,7 +39,7 @@ export function tuningKind({ config }: Configuration): string {
 }
 
 /** Configurations that start from saved weights and were evaluated on another text too: full fine-tuning first. */
-export function fineTunings({ trained, analysis: { loaded } }: Evidence): FineTuning[] {
+export function fineTunings({ trained, loaded }: Analysis): FineTuning[] {
   const found = trained.filter(({ config }) => config.startFrom !== null).flatMap((one): FineTuning[] => {
     const own = domainLoss(one, one.config.data, loaded.cells);
     const [name] = one.config.alsoEvaluate;

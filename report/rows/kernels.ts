@@ -1,7 +1,7 @@
 /** Where a step's time goes, kernel by kernel, and how near each comes to what the device can do. */
 import type { Roofline } from "../../results/record.ts";
 import { kernelRates, modelFlopsUtilisation, raisedRoofline, stepAsKernel } from "../../results/roofline.ts";
-import type { Configuration } from "./derive.ts";
+import type { Configuration } from "./configuration.ts";
 
 export interface KernelShare {
   kernel: string;

@@ -1,5 +1,5 @@
 /** The loss scale over the steps of mixed-precision runs, and whether it did what dynamic loss scaling promises. */
-import type { Configuration } from "./derive.ts";
+import type { Configuration } from "./configuration.ts";
 
 export interface ScaleRun {
   id: string;

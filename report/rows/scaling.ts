@@ -1,13 +1,11 @@
 /**
- * How time and memory grow with size: curves of the phases `scaling-*`, one size varied at a time, each with the power law that
+ * How time and memory grow with size: curves of the phases that vary one size at a time, each with the power law that
  * fits it and the one that theory expects.
  */
-import type { CellRecord } from "../../results/record.ts";
+import type { CellRecord, PhaseShows, Role, Roofline } from "../../results/record.ts";
 import { type CurvePoint, fitPowerLaw, fitStraightLine, type PowerLaw } from "../../results/power_law.ts";
 import { productRate } from "../../results/roofline.ts";
-import type { Roofline } from "../../results/record.ts";
-import type { Configuration } from "./derive.ts";
-import type { Role } from "../charts/palette.ts";
+import type { Configuration } from "./configuration.ts";
 
 /** What a curve runs over. */
 export type ScalingAxis = "parameters" | "sequenceLength" | "batchSize";
@@ -42,10 +40,10 @@ const SAME_EXPONENT = 0.02;
 /** Half an interval above which it holds too many laws to agree with one. */
 const UNSETTLED = 0.25;
 
-const PHASES: readonly { phase: string; axis: ScalingAxis }[] = [
-  { phase: "scaling-parameters", axis: "parameters" },
-  { phase: "scaling-sequence", axis: "sequenceLength" },
-  { phase: "scaling-batch", axis: "batchSize" },
+const AXES: readonly (readonly [PhaseShows, ScalingAxis])[] = [
+  ["growth-with-parameters", "parameters"],
+  ["growth-with-sequence", "sequenceLength"],
+  ["growth-with-batch", "batchSize"],
 ];
 
 /** All curves of a run that have three points or more. */
@@ -53,8 +51,8 @@ export function scalingCurves(
   configurations: readonly Configuration[],
   roofline: Roofline | null,
 ): ScalingCurve[] {
-  return PHASES.flatMap(({ phase, axis }) => {
-    const ran = configurations.filter((one) => one.phase === phase && one.ok.length > 0);
+  return AXES.flatMap(([shows, axis]) => {
+    const ran = configurations.filter((one) => one.shows === shows && one.ok.length > 0);
     const labels = [...new Set(ran.map(curveLabel))];
     return labels.flatMap((label) => {
       const group = ran.filter((one) => curveLabel(one) === label)

@@ -1,14 +1,11 @@
 /** Numbers as people read them. Whatever cannot be shown (null, NaN, infinite) is a dash: the page never says NaN. */
+import { byteUnit } from "../../results/bytes.ts";
 import type { Interval } from "../../results/stats.ts";
 
 export const MISSING = "–";
 
 /** Narrow no-break space: groups digits, keeps a number and its unit on one line. */
 const THIN = "\u202f";
-
-export const KIB = 1024;
-export const MIB = 1024 ** 2;
-export const GIB = 1024 ** 3;
 
 /** Fixed decimals, digits in groups of three, a true minus sign. */
 export function formatNumber(value: number | null | undefined, decimals = 0): string {
@@ -72,12 +69,6 @@ export function formatRange(interval: Interval, decimals = decimalsOfNoise(inter
   return `[${formatNumber(interval.low, decimals)}, ${formatNumber(interval.high, decimals)}]`;
 }
 
-/** A binary unit for a whole chart or column, fit for its largest value. */
-export function byteUnit(largestBytes: number): { name: string; bytes: number } {
-  if (largestBytes >= GIB) return { name: "GiB", bytes: GIB };
-  return largestBytes >= MIB ? { name: "MiB", bytes: MIB } : { name: "KiB", bytes: KIB };
-}
-
 /** `2.34 GiB`. */
 export function formatBytes(bytes: number | null | undefined): string {
   if (bytes === null || bytes === undefined || !Number.isFinite(bytes)) return MISSING;
@@ -116,4 +107,9 @@ export function ordinal(n: number): string {
 /** `1 cell`, `3 cells`. */
 export function count(n: number, one: string, many = `${one}s`): string {
   return `${formatNumber(n)} ${n === 1 ? one : many}`;
+}
+
+/** `1.6× less memory`, `1.1× more memory`. */
+export function memoryText(ratio: number): string {
+  return ratio >= 1 ? `${formatRatio(ratio)} less memory` : `${formatRatio(1 / ratio)} more memory`;
 }

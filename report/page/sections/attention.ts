@@ -11,16 +11,10 @@ import {
   powerOfTwoText,
   powersOfTwo,
 } from "../../charts/lines.ts";
-import type { Analysis } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
 import { figure } from "../figure.ts";
-import {
-  byteUnit,
-  count,
-  formatBytes,
-  formatInterval,
-  formatNumber,
-  formatRatio,
-} from "../../words/format.ts";
+import { byteUnit } from "../../../results/bytes.ts";
+import { count, formatBytes, formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
 import { type Column, table } from "../table.ts";
 import type { Interval } from "../../../results/stats.ts";

@@ -1,7 +1,9 @@
 import { batchPanelChart, heldOutPanel, memoryPanel, throughputPanel } from "../../charts/batch_panel.ts";
-import type { Analysis, Sweep, SweepRow } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import type { Sweep, SweepRow } from "../../rows/sweep.ts";
 import { figure } from "../figure.ts";
-import { heldOutFinding, memoryFinding, ratioWords, sentence, throughputFinding } from "../findings.ts";
+import { heldOutFinding, memoryFinding, ratioWords, throughputFinding } from "../findings.ts";
+import { sentence } from "../../words/text.ts";
 import {
   count,
   formatBytes,

@@ -1,13 +1,9 @@
 import type { CellRecord } from "../../../results/record.ts";
-import { type Analysis, type Configuration, timedStepMs, timedTokensPerSecond } from "../../rows/derive.ts";
-import {
-  byteUnit,
-  count,
-  formatCompact,
-  formatDuration,
-  formatNumber,
-  formatSignificant,
-} from "../../words/format.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import type { Configuration } from "../../rows/configuration.ts";
+import { timedStepMs, timedTokensPerSecond } from "../../../results/rates.ts";
+import { byteUnit } from "../../../results/bytes.ts";
+import { count, formatCompact, formatDuration, formatNumber, formatSignificant } from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 import { mad, median } from "../../../results/stats.ts";
 import { type Column, pairs, table } from "../table.ts";

@@ -1,8 +1,9 @@
-import { type ClaimVerdict, judge, type Outcome } from "../../claims/judge.ts";
-import type { Analysis } from "../../rows/derive.ts";
+import type { ClaimVerdict } from "../../claims/judge.ts";
+import type { Outcome } from "../../claims/claim.ts";
+import type { Analysis } from "../../rows/analysis.ts";
 import { count } from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
-import { ALPHA, MARGIN_DEVIATIONS } from "../../rows/quality.ts";
+import { ALPHA, MARGIN_DEVIATIONS } from "../../rows/loss_difference.ts";
 import { type Column, table } from "../table.ts";
 import { type PageContext, section, traced } from "./context.ts";
 
@@ -18,8 +19,8 @@ const SIGNS: Record<Outcome, string> = {
 };
 
 /** What the run says of each claim of the paper. Drawn after the sections it links to. */
-export function claimsSection(analysis: Analysis, context: PageContext): Html | null {
-  const { verdicts, evidence } = judge(analysis);
+export function claimsSection(_: Analysis, context: PageContext): Html | null {
+  const { verdicts, ledger } = context.judgement;
   // A batch sweep alone touches one of them, and a table of fourteen blanks says nothing.
   if (verdicts.filter(({ outcome }) => outcome !== "not tested here").length < 2) return null;
   const columns: Column<ClaimVerdict>[] = [
@@ -37,7 +38,7 @@ export function claimsSection(analysis: Analysis, context: PageContext): Html | 
     { head: "paper", cell: ({ paper }) => paper },
     { head: "evidence", cell: (verdict) => evidenceLinks(verdict, context) },
   ];
-  const tests = evidence.testCount;
+  const tests = ledger.testCount;
   return section(
     context,
     "claims",

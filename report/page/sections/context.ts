@@ -1,5 +1,6 @@
 /** Where a section stands: prefix of its anchors, path to the raw records; and the pieces every section uses. */
-import type { Configuration } from "../../rows/derive.ts";
+import type { Judgement } from "../../claims/judge.ts";
+import type { Configuration } from "../../rows/configuration.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 
 export interface PageContext {
@@ -9,6 +10,8 @@ export interface PageContext {
   folderOf(id: string): string;
   /** Anchors of the sections drawn so far, so that others link to what is there alone. */
   drawn: Set<string>;
+  /** What the run says of the paper's claims: reached once, before anything is drawn. */
+  judgement: Judgement;
 }
 
 export function cellAnchor({ prefix }: PageContext, id: string): string {

@@ -1,5 +1,6 @@
 import type { RunRecord } from "../../../results/record.ts";
-import { type Analysis, canonical } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import { canonicalJson } from "../../../results/canonical_json.ts";
 import { count, formatBytes, formatNumber, MISSING } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
 import { pairs, table } from "../table.ts";
@@ -40,8 +41,8 @@ function machine({ environment, numerics }: RunRecord): (readonly [string, strin
 
 /** Adapter, driver, versions and limits; and whether cells ran elsewhere. */
 export function environmentSection({ loaded: { run, cells } }: Analysis, context: PageContext): Html {
-  const own = canonical(run.environment);
-  const elsewhere = cells.filter(({ environment }) => canonical(environment) !== own);
+  const own = canonicalJson(run.environment);
+  const elsewhere = cells.filter(({ environment }) => canonicalJson(environment) !== own);
   const adapters = [...new Set(elsewhere.map(({ environment }) => environment.adapter))];
   const note = markup`<p class="note">${count(elsewhere.length, "record")} of ${cells.length} ${
     elsewhere.length === 1 ? "names" : "name"

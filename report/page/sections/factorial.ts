@@ -1,5 +1,8 @@
-import { heatMapChart, heatMapOf, rowName } from "../../charts/heat_map.ts";
-import { type Analysis, type Configuration, differs } from "../../rows/derive.ts";
+import { heatMapChart, rowName } from "../../charts/heat_map.ts";
+import { heatMapOf } from "../../rows/heat_map.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import type { Configuration } from "../../rows/configuration.ts";
+import { differs } from "../../rows/measured.ts";
 import {
   type Factorial,
   factorialOf,
@@ -9,7 +12,7 @@ import {
   mainEffects,
 } from "../../rows/effects.ts";
 import { figure } from "../figure.ts";
-import { capital, listed } from "../findings.ts";
+import { capital, listed } from "../../words/text.ts";
 import { count, formatBytes, formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
 import { combinationName } from "../../words/names.ts";

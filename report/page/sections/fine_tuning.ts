@@ -1,17 +1,17 @@
 import { type DotRow, dotRowsChart } from "../../charts/dot_rows.ts";
-import { judge } from "../../claims/judge.ts";
-import type { Analysis } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
 import { figure } from "../figure.ts";
-import { capital, named } from "../findings.ts";
+import { capital, named } from "../../words/text.ts";
 import { type DomainLoss, type FineTuning, fineTunings, seedwise } from "../../rows/fine_tuning.ts";
 import { count, formatBytes, formatInterval, formatNumber } from "../../words/format.ts";
 import type { Html } from "../html.ts";
 import { type Column, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
+import { MIB } from "../../../results/bytes.ts";
 
 /** What was learned of the new text and what was forgotten of the old one, full fine-tuning beside adapters. */
 export function fineTuningSection(analysis: Analysis, context: PageContext): Html | null {
-  const rows = fineTunings(judge(analysis).evidence);
+  const rows = fineTunings(analysis);
   if (rows.length < 2) return null;
   const full = rows.find(({ kind }) => kind === "full") ?? null;
   const seeds = Math.max(...rows.map(({ own }) => own.change.byCell.length));
@@ -66,7 +66,7 @@ function findingOf(rows: readonly FineTuning[], full: FineTuning | null): string
 function dotRow({ configuration, own, original }: FineTuning, full: FineTuning | null): DotRow {
   const seeds = ({ byCell }: DomainLoss["after"]) => byCell.map(({ value }) => value);
   const bytes = configuration.memory?.bookedBytes ?? null;
-  const mebibytes = bytes === null ? null : bytes / 2 ** 20;
+  const mebibytes = bytes === null ? null : bytes / MIB;
   const less = full && full.configuration !== configuration
     ? seedwise(original.change, full.original.change)
     : null;

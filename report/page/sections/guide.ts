@@ -1,9 +1,11 @@
 import { type DotRow, dotRowsChart } from "../../charts/dot_rows.ts";
-import { guidePlans, isRow } from "../../rows/budgets.ts";
-import { type Analysis, type Configuration, inPhase, ratioOf } from "../../rows/derive.ts";
+import { GUIDE, guidePlans, guideRatios, type GuideRow, isRow, LOADED_MODEL } from "../../claims/guide.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import type { Configuration } from "../../rows/configuration.ts";
+import { ratioOf } from "../../rows/measured.ts";
 import { figure } from "../figure.ts";
-import { formatInterval, formatNumber, formatRatio, MIB } from "../../words/format.ts";
-import { GUIDE, guideRatios, type GuideRow, LOADED_MODEL } from "../../claims/guide.ts";
+import { formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
+import { MIB } from "../../../results/bytes.ts";
 import type { Html } from "../html.ts";
 import { type Column, table } from "../table.ts";
 import { type PageContext, section, traced } from "./context.ts";
@@ -17,7 +19,7 @@ interface Row {
 
 /** The guide's table, row by row: what was measured here (full size or stand-in) and planned at full size. */
 export function guideSection(analysis: Analysis, context: PageContext): Html | null {
-  const trained = inPhase(analysis.configurations, "guide");
+  const trained = analysis.configurations.filter(({ shows }) => shows === "guide-table");
   const plans = guidePlans(analysis);
   if (trained.length === 0 && plans.length === 0) return null;
   const rows = GUIDE.map((guide): Row => ({

@@ -1,8 +1,8 @@
 import { rooflineChart } from "../../charts/roofline.ts";
-import { judge } from "../../claims/judge.ts";
-import type { Analysis, Configuration } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import type { Configuration } from "../../rows/configuration.ts";
 import { figure } from "../figure.ts";
-import { named } from "../findings.ts";
+import { named } from "../../words/text.ts";
 import { count, formatCompact, formatNumber, formatSignificant } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
 import { type KernelShare, type Profile, profileOf, roofOf, utilisation } from "../../rows/kernels.ts";
@@ -13,8 +13,9 @@ import { configurationLink, type PageContext, section, traced } from "./context.
 /** Where a step's time goes and how near the kernels come to the device's roof; null where nothing was profiled. */
 export function kernelsSection(analysis: Analysis, context: PageContext): Html | null {
   const { loaded: { run }, configurations, baseline } = analysis;
-  const stack = judge(analysis).verdicts.find(({ id }) => id === "C1")?.pair?.changed ?? null;
-  const own = [baseline, stack].filter((one): one is Configuration => one !== null);
+  const own = [baseline, context.judgement.stack?.changed ?? null].filter((one): one is Configuration =>
+    one !== null
+  );
   const profiled = (one: Configuration) => profileOf(one, null) !== null;
   const shown = own.some(profiled) ? own.filter(profiled) : configurations.filter(profiled).slice(0, 1);
   const roof = roofOf(shown, run.roofline);
@@ -109,7 +110,7 @@ function utilisationTable(
     const share = utilisation(configuration, roof);
     return share === null ? [] : [{ configuration, share }];
   });
-  const ladder = known.filter(({ configuration }) => configuration.phase === "ladder");
+  const ladder = known.filter(({ configuration }) => configuration.shows === "method-ladder");
   const rows = ladder.length > 0 ? ladder : known.slice(0, 12);
   if (rows.length === 0) return null;
   const best = rows.reduce((a, b) => b.share > a.share ? b : a);

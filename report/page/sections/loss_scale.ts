@@ -1,6 +1,6 @@
 import { d3 } from "../../charts/d3.ts";
 import { linesChart, powersOfTwo } from "../../charts/lines.ts";
-import type { Analysis } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
 import { figure } from "../figure.ts";
 import { count, formatNumber } from "../../words/format.ts";
 import type { Html } from "../html.ts";

@@ -1,18 +1,22 @@
-import { memoryByRoleChart, roleBars } from "../../charts/memory_by_role.ts";
-import { memoryTimelineChart, timelineOf } from "../../charts/memory_timeline.ts";
-import type { Analysis, Configuration } from "../../rows/derive.ts";
+import { memoryByRoleChart } from "../../charts/memory_by_role.ts";
+import { roleBars, timelineOf } from "../../rows/memory.ts";
+import { memoryTimelineChart } from "../../charts/memory_timeline.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import type { Configuration } from "../../rows/configuration.ts";
 import { shownConfigurations } from "../../rows/shown.ts";
 import { figure } from "../figure.ts";
 import { rolesFinding, timelineFinding } from "../findings.ts";
-import { byteUnit, count, formatNumber, formatSignificant, ordinal } from "../../words/format.ts";
+import { byteUnit } from "../../../results/bytes.ts";
+import { count, formatNumber, formatSignificant, ordinal } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
-import { ROLE_STYLE, ROLES } from "../../charts/palette.ts";
+import { ROLE_STYLE } from "../../charts/palette.ts";
+import { ROLES } from "../../../results/record.ts";
 import { type Column, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
 
 /** Which configurations the step is shown for: the chosen batch, and the ends of the ladder. */
 function shownOverTime({ configurations, highlighted }: Analysis): Configuration[] {
-  const rungs = configurations.filter(({ phase, memory }) => phase === "ladder" && memory);
+  const rungs = configurations.filter(({ shows, memory }) => shows === "method-ladder" && memory);
   const ends = rungs.length > 1
     ? [rungs[0], rungs.at(-1)!]
     : highlighted

@@ -1,8 +1,10 @@
-import { type Analysis, BOOTSTRAP, type Configuration } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import { BOOTSTRAP } from "../../rows/measured.ts";
+import type { Configuration } from "../../rows/configuration.ts";
 import { count, formatNumber } from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 import { optimizerName, quantizesEmbeddings } from "../../words/names.ts";
-import { ALPHA, LARGEST_MARGIN, MARGIN_DEVIATIONS } from "../../rows/quality.ts";
+import { ALPHA, LARGEST_MARGIN, MARGIN_DEVIATIONS } from "../../rows/loss_difference.ts";
 import { table } from "../table.ts";
 import { type PageContext, section } from "./context.ts";
 
@@ -71,13 +73,18 @@ function eightBit(configurations: readonly Configuration[]): HtmlValue {
 `;
 }
 
+/** Where parts of the page are missing because the suite does not ask for them. */
+const SILENT = markup`
+<p class="muted">No phase of this suite says what it <code>shows</code>, so the parts of a report that are made for one question each (one method after another, every combination, attention by length, …) are left out: see docs/suites.md.</p>
+`;
+
 function phases(
   all: Analysis["loaded"]["run"]["phases"],
   cells: Analysis["loaded"]["cells"],
 ): HtmlValue {
   if (all.length === 0) return null;
   const of = (name: string) => cells.filter(({ phase }) => phase === name);
-  return table(all, [
+  const listed = table(all, [
     { head: "phase", cell: ({ name }) => name },
     { head: "kind", cell: ({ kind }) => kind },
     { head: "what for", cell: ({ description }) => markup`<span class="reason">${description}</span>` },
@@ -93,6 +100,9 @@ function phases(
       cell: ({ name }) => formatNumber(new Set(of(name).map(({ config }) => config.seed)).size),
     },
   ], { caption: "Phases, in the order they ran" });
+  const others = all.filter(({ kind }) => kind === "matrix" || kind === "plan");
+  const isSilent = others.length > 0 && others.every(({ shows }) => shows === null);
+  return markup`${listed}${isSilent && SILENT}`;
 }
 
 function rates(decisions: Analysis["loaded"]["run"]["decisions"]): string {

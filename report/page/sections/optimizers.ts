@@ -1,18 +1,12 @@
 import { type DotRow, dotRowsChart } from "../../charts/dot_rows.ts";
 import { type LinePanel, linesChart } from "../../charts/lines.ts";
 import { tickFormat } from "../../charts/frame.ts";
-import { judge } from "../../claims/judge.ts";
-import {
-  type Analysis,
-  type Configuration,
-  equalTokens,
-  heldOutLosses,
-  inPhase,
-  type Measured,
-  phaseKind,
-} from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import type { Configuration } from "../../rows/configuration.ts";
+import { equalTokens, heldOutLosses } from "../../rows/held_out.ts";
+import type { Measured } from "../../rows/measured.ts";
 import { figure } from "../figure.ts";
-import { capital, listed, sentence } from "../findings.ts";
+import { capital, listed, sentence } from "../../words/text.ts";
 import { count, formatCompact, formatInterval, formatNumber } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
 import { optimizerName } from "../../words/names.ts";
@@ -23,7 +17,7 @@ import { configurationLink, type PageContext, section, traced } from "./context.
 
 /** Bytes of state, the rate of each optimizer, and how they converge at it. */
 export function optimizersSection(analysis: Analysis, context: PageContext): Html | null {
-  const states = optimizerStates(judge(analysis).evidence);
+  const states = optimizerStates(analysis);
   const rates = rateSweep(analysis);
   const isCompared = states.filter(({ isUsual }) => isUsual).length >= 2;
   if (!isCompared && rates.length === 0) return null;
@@ -122,7 +116,7 @@ interface RateRow {
 
 /** Cells of all rate sweeps, by optimizer and rising rate; losses at equal tokens. */
 function rateSweep(analysis: Analysis): RateRow[] {
-  const all = analysis.configurations.filter(({ phase }) => phaseKind(analysis, phase) === "rate-sweep");
+  const all = analysis.configurations.filter(({ phaseKind }) => phaseKind === "rate-sweep");
   const losses = heldOutLosses(all, equalTokens(all));
   const chosen = new Map(
     analysis.loaded.run.decisions.filter(({ name }) => name.startsWith("learningRate/"))
@@ -208,7 +202,7 @@ function ratesFigure({ loaded }: Analysis, rows: readonly RateRow[], context: Pa
 
 /** Held-out loss over tokens, one line an optimizer, each at its own rate; null where fewer than two were trained so. */
 function convergenceFigure({ configurations }: Analysis, context: PageContext): Html | null {
-  const phase = inPhase(configurations, "optimizers").filter(({ ok }) => ok.length > 0);
+  const phase = configurations.filter(({ shows, ok }) => shows === "optimizer-convergence" && ok.length > 0);
   if (phase.length < 2) return null;
   const marks = phase.map((configuration) => {
     const tokens = [

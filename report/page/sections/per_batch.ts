@@ -1,12 +1,14 @@
 import { type BatchEffect, effectsByBatch } from "../../rows/batch_effects.ts";
 import { type LinePanel, linesChart, type LineSeries } from "../../charts/lines.ts";
 import { tickFormat } from "../../charts/frame.ts";
-import { judge } from "../../claims/judge.ts";
 import { breakEvenText } from "../../claims/training.ts";
-import { type Analysis, type Configuration, differs } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import type { Configuration } from "../../rows/configuration.ts";
+import { differs } from "../../rows/measured.ts";
 import { figure } from "../figure.ts";
-import { capital } from "../findings.ts";
-import { byteUnit, count, formatBytes, formatInterval, formatNumber } from "../../words/format.ts";
+import { capital } from "../../words/text.ts";
+import { byteUnit } from "../../../results/bytes.ts";
+import { count, formatBytes, formatInterval, formatNumber } from "../../words/format.ts";
 import { geometricMean } from "../../rows/intervals.ts";
 import type { Html } from "../html.ts";
 import { methodName } from "../../words/names.ts";
@@ -21,9 +23,8 @@ interface Row extends BatchEffect {
 
 /** What checkpointing and mixed precision do at each batch size; null where fewer than two sizes were run. */
 export function perBatchSection(analysis: Analysis, context: PageContext): Html | null {
-  const { evidence } = judge(analysis);
   const rows = METHODS.flatMap((method) =>
-    effectsByBatch(evidence, method).map((effect): Row => ({ ...effect, method }))
+    effectsByBatch(analysis, method).map((effect): Row => ({ ...effect, method }))
   );
   const sizes = new Set(rows.map(({ microBatchSize }) => microBatchSize));
   if (sizes.size < 2) return null;

@@ -1,10 +1,11 @@
 import { type PlannedBar, plannedBar, plannedBarsChart } from "../../charts/planned_bars.ts";
-import { judge } from "../../claims/judge.ts";
-import { type Analysis, type Configuration, inPhase } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import type { Configuration } from "../../rows/configuration.ts";
 import { figure } from "../figure.ts";
 import { count, formatNumber } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
-import { ROLE_STYLE, ROLES } from "../../charts/palette.ts";
+import { ROLE_STYLE } from "../../charts/palette.ts";
+import { type PhaseShows, ROLES } from "../../../results/record.ts";
 import { LLAMA_7B, THREE_BILLION } from "../../claims/paper.ts";
 import { llama7b, type PlannedModel, threeBillion } from "../../claims/plans.ts";
 import { type Column, table } from "../table.ts";
@@ -41,20 +42,19 @@ const PAPER_7B: PlannedBar = {
 
 /** Models too large to train here, as the planner lays them out, beside the paper's sums. */
 export function plansSection(analysis: Analysis, context: PageContext): Html | null {
-  const { evidence } = judge(analysis);
   const figures = [
     planFigure(analysis, context, {
-      phase: "3b",
+      shows: "three-billion-plan",
       anchor: "plan-3b",
       paper: PAPER_3B,
-      model: threeBillion(evidence),
+      model: threeBillion(analysis),
       what: "3 B parameters",
     }),
     planFigure(analysis, context, {
-      phase: "llama2-7b",
+      shows: "llama-7b-plan",
       anchor: "plan-7b",
       paper: PAPER_7B,
-      model: llama7b(evidence)[0] ?? null,
+      model: llama7b(analysis)[0] ?? null,
       what: "Llama 2 7B",
     }),
   ].filter((one) => one !== null);
@@ -65,7 +65,7 @@ export function plansSection(analysis: Analysis, context: PageContext): Html | n
 const LONGEST = 4;
 
 interface Subject {
-  phase: string;
+  shows: PhaseShows;
   anchor: string;
   paper: PlannedBar;
   model: PlannedModel | null;
@@ -73,8 +73,8 @@ interface Subject {
 }
 
 function planFigure({ planned }: Analysis, context: PageContext, subject: Subject): Html | null {
-  const { phase, anchor, paper, model, what } = subject;
-  const configurations = inPhase(planned, phase).filter(({ memory }) => memory);
+  const { shows, anchor, paper, model, what } = subject;
+  const configurations = planned.filter((one) => one.shows === shows && one.memory);
   if (configurations.length === 0) return null;
   context.drawn.add(anchor);
   const bars = [paper, ...configurations.flatMap((one) => plannedBar(one) ?? [])];

@@ -1,7 +1,8 @@
 import { scalingChart, type ScalingPanel } from "../../charts/scaling.ts";
-import type { Analysis } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
 import { figure } from "../figure.ts";
-import { byteUnit, count, formatInterval, formatNumber, formatSignificant } from "../../words/format.ts";
+import { byteUnit } from "../../../results/bytes.ts";
+import { count, formatInterval, formatNumber, formatSignificant } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
 import { type ScalingAxis, type ScalingCurve, scalingCurves } from "../../rows/scaling.ts";
 import { table } from "../table.ts";

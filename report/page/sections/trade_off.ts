@@ -1,8 +1,10 @@
-import { ladderChart, type LadderRow, ladderRows } from "../../charts/ladder.ts";
-import { paretoChart, paretoOf, type ParetoPoint } from "../../charts/pareto.ts";
+import { ladderChart } from "../../charts/ladder.ts";
+import { type LadderRow, ladderRows } from "../../rows/ladder.ts";
+import { paretoChart } from "../../charts/pareto.ts";
+import { paretoOf, type ParetoPoint } from "../../rows/pareto.ts";
 import { combinations } from "../../rows/budgets.ts";
-import { judge } from "../../claims/judge.ts";
-import { type Analysis, ratioOf } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import { ratioOf } from "../../rows/measured.ts";
 import { figure } from "../figure.ts";
 import { ladderFinding, paretoFinding, ratioWords } from "../findings.ts";
 import {
@@ -13,9 +15,10 @@ import {
   formatRatio,
   formatSignificant,
 } from "../../words/format.ts";
-import { FULL_STACKS } from "../../claims/guide.ts";
+import { FULL_STACKS, guideRowFor } from "../../claims/guide.ts";
 import { type Html, markup } from "../html.ts";
-import { lossDifference } from "../../rows/quality.ts";
+import { lossDetail } from "../../claims/words.ts";
+import { lossDifference } from "../../rows/loss_difference.ts";
 import { type Column, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
 
@@ -23,8 +26,11 @@ import { configurationLink, judged, type PageContext, section, traced } from "./
 export function paretoFigure(analysis: Analysis, context: PageContext): Html | null {
   const { baseline } = analysis;
   const all = combinations(analysis);
-  const winner = judge(analysis).verdicts.find(({ id }) => id === "C1")?.pair?.changed ?? null;
-  const pareto = paretoOf(all, baseline, winner);
+  const pareto = paretoOf(all, {
+    baseline,
+    winner: context.judgement.stack?.changed ?? null,
+    stacks: FULL_STACKS,
+  });
   if (pareto.points.length < 2) return null;
   const baseName = pareto.points.find(({ isBaseline }) => isBaseline)?.label;
   const columns: Column<ParetoPoint>[] = [
@@ -68,7 +74,7 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
 
 /** Methods added one by one, beside the source of the paper's claim. */
 export function ladderSection({ configurations }: Analysis, context: PageContext): Html | null {
-  const rows = ladderRows(configurations);
+  const rows = ladderRows(configurations, guideRowFor);
   if (rows.length === 0) return null;
   return section(
     context,
@@ -93,7 +99,9 @@ function ladderColumns(baseline: LadderRow, context: PageContext): Column<Ladder
     const loss = row === baseline ? null : lossDifference(baseline.heldOut, row.heldOut);
     if (!loss) return row === baseline && row.heldOut ? "0" : "–";
     const text = `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 4)}`;
-    return markup`<span class="${loss.outcome === "equal" ? "same" : ""}" title="${loss.detail}">${text}${
+    return markup`<span class="${loss.outcome === "equal" ? "same" : ""}" title="${
+      lossDetail(loss)
+    }">${text}${
       { equal: " (equal)", worse: " (worse)", better: " (better)", unshown: "" }[loss.outcome]
     }</span>`;
   };

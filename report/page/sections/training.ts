@@ -1,6 +1,7 @@
 import { lossCurvesChart, lossPanels } from "../../charts/loss_curves.ts";
 import { dotsPerRow, isWide, stepTimeRows, stepTimesChart } from "../../charts/step_times.ts";
-import { type Analysis, equalTokens, heldOutLoss } from "../../rows/derive.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import { equalTokens, heldOutLoss } from "../../rows/held_out.ts";
 import { shownConfigurations } from "../../rows/shown.ts";
 import { figure } from "../figure.ts";
 import { lossFinding, stepTimeFinding } from "../findings.ts";

@@ -1,17 +1,12 @@
 import { mixtureOf } from "../../../results/environment.ts";
-import type { Analysis } from "../../rows/derive.ts";
-import {
-  type BudgetRow,
-  type Budgets,
-  budgetsOf,
-  type Candidate,
-  type GuidePlan,
-  guidePlans,
-} from "../../rows/budgets.ts";
-import { count, formatBytes, formatInterval, formatNumber, formatRatio, GIB } from "../../words/format.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import { type BudgetRow, type Budgets, budgetsOf, type Candidate } from "../../rows/budgets.ts";
+import { type GuidePlan, guidePlans } from "../../claims/guide.ts";
+import { count, formatBytes, formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
+import { GIB } from "../../../results/bytes.ts";
 import type { RunGroup } from "../../rows/merge.ts";
 import { combinationName } from "../../words/names.ts";
-import { listed } from "../findings.ts";
+import { listed } from "../../words/text.ts";
 import { type KeyFigure, progressOf, verdictOf } from "../verdict.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 import { type Column, table } from "../table.ts";
@@ -20,7 +15,7 @@ import { type PageContext, traced } from "./context.ts";
 
 /** The answer in one sentence, the three figures it rests on, the trade-off, and what to switch on. */
 export function verdictSection(analysis: Analysis, context: PageContext, group: RunGroup): Html {
-  const { sentence, figures } = verdictOf(analysis);
+  const { sentence, figures } = verdictOf(analysis, context.judgement);
   const { run } = analysis.loaded;
   const state = run.finishedAt === null
     ? markup`<strong class="bad">The run has no end time: it was interrupted, or still goes on.</strong> `

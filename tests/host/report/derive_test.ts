@@ -1,16 +1,11 @@
 import assert from "node:assert/strict";
 import type { CellRecord } from "../../../results/record.ts";
-import { ladderRows } from "../../../report/charts/ladder.ts";
-import { type Pareto, paretoOf } from "../../../report/charts/pareto.ts";
-import {
-  analyse,
-  configurationsOf,
-  equalTokens,
-  heldOutAt,
-  heldOutLoss,
-  timedStepMs,
-  timedTokensPerSecond,
-} from "../../../report/rows/derive.ts";
+import { ladderRows } from "../../../report/rows/ladder.ts";
+import { type Pareto, paretoOf } from "../../../report/rows/pareto.ts";
+import { analyse } from "../../../report/rows/analysis.ts";
+import { configurationsOf } from "../../../report/rows/configuration.ts";
+import { equalTokens, heldOutAt, heldOutLoss } from "../../../report/rows/held_out.ts";
+import { timedStepMs, timedTokensPerSecond } from "../../../results/rates.ts";
 import { FULL_STACKS, GUIDE, guideRatios, guideRowFor } from "../../../report/claims/guide.ts";
 import { syntheticRun } from "./synthetic_run.ts";
 import { loaded, SMALL } from "./support.ts";
@@ -100,7 +95,7 @@ Deno.test("analyse() finds the chosen batch by its label, and by its size where 
 
 Deno.test("paretoOf() keeps on the front what nothing beats on both", () => {
   const { configurations, baseline } = analyse(loaded({ ...SMALL, batches: [4], ladder: true }));
-  const { points, front, paper }: Pareto = paretoOf(configurations, baseline);
+  const { points, front, paper }: Pareto = paretoOf(configurations, { baseline, stacks: FULL_STACKS });
   for (const point of points) {
     const better = points.filter((other) =>
       other.bytes <= point.bytes && other.tokensPerSecond.estimate >= point.tokensPerSecond.estimate &&
@@ -155,7 +150,10 @@ Deno.test("guideRowFor() finds the same methods, and nothing for methods the gui
 });
 
 Deno.test("ladderRows() takes every ratio to the first rung", () => {
-  const rows = ladderRows(analyse(loaded({ ...SMALL, batches: [4], ladder: true })).configurations);
+  const rows = ladderRows(
+    analyse(loaded({ ...SMALL, batches: [4], ladder: true })).configurations,
+    guideRowFor,
+  );
   assert.deepEqual(rows.map(({ label }) => label), [
     "baseline",
     "batch 1 × 4",

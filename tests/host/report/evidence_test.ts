@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
 import { attentionPairs, attentionRows } from "../../../report/rows/attention.ts";
 import { breakEven, effectsByBatch } from "../../../report/rows/batch_effects.ts";
-import { budgetsOf, guidePlans } from "../../../report/rows/budgets.ts";
-import { judge } from "../../../report/claims/judge.ts";
-import { analyse } from "../../../report/rows/derive.ts";
+import { budgetsOf } from "../../../report/rows/budgets.ts";
+import { guidePlans } from "../../../report/claims/guide.ts";
+import { analyse } from "../../../report/rows/analysis.ts";
 import { chainOf, fineTunings, seedwise } from "../../../report/rows/fine_tuning.ts";
 import { geometricMean, meanInterval } from "../../../report/rows/intervals.ts";
 import { profileOf, roofOf, utilisation } from "../../../report/rows/kernels.ts";
 import { scaleRuns } from "../../../report/rows/loss_scales.ts";
 import { combinationName } from "../../../report/words/names.ts";
 import { llama7b, threeBillion } from "../../../report/claims/plans.ts";
-import { stacks } from "../../../report/claims/stacks.ts";
+import { ledgerOf } from "../../../report/claims/ledger.ts";
+import { rankedStacks, stackPairs } from "../../../report/claims/stacks.ts";
 import type { CellRecord } from "../../../results/record.ts";
 import { asLoaded } from "./support.ts";
 import { syntheticRun } from "./synthetic_run.ts";
@@ -24,7 +25,6 @@ function changed(change: (cells: CellRecord[]) => void, run = WHOLE.run) {
 }
 
 const asItIs = changed(() => {});
-const { evidence } = judge(asItIs);
 
 Deno.test("meanInterval() is Student's interval of a mean", () => {
   // t(0.975, 2) = 4.302653; the deviation of 1, 2, 3 is 1: reach 4.302653 / √3.
@@ -48,7 +48,7 @@ Deno.test("geometricMean() of independent ratios is as narrow as their number al
 });
 
 Deno.test("breakEven() finds the batch from which on a method saves memory", () => {
-  const [first] = effectsByBatch(evidence, "fp16");
+  const [first] = effectsByBatch(asItIs, "fp16");
   const effects = (...extra: [number, number][]) =>
     extra.map(([microBatchSize, bytes]) => ({
       ...first,
@@ -68,7 +68,7 @@ Deno.test("breakEven() finds the batch from which on a method saves memory", () 
 });
 
 Deno.test("effectsByBatch() compares each batch size with itself, in the phase made for it", () => {
-  const effects = effectsByBatch(evidence, "checkpoint");
+  const effects = effectsByBatch(asItIs, "checkpoint");
   assert.deepEqual(effects.map(({ microBatchSize }) => microBatchSize), [1, 2, 4, 8]);
   for (const { baseline, changed, microBatchSize } of effects) {
     assert.equal(baseline.config.microBatchSize, microBatchSize);
@@ -105,14 +105,14 @@ Deno.test("attentionPairs() pairs naive and flash attention where all else is eq
 });
 
 Deno.test("fineTunings() puts chains of different seeds together, and leaves out other starting points", () => {
-  const tunings = fineTunings(evidence);
+  const tunings = fineTunings(asItIs);
   assert.deepEqual(tunings.map(({ kind }) => kind), ["full", "lora", "qlora-nf4", "qlora-int8"]);
   assert.ok(tunings.every(({ own }) => own.after.byCell.length === 3));
   const elsewhere = changed((cells) => {
     const base = cells.find(({ phase }) => phase === "base")!.id;
     for (const { label, config } of cells) if (label === "QLoRA NF4") config.startFrom = base;
   });
-  assert.deepEqual(fineTunings(judge(elsewhere).evidence).map(({ kind }) => kind), [
+  assert.deepEqual(fineTunings(elsewhere).map(({ kind }) => kind), [
     "full",
     "lora",
     "qlora-int8",
@@ -137,7 +137,7 @@ Deno.test("chainOf() ends where weights come from nowhere, and where records go 
   assert.equal(chainOf(last, cells).length, 3);
 });
 
-Deno.test("stacks() puts first what fulfils most of the claim, not what is smallest", () => {
+Deno.test("rankedStacks() puts first what fulfils most of the claim, not what is smallest", () => {
   const analysis = changed((cells) => {
     const ladder = cells.filter(({ phase }) => phase === "ladder");
     const isBase = ({ config }: CellRecord) =>
@@ -156,7 +156,8 @@ Deno.test("stacks() puts first what fulfils most of the claim, not what is small
       cells.push(copy);
     }
   });
-  const [best, second] = stacks(judge(analysis).evidence);
+  const pairs = stackPairs(analysis);
+  const [best, second] = rankedStacks(pairs, ledgerOf(pairs).loss);
   assert.equal(best.pair.changed.config.optimizer, "adamw8bit");
   assert.ok(best.isEqual && !second.isEqual);
 });
@@ -203,7 +204,7 @@ Deno.test("guidePlans() finds the guide's rows among planned cells", () => {
 });
 
 Deno.test("threeBillion() and llama7b() set planned bytes beside the paper's sums", () => {
-  const small = threeBillion(evidence)!;
+  const small = threeBillion(asItIs)!;
   assert.deepEqual(small.roles.map(({ ours }) => ours.toFixed(1)), ["12.0", "12.0", "6.6"]);
   assert.equal(small.quantized!.gigabytes.toFixed(1), "6.1");
   assert.match(small.reasons[1], /2\.21 bytes a parameter: .* embeddings and small tensors keep f32\.$/);
@@ -211,7 +212,7 @@ Deno.test("threeBillion() and llama7b() set planned bytes beside the paper's sum
     small.reasons[2],
     /^With quantized embeddings it takes 2\.03, 6\.1 GB at 3 B, and weights .* can jump/,
   );
-  const [large] = llama7b(evidence);
+  const [large] = llama7b(asItIs);
   assert.equal(large.total.ours.toFixed(1), "11.8");
   assert.ok(large.reasons.every((reason) => reason.endsWith(".")));
 });

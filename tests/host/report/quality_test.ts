@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { equivalenceMargin, holm, lossDifference } from "../../../report/rows/quality.ts";
-import { measureTogether } from "../../../report/rows/measured.ts";
-import type { Measured } from "../../../report/rows/derive.ts";
+import { equivalenceMargin, lossDifference } from "../../../report/rows/loss_difference.ts";
+import { holm } from "../../../report/claims/ledger.ts";
+import { type Measured, measureTogether } from "../../../report/rows/measured.ts";
 
 function measured(...groups: number[][]): Measured[] {
   const cells = groups.map((values) =>

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { scalingChart } from "../../../report/charts/scaling.ts";
-import { configurationsOf } from "../../../report/rows/derive.ts";
+import { configurationsOf } from "../../../report/rows/configuration.ts";
 import { scalingCurves } from "../../../report/rows/scaling.ts";
 import { findingOf } from "../../../report/page/sections/scaling.ts";
-import type { CellRecord } from "../../../results/record.ts";
+import type { CellRecord, RunRecord } from "../../../results/record.ts";
 import { loaded, SMALL, svgLines } from "./support.ts";
 import { syntheticId } from "./synthetic_run.ts";
 
@@ -63,7 +63,10 @@ const CELLS = SIZES.flatMap((T) => {
   ];
 });
 const ROOFLINE = { matmulFlopsPerSecond: { f32: 2e9, f16: null }, copyBytesPerSecond: 1e9, how: "by hand" };
-const curves = scalingCurves(configurationsOf(CELLS), ROOFLINE);
+const PHASES: RunRecord["phases"] = [
+  { name: "scaling-sequence", kind: "matrix", shows: "growth-with-sequence", description: "" },
+];
+const curves = scalingCurves(configurationsOf(CELLS, PHASES), ROOFLINE);
 const curve = (quantity: string, label: string) =>
   curves.find((one) => one.quantity === quantity && one.label === label)!;
 
@@ -128,10 +131,13 @@ Deno.test("an interval that holds many laws agrees with none", () => {
     cell({ T: SIZES[i], ms, flops: 1e6 * SIZES[i], activations: 1 })
   );
   const [time] = scalingCurves(
-    configurationsOf(noisy.map((one, i) => ({
-      ...one,
-      samples: { ...one.samples!, ms: [1, 30 * (i + 1), 900 / (i + 1)] },
-    }))),
+    configurationsOf(
+      noisy.map((one, i) => ({
+        ...one,
+        samples: { ...one.samples!, ms: [1, 30 * (i + 1), 900 / (i + 1)] },
+      })),
+      PHASES,
+    ),
     null,
   );
   assert.equal(time.outcome, "unsettled");
@@ -139,9 +145,9 @@ Deno.test("an interval that holds many laws agrees with none", () => {
 });
 
 Deno.test("scalingCurves() has none for fewer than three sizes, and passes over cells that did not run", () => {
-  assert.deepEqual(scalingCurves(configurationsOf(CELLS.slice(0, 4)), null), []);
+  assert.deepEqual(scalingCurves(configurationsOf(CELLS.slice(0, 4), PHASES), null), []);
   const failed = CELLS.map((one) => ({ ...one, status: "oom" as const, samples: null }));
-  assert.deepEqual(scalingCurves(configurationsOf(failed), null), []);
+  assert.deepEqual(scalingCurves(configurationsOf(failed, PHASES), null), []);
 });
 
 for (const width of [900, 340]) {
