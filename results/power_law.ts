@@ -1,5 +1,6 @@
 import { linearRegression, rSquared } from "simple-statistics";
-import { type Interval, studentQuantile } from "./stats.ts";
+import type { Interval } from "./stats.ts";
+import { studentQuantile } from "./student.ts";
 
 /** One measured point of a curve; both positive. */
 export interface CurvePoint {

@@ -1,5 +1,6 @@
 /** The full stacks that claim C1 is about, each against the baseline at its effective batch. */
-import { type Interval, studentQuantile } from "../../results/stats.ts";
+import type { Interval } from "../../results/stats.ts";
+import { studentQuantile } from "../../results/student.ts";
 import type { Analysis } from "../rows/analysis.ts";
 import { type Configuration, settingKey } from "../rows/configuration.ts";
 import { LARGEST_MARGIN, type LossDifference } from "../rows/loss_difference.ts";

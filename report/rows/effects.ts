@@ -6,7 +6,8 @@
 import type { RunConfig } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
 import { methodName, optimizerName } from "../words/names.ts";
-import { type Interval, mean, median, studentQuantile } from "../../results/stats.ts";
+import { type Interval, mean, median } from "../../results/stats.ts";
+import { studentQuantile } from "../../results/student.ts";
 
 /** Something that can be switched on; those of one factor exclude each other. */
 export interface Treatment {

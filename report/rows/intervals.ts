@@ -1,5 +1,6 @@
 /** Intervals of differences: losses can rise and fall, so their changes have no logarithm and no ratio. */
-import { type Interval, mean, standardDeviation, studentQuantile } from "../../results/stats.ts";
+import { type Interval, mean, standardDeviation } from "../../results/stats.ts";
+import { studentQuantile } from "../../results/student.ts";
 
 /** Mean of one value a seed with Student's interval; a single value stands alone. Throws for none. */
 export function meanInterval(values: readonly number[], confidence = 0.95): Interval {

@@ -2,7 +2,8 @@
  * Whether two held-out losses are equal. The margin is the baseline's own: two standard deviations of its seeds. A method that
  * moves the loss by less than another seed does has kept the quality; a fixed share of the loss would be a matter of taste.
  */
-import { equivalenceTest, standardDeviation } from "../../results/stats.ts";
+import { equivalenceTest } from "../../results/student.ts";
+import { standardDeviation } from "../../results/stats.ts";
 import type { Measured } from "./measured.ts";
 
 /** Standard deviations of the baseline's seeds that a difference may have: about 95 % of its seeds lie within. */

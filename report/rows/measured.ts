@@ -9,8 +9,8 @@ import {
   type Interval,
   mean,
   median,
-  studentQuantile,
 } from "../../results/stats.ts";
+import { studentQuantile } from "../../results/student.ts";
 
 /** Fixed, so that the same records give the same intervals. */
 export const BOOTSTRAP = { seed: 20240, resamples: 1000 } as const;
