@@ -14,6 +14,16 @@ export interface Interval {
   high: number;
 }
 
+/** A figure without noise. */
+export function exactly(value: number): Interval {
+  return { estimate: value, low: value, high: value };
+}
+
+/** The interval of 1 / x. */
+export function inverse({ estimate, low, high }: Interval): Interval {
+  return { estimate: 1 / estimate, low: 1 / high, high: 1 / low };
+}
+
 /** Median absolute deviation from the median, unscaled. Throws for no samples. */
 export function mad(samples: readonly number[]): number {
   return medianAbsoluteDeviation([...samples]);

@@ -11,6 +11,12 @@ export interface ChartSize {
   width: number;
 }
 
+/** The same with what a screen reader says. */
+export interface DrawOptions extends ChartSize {
+  title: string;
+  description: string;
+}
+
 /** Charts below this width move labels from the margin into the plot. */
 export const NARROW = 500;
 
@@ -28,11 +34,7 @@ export interface Chart {
 
 /** An SVG that scales with its box; `title` and `description` are what a screen reader says. */
 export function openChart(
-  { id, width, height, title, description }: ChartSize & {
-    height: number;
-    title: string;
-    description: string;
-  },
+  { id, width, height, title, description }: DrawOptions & { height: number },
 ): Chart {
   const chart = newSvg({
     class: "chart",

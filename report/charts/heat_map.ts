@@ -1,7 +1,7 @@
 /** The factorial as two grids, memory and time: colour says how much, and the number stands in the cell. */
 import { formatNumber } from "../words/format.ts";
 import { methodName, optimizerName } from "../words/names.ts";
-import { addText, type ChartSize, NARROW, openChart, px, textWidth } from "./frame.ts";
+import { addText, type DrawOptions, NARROW, openChart, px, textWidth } from "./frame.ts";
 import type { Selection } from "./d3.ts";
 import type { HeatCell, HeatMap } from "../rows/heat_map.ts";
 
@@ -23,7 +23,7 @@ export function rowName(row: Record<string, string>): string {
 /** Memory beside throughput on a wide page, above it on a narrow one. */
 export function heatMapChart(
   map: HeatMap,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const names = map.rows.map(rowName);

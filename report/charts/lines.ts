@@ -9,7 +9,7 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -62,7 +62,7 @@ const GAP = 26;
 /** Panels side by side on a wide page, below each other on a narrow one; up to six series are labelled where they end. */
 export function linesChart(
   panels: readonly LinePanel[],
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const columns = narrow ? 1 : Math.min(panels.length, 2);

@@ -9,7 +9,7 @@ import {
   addLine,
   addText,
   addXAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -101,7 +101,7 @@ function middleOf({ ok }: Configuration): LossPanel["middle"] {
 export function lossCurvesChart(
   panels: readonly LossPanel[],
   equalTokens: number | null,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const columns = Math.min(panels.length, narrow ? 2 : 3);

@@ -11,7 +11,7 @@ import {
   addRoleKey,
   addText,
   addXAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -29,7 +29,7 @@ export function rolesOf(bars: readonly { bytes: { role: Role }[] }[]): Role[] {
 /** Stacked bars of bytes by role at the peak, with the observed peak as a diamond. */
 export function memoryByRoleChart(
   bars: readonly RoleBar[],
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const rowHeight = narrow ? 44 : 32;

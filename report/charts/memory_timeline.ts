@@ -10,7 +10,7 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -22,7 +22,7 @@ import type { Timeline, TimelinePoint } from "../rows/memory.ts";
 /** Stacked area of live bytes by role against dispatch, the peak marked. */
 export function memoryTimelineChart(
   { roles, points, peak }: Timeline,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const keyHeight = 20 *

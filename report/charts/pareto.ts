@@ -10,7 +10,7 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -33,7 +33,7 @@ function weight({ onFront, isBaseline, isWinner }: ParetoPoint): number {
 /** Scatter of peak memory and throughput; dominated points faint, the front as a line, the paper as crosses. */
 export function paretoChart(
   { points, front, paper }: Pareto,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const height = narrow ? 340 : 430;

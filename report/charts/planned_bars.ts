@@ -11,7 +11,7 @@ import {
   addRoleKey,
   addText,
   addXAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -51,7 +51,7 @@ export function plannedBar({ label, memory }: Configuration): PlannedBar | null 
 /** Horizontal stacks on one axis; the paper's sum that is not split is grey. */
 export function plannedBarsChart(
   bars: readonly PlannedBar[],
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const rowHeight = narrow ? 46 : 36;

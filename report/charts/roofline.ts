@@ -10,7 +10,7 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -24,7 +24,7 @@ const GIGA = 1e9;
 export function rooflineChart(
   kernels: readonly KernelShare[],
   roof: Roofline,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const height = narrow ? 340 : 400;

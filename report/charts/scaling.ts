@@ -10,7 +10,7 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -29,7 +29,7 @@ export interface ScalingPanel {
 /** One chart; curves of the same quantity over the same axis share it. */
 export function scalingChart(
   { curves, xLabel, yLabel, unit }: ScalingPanel,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const key = curves.length * 20 + 24;

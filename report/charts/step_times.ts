@@ -9,7 +9,7 @@ import {
   addLine,
   addText,
   addXAxis,
-  type ChartSize,
+  type DrawOptions,
   jitter,
   NARROW,
   openChart,
@@ -78,7 +78,7 @@ export function isWide(rows: readonly StepTimeRow[]): boolean {
 /** Strip and box of raw milliseconds a step; every outlier is drawn. */
 export function stepTimesChart(
   rows: readonly StepTimeRow[],
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const rowHeight = narrow ? 54 : 40;

@@ -12,6 +12,7 @@ import { type Claim, type Examination, type Finding, verdictOn } from "./claim.t
 import { CHECKPOINTING_SLOWDOWN, MIXED_WEIGHTS } from "./paper.ts";
 import { rankedStacks, type Stack, stackPairs } from "./stacks.ts";
 import { comparison, lossText } from "./words.ts";
+import { inverse } from "../../results/stats.ts";
 
 export const C1: Claim = {
   id: "C1",
@@ -140,7 +141,7 @@ export const C4: Claim = {
       (smallest.changed.memory?.bookedBytes ?? 0) > (smallest.baseline.memory?.bookedBytes ?? 0);
     // Norms and biases stay in f32, so a little less than half is added.
     const holdsMore = heavier > 1 && Math.abs(heavier - MIXED_WEIGHTS) < 0.05;
-    const speed = time ? invert(time) : null;
+    const speed = time && inverse(time);
     const ratio = memoryRatio(smallest);
     return {
       outcome: verdictOn(faster, needsMore && holdsMore),
@@ -155,12 +156,6 @@ export const C4: Claim = {
     };
   },
 };
-
-const invert = ({ estimate, low, high }: { estimate: number; low: number; high: number }) => ({
-  estimate: 1 / estimate,
-  low: 1 / high,
-  high: 1 / low,
-});
 
 /** `memory breaks even at batch 3 (between 2 and 4)`. */
 export function breakEvenText(effects: Parameters<typeof breakEven>[0]): string {

@@ -1,7 +1,6 @@
 /** A chart in its place: finding, what is drawn, the SVG for wide and for narrow pages, and the numbers behind it. */
 import { type Html, markup, trusted } from "./html.ts";
-
-export type Draw = (size: { id: string; width: number; title: string; description: string }) => string;
+import type { DrawOptions } from "../charts/frame.ts";
 
 export interface FigureOptions {
   /** Unique in the page; also the anchor. */
@@ -10,7 +9,7 @@ export interface FigureOptions {
   title: string;
   /** What is drawn, units, n, which interval. */
   subtitle: string;
-  draw: Draw;
+  draw: (options: DrawOptions) => string;
   /** Widths the chart is drawn at: one, or a wide and a narrow one of which the page's width shows the one that fits. */
   widths?: readonly number[];
   numbers: Html;

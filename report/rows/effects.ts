@@ -6,7 +6,7 @@
 import type { RunConfig } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
 import { methodName, optimizerName } from "../words/names.ts";
-import { type Interval, mean, median } from "../../results/stats.ts";
+import { type Interval, inverse, mean, median } from "../../results/stats.ts";
 import { studentQuantile } from "../../results/student.ts";
 
 /** Something that can be switched on; those of one factor exclude each other. */
@@ -135,8 +135,8 @@ export function mainEffects({ cells, treatments }: Factorial): MainEffect[] {
     const all = pairs.map(({ contrast }) => contrast);
     return {
       treatment,
-      memoryAlone: inverse(effectOf(alone, "bytes"))?.ratio.estimate ?? null,
-      memory: inverse(effectOf(all, "bytes")),
+      memoryAlone: timesLess(effectOf(alone, "bytes"))?.ratio.estimate ?? null,
+      memory: timesLess(effectOf(all, "bytes")),
       timeAlone: effectOf(alone, "logTime")?.ratio ?? null,
       time: effectOf(all, "logTime"),
     };
@@ -252,13 +252,8 @@ function reachOf(contrasts: readonly Contrast[]): number {
 }
 
 /** From times as much to times less. */
-function inverse(effect: Effect | null): Effect | null {
+function timesLess(effect: Effect | null): Effect | null {
   if (!effect) return null;
-  const { ratio: { estimate, low, high }, smallest, largest, n } = effect;
-  return {
-    ratio: { estimate: 1 / estimate, low: 1 / high, high: 1 / low },
-    smallest: 1 / largest,
-    largest: 1 / smallest,
-    n,
-  };
+  const { ratio, smallest, largest, n } = effect;
+  return { ratio: inverse(ratio), smallest: 1 / largest, largest: 1 / smallest, n };
 }

@@ -1,12 +1,12 @@
 /** Intervals of differences: losses can rise and fall, so their changes have no logarithm and no ratio. */
-import { type Interval, mean, standardDeviation } from "../../results/stats.ts";
+import { exactly, type Interval, mean, standardDeviation } from "../../results/stats.ts";
 import { studentQuantile } from "../../results/student.ts";
 
 /** Mean of one value a seed with Student's interval; a single value stands alone. Throws for none. */
 export function meanInterval(values: readonly number[], confidence = 0.95): Interval {
   if (values.length === 0) throw new RangeError("Cannot take the mean of no values: expected one or more");
   const estimate = mean([...values]);
-  if (values.length < 2) return { estimate, low: estimate, high: estimate };
+  if (values.length < 2) return exactly(estimate);
   const reach = studentQuantile((1 + confidence) / 2, values.length - 1) * standardDeviation(values) /
     Math.sqrt(values.length);
   return { estimate, low: estimate - reach, high: estimate + reach };

@@ -6,6 +6,7 @@
 import {
   bootstrapMedian,
   bootstrapRatioOfMedians,
+  exactly,
   type Interval,
   mean,
   median,
@@ -51,9 +52,7 @@ function measure(byCell: CellSamples[], spread: Spread | null): Measured {
   const values = byCell.flatMap((cell) => cell.values);
   const isOneEach = values.length === byCell.length;
   const estimate = isOneEach ? mean(values) : median(values);
-  const ofSteps = isOneEach
-    ? { estimate, low: estimate, high: estimate }
-    : bootstrapMedian(values, BOOTSTRAP);
+  const ofSteps = isOneEach ? exactly(estimate) : bootstrapMedian(values, BOOTSTRAP);
   const reach = spread ? reachOf(spread, 1 / byCell.length) : 0;
   const centre = mean(logsOf(byCell));
   const ofCells = spread && { estimate, low: Math.exp(centre - reach), high: Math.exp(centre + reach) };
@@ -94,7 +93,7 @@ const knownRatios = new WeakMap<Measured, WeakMap<Measured, Interval>>();
 /** Ratio `a / b` with its 95 % interval, the wider of that over steps and that over cells; null without samples. */
 export function ratioOf(a: Measured | null, b: Measured | null): Interval | null {
   if (!a || !b) return null;
-  if (a === b) return { estimate: 1, low: 1, high: 1 };
+  if (a === b) return exactly(1);
   const ofA = knownRatios.get(a) ?? new WeakMap<Measured, Interval>();
   knownRatios.set(a, ofA);
   const ratio = ofA.get(b) ?? freshRatio(a, b);

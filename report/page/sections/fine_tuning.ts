@@ -8,6 +8,7 @@ import type { Html } from "../html.ts";
 import { type Column, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
 import { MIB } from "../../../results/bytes.ts";
+import { exactly } from "../../../results/stats.ts";
 
 /** What was learned of the new text and what was forgotten of the old one, full fine-tuning beside adapters. */
 export function fineTuningSection(analysis: Analysis, context: PageContext): Html | null {
@@ -87,7 +88,7 @@ function dotRow({ configuration, own, original }: FineTuning, full: FineTuning |
         isSame: less !== null && less.low <= 0 && less.high >= 0,
       },
       mebibytes === null ? { missing: "–" } : {
-        value: { low: mebibytes, estimate: mebibytes, high: mebibytes },
+        value: exactly(mebibytes),
         text: formatNumber(mebibytes, 1),
       },
     ],

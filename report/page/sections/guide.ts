@@ -1,4 +1,4 @@
-import { type DotRow, dotRowsChart } from "../../charts/dot_rows.ts";
+import { type DotRow, dotRowsChart, ratioPanel } from "../../charts/dot_rows.ts";
 import { GUIDE, guidePlans, guideRatios, type GuideRow, isRow, LOADED_MODEL } from "../../claims/guide.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
@@ -9,6 +9,7 @@ import { MIB } from "../../../results/bytes.ts";
 import type { Html } from "../html.ts";
 import { type Column, table } from "../table.ts";
 import { type PageContext, section, traced } from "./context.ts";
+import { exactly } from "../../../results/stats.ts";
 
 /** A row of the guide with what was measured and planned for it here. */
 interface Row {
@@ -46,9 +47,9 @@ export function guideSection(analysis: Analysis, context: PageContext): Html | n
         dotRowsChart(
           rows.map((row) => dotRow(row, base)),
           [
-            ...model === undefined ? [] : [panel("memory, run here: times less")],
-            ...plans.length === 0 ? [] : [panel("memory, planned: times less")],
-            ...model === undefined ? [] : [panel("throughput: times")],
+            ...model === undefined ? [] : [ratioPanel("memory, run here: times less")],
+            ...plans.length === 0 ? [] : [ratioPanel("memory, planned: times less")],
+            ...model === undefined ? [] : [ratioPanel("throughput: times")],
           ],
           { ours: "run here", theirs: "the guide", ...plans.length > 0 ? { planned: "planned" } : {} },
           size,
@@ -63,18 +64,17 @@ export function guideSection(analysis: Analysis, context: PageContext): Html | n
     const memory = memoryRatio(row.measured, base.measured, "bookedBytes");
     const plan = memoryRatio(row.planned, base.planned, "plannedBytes");
     const rate = ratioOf(row.measured?.tokensPerSecond ?? null, base.measured?.tokensPerSecond ?? null);
-    const point = (value: number) => ({ low: value, estimate: value, high: value });
     return {
       label: row.guide.label,
       cells: [
         ...model === undefined ? [] : [
           memory === null
             ? { missing: row.measured?.cells[0].status ?? "not run" }
-            : { value: point(memory), text: formatRatio(memory), theirs: theirs(ratios.memory) },
+            : { value: exactly(memory), text: formatRatio(memory), theirs: theirs(ratios.memory) },
         ],
         ...plans.length === 0 ? [] : [
           plan === null ? { missing: "not planned" } : {
-            value: point(plan),
+            value: exactly(plan),
             text: formatRatio(plan),
             theirs: theirs(ratios.memory),
             isPlanned: true,
@@ -89,12 +89,6 @@ export function guideSection(analysis: Analysis, context: PageContext): Html | n
     };
   }
 }
-
-const panel = (name: string) => ({
-  name,
-  format: (value: number) => `${formatNumber(value, 1)}×`,
-  reference: 1,
-});
 
 function memoryRatio(
   own: Configuration | null,

@@ -14,6 +14,7 @@ import { bytesText, type OptimizerState, optimizerStates } from "../../claims/op
 import { OPTIMIZER_STATE } from "../../claims/paper.ts";
 import { table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
+import { exactly } from "../../../results/stats.ts";
 
 /** Bytes of state, the rate of each optimizer, and how they converge at it. */
 export function optimizersSection(analysis: Analysis, context: PageContext): Html | null {
@@ -32,7 +33,6 @@ export function optimizersSection(analysis: Analysis, context: PageContext): Htm
 }
 
 function stateFigure(states: readonly OptimizerState[], context: PageContext): Html {
-  const point = (value: number) => ({ low: value, estimate: value, high: value });
   const cellOf = (optimizer: string, found: OptimizerState["measured"], isPlanned: boolean) => {
     if (!found) return { missing: "not run" };
     const { low, high, words } = OPTIMIZER_STATE[optimizer];
@@ -40,7 +40,7 @@ function stateFigure(states: readonly OptimizerState[], context: PageContext): H
     // A range is drawn for "a little over 4" alone: the others are figures.
     const theirs = optimizer === "adafactor" ? { low, high } : { low: papers, high: papers };
     return {
-      value: point(found.bytes),
+      value: exactly(found.bytes),
       text: `${bytesText(found.bytes)} B`,
       theirs: { ...theirs, hint: `the paper: ${words} bytes` },
       isPlanned,
