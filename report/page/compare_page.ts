@@ -4,7 +4,7 @@ import { type Html, type HtmlValue, markup } from "./html.ts";
 import type { PageRun } from "../rows/merge.ts";
 import { documentOf } from "./page.ts";
 import { judged } from "./sections/context.ts";
-import { type Column, table } from "./table.ts";
+import { type Column, figures, table } from "./table.ts";
 
 /** One table: a configuration a line, and for each run its figures and their ratios to the first. */
 export function comparisonPage({ rows, failures }: Comparison, runs: readonly PageRun[]): string {
@@ -56,26 +56,15 @@ function against({ loaded, rawBase }: PageRun, index: number, rows: readonly Com
     { head: "phase", sort: ({ phase }) => phase, cell: ({ phase }) => phase },
     { head: "configuration", sort: ({ label }) => label, cell: (row) => recordLink(row, at(row), rawBase) },
     { head: "status", cell: (row) => statusOf(at(row)) },
-    {
-      head: "throughput",
-      unit: "tokens/s",
-      numeric: true,
-      cell: (row) => formatInterval(at(row).configuration?.tokensPerSecond?.interval),
-    },
+    figures(
+      ["throughput", "tokens/s"],
+      (row) => formatInterval(at(row).configuration?.tokensPerSecond?.interval),
+    ),
     ratio("throughput", "tokensPerSecond"),
-    {
-      head: "booked peak",
-      numeric: true,
-      cell: (row) => formatBytes(at(row).configuration?.memory?.bookedBytes),
-    },
+    figures("booked peak", (row) => formatBytes(at(row).configuration?.memory?.bookedBytes)),
     ratio("booked peak", "bookedPeakBytes"),
     ratio("observed peak", "observedPeakBytes"),
-    {
-      head: "held-out loss",
-      unit: "nats/token",
-      numeric: true,
-      cell: (row) => formatInterval(at(row).heldOut?.interval, 3),
-    },
+    figures(["held-out loss", "nats/token"], (row) => formatInterval(at(row).heldOut?.interval, 3)),
     ratio("held-out loss", "heldOutLoss"),
   ];
   return markup`
@@ -103,14 +92,14 @@ function runsTable(runs: readonly PageRun[]): Html {
     { head: "adapter", cell: ({ loaded: { run } }) => run.environment.adapter },
     { head: "driver", cell: ({ loaded: { run } }) => run.environment.driver ?? MISSING },
     { head: "WebGPU by", cell: ({ loaded: { run } }) => run.environment.gpuProviderVersion },
-    { head: "numerics", numeric: true, cell: ({ loaded: { run } }) => formatNumber(run.numerics) },
+    figures("numerics", ({ loaded: { run } }) => formatNumber(run.numerics)),
     { head: "threefold", cell: ({ loaded: { run } }) => run.environment.threefold },
     {
       head: "commit",
       cell: ({ loaded: { run } }) => markup`<code>${run.environment.commit?.slice(0, 12) ?? MISSING}</code>`,
     },
     { head: "Deno", cell: ({ loaded: { run } }) => run.environment.deno },
-    { head: "cells", numeric: true, cell: ({ loaded }) => formatNumber(loaded.cells.length) },
+    figures("cells", ({ loaded }) => formatNumber(loaded.cells.length)),
     { head: "started", cell: ({ loaded: { run } }) => run.startedAt },
   ], { caption: "Runs compared; the first is the reference" });
 }

@@ -11,6 +11,15 @@ export interface Column<Row> {
   sort?: (row: Row) => number | string | null | undefined;
 }
 
+/** A column of figures, under a name or a name with its unit. */
+export function figures<Row>(
+  head: string | readonly [string, unit: string],
+  cell: Column<Row>["cell"],
+): Column<Row> {
+  const [name, unit] = typeof head === "string" ? [head] : head;
+  return { head: name, unit, numeric: true, cell };
+}
+
 export interface TableOptions<Row> {
   caption: string;
   /** Marks the rows that matter most. */

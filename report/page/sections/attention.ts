@@ -16,7 +16,7 @@ import { figure } from "../figure.ts";
 import { byteUnit } from "../../../results/bytes.ts";
 import { count, formatBytes, formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import type { Interval } from "../../../results/stats.ts";
 import { type PageContext, section, traced } from "./context.ts";
 
@@ -150,31 +150,23 @@ function columnsOf(context: PageContext): Column<AttentionRow>[] {
   return [
     { head: "base", cell: ({ base }) => base },
     { head: "attention", cell: (row) => kindOf(row) },
-    {
-      head: "sequence",
-      unit: "tokens",
-      numeric: true,
-      cell: ({ sequenceLength, configuration }) =>
+    figures(
+      ["sequence", "tokens"],
+      ({ sequenceLength, configuration }) =>
         traced(context, configuration.cells[0].id, formatNumber(sequenceLength)),
-    },
-    {
-      head: "attention",
-      unit: "ms",
-      numeric: true,
-      cell: ({ attentionMs }) =>
-        traced(context, attentionMs?.byCell[0].id, formatInterval(attentionMs?.interval)),
-    },
-    {
-      head: "step",
-      unit: "ms",
-      numeric: true,
-      cell: ({ configuration: { stepMs, cells, ok } }) =>
+    ),
+    figures(
+      ["attention", "ms"],
+      ({ attentionMs }) => traced(context, attentionMs?.byCell[0].id, formatInterval(attentionMs?.interval)),
+    ),
+    figures(
+      ["step", "ms"],
+      ({ configuration: { stepMs, cells, ok } }) =>
         ok.length > 0 ? formatInterval(stepMs?.interval) : cells[0].status,
-    },
-    {
-      head: "booked peak",
-      numeric: true,
-      cell: ({ configuration: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
-    },
+    ),
+    figures(
+      "booked peak",
+      ({ configuration: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
+    ),
   ];
 }

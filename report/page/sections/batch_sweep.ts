@@ -13,7 +13,7 @@ import {
   formatSignificant,
 } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
 
 const PANEL_WIDTH = 300;
@@ -51,27 +51,18 @@ function throughputFigure(sweep: Sweep, context: PageContext, seeds: number): Ht
     draw: (size) => batchPanelChart(throughputPanel(sweep), size),
     numbers: table(sweep.rows, [
       batchColumn(context),
-      {
-        head: "throughput",
-        unit: "tokens/s",
-        numeric: true,
-        cell: ({ tokensPerSecond: rate }) =>
-          traced(context, rate?.byCell[0].id, formatInterval(rate?.interval)),
-      },
-      {
-        head: reference ? `ratio to ${reference.configuration.label}` : "ratio",
-        unit: "×",
-        numeric: true,
-        cell: (row) =>
+      figures(
+        ["throughput", "tokens/s"],
+        ({ tokensPerSecond: rate }) => traced(context, rate?.byCell[0].id, formatInterval(rate?.interval)),
+      ),
+      figures(
+        [reference ? `ratio to ${reference.configuration.label}` : "ratio", "×"],
+        (row) =>
           row === reference
             ? "1"
             : judged(ratioWords(row.tokensPerSecond, reference?.tokensPerSecond ?? null)),
-      },
-      {
-        head: "steps",
-        numeric: true,
-        cell: ({ tokensPerSecond: rate }) => formatNumber(rate?.values.length ?? 0),
-      },
+      ),
+      figures("steps", ({ tokensPerSecond: rate }) => formatNumber(rate?.values.length ?? 0)),
     ], { caption: "Throughput by batch size", strong: ({ chosen }) => chosen }),
   });
 }
@@ -93,24 +84,19 @@ function memoryFigure(sweep: Sweep, context: PageContext): Html {
     draw: (size) => batchPanelChart(memoryPanel(sweep), size),
     numbers: table(sweep.rows, [
       batchColumn(context),
-      {
-        head: "planned",
-        numeric: true,
-        cell: ({ configuration: { memory } }) =>
-          traced(context, memory?.id, formatBytes(memory?.plannedBytes)),
-      },
-      {
-        head: "booked",
-        numeric: true,
-        cell: ({ configuration: { memory } }) =>
-          traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
-      },
-      {
-        head: "observed",
-        numeric: true,
-        cell: ({ configuration: { memory } }) =>
+      figures(
+        "planned",
+        ({ configuration: { memory } }) => traced(context, memory?.id, formatBytes(memory?.plannedBytes)),
+      ),
+      figures(
+        "booked",
+        ({ configuration: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
+      ),
+      figures(
+        "observed",
+        ({ configuration: { memory } }) =>
           traced(context, memory?.observedByCell[0]?.id, formatBytes(memory?.observed?.estimate)),
-      },
+      ),
     ], { caption: "Peak memory by batch size", strong: ({ chosen }) => chosen }),
   });
 }
@@ -128,13 +114,11 @@ function heldOutFigure(sweep: Sweep, context: PageContext, seeds: number): Html 
     draw: (size) => batchPanelChart(heldOutPanel(sweep), size),
     numbers: table(sweep.rows, [
       batchColumn(context),
-      {
-        head: "held-out loss",
-        unit: "nats/token",
-        numeric: true,
-        cell: ({ heldOut }) => traced(context, heldOut?.byCell[0].id, formatInterval(heldOut?.interval, 3)),
-      },
-      { head: "seeds", numeric: true, cell: ({ heldOut }) => formatNumber(heldOut?.values.length ?? 0) },
+      figures(
+        ["held-out loss", "nats/token"],
+        ({ heldOut }) => traced(context, heldOut?.byCell[0].id, formatInterval(heldOut?.interval, 3)),
+      ),
+      figures("seeds", ({ heldOut }) => formatNumber(heldOut?.values.length ?? 0)),
     ], { caption: "Held-out loss at equal tokens", strong: ({ chosen }) => chosen }),
   });
 }
@@ -161,11 +145,9 @@ ${
 ${
       table(labels, [
         { head: "configuration", cell: link },
-        ...names.map((name): Column<string> => ({
-          head: name,
-          numeric: true,
-          cell: (label) => formatSignificant(decision.figures[label][name], 4),
-        })),
+        ...names.map((
+          name,
+        ): Column<string> => (figures(name, (label) => formatSignificant(decision.figures[label][name], 4)))),
       ], { caption: "Figures the rule compared", strong: (label) => label === decision.chosen })
     }</details>`
   }`;

@@ -3,7 +3,7 @@ import type { Analysis } from "../../rows/analysis.ts";
 import { canonicalJson } from "../../../results/canonical_json.ts";
 import { count, formatBytes, formatNumber, MISSING } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
-import { pairs, table } from "../table.ts";
+import { figures, pairs, table } from "../table.ts";
 import { type PageContext, section } from "./context.ts";
 
 /** The machine, in names and values. */
@@ -61,7 +61,7 @@ ${elsewhere.length === 0 ? markup`<p class="muted">Every record names this envir
 ${
       table(limits, [
         { head: "limit", cell: ([name]) => name },
-        { head: "value", numeric: true, cell: ([, value]) => formatNumber(value) },
+        figures("value", ([, value]) => formatNumber(value)),
       ], { caption: "Limits of the device" })
     }</details>`,
   );

@@ -16,7 +16,7 @@ import { capital, listed } from "../../words/text.ts";
 import { count, formatBytes, formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
 import { combinationName } from "../../words/names.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import { judged, type PageContext, section, traced } from "./context.ts";
 
 /** All combinations: what each method does alone and in company, and which get in each other's way. */
@@ -93,16 +93,14 @@ function heatMap(
         cell: ({ cell: { configuration } }) =>
           traced(context, configuration.cells[0].id, combinationName(configuration.config)),
       },
-      { head: "booked peak", numeric: true, cell: ({ cell }) => formatBytes(cell.bytes) },
+      figures("booked peak", ({ cell }) => formatBytes(cell.bytes)),
       { head: "", cell: ({ cell }) => cell.isPlanned ? "planned" : "" },
-      { head: "less memory", unit: "×", numeric: true, cell: ({ memory }) => formatNumber(memory, 2) },
-      {
-        head: "throughput",
-        unit: "tokens/s",
-        numeric: true,
-        cell: ({ cell }) => formatInterval(cell.configuration.tokensPerSecond?.interval),
-      },
-      { head: "throughput", unit: "×", numeric: true, cell: ({ throughput }) => formatNumber(throughput, 2) },
+      figures(["less memory", "×"], ({ memory }) => formatNumber(memory, 2)),
+      figures(
+        ["throughput", "tokens/s"],
+        ({ cell }) => formatInterval(cell.configuration.tokensPerSecond?.interval),
+      ),
+      figures(["throughput", "×"], ({ throughput }) => formatNumber(throughput, 2)),
     ], { caption: "Every combination of the factorial" }),
   });
 }
@@ -121,38 +119,26 @@ function effectsFinding(effects: readonly MainEffect[]): string {
 function effectsTable(effects: readonly MainEffect[]): Html {
   const columns: Column<MainEffect>[] = [
     { head: "method", cell: ({ treatment }) => treatment.name },
-    {
-      head: "less memory alone",
-      unit: "×",
-      numeric: true,
-      cell: ({ memoryAlone }) => formatNumber(memoryAlone, 2),
-    },
-    {
-      head: "in company",
-      unit: "×, smallest to largest",
-      numeric: true,
-      cell: ({ memory }) =>
+    figures(["less memory alone", "×"], ({ memoryAlone }) => formatNumber(memoryAlone, 2)),
+    figures(
+      ["in company", "×, smallest to largest"],
+      ({ memory }) =>
         memory
           ? `${formatNumber(memory.ratio.estimate, 2)} (${formatNumber(memory.smallest, 2)} to ${
             formatNumber(memory.largest, 2)
           })`
           : "–",
-    },
-    {
-      head: "time alone",
-      unit: "×",
-      numeric: true,
-      cell: ({ timeAlone }) =>
-        judged({ text: formatInterval(timeAlone, 2), isDifferent: differs(timeAlone) }),
-    },
-    {
-      head: "in company",
-      unit: "×",
-      numeric: true,
-      cell: ({ time }) =>
+    ),
+    figures(
+      ["time alone", "×"],
+      ({ timeAlone }) => judged({ text: formatInterval(timeAlone, 2), isDifferent: differs(timeAlone) }),
+    ),
+    figures(
+      ["in company", "×"],
+      ({ time }) =>
         judged({ text: formatInterval(time?.ratio, 2), isDifferent: differs(time?.ratio ?? null) }),
-    },
-    { head: "pairs", numeric: true, cell: ({ memory, time }) => formatNumber(memory?.n ?? time?.n ?? 0) },
+    ),
+    figures("pairs", ({ memory, time }) => formatNumber(memory?.n ?? time?.n ?? 0)),
   ];
   return table(effects, columns, { caption: "Main effects" });
 }
@@ -175,18 +161,16 @@ function interactionsTable(pairs: readonly Interaction[]): Html {
   const columns: Column<Interaction>[] = [
     { head: "first", cell: ({ a }) => a.name },
     { head: "second", cell: ({ b }) => b.name },
-    { head: "less memory, first", unit: "×", numeric: true, cell: memory(({ a }) => formatNumber(a, 2)) },
-    { head: "second", unit: "×", numeric: true, cell: memory(({ b }) => formatNumber(b, 2)) },
-    { head: "both", unit: "×", numeric: true, cell: memory(({ both }) => formatNumber(both, 2)) },
-    { head: "left of the product", numeric: true, cell: memory(({ share }) => formatNumber(share, 2)) },
+    figures(["less memory, first", "×"], memory(({ a }) => formatNumber(a, 2))),
+    figures(["second", "×"], memory(({ b }) => formatNumber(b, 2))),
+    figures(["both", "×"], memory(({ both }) => formatNumber(both, 2))),
+    figures("left of the product", memory(({ share }) => formatNumber(share, 2))),
     { head: "memory", cell: memory(({ words }) => words) },
-    {
-      head: "time both, of the product",
-      unit: "×",
-      numeric: true,
-      cell: ({ time }) =>
+    figures(
+      ["time both, of the product", "×"],
+      ({ time }) =>
         judged({ text: formatInterval(time?.share, 2), isDifferent: differs(time?.share ?? null) }),
-    },
+    ),
   ];
   return table(pairs, columns, {
     caption: "Interactions of two methods",

@@ -5,7 +5,7 @@ import { capital, named } from "../../words/text.ts";
 import { type DomainLoss, type FineTuning, fineTunings, seedwise } from "../../rows/fine_tuning.ts";
 import { count, formatBytes, formatInterval, formatNumber } from "../../words/format.ts";
 import type { Html } from "../html.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
 import { MIB } from "../../../results/bytes.ts";
 import { exactly } from "../../../results/stats.ts";
@@ -102,40 +102,25 @@ function columnsOf(context: PageContext, full: FineTuning | null): Column<FineTu
   };
   return [
     { head: "fine-tuning", cell: ({ configuration }) => configurationLink(context, configuration) },
-    {
-      head: "trained",
-      unit: "% of parameters",
-      numeric: true,
-      cell: ({ trainableShare }) => formatNumber(trainableShare === null ? null : trainableShare * 100, 2),
-    },
-    {
-      head: "booked peak",
-      numeric: true,
-      cell: ({ configuration }) => formatBytes(configuration.memory?.bookedBytes),
-    },
-    {
-      head: "throughput",
-      unit: "tokens/s",
-      numeric: true,
-      cell: ({ configuration }) => formatInterval(configuration.tokensPerSecond?.interval),
-    },
-    { head: "adapter on disk", numeric: true, cell: ({ adapterBytes }) => formatBytes(adapterBytes) },
-    { head: "new text before", unit: "nats/token", numeric: true, cell: at(({ own }) => own.before) },
-    { head: "after", numeric: true, cell: at(({ own }) => own.after) },
-    {
-      head: "old text before",
-      unit: "nats/token",
-      numeric: true,
-      cell: at(({ original }) => original.before),
-    },
-    { head: "after", numeric: true, cell: at(({ original }) => original.after) },
-    { head: "rise", numeric: true, cell: at(({ original }) => original.change) },
-    {
-      head: "rise, less full's",
-      unit: "seed by seed",
-      numeric: true,
-      cell: ({ original, kind }) =>
+    figures(
+      ["trained", "% of parameters"],
+      ({ trainableShare }) => formatNumber(trainableShare === null ? null : trainableShare * 100, 2),
+    ),
+    figures("booked peak", ({ configuration }) => formatBytes(configuration.memory?.bookedBytes)),
+    figures(
+      ["throughput", "tokens/s"],
+      ({ configuration }) => formatInterval(configuration.tokensPerSecond?.interval),
+    ),
+    figures("adapter on disk", ({ adapterBytes }) => formatBytes(adapterBytes)),
+    figures(["new text before", "nats/token"], at(({ own }) => own.before)),
+    figures("after", at(({ own }) => own.after)),
+    figures(["old text before", "nats/token"], at(({ original }) => original.before)),
+    figures("after", at(({ original }) => original.after)),
+    figures("rise", at(({ original }) => original.change)),
+    figures(
+      ["rise, less full's", "seed by seed"],
+      ({ original, kind }) =>
         full && kind !== "full" ? formatInterval(seedwise(original.change, full.original.change), 3) : "–",
-    },
+    ),
   ];
 }

@@ -7,7 +7,7 @@ import { figure } from "../figure.ts";
 import { formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
 import { MIB } from "../../../results/bytes.ts";
 import type { Html } from "../html.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import { type PageContext, section, traced } from "./context.ts";
 import { exactly } from "../../../results/stats.ts";
 
@@ -118,89 +118,51 @@ function findingOf(rows: readonly Row[]): string {
 function columnsOf(base: Row, context: PageContext): Column<Row>[] {
   return [
     { head: "row of the guide", cell: ({ guide }) => guide.label },
-    { head: "guide, driver", unit: "MB", numeric: true, cell: ({ guide }) => formatNumber(guide.megabytes) },
-    {
-      head: "guide, less context",
-      unit: "MB",
-      numeric: true,
-      cell: ({ guide }) => formatNumber(guide.megabytes - LOADED_MODEL.contextMegabytes),
-    },
-    {
-      head: "planned, full size",
-      unit: "MiB",
-      numeric: true,
-      cell: ({ planned }) =>
-        traced(
-          context,
-          planned?.memory?.id,
-          formatNumber(planned?.memory ? planned.memory.plannedBytes / MIB : null),
-        ),
-    },
-    {
-      head: "run here, booked",
-      unit: "MiB",
-      numeric: true,
-      cell: ({ measured }) =>
-        traced(
-          context,
-          measured?.memory?.id,
-          measured && measured.ok.length === 0
-            ? measured.cells[0].status
-            : formatNumber(measured?.memory?.bookedBytes ? measured.memory.bookedBytes / MIB : null, 1),
-        ),
-    },
-    {
-      head: "guide",
-      unit: "samples/s",
-      numeric: true,
-      cell: ({ guide }) => formatNumber(guide.samplesPerSecond, 2),
-    },
-    {
-      head: "run here",
-      unit: "samples/s",
-      numeric: true,
-      cell: ({ measured }) => {
-        const rate = measured?.tokensPerSecond;
-        if (!measured || !rate) return "–";
-        const { estimate, low, high } = rate.interval;
-        const samples = [estimate, low, high].map((value) => value / measured.config.sequenceLength);
-        return traced(
-          context,
-          rate.byCell[0].id,
-          formatInterval({ estimate: samples[0], low: samples[1], high: samples[2] }),
-        );
-      },
-    },
-    {
-      head: "less memory, guide",
-      unit: "×",
-      numeric: true,
-      cell: ({ guide }) => formatNumber(guideRatios(guide).memory, 2),
-    },
-    {
-      head: "planned",
-      unit: "×",
-      numeric: true,
-      cell: ({ planned }) => formatNumber(memoryRatio(planned, base.planned, "plannedBytes"), 2),
-    },
-    {
-      head: "run here",
-      unit: "×",
-      numeric: true,
-      cell: ({ measured }) => formatNumber(memoryRatio(measured, base.measured, "bookedBytes"), 2),
-    },
-    {
-      head: "throughput, guide",
-      unit: "×",
-      numeric: true,
-      cell: ({ guide }) => formatNumber(guideRatios(guide).throughput, 2),
-    },
-    {
-      head: "run here",
-      unit: "×",
-      numeric: true,
-      cell: ({ measured }) =>
+    figures(["guide, driver", "MB"], ({ guide }) => formatNumber(guide.megabytes)),
+    figures(
+      ["guide, less context", "MB"],
+      ({ guide }) => formatNumber(guide.megabytes - LOADED_MODEL.contextMegabytes),
+    ),
+    figures(["planned, full size", "MiB"], ({ planned }) =>
+      traced(
+        context,
+        planned?.memory?.id,
+        formatNumber(planned?.memory ? planned.memory.plannedBytes / MIB : null),
+      )),
+    figures(["run here, booked", "MiB"], ({ measured }) =>
+      traced(
+        context,
+        measured?.memory?.id,
+        measured && measured.ok.length === 0
+          ? measured.cells[0].status
+          : formatNumber(measured?.memory?.bookedBytes ? measured.memory.bookedBytes / MIB : null, 1),
+      )),
+    figures(["guide", "samples/s"], ({ guide }) => formatNumber(guide.samplesPerSecond, 2)),
+    figures(["run here", "samples/s"], ({ measured }) => {
+      const rate = measured?.tokensPerSecond;
+      if (!measured || !rate) return "–";
+      const { estimate, low, high } = rate.interval;
+      const samples = [estimate, low, high].map((value) => value / measured.config.sequenceLength);
+      return traced(
+        context,
+        rate.byCell[0].id,
+        formatInterval({ estimate: samples[0], low: samples[1], high: samples[2] }),
+      );
+    }),
+    figures(["less memory, guide", "×"], ({ guide }) => formatNumber(guideRatios(guide).memory, 2)),
+    figures(
+      ["planned", "×"],
+      ({ planned }) => formatNumber(memoryRatio(planned, base.planned, "plannedBytes"), 2),
+    ),
+    figures(
+      ["run here", "×"],
+      ({ measured }) => formatNumber(memoryRatio(measured, base.measured, "bookedBytes"), 2),
+    ),
+    figures(["throughput, guide", "×"], ({ guide }) => formatNumber(guideRatios(guide).throughput, 2)),
+    figures(
+      ["run here", "×"],
+      ({ measured }) =>
         formatInterval(ratioOf(measured?.tokensPerSecond ?? null, base.measured?.tokensPerSecond ?? null), 2),
-    },
+    ),
   ];
 }

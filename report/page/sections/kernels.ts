@@ -7,7 +7,7 @@ import { count, formatCompact, formatNumber, formatSignificant } from "../../wor
 import { type Html, markup } from "../html.ts";
 import { type KernelShare, type Profile, profileOf, roofOf, utilisation } from "../../rows/kernels.ts";
 import type { Roofline } from "../../../results/record.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
 
 /** Where a step's time goes and how near the kernels come to the device's roof; null where nothing was profiled. */
@@ -68,34 +68,17 @@ function findingOf({ kernels, configuration }: Profile): string {
 function columnsOf(roof: Roofline | null): Column<KernelShare>[] {
   return [
     { head: "kernel", cell: ({ kernel }) => kernel },
-    { head: "dispatches", numeric: true, cell: ({ dispatches }) => formatNumber(dispatches) },
-    { head: "time", unit: "ms", numeric: true, cell: ({ ms }) => formatSignificant(ms) },
-    { head: "share", unit: "%", numeric: true, cell: ({ share }) => formatNumber(share * 100, 1) },
-    {
-      head: "work",
-      unit: "FLOP/s",
-      numeric: true,
-      cell: ({ flopsPerSecond }) => formatCompact(flopsPerSecond),
-    },
-    {
-      head: "bound",
-      unit: "B/s",
-      numeric: true,
-      cell: ({ bytesPerSecond }) => formatCompact(bytesPerSecond),
-    },
-    {
-      head: "intensity",
-      unit: "FLOP/B",
-      numeric: true,
-      cell: ({ intensity }) => formatSignificant(intensity),
-    },
+    figures("dispatches", ({ dispatches }) => formatNumber(dispatches)),
+    figures(["time", "ms"], ({ ms }) => formatSignificant(ms)),
+    figures(["share", "%"], ({ share }) => formatNumber(share * 100, 1)),
+    figures(["work", "FLOP/s"], ({ flopsPerSecond }) => formatCompact(flopsPerSecond)),
+    figures(["bound", "B/s"], ({ bytesPerSecond }) => formatCompact(bytesPerSecond)),
+    figures(["intensity", "FLOP/B"], ({ intensity }) => formatSignificant(intensity)),
     ...roof
-      ? [{
-        head: "of the roof",
-        unit: "%",
-        numeric: true,
-        cell: ({ ofRoof }: KernelShare) => formatNumber(ofRoof === null ? null : ofRoof * 100, 1),
-      }]
+      ? [
+        figures(["of the roof", "%"], ({ ofRoof }: KernelShare) =>
+          formatNumber(ofRoof === null ? null : ofRoof * 100, 1)),
+      ]
       : [],
   ];
 }
@@ -121,19 +104,12 @@ function utilisationTable(
 ${
     table(rows, [
       { head: "configuration", cell: ({ configuration }) => configurationLink(context, configuration) },
-      {
-        head: "model FLOPs a step",
-        numeric: true,
-        cell: ({ configuration }) => formatCompact(configuration.ok[0].modelFlopsPerStep),
-      },
-      {
-        head: "step",
-        unit: "ms",
-        numeric: true,
-        cell: ({ configuration: { stepMs } }) =>
-          traced(context, stepMs!.byCell[0].id, formatSignificant(stepMs!.interval.estimate, 4)),
-      },
-      { head: "model FLOPs utilisation", unit: "%", numeric: true, cell: ({ share }) => percent(share) },
+      figures("model FLOPs a step", ({ configuration }) =>
+        formatCompact(configuration.ok[0].modelFlopsPerStep)),
+      figures(["step", "ms"], ({ configuration: { stepMs } }) =>
+        traced(context, stepMs!.byCell[0].id, formatSignificant(stepMs!.interval.estimate, 4))),
+      figures(["model FLOPs utilisation", "%"], ({ share }) =>
+        percent(share)),
     ], { caption: "Model FLOPs (recomputation not counted) over the measured peak of matrix products" })
   }`;
 }

@@ -5,7 +5,7 @@ import { figure } from "../figure.ts";
 import { count, formatNumber } from "../../words/format.ts";
 import type { Html } from "../html.ts";
 import { type ScaleRun, scaleRuns } from "../../rows/loss_scales.ts";
-import { table } from "../table.ts";
+import { figures, table } from "../table.ts";
 import { type PageContext, section, traced } from "./context.ts";
 
 /** Lines a chart can hold. */
@@ -60,17 +60,17 @@ export function lossScaleSection({ configurations }: Analysis, context: PageCont
         }], size),
       numbers: table(runs, [
         { head: "run", cell: ({ id, label, phase }) => traced(context, id, `${phase}: ${label}`) },
-        { head: "seed", numeric: true, cell: ({ seed }) => formatNumber(seed) },
-        { head: "first scale", numeric: true, cell: ({ scale }) => formatNumber(scale[0]) },
-        { head: "last scale", numeric: true, cell: ({ scale }) => formatNumber(scale.at(-1)) },
-        { head: "steps", numeric: true, cell: ({ scale }) => formatNumber(scale.length) },
-        { head: "skipped", numeric: true, cell: ({ skipped }) => formatNumber(skipped.length) },
+        figures("seed", ({ seed }) => formatNumber(seed)),
+        figures("first scale", ({ scale }) => formatNumber(scale[0])),
+        figures("last scale", ({ scale }) => formatNumber(scale.at(-1))),
+        figures("steps", ({ scale }) => formatNumber(scale.length)),
+        figures("skipped", ({ skipped }) => formatNumber(skipped.length)),
         {
           head: "at steps",
           cell: ({ skipped }) =>
             skipped.length > 12 ? `${skipped.slice(0, 12).join(", ")}, …` : skipped.join(", ") || "–",
         },
-        { head: "not halved after", numeric: true, cell: ({ faults }) => formatNumber(faults) },
+        figures("not halved after", ({ faults }) => formatNumber(faults)),
         {
           head: "end",
           cell: ({ status, endsFinite }) =>

@@ -11,7 +11,7 @@ import { count, formatNumber, formatSignificant, ordinal } from "../../words/for
 import { type Html, markup } from "../html.ts";
 import { ROLE_STYLE } from "../../charts/palette.ts";
 import { ROLES } from "../../../results/record.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
 
 /** Which configurations the step is shown for: the chosen batch, and the ends of the ladder. */
@@ -58,18 +58,15 @@ function rolesFigure(configurations: readonly Configuration[], context: PageCont
     draw: (size) => memoryByRoleChart(bars, size),
     numbers: table(bars, [
       { head: "configuration", cell: ({ label, id }) => traced(context, id, label) },
-      ...ROLES.map((role): Column<typeof bars[number]> => ({
-        head: ROLE_STYLE[role].label,
-        unit: unit.name,
-        numeric: true,
-        cell: (bar) => bytes(bar.bytes.find((part) => part.role === role)?.bytes ?? 0),
-      })),
-      {
-        head: "total",
-        unit: unit.name,
-        numeric: true,
-        cell: ({ total, id }) => traced(context, id, bytes(total)),
-      },
+      ...ROLES.map((
+        role,
+      ): Column<
+        typeof bars[number]
+      > => (figures(
+        [ROLE_STYLE[role].label, unit.name],
+        (bar) => bytes(bar.bytes.find((part) => part.role === role)?.bytes ?? 0),
+      ))),
+      figures(["total", unit.name], ({ total, id }) => traced(context, id, bytes(total))),
     ], { caption: "Bytes by role at the peak" }),
   });
 }
@@ -89,19 +86,20 @@ function timelineFigure(configuration: Configuration, context: PageContext): Htm
     }, as booked in cell ${id}.`,
     draw: (size) => memoryTimelineChart(timeline, size),
     numbers: table(some, [
-      { head: "dispatch", numeric: true, cell: ({ dispatch }) => formatNumber(dispatch) },
-      ...roles.map((role, r): Column<typeof points[number]> => ({
-        head: ROLE_STYLE[role].label,
-        unit: unit.name,
-        numeric: true,
-        cell: ({ edges }) => formatSignificant((edges[r + 1] - edges[r]) / unit.bytes),
-      })),
-      {
-        head: "total",
-        unit: unit.name,
-        numeric: true,
-        cell: ({ edges }) => traced(context, id, formatSignificant(edges.at(-1)! / unit.bytes)),
-      },
+      figures("dispatch", ({ dispatch }) => formatNumber(dispatch)),
+      ...roles.map((
+        role,
+        r,
+      ): Column<
+        typeof points[number]
+      > => (figures(
+        [ROLE_STYLE[role].label, unit.name],
+        ({ edges }) => formatSignificant((edges[r + 1] - edges[r]) / unit.bytes),
+      ))),
+      figures(
+        ["total", unit.name],
+        ({ edges }) => traced(context, id, formatSignificant(edges.at(-1)! / unit.bytes)),
+      ),
     ], {
       caption: `Live bytes over the step${step > 1 ? ` (every ${ordinal(step)} point and the peak)` : ""}`,
       strong: ({ dispatch }) => dispatch === peak.dispatch,
@@ -122,53 +120,35 @@ function agreement(configurations: readonly Configuration[], context: PageContex
   const ran = configurations.filter(({ memory }) => memory!.bookedBytes !== null);
   const columns: Column<Configuration>[] = [
     { head: "configuration", cell: (configuration) => configurationLink(context, configuration) },
-    {
-      head: "planned",
-      unit: unit.name,
-      numeric: true,
-      cell: ({ memory }) => traced(context, memory!.id, formatNumber(scaled(memory!.plannedBytes), 2)),
-    },
-    {
-      head: "booked",
-      unit: unit.name,
-      numeric: true,
-      cell: ({ memory }) => traced(context, memory!.id, formatNumber(scaled(memory!.bookedBytes), 2)),
-    },
-    {
-      head: "booked − planned",
-      unit: "bytes",
-      numeric: true,
-      cell: ({ memory }) =>
+    figures(
+      ["planned", unit.name],
+      ({ memory }) => traced(context, memory!.id, formatNumber(scaled(memory!.plannedBytes), 2)),
+    ),
+    figures(
+      ["booked", unit.name],
+      ({ memory }) => traced(context, memory!.id, formatNumber(scaled(memory!.bookedBytes), 2)),
+    ),
+    figures(
+      ["booked − planned", "bytes"],
+      ({ memory }) =>
         formatNumber(memory!.bookedBytes === null ? null : memory!.bookedBytes - memory!.plannedBytes),
-    },
-    {
-      head: "observed",
-      unit: unit.name,
-      numeric: true,
-      cell: ({ memory }) => traced(context, memory!.observedByCell[0]?.id, observedText(memory!, unit.bytes)),
-    },
-    {
-      head: "observed − booked",
-      unit: unit.name,
-      numeric: true,
-      cell: ({ memory }) =>
-        formatNumber(
-          memory!.observed && memory!.bookedBytes !== null
-            ? scaled(memory!.observed.estimate - memory!.bookedBytes)
-            : null,
-          2,
-        ),
-    },
-    {
-      head: "observed ÷ booked",
-      unit: "×",
-      numeric: true,
-      cell: ({ memory }) =>
-        formatNumber(
-          memory!.observed && memory!.bookedBytes ? memory!.observed.estimate / memory!.bookedBytes : null,
-          2,
-        ),
-    },
+    ),
+    figures(
+      ["observed", unit.name],
+      ({ memory }) => traced(context, memory!.observedByCell[0]?.id, observedText(memory!, unit.bytes)),
+    ),
+    figures(["observed − booked", unit.name], ({ memory }) =>
+      formatNumber(
+        memory!.observed && memory!.bookedBytes !== null
+          ? scaled(memory!.observed.estimate - memory!.bookedBytes)
+          : null,
+        2,
+      )),
+    figures(["observed ÷ booked", "×"], ({ memory }) =>
+      formatNumber(
+        memory!.observed && memory!.bookedBytes ? memory!.observed.estimate / memory!.bookedBytes : null,
+        2,
+      )),
   ];
   const finding = ran.length === 0
     ? "No cell ran to its end: there are plans alone"

@@ -5,7 +5,7 @@ import { count, formatNumber } from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 import { optimizerName, quantizesEmbeddings } from "../../words/names.ts";
 import { ALPHA, LARGEST_MARGIN, MARGIN_DEVIATIONS } from "../../rows/loss_difference.ts";
-import { table } from "../table.ts";
+import { figures, table } from "../table.ts";
 import { type PageContext, section } from "./context.ts";
 
 /** How the figures came about; written for who wants to doubt them. */
@@ -88,17 +88,12 @@ function phases(
     { head: "phase", cell: ({ name }) => name },
     { head: "kind", cell: ({ kind }) => kind },
     { head: "what for", cell: ({ description }) => markup`<span class="reason">${description}</span>` },
-    { head: "cells", numeric: true, cell: ({ name }) => formatNumber(of(name).length) },
-    {
-      head: "ended well",
-      numeric: true,
-      cell: ({ name }) => formatNumber(of(name).filter(({ status }) => status === "ok").length),
-    },
-    {
-      head: "seeds",
-      numeric: true,
-      cell: ({ name }) => formatNumber(new Set(of(name).map(({ config }) => config.seed)).size),
-    },
+    figures("cells", ({ name }) => formatNumber(of(name).length)),
+    figures(
+      "ended well",
+      ({ name }) => formatNumber(of(name).filter(({ status }) => status === "ok").length),
+    ),
+    figures("seeds", ({ name }) => formatNumber(new Set(of(name).map(({ config }) => config.seed)).size)),
   ], { caption: "Phases, in the order they ran" });
   const others = all.filter(({ kind }) => kind === "matrix" || kind === "plan");
   const isSilent = others.length > 0 && others.every(({ shows }) => shows === null);

@@ -12,7 +12,7 @@ import { type Html, markup } from "../html.ts";
 import { optimizerName } from "../../words/names.ts";
 import { bytesText, type OptimizerState, optimizerStates } from "../../claims/optimizer_state.ts";
 import { OPTIMIZER_STATE } from "../../claims/paper.ts";
-import { table } from "../table.ts";
+import { figures, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
 import { exactly } from "../../../results/stats.ts";
 
@@ -70,38 +70,21 @@ function stateFigure(states: readonly OptimizerState[], context: PageContext): H
       ),
     numbers: table(states, [
       { head: "optimizer", cell: ({ label }) => label },
-      {
-        head: "paper",
-        unit: "bytes a parameter",
-        numeric: true,
-        cell: ({ optimizer }) => OPTIMIZER_STATE[optimizer].words,
-      },
-      {
-        head: "in a run",
-        unit: "bytes a parameter",
-        numeric: true,
-        cell: ({ measured }) =>
+      figures(["paper", "bytes a parameter"], ({ optimizer }) => OPTIMIZER_STATE[optimizer].words),
+      figures(
+        ["in a run", "bytes a parameter"],
+        ({ measured }) =>
           traced(context, measured?.configuration.memory?.id, formatNumber(measured?.bytes, 3)),
-      },
-      {
-        head: "planned",
-        unit: "bytes a parameter",
-        numeric: true,
-        cell: ({ planned }) =>
-          traced(context, planned?.configuration.memory?.id, formatNumber(planned?.bytes, 3)),
-      },
-      {
-        head: "at 3 B",
-        unit: "GB",
-        numeric: true,
-        cell: ({ planned }) => formatNumber(planned ? planned.bytes * 3 : null, 1),
-      },
-      {
-        head: "paper at 3 B",
-        unit: "GB",
-        numeric: true,
-        cell: ({ optimizer }) => formatNumber(OPTIMIZER_STATE[optimizer].gigabytes3b),
-      },
+      ),
+      figures(
+        ["planned", "bytes a parameter"],
+        ({ planned }) => traced(context, planned?.configuration.memory?.id, formatNumber(planned?.bytes, 3)),
+      ),
+      figures(["at 3 B", "GB"], ({ planned }) => formatNumber(planned ? planned.bytes * 3 : null, 1)),
+      figures(
+        ["paper at 3 B", "GB"],
+        ({ optimizer }) => formatNumber(OPTIMIZER_STATE[optimizer].gigabytes3b),
+      ),
     ], { caption: "Optimizer state" }),
   });
 }
@@ -183,18 +166,14 @@ function ratesFigure({ loaded }: Analysis, rows: readonly RateRow[], context: Pa
     draw: (size) => linesChart([panel], size),
     numbers: table(rows, [
       { head: "optimizer", cell: ({ optimizer }) => optimizerName(optimizer) },
-      {
-        head: "rate",
-        numeric: true,
-        cell: ({ rate, configuration }) => traced(context, configuration.cells[0].id, rateText(rate)),
-      },
-      {
-        head: "held-out loss",
-        unit: "nats/token",
-        numeric: true,
-        cell: ({ loss, configuration }) =>
-          loss ? formatInterval(loss.interval, 3) : configuration.cells[0].status,
-      },
+      figures(
+        "rate",
+        ({ rate, configuration }) => traced(context, configuration.cells[0].id, rateText(rate)),
+      ),
+      figures(
+        ["held-out loss", "nats/token"],
+        ({ loss, configuration }) => loss ? formatInterval(loss.interval, 3) : configuration.cells[0].status,
+      ),
       { head: "chosen", cell: ({ chosen }) => chosen ? "yes" : "" },
     ], { caption: "The rate sweep", strong: ({ chosen }) => chosen }),
   });
@@ -259,18 +238,12 @@ function convergenceFigure({ configurations }: Analysis, context: PageContext): 
       }], size),
     numbers: table(order, [
       { head: "optimizer", cell: ({ configuration }) => configurationLink(context, configuration) },
-      {
-        head: "rate",
-        numeric: true,
-        cell: ({ configuration }) => rateText(configuration.config.learningRate),
-      },
-      {
-        head: "held-out loss",
-        unit: "nats/token",
-        numeric: true,
-        cell: ({ loss }) => traced(context, loss!.byCell[0].id, formatInterval(loss!.interval, 3)),
-      },
-      { head: "seeds", numeric: true, cell: ({ loss }) => formatNumber(loss!.values.length) },
+      figures("rate", ({ configuration }) => rateText(configuration.config.learningRate)),
+      figures(
+        ["held-out loss", "nats/token"],
+        ({ loss }) => traced(context, loss!.byCell[0].id, formatInterval(loss!.interval, 3)),
+      ),
+      figures("seeds", ({ loss }) => formatNumber(loss!.values.length)),
     ], { caption: `Held-out loss after ${formatCompact(tokens)} tokens` }),
   });
 }

@@ -12,7 +12,7 @@ import { count, formatBytes, formatInterval, formatNumber } from "../../words/fo
 import { geometricMean } from "../../rows/intervals.ts";
 import type { Html } from "../html.ts";
 import { methodName } from "../../words/names.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import { judged, type PageContext, section, traced } from "./context.ts";
 
 const METHODS = ["checkpoint", "fp16"] as const;
@@ -135,25 +135,21 @@ function panelsOf(rows: readonly Row[]): LinePanel[] {
 function columnsOf(context: PageContext): Column<Row>[] {
   const activations = ({ memory }: Configuration) => formatBytes(memory?.byRole.activations);
   return [
-    { head: "batch", numeric: true, cell: ({ microBatchSize }) => formatNumber(microBatchSize) },
+    figures("batch", ({ microBatchSize }) => formatNumber(microBatchSize)),
     { head: "method", cell: ({ method }) => methodName(method) },
-    {
-      head: "peak without",
-      numeric: true,
-      cell: ({ baseline: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
-    },
-    {
-      head: "peak with",
-      numeric: true,
-      cell: ({ changed: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
-    },
-    { head: "activations without", numeric: true, cell: ({ baseline }) => activations(baseline) },
-    { head: "activations with", numeric: true, cell: ({ changed }) => activations(changed) },
-    {
-      head: "time",
-      unit: "×",
-      numeric: true,
-      cell: ({ time }) => judged({ text: formatInterval(time, 2), isDifferent: differs(time) }),
-    },
+    figures(
+      "peak without",
+      ({ baseline: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
+    ),
+    figures(
+      "peak with",
+      ({ changed: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
+    ),
+    figures("activations without", ({ baseline }) => activations(baseline)),
+    figures("activations with", ({ changed }) => activations(changed)),
+    figures(
+      ["time", "×"],
+      ({ time }) => judged({ text: formatInterval(time, 2), isDifferent: differs(time) }),
+    ),
   ];
 }

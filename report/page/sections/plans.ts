@@ -8,7 +8,7 @@ import { ROLE_STYLE } from "../../charts/palette.ts";
 import { type PhaseShows, ROLES } from "../../../results/record.ts";
 import { LLAMA_7B, THREE_BILLION } from "../../claims/paper.ts";
 import { llama7b, type PlannedModel, threeBillion } from "../../claims/plans.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import { type PageContext, section, traced } from "./context.ts";
 
 /** The paper's sums for a 3 B model, bar by role. */
@@ -131,27 +131,18 @@ function findingOf(
 function columnsOf(context: PageContext): Column<PlannedBar>[] {
   return [
     { head: "configuration", cell: ({ id, label }) => traced(context, id, label) },
-    ...ROLES.map((role): Column<PlannedBar> => ({
-      head: ROLE_STYLE[role].label,
-      unit: "GB",
-      numeric: true,
-      cell: ({ parts, id }) => {
-        const part = parts.find((one) => one.role === role);
-        return part ? formatNumber(part.gigabytes, id ? 2 : 0) : "–";
-      },
-    })),
-    {
-      head: "not split",
-      unit: "GB",
-      numeric: true,
-      cell: ({ parts }) => formatNumber(parts.find(({ role }) => role === null)?.gigabytes ?? null),
-    },
-    {
-      head: "total",
-      unit: "GB",
-      numeric: true,
-      cell: ({ total, range, id }) =>
+    ...ROLES.map((role): Column<PlannedBar> => (figures([ROLE_STYLE[role].label, "GB"], ({ parts, id }) => {
+      const part = parts.find((one) => one.role === role);
+      return part ? formatNumber(part.gigabytes, id ? 2 : 0) : "–";
+    }))),
+    figures(
+      ["not split", "GB"],
+      ({ parts }) => formatNumber(parts.find(({ role }) => role === null)?.gigabytes ?? null),
+    ),
+    figures(
+      ["total", "GB"],
+      ({ total, range, id }) =>
         range ? `${range.low}–${range.high}` : traced(context, id, formatNumber(total, id ? 2 : 0)),
-    },
+    ),
   ];
 }

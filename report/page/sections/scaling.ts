@@ -5,7 +5,7 @@ import { byteUnit } from "../../../results/bytes.ts";
 import { count, formatInterval, formatNumber, formatSignificant } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
 import { type ScalingAxis, type ScalingCurve, scalingCurves } from "../../rows/scaling.ts";
-import { table } from "../table.ts";
+import { figures, table } from "../table.ts";
 import { type PageContext, section, traced } from "./context.ts";
 
 const AXES: Record<ScalingAxis, { name: string; unit: string }> = {
@@ -49,20 +49,15 @@ function scalingFigure(curves: readonly ScalingCurve[], context: PageContext): H
   const rows = curves.flatMap((curve) => curve.points.map((point) => ({ curve, point })));
   const numbers = table(rows, [
     ...curves.length > 1 ? [{ head: "curve", cell: ({ curve }: typeof rows[number]) => curve.label }] : [],
-    { head: name, unit: of, numeric: true, cell: ({ point }) => formatNumber(point.x) },
-    {
-      head: quantity === "time" ? "step" : "booked peak",
-      unit: unit.name,
-      numeric: true,
-      cell: ({ point }) =>
-        traced(
-          context,
-          point.id,
-          quantity === "time"
-            ? formatInterval({ estimate: point.y, low: point.low, high: point.high })
-            : formatSignificant(point.y / unit.bytes, 4),
-        ),
-    },
+    figures([name, of], ({ point }) => formatNumber(point.x)),
+    figures([quantity === "time" ? "step" : "booked peak", unit.name], ({ point }) =>
+      traced(
+        context,
+        point.id,
+        quantity === "time"
+          ? formatInterval({ estimate: point.y, low: point.low, high: point.high })
+          : formatSignificant(point.y / unit.bytes, 4),
+      )),
   ], { caption: `${quantity === "time" ? "Time" : "Memory"} against ${name}` });
   return markup`${
     figure({

@@ -19,7 +19,7 @@ import { FULL_STACKS, guideRowFor } from "../../claims/guide.ts";
 import { type Html, markup } from "../html.ts";
 import { lossDetail } from "../../claims/words.ts";
 import { lossDifference } from "../../rows/loss_difference.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
 
 /** Memory against throughput of every combination at the baseline's effective batch; null where methods were not varied. */
@@ -35,17 +35,11 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
   const baseName = pareto.points.find(({ isBaseline }) => isBaseline)?.label;
   const columns: Column<ParetoPoint>[] = [
     { head: "configuration", cell: ({ id, label }) => traced(context, id, label) },
-    {
-      head: "planned = booked peak",
-      numeric: true,
-      cell: ({ id, bytes }) => traced(context, id, formatBytes(bytes)),
-    },
-    {
-      head: "throughput",
-      unit: "tokens/s",
-      numeric: true,
-      cell: ({ id, tokensPerSecond }) => traced(context, id, formatInterval(tokensPerSecond)),
-    },
+    figures("planned = booked peak", ({ id, bytes }) => traced(context, id, formatBytes(bytes))),
+    figures(
+      ["throughput", "tokens/s"],
+      ({ id, tokensPerSecond }) => traced(context, id, formatInterval(tokensPerSecond)),
+    ),
     { head: "on the front", cell: ({ onFront }) => onFront ? "yes" : "no" },
   ];
   context.drawn.add("trade-off");
@@ -107,52 +101,33 @@ function ladderColumns(baseline: LadderRow, context: PageContext): Column<Ladder
   };
   return [
     { head: "configuration", cell: ({ configuration }) => configurationLink(context, configuration) },
-    {
-      head: "booked peak",
-      numeric: true,
-      cell: ({ configuration: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
-    },
-    {
-      head: "less booked",
-      unit: "×",
-      numeric: true,
-      cell: ({ memoryRatio }) => formatSignificant(memoryRatio),
-    },
-    {
-      head: "less observed with context",
-      unit: "×, 95 %",
-      numeric: true,
-      cell: ({ configuration }) =>
+    figures(
+      "booked peak",
+      ({ configuration: { memory } }) => traced(context, memory?.id, formatBytes(memory?.bookedBytes)),
+    ),
+    figures(["less booked", "×"], ({ memoryRatio }) => formatSignificant(memoryRatio)),
+    figures(
+      ["less observed with context", "×, 95 %"],
+      ({ configuration }) =>
         formatInterval(ratioOf(baseline.configuration.contextBytes, configuration.contextBytes), 2),
-    },
-    {
-      head: "guide, driver's figure",
-      unit: "×",
-      numeric: true,
-      cell: ({ guide }) => formatSignificant(guide?.memory),
-    },
-    {
-      head: "throughput",
-      unit: "tokens/s",
-      numeric: true,
-      cell: ({ configuration: { tokensPerSecond: rate } }) =>
+    ),
+    figures(["guide, driver's figure", "×"], ({ guide }) => formatSignificant(guide?.memory)),
+    figures(
+      ["throughput", "tokens/s"],
+      ({ configuration: { tokensPerSecond: rate } }) =>
         traced(context, rate?.byCell[0].id, formatInterval(rate?.interval)),
-    },
-    {
-      head: "throughput",
-      unit: "×",
-      numeric: true,
-      cell: (row) =>
+    ),
+    figures(
+      ["throughput", "×"],
+      (row) =>
         row === baseline
           ? "1"
           : judged(ratioWords(row.configuration.tokensPerSecond, baseline.configuration.tokensPerSecond)),
-    },
-    { head: "guide", unit: "×", numeric: true, cell: ({ guide }) => formatSignificant(guide?.throughput) },
-    {
-      head: "held-out loss, difference",
-      unit: "nats/token",
-      numeric: true,
-      cell: (row) => traced(context, row.heldOut?.byCell[0].id, lossText(row)),
-    },
+    ),
+    figures(["guide", "×"], ({ guide }) => formatSignificant(guide?.throughput)),
+    figures(
+      ["held-out loss, difference", "nats/token"],
+      (row) => traced(context, row.heldOut?.byCell[0].id, lossText(row)),
+    ),
   ];
 }

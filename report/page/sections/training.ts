@@ -14,7 +14,7 @@ import {
   ordinal,
 } from "../../words/format.ts";
 import type { Html } from "../html.ts";
-import { table } from "../table.ts";
+import { figures, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
 
 /** Loss over tokens, every seed. */
@@ -46,28 +46,18 @@ export function lossSection(analysis: Analysis, context: PageContext): Html | nu
       draw: (size) => lossCurvesChart(panels, tokens, size),
       numbers: table(configurations, [
         { head: "configuration", cell: (configuration) => configurationLink(context, configuration) },
-        { head: "seeds", numeric: true, cell: ({ seeds }) => formatNumber(seeds.length) },
-        {
-          head: "last held-out loss",
-          unit: "nats/token, mean and range over seeds",
-          numeric: true,
-          cell: (configuration) => {
-            const loss = heldOutLoss(configuration, equalTokens([configuration]));
-            if (!loss) return "–";
-            const [low, high] = [Math.min(...loss.values), Math.max(...loss.values)];
-            return traced(
-              context,
-              loss.byCell[0].id,
-              formatInterval({ estimate: loss.interval.estimate, low, high }, 3),
-            );
-          },
-        },
-        {
-          head: "trained",
-          unit: "tokens",
-          numeric: true,
-          cell: (configuration) => formatNumber(equalTokens([configuration])),
-        },
+        figures("seeds", ({ seeds }) => formatNumber(seeds.length)),
+        figures(["last held-out loss", "nats/token, mean and range over seeds"], (configuration) => {
+          const loss = heldOutLoss(configuration, equalTokens([configuration]));
+          if (!loss) return "–";
+          const [low, high] = [Math.min(...loss.values), Math.max(...loss.values)];
+          return traced(
+            context,
+            loss.byCell[0].id,
+            formatInterval({ estimate: loss.interval.estimate, low, high }, 3),
+          );
+        }),
+        figures(["trained", "tokens"], (configuration) => formatNumber(equalTokens([configuration]))),
       ], { caption: "Held-out loss at the end of training" }),
     }),
   );
@@ -94,26 +84,14 @@ export function stepTimesSection(analysis: Analysis, context: PageContext): Html
       draw: (size) => stepTimesChart(rows, size),
       numbers: table(rows, [
         { head: "configuration", cell: ({ label, byCell }) => traced(context, byCell[0].id, label) },
-        {
-          head: "median",
-          unit: "ms",
-          numeric: true,
-          cell: ({ median, byCell }) => traced(context, byCell[0].id, formatInterval(median)),
-        },
-        {
-          head: "lower quartile",
-          unit: "ms",
-          numeric: true,
-          cell: (row) => formatSignificant(row.lowerQuartile, 4),
-        },
-        {
-          head: "upper quartile",
-          unit: "ms",
-          numeric: true,
-          cell: (row) => formatSignificant(row.upperQuartile, 4),
-        },
-        { head: "steps", numeric: true, cell: ({ n }) => formatNumber(n) },
-        { head: "outliers", numeric: true, cell: ({ outliers }) => formatNumber(outliers) },
+        figures(
+          ["median", "ms"],
+          ({ median, byCell }) => traced(context, byCell[0].id, formatInterval(median)),
+        ),
+        figures(["lower quartile", "ms"], (row) => formatSignificant(row.lowerQuartile, 4)),
+        figures(["upper quartile", "ms"], (row) => formatSignificant(row.upperQuartile, 4)),
+        figures("steps", ({ n }) => formatNumber(n)),
+        figures("outliers", ({ outliers }) => formatNumber(outliers)),
       ], { caption: "Step times", strong: ({ chosen }) => chosen }),
     }),
   );

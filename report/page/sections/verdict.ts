@@ -9,7 +9,7 @@ import { combinationName } from "../../words/names.ts";
 import { listed } from "../../words/text.ts";
 import { type KeyFigure, progressOf, verdictOf } from "../verdict.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
-import { type Column, table } from "../table.ts";
+import { type Column, figures, table } from "../table.ts";
 import { paretoFigure } from "./trade_off.ts";
 import { type PageContext, traced } from "./context.ts";
 
@@ -149,24 +149,14 @@ function columnsOf(context: PageContext, plans: readonly GuidePlan[]): Column<Ro
           ? traced(context, best.configuration.memory?.id, combinationName(best.configuration.config))
           : "nothing measured fits",
     },
-    { head: "peak", numeric: true, cell: of(({ bytes }) => formatBytes(bytes)) },
-    {
-      head: "less memory",
-      unit: "×",
-      numeric: true,
-      cell: of(({ memoryRatio }) => formatRatio(memoryRatio)),
-    },
-    {
-      head: "throughput",
-      unit: "×",
-      numeric: true,
-      cell: of(({ throughputRatio }) => formatInterval(throughputRatio, 2)),
-    },
+    figures("peak", of(({ bytes }) => formatBytes(bytes))),
+    figures(["less memory", "×"], of(({ memoryRatio }) => formatRatio(memoryRatio))),
+    figures(["throughput", "×"], of(({ throughputRatio }) => formatInterval(throughputRatio, 2))),
     {
       head: "held-out loss",
       cell: of(({ loss, isBaseline }) => isBaseline ? "–" : loss === null ? "no seeds" : LOSS[loss]),
     },
-    { head: "fit", unit: "combinations", numeric: true, cell: ({ fitting }) => formatNumber(fitting) },
+    figures(["fit", "combinations"], ({ fitting }) => formatNumber(fitting)),
   ];
   if (plans.length > 0) {
     columns.push({
