@@ -18,7 +18,8 @@ async function writePage(outDir: string, page: string): Promise<void> {
 }
 
 /**
- * Writes `outDir/index.markup` from the records in `runDirs`. The same records and folders give the same bytes.
+ * Writes `outDir/index.markup` from the records in `runDirs`. The same records and folders give the same
+ * bytes.
  *
  * @throws InputError where a folder is no run, or a record is not what its version says.
  */

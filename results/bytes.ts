@@ -1,4 +1,4 @@
-/** Units of bytes, and bytes as a command line reads and writes them; pages have their own digits (report/words/format.ts). */
+/** Units of bytes, and bytes as a command line reads and writes them; pages have their own digits. */
 import { InputError } from "../engine/input_error.ts";
 
 export const MIB = 2 ** 20;

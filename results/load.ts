@@ -30,8 +30,8 @@ export interface LoadedRun {
 /**
  * Reads `run.json` and the cells it names.
  *
- * @throws InputError where `run.json` is absent or malformed, where a record has an unknown version, or where a field is not
- * what the contract says. Cell files that are cut off are listed in `unreadable`, not thrown.
+ * @throws InputError where `run.json` is absent or malformed, where a record has an unknown version, or where
+ * a field is not what the contract says. Cell files that are cut off are listed in `unreadable`, not thrown.
  */
 export async function loadRun(dir: string): Promise<LoadedRun> {
   const run = await readRun(dir).catch((error) => {

@@ -1,7 +1,8 @@
 import { mean, median, medianAbsoluteDeviation, quantile, sampleVariance } from "simple-statistics";
 
 /**
- * Statistics of raw samples; what rests on Student's t is in student.ts, whose packages a measuring process does without. Everything here is a pure function of its arguments: resampling is seeded, so the same
+ * Statistics of raw samples; what rests on Student's t is in student.ts, whose packages a measuring process
+ * does without. Everything here is a pure function of its arguments: resampling is seeded, so the same
  * records give the same pages, byte for byte.
  */
 
@@ -60,8 +61,8 @@ export function bootstrapMedian(samples: readonly number[], options: BootstrapOp
 }
 
 /**
- * Percentile bootstrap interval of `median(numerator) / median(denominator)`. Both sides are resampled independently:
- * they come from different processes, so their samples are not paired.
+ * Percentile bootstrap interval of `median(numerator) / median(denominator)`. Both sides are resampled
+ * independently: they come from different processes, so their samples are not paired.
  */
 export function bootstrapRatioOfMedians(
   numerator: readonly number[],
@@ -91,7 +92,7 @@ function bootstrap(
   return { estimate, low: quantile(estimates, tail), high: quantile(estimates, 1 - tail) };
 }
 
-/** Medians of as many samples drawn with replacement: counts of sorted places, as sorting every draw took most of a report. */
+/** Medians of samples drawn with replacement, by counts of sorted places: sorting each draw is slow. */
 function resampledMedian(samples: readonly number[], random: () => number): () => number {
   const count = samples.length;
   const order = [...samples.keys()].sort((i, j) => samples[i] - samples[j]);

@@ -23,11 +23,11 @@ export interface Equivalence {
 }
 
 /**
- * Two one-sided t-tests (TOST): shows that two means differ by less than a stated margin, which a test that merely
- * finds no difference does not.
+ * Two one-sided t-tests (TOST): shows that two means differ by less than a stated margin, which a test that
+ * merely finds no difference does not.
  *
- * Samples are compared by Welch's test, or pair by pair (`paired`) where sample i of both sides shares its seed.
- * Source: Schuirmann 1987, doi:10.1007/BF01068419.
+ * Samples are compared by Welch's test, or pair by pair (`paired`) where sample i of both sides shares its
+ * seed. Source: Schuirmann 1987, doi:10.1007/BF01068419.
  *
  * @throws {RangeError} where a side has fewer than two samples, or the margin is not positive.
  */

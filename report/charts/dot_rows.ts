@@ -1,4 +1,4 @@
-/** One row a configuration, one panel a figure: dots with intervals, seeds as faint dots, the paper's figure as a cross. */
+/** One row a configuration, one panel a figure: dots with intervals, faint seeds, crosses for the paper's. */
 import { formatNumber, shorten } from "../words/format.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";

@@ -1,11 +1,11 @@
-/** What all charts share: the SVG with its accessible name, axes, marks, labels that keep clear of each other. */
+/** What all charts share: the SVG with its accessible name, axes, marks, texts and fills. */
 import { formatNumber } from "../words/format.ts";
 import { printable } from "../words/text.ts";
 import { d3, newSvg, type Scale, type Selection } from "./d3.ts";
 import { type Hatch, ROLE_STYLE } from "./palette.ts";
 import { type Role, ROLES } from "../../results/record.ts";
 
-/** A chart is drawn once for each width it is shown at, so that text keeps its size; `id` is unique in the page. */
+/** Charts are drawn once for each width, so that text keeps its size; `id` is unique in the page. */
 export interface ChartSize {
   id: string;
   width: number;

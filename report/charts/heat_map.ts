@@ -101,7 +101,7 @@ export function heatMapChart(
   }
 }
 
-/** Better is blue, worse is orange; the strength grows with the ratio, and full strength is a factor of four. */
+/** Better is blue, worse orange; the strength grows with the ratio up to a factor of four. */
 export function shade(ratio: number): { colour: string; strength: number } {
   const distance = Math.min(1, Math.abs(Math.log(ratio)) / Math.log(4));
   return { colour: ratio >= 1 ? "var(--blue)" : "var(--vermillion)", strength: 0.62 * distance };

@@ -59,7 +59,7 @@ export interface LinePanel {
 
 const GAP = 26;
 
-/** Panels side by side on a wide page, below each other on a narrow one; up to six series are labelled where they end. */
+/** Panels side by side on a wide page, else below each other; up to six series, labelled at their ends. */
 export function linesChart(
   panels: readonly LinePanel[],
   { id, width, title, description }: DrawOptions,

@@ -97,7 +97,7 @@ function middleOf({ ok }: Configuration): LossPanel["middle"] {
   });
 }
 
-/** Small multiples on common axes: thin training loss, band over seeds, held-out dots, all panels' medians behind. */
+/** Small multiples on common axes: training loss, band over seeds, held-out dots, all medians behind. */
 export function lossCurvesChart(
   panels: readonly LossPanel[],
   equalTokens: number | null,

@@ -1,7 +1,7 @@
 /**
- * Colours, shapes and hatches, the same on every page. Okabe & Ito's palette ("Color Universal Design", 2008), read by people
- * with any colour vision; no meaning hangs on colour alone. In charts they are CSS variables, so that dark mode and print
- * change them in one place.
+ * Colours, shapes and hatches, the same on every page. Okabe & Ito's palette ("Color Universal Design",
+ * 2008), read by people with any colour vision; no meaning hangs on colour alone. In charts they are CSS
+ * variables, so that dark mode and print change them in one place.
  */
 import type { Role } from "../../results/record.ts";
 

@@ -30,7 +30,7 @@ function weight({ onFront, isBaseline, isWinner }: ParetoPoint): number {
   return (isBaseline || isWinner ? 2 : 0) + (onFront ? 1 : 0);
 }
 
-/** Scatter of peak memory and throughput; dominated points faint, the front as a line, the paper as crosses. */
+/** Peak memory against throughput; beaten points faint, the front as a line, the paper as crosses. */
 export function paretoChart(
   { points, front, paper }: Pareto,
   { id, width, title, description }: DrawOptions,
@@ -82,7 +82,8 @@ export function paretoChart(
   return chart.text();
 
   function drawLabels(): void {
-    // Names for the two that the sentence is about; then for the front, then for the rest as far as there is room.
+    // Names for the two that the sentence is about; then for the front, then for the rest as far as there is
+    // room.
     const rank = (point: ParetoPoint) => point.isBaseline || point.isWinner ? 0 : point.onFront ? 1 : 2;
     const named = points.length > MANY ? points.filter((point) => rank(point) < 2) : points;
     const texts = [

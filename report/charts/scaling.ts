@@ -1,4 +1,4 @@
-/** Time or memory against one size, both logarithmic: points, the law that fits them, and the slope that theory expects. */
+/** Time or memory against one size, both logarithmic: points, fitted law, slope of the theory. */
 import type { ScalingCurve } from "../rows/scaling.ts";
 import { decimalsFor, formatCompact, formatNumber } from "../words/format.ts";
 import { SERIES_STYLE } from "./palette.ts";

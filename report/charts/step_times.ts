@@ -54,7 +54,7 @@ export function stepTimeRows(
   });
 }
 
-/** Dots drawn a row at most, and over all rows; the smallest and the largest of a cell are always among them. */
+/** Most dots a row, and over all rows; the smallest and largest of a cell are among them. */
 const DOTS = { row: 300, page: 6000 };
 
 /** Dots a row of a chart with so many rows. */

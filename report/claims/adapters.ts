@@ -14,7 +14,7 @@ import { comparison, percentText } from "./words.ts";
 const USUAL_TARGETS = "query-value";
 const QUANTIZED = ["qlora-nf4", "qlora-int8"];
 
-/** Pairs of configurations that differ in how the base is tuned alone, those with adapters on query and value first. */
+/** Pairs that differ in how the base is tuned alone, those with adapters on query and value first. */
 function tuningPairs({ trained }: Analysis, from: string, to: string): Pair[] {
   const others = ({ config }: Configuration) =>
     config.methods.filter((method) => method !== tuningKind({ config } as Configuration)).sort().join();

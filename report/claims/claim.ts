@@ -18,7 +18,7 @@ export interface Finding {
   pair?: Pair;
 }
 
-/** What is to be tested for a verdict, and the verdict once the tests of all claims are corrected together. */
+/** What is to be tested for a verdict, and the verdict once the tests of all claims are corrected. */
 export interface Examination {
   /** Pairs whose held-out losses the verdict compares. */
   comparisons: readonly Pair[];

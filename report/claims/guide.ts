@@ -1,7 +1,8 @@
 /**
- * The measurements behind the "threefold", for comparison: Hugging Face's guide "Methods and tools for efficient training on a
- * single GPU" (transformers, docs/source/performance.mdx, 2022), BERT-large, 512 sequences of 512 tokens, one V100 16 GB, each
- * configuration run once. Samonov 2024 (doi:10.20295/2413-2527-2024-339-5-12) rests its claim on them.
+ * The measurements behind the "threefold", for comparison: Hugging Face's guide "Methods and tools for
+ * efficient training on a single GPU" (transformers, docs/source/performance.mdx, 2022), BERT-large, 512
+ * sequences of 512 tokens, one V100 16 GB, each configuration run once. Samonov 2024
+ * (doi:10.20295/2413-2527-2024-339-5-12) rests its claim on them.
  */
 import type { RunConfig } from "../../results/record.ts";
 import type { Analysis } from "../rows/analysis.ts";
@@ -56,7 +57,10 @@ export function guideRatios({ label, samplesPerSecond, megabytes }: GuideRow): G
   };
 }
 
-/** The guide's two full stacks: with Adafactor 3.08× less memory at 1.02× the throughput, with 8-bit Adam 2.79× at 1.17×. */
+/**
+ * The guide's two full stacks: with Adafactor 3.08× less memory at 1.02× the throughput, with 8-bit Adam
+ * 2.79× at 1.17×.
+ */
 export const FULL_STACKS: readonly (GuideRatios & { name: string })[] = GUIDE.filter((
   { accumulates, checkpoint, fp16, optimizer },
 ) => accumulates && checkpoint && fp16 && optimizer !== "adamw").map((row) => ({
@@ -70,7 +74,7 @@ export function guideRowFor(config: RunConfig): GuideRatios | null {
   return match ? guideRatios(match) : null;
 }
 
-/** What the driver reported of the guide's machine before training: its context alone, and with the model loaded. */
+/** What the guide's driver reported before training: its context alone, and with the model loaded. */
 export const LOADED_MODEL = { contextMegabytes: 1343, loadedMegabytes: 2631 } as const;
 
 /** A row of the guide as planned here at full size. */

@@ -1,6 +1,7 @@
 /**
- * A verdict on every claim of the paper (Samonov 2024, doi:10.20295/2413-2527-2024-339-5-12), worked out from records. The only
- * figures typed in are the paper's own (paper.ts, guide.ts); whatever else a verdict hangs on comes from the records.
+ * A verdict on every claim of the paper (Samonov 2024, doi:10.20295/2413-2527-2024-339-5-12), worked out from
+ * records. The only figures typed in are the paper's own (paper.ts, guide.ts); whatever else a verdict hangs
+ * on comes from the records.
  */
 import type { CellRecord } from "../../results/record.ts";
 import { C11, C12, C9 } from "./adapters.ts";

@@ -1,9 +1,9 @@
-/** The ledger of hypothesis tests: every equality of losses that a claim asks for, corrected for how many there are. */
+/** The ledger of tests: all equalities of losses that claims ask for, corrected for how many there are. */
 import { equalTokens, heldOutLosses } from "../rows/held_out.ts";
 import { ALPHA, type LossDifference, lossDifference } from "../rows/loss_difference.ts";
 import type { Pair } from "../rows/pairs.ts";
 
-/** Held-out loss of a pair at equal tokens, `changed` minus `baseline`. @throws {RangeError} for a pair without its entry. */
+/** Held-out loss of a tested pair, `changed` minus `baseline`. @throws {RangeError} for any other. */
 export type LossOf = (pair: Pair) => LossDifference | null;
 
 export interface Ledger {
@@ -12,7 +12,7 @@ export interface Ledger {
   testCount: number;
 }
 
-/** Tests all pairs, each once, and corrects them together: what was called equal and is no longer becomes unshown. */
+/** Tests all pairs, each once, and corrects them together: what is no longer equal becomes unshown. */
 export function ledgerOf(pairs: readonly Pair[]): Ledger {
   const differences = new Map<Pair["baseline"], Map<Pair["changed"], LossDifference | null>>();
   for (const { baseline, changed } of pairs) {
@@ -40,8 +40,9 @@ export function ledgerOf(pairs: readonly Pair[]): Ledger {
 }
 
 /**
- * p-values corrected for how many there are, in the order given: where all below `ALPHA` are believed, the chance that any of
- * them misleads stays below it too. Source: Holm 1979, Scandinavian Journal of Statistics 6, 65-70.
+ * p-values corrected for how many there are, in the order given: where all below `ALPHA` are believed, the
+ * chance that any of them misleads stays below it too. Source: Holm 1979, Scandinavian Journal of Statistics
+ * 6, 65-70.
  */
 export function holm(pValues: readonly number[]): number[] {
   const order = pValues.map((_, i) => i).sort((a, b) => pValues[a] - pValues[b]);

@@ -1,4 +1,4 @@
-/** Bytes of optimizer state a parameter: as a run held them, and as the planner lays them out at 3 B parameters. */
+/** Bytes of optimizer state a parameter: as a run held them, and as planned at 3 B parameters. */
 import type { Configuration } from "../rows/configuration.ts";
 import type { Analysis } from "../rows/analysis.ts";
 import { formatNumber, formatSignificant } from "../words/format.ts";
@@ -17,8 +17,9 @@ export interface OptimizerState {
 }
 
 /**
- * The paper's three optimizers, in its order, as far as the records know them. 8-bit AdamW has two forms: embeddings keep f32
- * moments, or are quantized, too; the latter stands for it where the records have no other.
+ * The paper's three optimizers, in its order, as far as the records know them. 8-bit AdamW has two forms:
+ * embeddings keep f32 moments, or are quantized, too; the latter stands for it where the records have no
+ * other.
  */
 export function optimizerStates({ trained, planned }: Analysis): OptimizerState[] {
   return Object.entries(OPTIMIZER_STATE).flatMap(([optimizer, { label }]) => {
@@ -45,7 +46,7 @@ function trainsAdapters({ config }: Configuration): boolean {
   return config.methods.some((method) => /lora/.test(method));
 }
 
-/** The first configuration whose optimizer bytes are known: all state is alive at the peak, since it is never freed. */
+/** The first whose optimizer bytes are known: state is never freed, so all of it is alive at the peak. */
 function first(candidates: readonly Configuration[]): { configuration: Configuration; bytes: number } | null {
   for (const configuration of candidates) {
     const parameters = configuration.ok[0]?.trainableParameters;

@@ -1,6 +1,6 @@
 /**
- * The paper's own figures (Samonov 2024, doi:10.20295/2413-2527-2024-339-5-12). Everything that a verdict is compared with stands
- * here or in guide.ts; nothing else in the report is typed in.
+ * The paper's own figures (Samonov 2024, doi:10.20295/2413-2527-2024-339-5-12). Everything that a verdict is
+ * compared with stands here or in guide.ts; nothing else in the report is typed in.
  */
 
 /** C1: the memory needed falls to a third, throughput stays. */
@@ -12,7 +12,7 @@ export const CHECKPOINTING_SLOWDOWN = { estimate: 1.2, low: 1.15, high: 1.25 } a
 /** C4: weights are held one and a half times, in 4 + 2 bytes. */
 export const MIXED_WEIGHTS = 1.5;
 
-/** C7: bytes of optimizer state a parameter, and gigabytes at 3 B parameters. "A little over 4" is 4 to 4.5. */
+/** C7: bytes of optimizer state a parameter, and GB at 3 B parameters. "A little over 4" is 4 to 4.5. */
 export const OPTIMIZER_STATE: Readonly<
   Record<
     string,

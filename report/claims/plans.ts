@@ -33,13 +33,16 @@ function gigabytes({ memory }: Configuration, ...roles: Role[]): number {
 
 /** The 3 B model as it is planned, and what its optimizer takes where embeddings have 8-bit moments, too. */
 export interface ThreeBillion extends PlannedModel {
-  /** GB of optimizer state at 3 · 10⁹ parameters; null where this is that form itself, or none was planned beside it. */
+  /**
+   * GB of optimizer state at 3 · 10⁹ parameters; null where this is that form itself, or none was planned
+   * beside it.
+   */
   quantized: { configuration: Configuration; gigabytes: number } | null;
 }
 
 /**
- * The 3 B model in f32 with 8-bit AdamW, its bytes a parameter times the paper's 3 · 10⁹; null where none was planned.
- * Embeddings keep f32 moments where there is such a plan.
+ * The 3 B model in f32 with 8-bit AdamW, its bytes a parameter times the paper's 3 · 10⁹; null where none was
+ * planned. Embeddings keep f32 moments where there is such a plan.
  */
 export function threeBillion({ planned }: Analysis): ThreeBillion | null {
   const plans = planned.filter(({ shows, config, memory }) =>
@@ -97,8 +100,8 @@ export function threeBillion({ planned }: Analysis): ThreeBillion | null {
 }
 
 /**
- * Llama 2 7B with LoRA over an int8 base beside the paper's Fig. 1, each plan that there is: the paper names neither batch nor
- * ranks. The one that meets most of the paper's figures first.
+ * Llama 2 7B with LoRA over an int8 base beside the paper's Fig. 1, each plan that there is: the paper names
+ * neither batch nor ranks. The one that meets most of the paper's figures first.
  */
 export function llama7b({ planned }: Analysis): PlannedModel[] {
   const plans = planned.filter(({ shows, config, memory }) =>

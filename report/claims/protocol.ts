@@ -74,7 +74,7 @@ export const C14: Claim = {
 /** f32 sums of some thousand terms in another order: 2⁻²⁴ · √terms, with headroom. */
 const FIRST_STEP_TOLERANCE = 1e-4;
 
-/** Largest relative difference between the first training losses of cells with the same seed; null without common seeds. */
+/** Largest relative difference between first training losses, seed by seed; null without common seeds. */
 function firstStepGap({ baseline, changed }: Pair): number | null {
   const firsts = new Map(baseline.ok.map((cell) => [cell.config.seed, cell.samples?.loss[0] ?? null]));
   const gaps = changed.ok.flatMap((cell) => {
@@ -127,7 +127,7 @@ export const C15: Claim = {
   },
 };
 
-/** Loss on its own text before and after a stage; a model trained from nothing begins with the loss of its first step. */
+/** Loss on its own text before and after a stage; a model from nothing begins with its first step's. */
 function ends(cell: CellRecord, cells: readonly CellRecord[]): [number, number] | null {
   const losses = lossesOn(cell, cell.config.data, cells);
   const before = losses?.before ?? (cell.config.startFrom === null ? cell.samples?.loss[0] : null) ?? null;

@@ -33,8 +33,8 @@ export function isFullStack({ config }: Configuration): boolean {
 }
 
 /**
- * Every full stack that has a baseline, with it. Those with two seeds or more are asked alone where there are any: of the
- * others nothing is known of quality.
+ * Every full stack that has a baseline, with it. Those with two seeds or more are asked alone where there are
+ * any: of the others nothing is known of quality.
  */
 export function stackPairs({ trained }: Pick<Analysis, "trained">): Pair[] {
   const full = trained.filter(isFullStack);
@@ -79,14 +79,14 @@ function stackOf(pair: Pair, loss: LossDifference | null): Stack {
 }
 
 /**
- * Whether a ratio of throughputs shows that nothing was lost: its interval does not reach below 1 by more than the baseline's own
- * runs differ. Runs that differ by more than `LARGEST_MARGIN` can show no such thing.
+ * Whether a ratio of throughputs shows that nothing was lost: its interval does not reach below 1 by more
+ * than the baseline's own runs differ. Runs that differ by more than `LARGEST_MARGIN` can show no such thing.
  */
 export function holdsThroughput({ tokensPerSecond }: Configuration, ratio: Interval | null): boolean {
   return ratio !== null && ratio.low >= Math.max(slowestOfItself(tokensPerSecond), 1 - LARGEST_MARGIN);
 }
 
-/** How slow a second run of the baseline may come out beside the first, at 95 %: as a ratio; 1 where it is not known. */
+/** How slow a second run of the baseline may be beside the first, at 95 %, as a ratio; 1 if unknown. */
 export function slowestOfItself(baseline: Measured | null): number {
   const spread = baseline?.spread;
   if (!spread) return 1;

@@ -243,7 +243,7 @@ export const C6: Claim = {
   },
 };
 
-/** What flash attention over a quantized base saves: beside naive attention over it, else beside itself over the f32 base. */
+/** What flash attention over a quantized base saves beside naive attention, else beside the f32 base. */
 function savedOverBase(
   row: AttentionRow,
   rows: readonly AttentionRow[],
@@ -261,7 +261,7 @@ function savedOverBase(
   return { ratio: more / less, text: `over ${row.base}: ${memoryText(more / less)} than over the f32 base` };
 }
 
-/** Without the sequence lengths, one pair of whole steps has to do: it can show a part of the claim at most. */
+/** Without the sequence lengths, one pair of whole steps shows a part of the claim at most. */
 function withoutLengths(analysis: Analysis): Examination | null {
   const [pair] = pairsOf(analysis, { methods: ["flash"] });
   if (!pair) return null;

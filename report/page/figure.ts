@@ -1,4 +1,4 @@
-/** A chart in its place: finding, what is drawn, the SVG for wide and for narrow pages, and the numbers behind it. */
+/** A chart in its place: finding, what is drawn, SVGs for wide and narrow pages, the numbers behind it. */
 import { type Html, markup, trusted } from "./html.ts";
 import type { DrawOptions } from "../charts/frame.ts";
 
@@ -10,7 +10,7 @@ export interface FigureOptions {
   /** What is drawn, units, n, which interval. */
   subtitle: string;
   draw: (options: DrawOptions) => string;
-  /** Widths the chart is drawn at: one, or a wide and a narrow one of which the page's width shows the one that fits. */
+  /** Widths it is drawn at: one, or a wide and a narrow one, of which the page shows what fits. */
   widths?: readonly number[];
   numbers: Html;
 }

@@ -1,4 +1,4 @@
-/** Sentences that say what the records show. Every number in them is computed; what lies inside the noise is called so. */
+/** Sentences that say what the records show; what lies inside the noise is called so. */
 import { compare, type Measured, ratioOf } from "../rows/measured.ts";
 import { extremes, type Sweep, type SweepRow } from "../rows/sweep.ts";
 import {

@@ -1,6 +1,6 @@
 /**
- * HTML as values: `markup` escapes whatever is put into it, unless it is `Html` already. Records come from other machines, so
- * no string from a record may reach the page by any other way.
+ * HTML as values: `markup` escapes whatever is put into it, unless it is `Html` already. Records come from
+ * other machines, so no string from a record may reach the page by any other way.
  */
 import { printable } from "../words/text.ts";
 
@@ -41,8 +41,9 @@ function render(value: HtmlValue): string {
 }
 
 /**
- * Template tag: literal parts stand as written, values are escaped, arrays are joined, null and false are nothing. Not called
- * `html`, because formatters lay such templates out anew, and white space is part of a page.
+ * Template tag: literal parts stand as written, values are escaped, arrays are joined, null and false are
+ * nothing. Not called `html`, because formatters lay such templates out anew, and white space is part of a
+ * page.
  */
 export function markup(parts: TemplateStringsArray, ...values: HtmlValue[]): Html {
   let text = parts[0];

@@ -23,7 +23,7 @@ function code(text: string): string {
   return longest > 0 ? `${fence} ${plain} ${fence}` : `${fence}${plain}${fence}`;
 }
 
-/** The configurations worth a row: the ladder where there is one, else the batch sweep, else the first ones. */
+/** The configurations worth a row: the ladder, else the batch sweep, else the first ones. */
 function rowsOf({ configurations, sweep }: Analysis): Configuration[] {
   const ladder = configurations.filter(({ shows }) => shows === "method-ladder");
   if (ladder.length > 0) return ladder;

@@ -29,7 +29,7 @@ import { POLICY, SCRIPT, STYLE } from "./style.ts";
 
 type Section = (analysis: Analysis, context: PageContext) => Html | null;
 
-/** The page of one run, top to bottom: anchor, name in the contents, section. A section without records is not there. */
+/** The page of one run, top to bottom: anchor, name in the contents, section (none without records). */
 const SECTIONS: readonly (readonly [string, string, Section])[] = [
   ["claims", "Claims", claimsSection],
   ["batch-sweep", "Batch size", batchSweepSection],
@@ -85,7 +85,7 @@ ${body}
 `.text;
 }
 
-/** The whole report as HTML: suites of one adapter as one, other runs one after another, each with all its sections. */
+/** The whole report as HTML: suites of one adapter as one, other runs one after another. */
 export function renderReport(runs: readonly PageRun[]): string {
   const groups = groupRuns(runs);
   const articles = groups.map((group, i) => {

@@ -1,4 +1,4 @@
-/** The page's style sheet and its few lines of script, both inline and named by hash in the content security policy. */
+/** The page's style sheet and its few lines of script, inline and named by hash in the content policy. */
 import { createHash } from "node:crypto";
 import { PALETTE_CSS } from "../charts/palette.ts";
 

@@ -9,14 +9,14 @@ export interface Analysis {
   /** What was trained, or should have been. */
   configurations: Configuration[];
   /**
-   * Ran to the end at least once, in a phase whose figures stand for the configuration: a rate sweep trains at rates that were
-   * not chosen, and a phase that shows overflows at a scale that no one would choose.
+   * Ran to the end at least once, in a phase whose figures stand for the configuration: a rate sweep trains
+   * at rates that were not chosen, and a phase that shows overflows at a scale that no one would choose.
    */
   trained: Configuration[];
   /** What the planner alone looked at. */
   planned: Configuration[];
   sweep: Sweep | null;
-  /** What ratios are taken to: the first rung of the ladder, else the chosen batch, else the first that ran. */
+  /** What ratios are taken to: the ladder's first rung, else the chosen batch, else the first that ran. */
   baseline: Configuration | null;
   /** The chosen batch size, else the baseline. */
   highlighted: Configuration | null;

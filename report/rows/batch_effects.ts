@@ -54,7 +54,7 @@ export type BreakEven =
   | { kind: "between"; below: number; above: number; at: number }
   | { kind: "always saves" | "never saves"; smallest: number; largest: number };
 
-/** The micro-batch size from which on the method needs less booked memory: between two measured ones by a straight line. */
+/** The micro-batch size from which on the method saves memory: by a straight line between measured ones. */
 export function breakEven(effects: readonly BatchEffect[]): BreakEven | null {
   const extra = effects.flatMap(({ microBatchSize, baseline, changed }) => {
     const [without, with_] = [baseline.memory?.bookedBytes, changed.memory?.bookedBytes];

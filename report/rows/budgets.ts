@@ -45,7 +45,7 @@ export interface Budgets {
   basis: "observed with context" | "booked";
 }
 
-/** Every combination at the baseline's setting that trained all parameters, once: the one with most cells speaks. */
+/** Every combination at the baseline's setting that trained all parameters: the one with most cells. */
 export function combinations({ configurations, baseline }: Analysis): Configuration[] {
   if (!baseline) return [];
   const setting = settingKey(baseline);
@@ -72,7 +72,8 @@ export function budgetsOf(analysis: Analysis): Budgets | null {
   const base = baseline?.memory?.bookedBytes;
   if (!baseline || !base || all.length < 2) return null;
   const isSoftware = analysis.loaded.run.environment.software;
-  // A device must hold the driver's share too; a software adapter has no device, and its process holds the whole runtime.
+  // A device must hold the driver's share too; a software adapter has no device, and its process holds the
+  // whole runtime.
   const isObserved = !isSoftware && all.every(({ contextBytes }) => contextBytes);
   const tokens = equalTokens(all);
   const losses = heldOutLosses(all, tokens);

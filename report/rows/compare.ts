@@ -110,7 +110,7 @@ function compared(configuration: Configuration | null, reference: Configuration)
   };
 }
 
-/** By identity first (the same cell ids), then by phase and label: a version may add a setting to every configuration. */
+/** By identity first (equal cell ids), then by phase and label: a version may add a setting to all. */
 function counterpart(reference: Configuration, candidates: readonly Configuration[]): Configuration | null {
   return candidates.find(({ key }) => key === reference.key) ??
     candidates.find(({ phase, label }) => phase === reference.phase && label === reference.label) ?? null;
@@ -133,8 +133,8 @@ export function compareLoaded(runs: readonly LoadedRun[], failOn: readonly strin
 }
 
 /**
- * A configuration fails a rule where its ratio is beyond the bound and the noise does not explain it, and where it ran in the
- * first run but not in this one: a crash must not pass for a change too small to see.
+ * A configuration fails a rule where its ratio is beyond the bound and the noise does not explain it, and
+ * where it ran in the first run but not in this one: a crash must not pass for a change too small to see.
  */
 function failuresOf(rule: Rule, rows: readonly ComparisonRow[], runs: readonly LoadedRun[]): string[] {
   return rows.flatMap(({ label, runs: [reference, ...others] }) =>

@@ -1,6 +1,6 @@
 /**
- * Rows from records: pure functions, no I/O, no clock. A *configuration* is what cells share when only the seed and the repeat
- * differ; every figure of the report belongs to one.
+ * Rows from records: pure functions, no I/O, no clock. A *configuration* is what cells share when only the
+ * seed and the repeat differ; every figure of the report belongs to one.
  */
 import type {
   BytesByRole,
@@ -42,7 +42,7 @@ export interface Configuration {
   shows: PhaseShows | null;
   label: string;
   config: RunConfig;
-  /** Phase and label of the configuration whose weights it starts from; null where it starts from the model itself. */
+  /** Phase and label of the configuration whose weights it starts from; null: the model itself. */
   start: string | null;
   effectiveBatchSize: number;
   cells: CellRecord[];
@@ -75,7 +75,7 @@ function startNames(cells: readonly CellRecord[]): StartName {
   return (id) => names.get(id) ?? id;
 }
 
-/** Groups cells into configurations, in order of first appearance; those of a phase share what is known of their noise. */
+/** Configurations in order of first appearance; those of a phase share what is known of their noise. */
 export function configurationsOf(
   cells: readonly CellRecord[],
   phases: RunRecord["phases"] = [],
@@ -173,7 +173,7 @@ function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): Conf
   };
 }
 
-/** Everything that must be equal before two configurations may be compared: all but the methods, the optimizer and its rate. */
+/** All that must be equal before two are compared: all but methods, optimizer and its rate. */
 export function settingKey({ config, start, effectiveBatchSize }: Configuration): string {
   const { model, data, tokenizer, heldOutFraction, sequenceLength, schedule, clip, dropout } = config;
   return canonicalJson({

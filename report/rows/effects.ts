@@ -1,7 +1,8 @@
 /**
- * Main effects and interactions of the factorial, on the logarithms of memory and of time: what a method does alone, what it
- * does in company, and which pairs get in each other's way. Every figure is a contrast of cells that differ in what is named
- * alone, averaged over all such cells, so that combinations that were pruned leave no bias.
+ * Main effects and interactions of the factorial, on the logarithms of memory and of time: what a method does
+ * alone, what it does in company, and which pairs get in each other's way. Every figure is a contrast of
+ * cells that differ in what is named alone, averaged over all such cells, so that combinations that were
+ * pruned leave no bias.
  */
 import type { RunConfig } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
@@ -146,7 +147,7 @@ export function mainEffects({ cells, treatments }: Factorial): MainEffect[] {
 export interface Interaction {
   a: Treatment;
   b: Treatment;
-  /** Times less memory with one of them, with both, and what both together fall short of (or exceed) the product by. */
+  /** Times less memory with one, with both, and what both fall short of (or exceed) the product by. */
   memory: { a: number; b: number; both: number; share: number; words: MemoryWords } | null;
   /** Times as long with one, with both, and beyond the product. */
   time: { a: number; b: number; both: number; share: Interval } | null;
@@ -216,7 +217,7 @@ function timeOf({ a, b, both, share }: EffectSet): Interaction["time"] {
   return { a: a.ratio.estimate, b: b.ratio.estimate, both: both.ratio.estimate, share: share.ratio };
 }
 
-/** Mean of contrasts as a ratio; null where there are none with figures. Cells shared by contrasts count with their weight. */
+/** Mean of contrasts as a ratio; null without figures. Cells that contrasts share count by weight. */
 function effectOf(contrasts: readonly Contrast[], value: Value): Effect | null {
   const logOf = (cell: FactorialCell) =>
     value === "logTime" ? cell.logTime : cell.bytes === null ? null : Math.log(cell.bytes);
@@ -236,7 +237,7 @@ function effectOf(contrasts: readonly Contrast[], value: Value): Effect | null {
   };
 }
 
-/** Half of Student's 95 % interval of a mean of contrasts, from the spread that the cells of the phase share. */
+/** Half of Student's 95 % interval of a mean of contrasts, from the spread that their phase shares. */
 function reachOf(contrasts: readonly Contrast[]): number {
   const weights = new Map<FactorialCell, number>();
   for (const contrast of contrasts) {

@@ -1,4 +1,4 @@
-/** Fine-tuning from saved weights: what is learned of the new domain, and what is forgotten of the old one. */
+/** Fine-tuning from saved weights: what is learned of the new domain and forgotten of the old one. */
 import type { CellRecord, HeldOutPoint } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Analysis } from "./analysis.ts";
@@ -38,7 +38,7 @@ export function tuningKind({ config }: Configuration): string {
   return config.methods.find((method) => ADAPTERS.includes(method)) ?? "full";
 }
 
-/** Configurations that start from saved weights and were evaluated on another text too: full fine-tuning first. */
+/** What starts from saved weights and was evaluated on another text too: full fine-tuning first. */
 export function fineTunings({ trained, loaded }: Analysis): FineTuning[] {
   const found = trained.filter(({ config }) => config.startFrom !== null).flatMap((one): FineTuning[] => {
     const own = domainLoss(one, one.config.data, loaded.cells);
@@ -52,8 +52,8 @@ export function fineTunings({ trained, loaded }: Analysis): FineTuning[] {
     const adapterBytes = one.ok.find((cell) => cell.adapterBytes !== null)?.adapterBytes ?? null;
     return [{ configuration: one, kind: tuningKind(one), own, original, trainableShare, adapterBytes }];
   });
-  // A specialization is a fine-tuning too; those that are compared share phase and starting weights with adapters. Adapters
-  // on other weights have forgotten other things before they began.
+  // A specialization is a fine-tuning too; those that are compared share phase and starting weights with
+  // adapters. Adapters on other weights have forgotten other things before they began.
   const phases = new Set(
     found.filter(({ kind }) => kind !== "full").map(({ configuration }) => configuration.phase),
   );
@@ -73,8 +73,9 @@ function pointsOn({ config, heldOut, heldOutElsewhere }: CellRecord, data: strin
 }
 
 /**
- * Held-out loss on a text before the first step and after the last one. Where a cell was not evaluated before its first step,
- * the last evaluation of the cell whose weights it starts from is the same figure. Null where the text was not evaluated.
+ * Held-out loss on a text before the first step and after the last one. Where a cell was not evaluated before
+ * its first step, the last evaluation of the cell whose weights it starts from is the same figure. Null where
+ * the text was not evaluated.
  */
 export function lossesOn(
   cell: CellRecord,

@@ -3,7 +3,7 @@ import type { CellRecord } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
 import { type CellSamples, type Measured, measureTogether } from "./measured.ts";
 
-/** Held-out loss of a cell after `tokens` trained tokens, between its two nearest points; null outside what it trained. */
+/** Held-out loss of a cell after `tokens` tokens, between its two nearest points; null outside them. */
 export function heldOutAt(cell: CellRecord, tokens: number): number | null {
   const points = [...cell.heldOut].sort((a, b) => a.tokens - b.tokens);
   const after = points.findIndex((point) => point.tokens >= tokens);
@@ -22,7 +22,7 @@ export function equalTokens(configurations: readonly Configuration[]): number | 
   return trained.length > 0 ? Math.min(...trained) : null;
 }
 
-/** Held-out losses at `tokens` of configurations that share what is known of their noise; null where one has none. */
+/** Held-out losses at `tokens` of configurations that share their noise; null where one has none. */
 export function heldOutLosses(
   configurations: readonly Configuration[],
   tokens: number | null,

@@ -13,8 +13,9 @@ export function meanInterval(values: readonly number[], confidence = 0.95): Inte
 }
 
 /**
- * Geometric mean of independent ratios, with the interval that theirs add up to. Where one of them has no interval (a single
- * run on each side), the ratios' own scatter speaks too: Student's interval over them, if it is wider.
+ * Geometric mean of independent ratios, with the interval that theirs add up to. Where one of them has no
+ * interval (a single run on each side), the ratios' own scatter speaks too: Student's interval over them, if
+ * it is wider.
  */
 export function geometricMean(ratios: readonly Interval[]): Interval | null {
   if (ratios.length === 0) return null;

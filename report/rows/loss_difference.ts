@@ -1,15 +1,19 @@
 /**
- * Whether two held-out losses are equal. The margin is the baseline's own: two standard deviations of its seeds. A method that
- * moves the loss by less than another seed does has kept the quality; a fixed share of the loss would be a matter of taste.
+ * Whether two held-out losses are equal. The margin is the baseline's own: two standard deviations of its
+ * seeds. A method that moves the loss by less than another seed does has kept the quality; a fixed share of
+ * the loss would be a matter of taste.
  */
 import { equivalenceTest } from "../../results/student.ts";
 import { standardDeviation } from "../../results/stats.ts";
 import type { Measured } from "./measured.ts";
 
-/** Standard deviations of the baseline's seeds that a difference may have: about 95 % of its seeds lie within. */
+/** Standard deviations of its seeds that the margin is wide: about 95 % of them lie within. */
 export const MARGIN_DEVIATIONS = 2;
 export const ALPHA = 0.05;
-/** Share of the baseline's loss, or throughput, beyond which a margin is none: runs that scatter so widely show nothing equal. */
+/**
+ * Share of the baseline's loss, or throughput, beyond which a margin is none: runs that scatter so widely
+ * show nothing equal.
+ */
 export const LARGEST_MARGIN = 0.1;
 
 export type LossOutcome = "equal" | "worse" | "better" | "unshown";

@@ -1,4 +1,4 @@
-/** The loss scale over the steps of mixed-precision runs, and whether it did what dynamic loss scaling promises. */
+/** The loss scale over the steps of mixed-precision runs, and whether it did what it promises. */
 import type { Configuration } from "./configuration.ts";
 
 export interface ScaleRun {

@@ -1,7 +1,8 @@
 /**
- * Raw samples with an honest interval. Two sources of noise count: steps scatter within a process, and processes (other seeds,
- * other luck with clocks and page placement) scatter among themselves. With two or three processes a configuration, their
- * scatter is known too badly to stand alone, so it is pooled over the configurations of a phase, as in an analysis of variance.
+ * Raw samples with an honest interval. Two sources of noise count: steps scatter within a process, and
+ * processes (other seeds, other luck with clocks and page placement) scatter among themselves. With two or
+ * three processes a configuration, their scatter is known too badly to stand alone, so it is pooled over the
+ * configurations of a phase, as in an analysis of variance.
  */
 import {
   bootstrapMedian,
@@ -63,7 +64,7 @@ function logsOf(cells: readonly CellSamples[]): number[] {
   return cells.map(({ values }) => Math.log(median(values)));
 }
 
-/** Standard deviation within groups, pooled by degrees of freedom; null without any group of two, or without logarithms. */
+/** Standard deviation within groups, pooled; null without any group of two, or without logarithms. */
 function pooledSpread(groups: readonly number[][]): Spread | null {
   let [squares, degrees] = [0, 0];
   for (const group of groups) {
@@ -77,7 +78,7 @@ function pooledSpread(groups: readonly number[][]): Spread | null {
     : null;
 }
 
-/** Half of Student's 95 % interval of a mean (or difference of means) whose variance is `share` of one cell's. */
+/** Half of Student's 95 % interval of a mean (or difference) whose variance is `share` of a cell's. */
 function reachOf({ deviation, degrees }: Spread, share: number): number {
   return studentQuantile(0.975, degrees) * deviation * Math.sqrt(share);
 }
@@ -87,10 +88,13 @@ function wider(a: Interval, b: Interval): Interval {
   return { estimate: a.estimate, low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) };
 }
 
-/** Ratios already worked out: titles, tables and rules ask for the same ones, and resampling is what a report takes time for. */
+/**
+ * Ratios already worked out: titles, tables and rules ask for the same ones, and resampling is what a report
+ * takes time for.
+ */
 const knownRatios = new WeakMap<Measured, WeakMap<Measured, Interval>>();
 
-/** Ratio `a / b` with its 95 % interval, the wider of that over steps and that over cells; null without samples. */
+/** Ratio `a / b` with its 95 % interval, the wider of steps' and cells'; null without samples. */
 export function ratioOf(a: Measured | null, b: Measured | null): Interval | null {
   if (!a || !b) return null;
   if (a === b) return exactly(1);
@@ -131,7 +135,7 @@ export function differs(ratio: Interval | null): boolean {
   return ratio !== null && (ratio.low > 1 || ratio.high < 1);
 }
 
-/** What the samples say of two figures. One sample on a side without a known spread says nothing of the noise: `unknown`. */
+/** What samples say of two figures; `unknown` where a side has one and the spread is not known. */
 export function compare(a: Measured | null, b: Measured | null): "different" | "no difference" | "unknown" {
   if (!a || !b) return "unknown";
   const isSingle = a.values.length < 2 || b.values.length < 2;

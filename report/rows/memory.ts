@@ -32,7 +32,7 @@ export function roleBars(configurations: readonly Configuration[]): RoleBar[] {
 
 export interface TimelinePoint {
   dispatch: number;
-  /** Bytes under each role's band, in the order of `roles`: entry r is where band r begins, the last is the total. */
+  /** Bytes under each role's band, in the order of `roles`: entry r is where band r begins. */
   edges: number[];
 }
 

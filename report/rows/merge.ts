@@ -1,4 +1,4 @@
-/** Suites of one adapter as one run: their phases side by side, so that claims are judged over everything that was measured. */
+/** Suites of one adapter as one run, so that claims are judged over all that was measured. */
 import type { CellRecord } from "../../results/record.ts";
 import type { LoadedRun } from "../../results/load.ts";
 
@@ -55,7 +55,8 @@ function merge(members: readonly PageRun[]): RunGroup {
   for (const { loaded, rawBase } of members) {
     const taken = new Set(run.phases.map(({ name }) => name));
     const known = new Set(run.cells.map(({ id }) => id));
-    // A phase that two suites share is the same phase: the first run of it counts, or the same figures would count twice.
+    // A phase that two suites share is the same phase: the first run of it counts, or the same figures would
+    // count twice.
     const isNew = ({ phase, id }: { phase: string; id: string }) => !taken.has(phase) && !known.has(id);
     const shared = loaded.run.phases.filter(({ name }) => taken.has(name)).map(({ name }) => name);
     leftOut.push(...shared.map((name) => `${name} of ${loaded.name}`));

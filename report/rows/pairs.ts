@@ -52,8 +52,8 @@ export function pairsOf(
 }
 
 /**
- * The usual form of 8-bit AdamW first. Seeds count most, since without them nothing is known of quality; then a common phase;
- * then which phase.
+ * The usual form of 8-bit AdamW first. Seeds count most, since without them nothing is known of quality; then
+ * a common phase; then which phase.
  */
 function weight(a: Configuration, b: Configuration): number {
   const place = WORTH.indexOf(b.shows);

@@ -1,6 +1,6 @@
 /**
- * How time and memory grow with size: curves of the phases that vary one size at a time, each with the power law that
- * fits it and the one that theory expects.
+ * How time and memory grow with size: curves of the phases that vary one size at a time, each with the power
+ * law that fits it and the one that theory expects.
  */
 import type { CellRecord, PhaseShows, Role, Roofline } from "../../results/record.ts";
 import { type CurvePoint, fitPowerLaw, fitStraightLine, type PowerLaw } from "../../results/power_law.ts";
@@ -19,6 +19,31 @@ export interface ScalingPoint {
   high: number;
 }
 
+/** A figure at the smallest size and at the largest. */
+export type Ends = readonly [small: number, large: number];
+
+/** What a step's time is made of. */
+export interface TimeParts {
+  quantity: "time";
+  flopsPerSecond: Ends;
+  /** Of the roofline's rate of products; null where there is no roofline. */
+  ofCeiling: Ends | null;
+  /** Time that no FLOP explains, by a straight line through all sizes; null where there is none. */
+  fixed: { ms: number; shares: Ends } | null;
+  /** Share of the kernels' time outside products; null where a size was not profiled. */
+  outsideProducts: Ends | null;
+}
+
+/** What a peak is made of: the part that theory speaks of (states, or what is not a state) and the rest. */
+export interface MemoryParts {
+  quantity: "memory";
+  restShare: Ends;
+  /** Exponent of the part that theory speaks of. */
+  exponent: number | null;
+  /** Share of that part which grows with the square of the sequence, where scores are stored. */
+  squareShare: Ends | null;
+}
+
 export interface ScalingCurve {
   axis: ScalingAxis;
   quantity: "time" | "memory";
@@ -26,15 +51,15 @@ export interface ScalingCurve {
   label: string;
   points: ScalingPoint[];
   fit: PowerLaw | null;
-  /** Exponent that theory gives for these very points. */
-  expected: { exponent: number; law: string };
-  /** Whether the expected exponent lies in the fit's interval, or on which side of it the fit lies; null without a fit. */
+  /** Exponent that theory gives for these very points, and whether it is that of stored T × T scores. */
+  expected: { exponent: number; isSquare: boolean };
+  /** Whether the fit's interval holds the expected exponent, or on which side it lies; null without a fit. */
   outcome: "agrees" | "below" | "above" | "unsettled" | null;
-  /** Why, from the records. */
-  because: string[];
+  /** What explains it, from the records; null for fewer than two points. */
+  parts: TimeParts | MemoryParts | null;
 }
 
-/** Smallest distance of exponents that counts: where all points lie on one line, the interval has no width. */
+/** Smallest distance of exponents that counts: of points on one line the interval has no width. */
 const SAME_EXPONENT = 0.02;
 
 /** Half an interval above which it holds too many laws to agree with one. */
@@ -84,7 +109,7 @@ type Naming = Pick<ScalingCurve, "axis" | "label">;
 
 function completed(
   naming: Naming,
-  curve: Pick<ScalingCurve, "quantity" | "points" | "expected" | "because">,
+  curve: Pick<ScalingCurve, "quantity" | "points" | "expected" | "parts">,
   samples: readonly CurvePoint[],
 ): ScalingCurve {
   const fit = samples.every(({ x, y }) => x > 0 && y > 0) ? fitPowerLaw(samples) : null;
@@ -97,7 +122,7 @@ function outcomeOf({ exponent: { low, high } }: PowerLaw, expected: number): Sca
   return (high - low) / 2 > UNSETTLED ? "unsettled" : "agrees";
 }
 
-/** Time of a step; theory is the model's FLOPs at these sizes, which a device at a constant rate would follow. */
+/** Time of a step; theory is the model's FLOPs, which a device at a constant rate would follow. */
 function timeCurve(group: readonly Configuration[], naming: Naming, roofline: Roofline | null): ScalingCurve {
   const timed = group.filter(({ stepMs, ok: [cell] }) => stepMs && cell.modelFlopsPerStep);
   const points = timed.map((one): ScalingPoint => {
@@ -114,17 +139,11 @@ function timeCurve(group: readonly Configuration[], naming: Naming, roofline: Ro
   return completed(naming, {
     quantity: "time",
     points,
-    expected: { exponent: law?.exponent.estimate ?? 1, law: FLOPS_LAW[naming.axis] },
-    because: work.length > 1 ? timeReasons(work, roofline) : [],
+    expected: { exponent: law?.exponent.estimate ?? 1, isSquare: false },
+    parts: work.length > 1 ? timeParts(work, roofline) : null,
     // Every step is a point of the fit: medians alone would hide how far steps of one size lie apart.
   }, timed.flatMap((one, i) => one.stepMs!.values.map((y) => ({ x: points[i].x, y }))));
 }
-
-const FLOPS_LAW: Record<ScalingAxis, string> = {
-  parameters: "6 · parameters · tokens FLOPs, and attention's",
-  sequenceLength: "FLOPs: those of the matrices grow with T, those of attention with T²",
-  batchSize: "FLOPs grow with the batch",
-};
 
 interface Work {
   y: number;
@@ -132,34 +151,19 @@ interface Work {
   cell: CellRecord;
 }
 
-/** The rate at both ends, time outside products at both ends, and the part of the time that no FLOP explains. */
-function timeReasons(work: readonly Work[], roofline: Roofline | null): string[] {
-  const [small, large] = [work[0], work[work.length - 1]];
+function timeParts(work: readonly Work[], roofline: Roofline | null): TimeParts {
+  const ends = [work[0], work[work.length - 1]] as const;
+  const at = (of: (one: Work) => number): Ends => [of(ends[0]), of(ends[1])];
   const rate = ({ flops, y }: Work) => flops / y * 1000;
-  const ofCeiling = (one: Work) =>
-    roofline ? ` (${percent(rate(one) / productRate(roofline, "f32"))} of the ceiling)` : "";
-  const reasons = [
-    `the step does ${giga(rate(small))}${ofCeiling(small)} at the smallest size and ${giga(rate(large))}${
-      ofCeiling(large)
-    } at the largest`,
-  ];
   const line = fitStraightLine(work.map(({ flops, y }) => ({ x: flops, y })));
-  if (line && line.fixed > 0) {
-    reasons.push(
-      `time against FLOPs leaves ${line.fixed.toPrecision(2)} ms that do not grow, ${
-        percent(line.fixed / small.y)
-      } of the smallest step and ${percent(line.fixed / large.y)} of the largest`,
-    );
-  }
-  const [outside, outsideLarge] = [outsideProducts(small.cell), outsideProducts(large.cell)];
-  if (outside !== null && outsideLarge !== null) {
-    reasons.push(
-      `${percent(outside)} of the kernels' time is outside products at the smallest size, ${
-        percent(outsideLarge)
-      } at the largest`,
-    );
-  }
-  return reasons;
+  const [small, large] = ends.map(({ cell }) => outsideProducts(cell));
+  return {
+    quantity: "time",
+    flopsPerSecond: at(rate),
+    ofCeiling: roofline && at((one) => rate(one) / productRate(roofline, "f32")),
+    fixed: line && line.fixed > 0 ? { ms: line.fixed, shares: at(({ y }) => line.fixed / y) } : null,
+    outsideProducts: small !== null && large !== null ? [small, large] : null,
+  };
 }
 
 /** Share of a profiled step's time in kernels without FLOPs of products; null without a profile. */
@@ -172,7 +176,7 @@ function outsideProducts({ profile }: CellRecord): number | null {
 /** Bytes that theory speaks of, and those that do not grow with the axis. */
 const STATES: readonly Role[] = ["weights", "masterWeights", "gradients", "optimizer"];
 
-/** Booked peak; theory is about the states (over parameters) or about what is not a state (over sequence and batch). */
+/** Booked peak; theory is about states (over parameters) or all but states (over sequence and batch). */
 function memoryCurve(group: readonly Configuration[], naming: Naming): ScalingCurve {
   const known = group.filter(({ memory }) => memory?.bookedBytes);
   const points = known.map((one): ScalingPoint => {
@@ -189,49 +193,23 @@ function memoryCurve(group: readonly Configuration[], naming: Naming): ScalingCu
   return completed(naming, {
     quantity: "memory",
     points,
-    expected: {
-      exponent: naive ? 2 : 1,
-      law: naive ? "T² scores and probabilities" : MEMORY_LAW[naming.axis],
-    },
-    because: grows.length > 1 ? memoryReasons(grows, { overParameters, naive }) : [],
+    expected: { exponent: naive ? 2 : 1, isSquare: naive },
+    parts: grows.length > 1 ? memoryParts(grows, naive) : null,
   }, points);
 }
 
-const MEMORY_LAW: Record<ScalingAxis, string> = {
-  parameters: "16 bytes a parameter: weight, gradient and two moments in f32",
-  sequenceLength: "activations grow with T: no T × T matrix is stored",
-  batchSize: "activations grow with the batch",
-};
-
-/** What of the peak does not follow the law, and what the part that does grows by. */
-function memoryReasons(
-  grows: readonly { x: number; y: number; total: number }[],
-  { overParameters, naive }: { overParameters: boolean; naive: boolean },
-): string[] {
-  const [small, large] = [grows[0], grows[grows.length - 1]];
-  const [part, rest] = overParameters ? ["states", "activations"] : ["activations", "weights and states"];
-  const restShare = ({ y, total }: typeof small) => 1 - y / total;
-  const reasons = [
-    `${rest} are ${percent(restShare(small))} of the smallest peak and ${
-      percent(restShare(large))
-    } of the largest`,
-  ];
+function memoryParts(grows: readonly { x: number; y: number; total: number }[], naive: boolean): MemoryParts {
+  const ends = [grows[0], grows[grows.length - 1]] as const;
+  const at = (of: (one: typeof grows[number]) => number): Ends => [of(ends[0]), of(ends[1])];
   const fit = grows.every(({ y }) => y > 0) ? fitPowerLaw(grows) : null;
-  if (fit) reasons.push(`${part} alone grow with exponent ${fit.exponent.estimate.toFixed(2)}`);
-  if (naive) {
-    // y / T = linear + square · T: a straight line tells the two parts apart.
-    const line = fitStraightLine(grows.map(({ x, y }) => ({ x, y: y / x })));
-    const square = ({ x, y }: typeof small) => Math.min(1, Math.max(0, line!.rate * x * x / y));
-    if (line && line.rate > 0) {
-      reasons.push(
-        `the part of them that grows with T² is ${percent(square(small))} at the smallest size and ${
-          percent(square(large))
-        } at the largest`,
-      );
-    }
-  }
-  return reasons;
+  // y / T = linear + square · T: a straight line tells the two parts apart.
+  const line = naive ? fitStraightLine(grows.map(({ x, y }) => ({ x, y: y / x }))) : null;
+  return {
+    quantity: "memory",
+    restShare: at(({ y, total }) => 1 - y / total),
+    exponent: fit?.exponent.estimate ?? null,
+    squareShare: line && line.rate > 0
+      ? at(({ x, y }) => Math.min(1, Math.max(0, line.rate * x * x / y)))
+      : null,
+  };
 }
-
-const percent = (share: number) => `${(100 * share).toFixed(share > 0 && share < 0.095 ? 1 : 0)} %`;
-const giga = (rate: number) => `${(rate / 1e9).toPrecision(3)} GFLOP/s`;

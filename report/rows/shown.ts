@@ -1,4 +1,4 @@
-/** Which configurations the charts with a part for each show: a factorial has too many for bars and panels. */
+/** Which configurations charts with a part for each show: a factorial has too many for panels. */
 import type { PhaseShows } from "../../results/record.ts";
 import type { Analysis } from "./analysis.ts";
 import type { Configuration } from "./configuration.ts";

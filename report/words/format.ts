@@ -1,4 +1,4 @@
-/** Numbers as people read them. Whatever cannot be shown (null, NaN, infinite) is a dash: the page never says NaN. */
+/** Numbers as people read them. What cannot be shown (null, NaN, infinite) is a dash. */
 import { byteUnit } from "../../results/bytes.ts";
 import type { Interval } from "../../results/stats.ts";
 
@@ -22,7 +22,7 @@ export function decimalsFor(value: number, digits = 3): number {
   return Math.min(6, Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value)))));
 }
 
-/** Decimals for a figure known to ± `halfWidth`: one more than the noise carries, and never fewer than two digits. */
+/** Decimals for a figure with noise: one more than the noise carries, never fewer than two digits. */
 export function decimalsOfNoise(interval: Interval): number {
   const halfWidth = (interval.high - interval.low) / 2;
   const byNoise = halfWidth > 0 ? decimalsFor(halfWidth, 2) : 6;
@@ -87,8 +87,8 @@ export function formatDuration(ms: number | null | undefined): string {
 }
 
 /**
- * Cuts text for a chart; the full text stands in the table beside it. What is left out is behind the first half: configurations of a
- * ladder begin alike and end with what tells them apart.
+ * Cuts text for a chart; the full text stands in the table beside it. What is left out is behind the first
+ * half: configurations of a ladder begin alike and end with what tells them apart.
  */
 export function shorten(text: string, length: number): string {
   const characters = [...text];

@@ -27,15 +27,15 @@ export function optimizerName(id: string): string {
 }
 
 /**
- * Whether 8-bit AdamW trained embeddings with 8-bit moments. Records from before there was a choice do not say, and did.
- * Adapters leave embeddings as they are.
+ * Whether 8-bit AdamW trained embeddings with 8-bit moments. Records from before there was a choice do not
+ * say, and did. Adapters leave embeddings as they are.
  */
 export function quantizesEmbeddings({ methods, optimizer, optimizerOptions }: RunConfig): boolean {
   return optimizer === "adamw8bit" && optimizerOptions.quantizeEmbeddings !== false &&
     !methods.some((method) => /lora/.test(method));
 }
 
-/** `accumulation + checkpointing + fp16 + Adafactor`: what a configuration switches on, however its cell is labelled. */
+/** `accumulation + fp16 + Adafactor`: what a configuration switches on, however its cell is labelled. */
 export function combinationName(config: RunConfig): string {
   const parts = [
     ...config.gradientAccumulationSteps > 1 ? ["accumulation"] : [],

@@ -1,10 +1,10 @@
-/** Where a section stands: prefix of its anchors, path to the raw records; and the pieces every section uses. */
+/** What every section knows of the page it stands in, and the pieces that every section uses. */
 import type { Judgement } from "../../claims/judge.ts";
 import type { Configuration } from "../../rows/configuration.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 
 export interface PageContext {
-  /** Empty for a page of one run, `run-2-` and so on otherwise: the same cell id may occur in several runs. */
+  /** Empty for a page of one run, else `run-2-` and so on: a cell id may occur in several runs. */
   prefix: string;
   /** URL of the run folder that holds a cell, relative to the page. */
   folderOf(id: string): string;

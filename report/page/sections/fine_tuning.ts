@@ -10,7 +10,7 @@ import { configurationLink, type PageContext, section, traced } from "./context.
 import { MIB } from "../../../results/bytes.ts";
 import { exactly } from "../../../results/stats.ts";
 
-/** What was learned of the new text and what was forgotten of the old one, full fine-tuning beside adapters. */
+/** What was learned of the new text and forgotten of the old one, full fine-tuning beside adapters. */
 export function fineTuningSection(analysis: Analysis, context: PageContext): Html | null {
   const rows = fineTunings(analysis);
   if (rows.length < 2) return null;

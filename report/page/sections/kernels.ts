@@ -10,7 +10,7 @@ import type { Roofline } from "../../../results/record.ts";
 import { type Column, figures, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
 
-/** Where a step's time goes and how near the kernels come to the device's roof; null where nothing was profiled. */
+/** Where a step's time goes and how near kernels come to the roof; null where nothing was profiled. */
 export function kernelsSection(analysis: Analysis, context: PageContext): Html | null {
   const { loaded: { run }, configurations, baseline } = analysis;
   const own = [baseline, context.judgement.stack?.changed ?? null].filter((one): one is Configuration =>

@@ -179,7 +179,7 @@ function ratesFigure({ loaded }: Analysis, rows: readonly RateRow[], context: Pa
   });
 }
 
-/** Held-out loss over tokens, one line an optimizer, each at its own rate; null where fewer than two were trained so. */
+/** Held-out loss over tokens, one line an optimizer, each at its own rate; null for fewer than two. */
 function convergenceFigure({ configurations }: Analysis, context: PageContext): Html | null {
   const phase = configurations.filter(({ shows, ok }) => shows === "optimizer-convergence" && ok.length > 0);
   if (phase.length < 2) return null;

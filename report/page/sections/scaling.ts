@@ -4,7 +4,7 @@ import { figure } from "../figure.ts";
 import { byteUnit } from "../../../results/bytes.ts";
 import { count, formatInterval, formatNumber, formatSignificant } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
-import { type ScalingAxis, type ScalingCurve, scalingCurves } from "../../rows/scaling.ts";
+import { type Ends, type ScalingAxis, type ScalingCurve, scalingCurves } from "../../rows/scaling.ts";
 import { figures, table } from "../table.ts";
 import { type PageContext, section, traced } from "./context.ts";
 
@@ -14,7 +14,7 @@ const AXES: Record<ScalingAxis, { name: string; unit: string }> = {
   batchSize: { name: "batch size", unit: "sequences" },
 };
 
-/** Time and memory against parameters, sequence length and batch size, with fitted exponents beside the theory's. */
+/** Time and memory against size, with fitted exponents beside the theory's. */
 export function scalingSection(
   { configurations, loaded: { run } }: Analysis,
   context: PageContext,
@@ -92,8 +92,73 @@ export function findingOf({ axis, quantity, label, fit, expected, outcome }: Sca
   }, ${beside}`;
 }
 
-function reasons({ label, expected, because }: ScalingCurve): Html {
-  const name = label === "" ? "" : `${label}: `;
-  return markup`<li>${name}theory: ${expected.law}. From the records: ${because.join("; ")}.</li>
+function reasons(curve: ScalingCurve): Html {
+  const name = curve.label === "" ? "" : `${curve.label}: `;
+  return markup`<li>${name}theory: ${lawOf(curve)}. From the records: ${becauseOf(curve).join("; ")}.</li>
 `;
 }
+
+const LAWS: Record<ScalingCurve["quantity"], Record<ScalingAxis, string>> = {
+  time: {
+    parameters: "6 · parameters · tokens FLOPs, and attention's",
+    sequenceLength: "FLOPs: those of the matrices grow with T, those of attention with T²",
+    batchSize: "FLOPs grow with the batch",
+  },
+  memory: {
+    parameters: "16 bytes a parameter: weight, gradient and two moments in f32",
+    sequenceLength: "activations grow with T: no T × T matrix is stored",
+    batchSize: "activations grow with the batch",
+  },
+};
+
+function lawOf({ axis, quantity, expected }: ScalingCurve): string {
+  return expected.isSquare ? "T² scores and probabilities" : LAWS[quantity][axis];
+}
+
+/** Why, from the records: one part of a sentence each. */
+export function becauseOf({ axis, parts }: ScalingCurve): string[] {
+  if (!parts) return [];
+  if (parts.quantity === "time") {
+    const { flopsPerSecond, ofCeiling, fixed, outsideProducts: outside } = parts;
+    const [small, large] = flopsPerSecond.map((rate, i) =>
+      giga(rate) + (ofCeiling ? ` (${percent(ofCeiling[i])} of the ceiling)` : "")
+    );
+    return [
+      `the step does ${small} at the smallest size and ${large} at the largest`,
+      ...fixed
+        ? [
+          `time against FLOPs leaves ${fixed.ms.toPrecision(2)} ms that do not grow, ${
+            ends(fixed.shares, "step")
+          }`,
+        ]
+        : [],
+      ...outside
+        ? [
+          `${percent(outside[0])} of the kernels' time is outside products at the smallest size, ${
+            percent(outside[1])
+          } at the largest`,
+        ]
+        : [],
+    ];
+  }
+  const { restShare, exponent, squareShare: square } = parts;
+  const [part, rest] = axis === "parameters"
+    ? ["states", "activations"]
+    : ["activations", "weights and states"];
+  return [
+    `${rest} are ${ends(restShare, "peak")}`,
+    ...exponent === null ? [] : [`${part} alone grow with exponent ${exponent.toFixed(2)}`],
+    ...square
+      ? [
+        `the part of them that grows with T² is ${percent(square[0])} at the smallest size and ${
+          percent(square[1])
+        } at the largest`,
+      ]
+      : [],
+  ];
+}
+
+const ends = ([small, large]: Ends, what: string) =>
+  `${percent(small)} of the smallest ${what} and ${percent(large)} of the largest`;
+const percent = (share: number) => `${(100 * share).toFixed(share > 0 && share < 0.095 ? 1 : 0)} %`;
+const giga = (rate: number) => `${(rate / 1e9).toPrecision(3)} GFLOP/s`;

@@ -22,7 +22,7 @@ import { lossDifference } from "../../rows/loss_difference.ts";
 import { type Column, figures, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
 
-/** Memory against throughput of every combination at the baseline's effective batch; null where methods were not varied. */
+/** Memory against throughput of every combination at the baseline's batch; null for fewer than two. */
 export function paretoFigure(analysis: Analysis, context: PageContext): Html | null {
   const { baseline } = analysis;
   const all = combinations(analysis);

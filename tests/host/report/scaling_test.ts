@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { scalingChart } from "../../../report/charts/scaling.ts";
 import { configurationsOf } from "../../../report/rows/configuration.ts";
 import { scalingCurves } from "../../../report/rows/scaling.ts";
-import { findingOf } from "../../../report/page/sections/scaling.ts";
+import { becauseOf, findingOf } from "../../../report/page/sections/scaling.ts";
 import type { CellRecord, RunRecord } from "../../../results/record.ts";
 import { loaded, SMALL, svgLines } from "./support.ts";
 import { syntheticId } from "./synthetic_run.ts";
@@ -81,7 +81,8 @@ Deno.test("scalingCurves() finds time and memory of naive and flash attention, b
 });
 
 Deno.test("time is set beside the exponent of the model's FLOPs, and fixed costs are found", () => {
-  const { fit, expected, outcome, because } = curve("time", "naive");
+  const { fit, expected, outcome } = curve("time", "naive");
+  const because = becauseOf(curve("time", "naive"));
   // FLOPs: 1.6e7, 3.9e7, 1.0e8, 3.1e8; between T and T².
   assert.ok(expected.exponent > 1.35 && expected.exponent < 1.5, `${expected.exponent}`);
   assert.ok(fit!.exponent.estimate < expected.exponent);
@@ -99,7 +100,8 @@ Deno.test("time is set beside the exponent of the model's FLOPs, and fixed costs
 });
 
 Deno.test("memory of naive attention is below T² by its states, and its T² part is told from the rest", () => {
-  const { expected, outcome, because } = curve("memory", "naive");
+  const { expected, outcome } = curve("memory", "naive");
+  const because = becauseOf(curve("memory", "naive"));
   assert.equal(expected.exponent, 2);
   assert.equal(outcome, "below");
   assert.match(
@@ -115,7 +117,8 @@ Deno.test("memory of naive attention is below T² by its states, and its T² par
 });
 
 Deno.test("memory of flash attention grows with T by its activations", () => {
-  const { expected, outcome, because } = curve("memory", "flash");
+  const { expected, outcome } = curve("memory", "flash");
+  const because = becauseOf(curve("memory", "flash"));
   assert.equal(expected.exponent, 1);
   assert.equal(outcome, "below");
   assert.equal(because[1], "activations alone grow with exponent 1.00");
