@@ -18,7 +18,7 @@ async function writePage(outDir: string, page: string): Promise<void> {
 }
 
 /**
- * Writes `outDir/index.markup` from the records in `runDirs`. The same records and folders give the same
+ * Writes `outDir/index.html` from the records in `runDirs`. The same records and folders give the same
  * bytes.
  *
  * @throws InputError where a folder is no run, or a record is not what its version says.
@@ -33,7 +33,7 @@ export async function writeReport(runDirs: readonly string[], outDir: string): P
 }
 
 /**
- * Compares runs with the first one and writes `outDir/index.markup`.
+ * Compares runs with the first one and writes `outDir/index.html`.
  *
  * @param failOn Rules such as `tokensPerSecond<0.9`, on ratios to the first run; see `parseRule`.
  * @returns Whether a rule failed, and in which configurations.

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
-import { equivalenceMargin, lossDifference } from "../../../report/rows/loss_difference.ts";
-import { holm } from "../../../report/claims/ledger.ts";
+import { analyse } from "../../../report/rows/analysis.ts";
+import { asLoaded } from "./support.ts";
+import { syntheticRun } from "./synthetic_run.ts";
+import { ALPHA, equivalenceMargin, lossDifference } from "../../../report/rows/loss_difference.ts";
+import { holm, ledgerOf } from "../../../report/claims/ledger.ts";
 import { type Measured, measureTogether } from "../../../report/rows/measured.ts";
 
 function measured(...groups: number[][]): Measured[] {
@@ -52,4 +55,21 @@ Deno.test("holm() gives the corrected values of R's p.adjust(method = 'holm')", 
   ]);
   assert.deepEqual(holm([0.6, 0.7]), [1, 1]);
   assert.deepEqual(holm([]), []);
+});
+
+Deno.test("ledgerOf() tests each pair once, and calls equal only what is so after correction", () => {
+  const { configurations } = analyse(
+    asLoaded(syntheticRun({ everything: true, batches: [4], seeds: [0, 1, 2], tokens: 1024 })),
+  );
+  const [baseline, ...others] = configurations.filter(({ shows }) => shows === "method-ladder");
+  const pairs = others.map((changed) => ({ baseline, changed }));
+  const alone = pairs.map((pair) => ledgerOf([pair]));
+  const together = ledgerOf([...pairs, ...pairs.map((pair) => ({ ...pair }))]);
+  assert.equal(together.testCount, pairs.length);
+  pairs.forEach((pair, i) => {
+    const [one, corrected] = [alone[i].loss(pair)!, together.loss(pair)!];
+    assert.ok(corrected.pValue! >= one.pValue!, "a correction never lowers a p-value");
+    assert.equal(corrected.outcome === "equal", one.outcome === "equal" && corrected.pValue! <= ALPHA);
+  });
+  assert.throws(() => together.loss({ baseline: others[0], changed: baseline }), RangeError);
 });
