@@ -1,11 +1,5 @@
-import {
-  canonicalJson,
-  type Cell,
-  expandPhase,
-  type Known,
-  missingDecision,
-  NOTHING_KNOWN,
-} from "./matrix.ts";
+import { canonicalJson } from "../results/canonical_json.ts";
+import { type Cell, expandPhase, type Known, missingDecision, NOTHING_KNOWN } from "./matrix.ts";
 import type { TunedRate } from "./learning_rates.ts";
 import { effectiveBatchSize } from "./tokens_per_step.ts";
 import type { TieredSuite } from "./suite.ts";

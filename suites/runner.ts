@@ -16,8 +16,8 @@ import type { Engine, PlannedAdapter, TrainingPlan } from "./engine.ts";
 import { calibrate, estimateMs } from "./estimate.ts";
 import { type ForecastCell, forecastCells, memoryKey, reuseKey, rootOf } from "./forecast.ts";
 import { decideLearningRates } from "./learning_rates.ts";
+import { canonicalJson } from "../results/canonical_json.ts";
 import {
-  canonicalJson,
   type Cell,
   expandPhase,
   type Filter,
@@ -598,7 +598,12 @@ function newRun(
     command,
     startedAt: previous?.startedAt ?? new Date().toISOString(),
     finishedAt: null,
-    phases: tiered.phases.map(({ name, kind, description = "" }) => ({ name, kind, description })),
+    phases: tiered.phases.map(({ name, kind, shows = null, description = "" }) => ({
+      name,
+      kind,
+      shows,
+      description,
+    })),
     cells: [],
     decisions: [],
     roofline: previous?.roofline ?? roofline ?? null,

@@ -28,7 +28,8 @@ import {
   stands,
   wantedCells,
 } from "../runner.ts";
-import { bytesText, type SuiteFile, type Tier, tieredSuite, TIERS } from "../suite.ts";
+import { bytesText } from "../../results/bytes.ts";
+import { type SuiteFile, type Tier, tieredSuite, TIERS } from "../suite.ts";
 import { loadSuite } from "../suite_checks.ts";
 import { effectiveBatchSize } from "../tokens_per_step.ts";
 import { RunLock } from "../run_lock.ts";
