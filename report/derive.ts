@@ -3,7 +3,9 @@
  * differ; every figure of the report belongs to one.
  */
 import type { BytesByRole, CellKind, CellRecord, Decision, PhaseKind, RunConfig } from "../results/record.ts";
+import { partOf, RUN_SETTINGS, type SettingTable } from "../results/settings.ts";
 import { type Interval, median } from "../results/stats.ts";
+import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 import type { LoadedRun } from "./load.ts";
 import { type CellSamples, type Measured, measureTogether, ratioOf } from "./measured.ts";
 
@@ -108,7 +110,7 @@ function configurationOf(key: string, cells: CellRecord[], startName: StartName)
     label,
     config,
     start: config.startFrom === null ? null : startName(config.startFrom),
-    effectiveBatchSize: config.microBatchSize * config.gradientAccumulationSteps,
+    effectiveBatchSize: effectiveBatchSize(config),
     cells,
     ok,
     seeds: [...new Set(ok.map((cell) => cell.config.seed))],
@@ -322,25 +324,17 @@ export function inPhase(configurations: readonly Configuration[], phase: string)
 }
 
 /** Everything that must be equal before two configurations may be compared: all but the methods, the optimizer and its rate. */
-export function settingKey({ config, start, effectiveBatchSize }: Configuration): string {
-  const { model, data, tokenizer, heldOutFraction, sequenceLength, schedule, clip, dropout } = config;
-  return canonical({
-    model,
-    start,
-    data,
-    tokenizer,
-    heldOutFraction,
-    sequenceLength,
-    schedule,
-    clip,
-    dropout,
-    effectiveBatchSize,
-  });
+export function settingKey(
+  { config, start, effectiveBatchSize }: Configuration,
+  table: SettingTable = RUN_SETTINGS,
+): string {
+  const apart = partOf(config, ({ compare }) => compare === "apart", table);
+  return canonical({ ...apart, startFrom: start, effectiveBatchSize });
 }
 
 /** What a configuration switches on, in one text: methods, optimizer and whether it accumulates. */
-export function combinationKey({ config }: Configuration): string {
-  const { methods, methodOptions, optimizer, optimizerOptions, gradientAccumulationSteps } = config;
-  const accumulates = gradientAccumulationSteps > 1;
-  return canonical({ methods: [...methods].sort(), methodOptions, optimizer, optimizerOptions, accumulates });
+export function combinationKey({ config }: Configuration, table: SettingTable = RUN_SETTINGS): string {
+  const switched = partOf(config, ({ compare }) => compare === "switched", table);
+  const accumulates = config.gradientAccumulationSteps > 1;
+  return canonical({ ...switched, methods: [...config.methods].sort(), accumulates });
 }

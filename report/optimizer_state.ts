@@ -1,4 +1,5 @@
 /** Bytes of optimizer state a parameter: as a run held them, and as the planner lays them out at 3 B parameters. */
+import { trainsAdapters } from "../results/methods.ts";
 import type { Configuration } from "./derive.ts";
 import type { Evidence } from "./evidence.ts";
 import { formatNumber, formatSignificant } from "./format.ts";
@@ -25,7 +26,7 @@ export function optimizerStates({ trained, planned }: Evidence): OptimizerState[
     const forms = [false, true].map((quantized) => {
       const isForm = ({ config }: Configuration) =>
         config.optimizer === optimizer && quantizesEmbeddings(config) === quantized;
-      const own = trained.filter((one) => isForm(one) && !trainsAdapters(one));
+      const own = trained.filter((one) => isForm(one) && !trainsAdapters(one.config.methods));
       return {
         optimizer,
         label: quantized ? `${label} with quantized embeddings` : label,
@@ -40,10 +41,6 @@ export function optimizerStates({ trained, planned }: Evidence): OptimizerState[
 
 const weight = ({ phase, config }: Configuration) =>
   (phase === "optimizers" ? 2 : 0) + (config.methods.length === 0 ? 1 : 0);
-
-function trainsAdapters({ config }: Configuration): boolean {
-  return config.methods.some((method) => /lora/.test(method));
-}
 
 /** The first configuration whose optimizer bytes are known: all state is alive at the peak, since it is never freed. */
 function first(candidates: readonly Configuration[]): { configuration: Configuration; bytes: number } | null {

@@ -1,7 +1,7 @@
 import type { CellRecord, Decision } from "../results/record.ts";
 import { median } from "../results/stats.ts";
 import { heldOutLosses, typicalSpread } from "./candidates.ts";
-import { effectiveBatchSize } from "./tokens_per_step.ts";
+import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 
 const RULE =
   "Of the batch sizes whose runs all ended well and whose mean held-out loss at equal tokens exceeds the lowest " +

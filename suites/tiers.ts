@@ -1,4 +1,5 @@
-import { bytesText, type Tier } from "./suite.ts";
+import type { Tier } from "./schema.ts";
+import { bytesText } from "./suite.ts";
 
 /** What is known of the machine when a tier is picked. */
 export interface TierFacts {

@@ -1,4 +1,5 @@
 /** C9, C11 and C12: adapters, over full and over quantized weights, and what they forget. */
+import { trainsAdapters } from "../../results/methods.ts";
 import { type Configuration, settingKey } from "../derive.ts";
 import type { Evidence, Pair } from "../evidence.ts";
 import { fineTunings, seedwise, tuningKind } from "../fine_tuning.ts";
@@ -57,7 +58,7 @@ export const C9: Claim = {
     const bytes = pair.changed.ok.find(({ adapterBytes }) => adapterBytes !== null)?.adapterBytes ?? null;
     const isSmall = share >= LORA.shareLow && share <= LORA.shareHigh;
     const large = evidence.planned.find(({ config, ok }) =>
-      config.methods.some((method) => /lora/.test(method)) && ok[0].parameters && ok[0].trainableParameters
+      trainsAdapters(config.methods) && ok[0].parameters && ok[0].trainableParameters
     )?.ok[0];
     const planned = large
       ? `; planned for ${large.config.model}: ${

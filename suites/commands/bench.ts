@@ -28,9 +28,10 @@ import {
   stands,
   wantedCells,
 } from "../runner.ts";
-import { bytesText, type SuiteFile, type Tier, tieredSuite, TIERS } from "../suite.ts";
+import { type Tier, TIERS } from "../schema.ts";
+import { bytesText, type SuiteFile, tieredSuite } from "../suite.ts";
 import { loadSuite } from "../suite_checks.ts";
-import { effectiveBatchSize } from "../tokens_per_step.ts";
+import { effectiveBatchSize } from "../../results/tokens_per_step.ts";
 import { RunLock } from "../run_lock.ts";
 import { chooseTier, softwareTier, type TierChoice } from "../tiers.ts";
 

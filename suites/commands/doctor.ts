@@ -4,7 +4,7 @@ import type { AdapterDescription, Engine, ProviderSurvey } from "../engine.ts";
 import { environmentOf } from "../environment.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { deviceMemoryBytes, memorySource, ProcessPeak } from "../observed_memory.ts";
-import { wrap } from "../progress.ts";
+import { wrap } from "../wrap.ts";
 import { bytesText } from "../suite.ts";
 import { chooseTier } from "../tiers.ts";
 

@@ -9,8 +9,8 @@ import {
 } from "../engine.ts";
 import { cheapestFits, type Fit, largestMicroBatch } from "../fit.ts";
 import { OFFLINE_FLAG, pinnedField, withPinnedModel } from "../hub_model.ts";
-import { methodsLabel } from "../methods.ts";
-import { effectiveBatchSize } from "../tokens_per_step.ts";
+import { methodsLabel } from "../../results/methods.ts";
+import { effectiveBatchSize } from "../../results/tokens_per_step.ts";
 import { bytesText, parseBytes } from "../suite.ts";
 import { configFromFlags, runOptions, trainingFlags } from "../train_flags.ts";
 

@@ -4,7 +4,7 @@ import { modelOf } from "../../engine/model/config.ts";
 import { PRESETS } from "../../engine/model/presets.ts";
 import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../../engine/plan/reference_targets.ts";
 import { planStep, stepSettings } from "../../engine/train/trainer.ts";
-import type { Settings } from "../../suites/fields.ts";
+import type { Settings } from "../../results/settings.ts";
 import { resolveSettings } from "../../suites/resolve_settings.ts";
 
 /** The limits that every device has. */

@@ -1,14 +1,8 @@
 import assert from "node:assert/strict";
 import type { CellRecord } from "../../../results/record.ts";
 import type { Cell } from "../../../suites/matrix.ts";
-import {
-  barLine,
-  plainLine,
-  Progress,
-  type ProgressState,
-  recordLine,
-  wrap,
-} from "../../../suites/progress.ts";
+import { barLine, plainLine, Progress, type ProgressState, recordLine } from "../../../suites/progress.ts";
+import { wrap } from "../../../suites/wrap.ts";
 import { closest, editDistance } from "../../../suites/did_you_mean.ts";
 import { calibrate, durationText, estimateMs } from "../../../suites/estimate.ts";
 import { run } from "./command_line.ts";
