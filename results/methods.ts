@@ -92,19 +92,22 @@ const FIRST_GRADIENTS_GONE =
 const NORM_TOO_LATE = "the norm of all gradients is not known when the first update is due";
 const ONE_BASE = "both train LoRA adapters, over bases of different precision: name only one of them";
 
+/** A method that takes no settings, excludes none and costs no time, where it does not say otherwise. */
+function method(one: Pick<Method, "id" | "label" | "what"> & Partial<Method>): Method {
+  return { settings: {}, excludes: {}, trainsAdapters: false, expectedSlowdown: 0, ...one };
+}
+
 /** The memory methods, in the order in which charts and the ladder list them. */
 export const METHODS: readonly Method[] = [
-  {
+  method({
     id: "accumulation",
     label: "gradient accumulation",
     what: "an optimizer step is split into micro-steps whose gradients are summed",
-    settings: {},
     excludes: { "optimizer-in-backward": FIRST_GRADIENTS_GONE },
-    trainsAdapters: false,
     expectedSlowdown: 0.1,
     derivedFrom: "--batch-size and --micro-batch-size",
-  },
-  {
+  }),
+  method({
     id: "checkpoint",
     label: "checkpointing",
     short: "checkpointing",
@@ -113,11 +116,9 @@ export const METHODS: readonly Method[] = [
       blocksPerCheckpoint: option(whole(1), 1, "blocks between kept activations"),
       selective: option(Type.Boolean(), false, "drop only what attention can compute again"),
     },
-    excludes: {},
-    trainsAdapters: false,
     expectedSlowdown: 0.2,
-  },
-  {
+  }),
+  method({
     id: "fp16",
     label: "mixed precision",
     what: "f16 activations and working weights over f32 master weights, with dynamic loss scaling",
@@ -126,20 +127,14 @@ export const METHODS: readonly Method[] = [
       growthInterval: option(whole(1), 2000, "good steps before the scale doubles"),
     },
     excludes: { "optimizer-in-backward": OVERFLOW_SKIPS_ALL },
-    trainsAdapters: false,
-    expectedSlowdown: 0,
-  },
-  {
+  }),
+  method({
     id: "flash",
     label: "FlashAttention-2",
     short: "flash attention",
     what: "attention in tiles, without ever holding the T × T scores",
-    settings: {},
-    excludes: {},
-    trainsAdapters: false,
-    expectedSlowdown: 0,
-  },
-  {
+  }),
+  method({
     id: "lora",
     label: "LoRA",
     short: "LoRA",
@@ -147,9 +142,8 @@ export const METHODS: readonly Method[] = [
     settings: LORA_SETTINGS,
     excludes: { "qlora-nf4": ONE_BASE, "qlora-int8": ONE_BASE },
     trainsAdapters: true,
-    expectedSlowdown: 0,
-  },
-  {
+  }),
+  method({
     id: "qlora-nf4",
     label: "QLoRA, NF4",
     short: "QLoRA NF4",
@@ -162,8 +156,8 @@ export const METHODS: readonly Method[] = [
     excludes: { "lora": ONE_BASE, "qlora-int8": ONE_BASE },
     trainsAdapters: true,
     expectedSlowdown: 0.15,
-  },
-  {
+  }),
+  method({
     id: "qlora-int8",
     label: "QLoRA, int8",
     short: "QLoRA int8",
@@ -172,28 +166,21 @@ export const METHODS: readonly Method[] = [
     excludes: { "lora": ONE_BASE, "qlora-nf4": ONE_BASE },
     trainsAdapters: true,
     expectedSlowdown: 0.1,
-  },
-  {
+  }),
+  method({
     id: "optimizer-in-backward",
     label: "optimizer in backward",
     what: "each parameter is updated as soon as its gradient is there, which is then dropped",
-    settings: {},
     excludes: { "fp16": OVERFLOW_SKIPS_ALL, "accumulation": FIRST_GRADIENTS_GONE },
     requires: { clip: { value: 0, why: NORM_TOO_LATE } },
-    trainsAdapters: false,
-    expectedSlowdown: 0,
-  },
-  {
+  }),
+  method({
     id: "whole-logits",
     label: "whole logits",
     what:
       "the logits of all positions are held at once, as most trainers do: what the chunked loss is compared with",
-    settings: {},
-    excludes: {},
-    trainsAdapters: false,
-    expectedSlowdown: 0,
     costsMemory: true,
-  },
+  }),
 ];
 
 /** The rule of `ParameterSpec.decay`. */
