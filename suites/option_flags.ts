@@ -1,5 +1,4 @@
 import { METHOD_IDS, METHODS, type MethodSetting, OPTIMIZERS, trainsAdapters } from "../results/methods.ts";
-import type { Flag } from "./flags.ts";
 import { methodById } from "./methods.ts";
 
 /** A setting of a method or an optimizer. */
@@ -12,7 +11,7 @@ export interface Owned {
 
 /** A flag of settings of methods and optimizers. */
 export interface OptionFlag {
-  help: Flag;
+  help: { value: string; what: string; default?: string };
   /** What it sets; several of one owner take a value each, in this order. */
   sets: readonly Owned[];
 }
@@ -42,7 +41,7 @@ function owned(id: string, settings: Readonly<Record<string, MethodSetting>>, is
   }));
 }
 
-function helpOf(of: readonly (Owned & { isOptimizer: boolean })[]): Flag {
+function helpOf(of: readonly (Owned & { isOptimizer: boolean })[]): OptionFlag["help"] {
   const [{ id, setting, isOptimizer }] = of;
   if (setting.flag) {
     const values = of.filter((one) => one.id === id).map((one) => one.setting.default);

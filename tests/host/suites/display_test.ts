@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
 import type { CellRecord } from "../../../results/record.ts";
 import type { Cell } from "../../../suites/matrix.ts";
-import { barLine, plainLine, Progress, type ProgressState, recordLine } from "../../../suites/progress.ts";
-import { wrap } from "../../../suites/wrap.ts";
+import {
+  barLine,
+  plainLine,
+  Progress,
+  type ProgressState,
+  recordLine,
+} from "../../../suites/cli/progress.ts";
+import { wrap } from "../../../suites/cli/wrap.ts";
 import { closest, editDistance } from "../../../suites/did_you_mean.ts";
 import { calibrate, durationText, estimateMs } from "../../../suites/estimate.ts";
 import { run } from "./command_line.ts";

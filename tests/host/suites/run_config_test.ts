@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
-import { parseFlags } from "../../../suites/flags.ts";
-import { configFromFlags, runOptions, trainingFlags, withFolderLora } from "../../../suites/train_flags.ts";
+import { parseFlags } from "../../../suites/cli/flags.ts";
+import {
+  configFromFlags,
+  runOptions,
+  trainingFlags,
+  withFolderLora,
+} from "../../../suites/cli/train_flags.ts";
 import { trainFlags } from "../../../suites/config_flags.ts";
 import { mergeSettings } from "../../../suites/merge_settings.ts";
 import { parseNumber } from "../../../suites/setting_values.ts";

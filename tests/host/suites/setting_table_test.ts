@@ -7,13 +7,13 @@ import { asCellRecord } from "../../../results/check.ts";
 import { CellRecord } from "../../../results/record.ts";
 import { RUN_SETTINGS, type RunConfig, runConfigOf, setting } from "../../../results/settings.ts";
 import { trainFlags } from "../../../suites/config_flags.ts";
-import { type Arguments, helpText, parseFlags } from "../../../suites/flags.ts";
+import { type Arguments, helpText, parseFlags } from "../../../suites/cli/flags.ts";
 import { memoryKey, planKey } from "../../../suites/forecast.ts";
 import { cellId } from "../../../suites/matrix.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import { suiteSchema } from "../../../suites/schema.ts";
 import { suiteCheck } from "../../../suites/suite.ts";
-import { configFromFlags, trainingFlags } from "../../../suites/train_flags.ts";
+import { configFromFlags, trainingFlags } from "../../../suites/cli/train_flags.ts";
 import { syntheticRun } from "../report/synthetic_run.ts";
 
 /** The table with one setting more. */

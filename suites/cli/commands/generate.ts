@@ -1,8 +1,8 @@
-import { InputError } from "../../mod.ts";
+import { InputError } from "../../../mod.ts";
 import { type Command, EXIT } from "../command.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
-import { parseNumber } from "../setting_values.ts";
+import { parseNumber } from "../../setting_values.ts";
 import { trainingFlags } from "../train_flags.ts";
 
 const { model, seed } = trainingFlags();

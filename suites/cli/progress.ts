@@ -1,11 +1,11 @@
 import cliProgress from "cli-progress";
 import process from "node:process";
-import type { CellRecord, Decision } from "../results/record.ts";
-import { durationText } from "./estimate.ts";
-import type { Cell } from "./matrix.ts";
-import type { Message } from "./protocol.ts";
-import type { RunListener } from "./runner.ts";
-import { bytesText } from "./suite.ts";
+import type { CellRecord, Decision } from "../../results/record.ts";
+import { durationText } from "../estimate.ts";
+import type { Cell } from "../matrix.ts";
+import type { Message } from "../protocol.ts";
+import type { RunListener } from "../runner.ts";
+import { bytesText } from "../suite.ts";
 import { wrap } from "./wrap.ts";
 
 /** What a progress line shows. */

@@ -1,5 +1,5 @@
-import { InputError } from "../engine/input_error.ts";
-import { trainsAdapters } from "../results/methods.ts";
+import { InputError } from "../../engine/input_error.ts";
+import { trainsAdapters } from "../../results/methods.ts";
 import {
   flagName,
   givenSettings,
@@ -7,13 +7,13 @@ import {
   type RunConfig,
   type Settings,
   type SettingTable,
-} from "../results/settings.ts";
-import type { Engine, TrainOptions } from "./engine.ts";
+} from "../../results/settings.ts";
+import type { Engine, TrainOptions } from "../engine.ts";
 import type { Arguments, Flag } from "./flags.ts";
-import { checkImplemented, type Implemented, methodById } from "./methods.ts";
-import { describe, methodSettingFlag, OPTION_FLAGS, type Owned } from "./option_flags.ts";
-import { asFlag, resolveSettings } from "./resolve_settings.ts";
-import { parseNumber, parseValue } from "./setting_values.ts";
+import { checkImplemented, type Implemented, methodById } from "../methods.ts";
+import { describe, methodSettingFlag, OPTION_FLAGS, type Owned } from "../option_flags.ts";
+import { asFlag, resolveSettings } from "../resolve_settings.ts";
+import { parseNumber, parseValue } from "../setting_values.ts";
 
 /** The flags of `train`, `plan` and `eval`: all fields of a configuration, then the settings of optimizers and methods. */
 export function trainingFlags(table: SettingTable = RUN_SETTINGS): Record<string, Flag> {
