@@ -1,7 +1,8 @@
 /**
- * Memory methods and optimizers, declared once: what they are called, what they do, their settings and what they cannot
- * be combined with. Suites, flags, help, checks and charts take them from here. `engine/train/methods.ts` and
- * `engine/passes/optimizer.ts` say how each is done; a test holds that both have the same ones.
+ * Memory methods and optimizers, declared once: what they are called, what they do, their settings and what
+ * they cannot be combined with. Suites, flags, help, checks and charts take them from here.
+ * `engine/train/methods.ts` and `engine/passes/optimizer.ts` say how each is done; a test holds that both
+ * have the same ones.
  */
 import { type TSchema, Type } from "typebox";
 import { above, number, type ValueRule, whole } from "./schema_parts.ts";
@@ -37,7 +38,7 @@ export interface Method {
   requires?: Readonly<Partial<Record<keyof RequirableSettings, { value: number; why: string }>>>;
   /** Trains adapters over a frozen base: the settings of LoRA apply to it. */
   trainsAdapters: boolean;
-  /** Extra time a step is expected to take, as a share; from the paper and its sources, for ordering advice only. */
+  /** Share of extra time that a step may take, by the paper and its sources; it only orders advice. */
   expectedSlowdown: number;
   /** There for comparison: it takes memory rather than saving it. */
   costsMemory?: boolean;
@@ -57,7 +58,7 @@ export interface Optimizer {
   what: string;
   settings: MethodSettings;
   expectedSlowdown: number;
-  /** The optimizer whose update it makes from a smaller state: a rate tuned for that one is right for this one. */
+  /** The optimizer whose update it makes from a smaller state: a rate tuned for that one is right here. */
   sameUpdateAs?: string;
 }
 
@@ -88,7 +89,8 @@ const LORA_SETTINGS: MethodSettings = {
 const OVERFLOW_SKIPS_ALL =
   "an overflow must skip the whole update, parts of which have been applied by the time it is seen";
 const FIRST_GRADIENTS_GONE =
-  "gradients of the first micro-step are gone when the second one needs them: use a micro-batch as large as the batch";
+  "gradients of the first micro-step are gone when the second one needs them: use a micro-batch as large " +
+  "as the batch";
 const NORM_TOO_LATE = "the norm of all gradients is not known when the first update is due";
 const ONE_BASE = "both train LoRA adapters, over bases of different precision: name only one of them";
 
@@ -177,15 +179,16 @@ export const METHODS: readonly Method[] = [
   method({
     id: "whole-logits",
     label: "whole logits",
-    what:
-      "the logits of all positions are held at once, as most trainers do: what the chunked loss is compared with",
+    what: "the logits of all positions are held at once, as most trainers do: what the chunked loss is " +
+      "compared with",
     costsMemory: true,
   }),
 ];
 
 /** The rule of `ParameterSpec.decay`. */
 const DECAYED =
-  "of the matrices of linear layers, adapters and head; embeddings, a head tied to them, biases and norms have none";
+  "of the matrices of linear layers, adapters and head; embeddings, a head tied to them, biases and norms " +
+  "have none";
 const DECOUPLED_DECAY = `decoupled weight decay ${DECAYED}`;
 
 /** Both decays of Adam. */

@@ -10,8 +10,8 @@ import { cellId, mapOf, number, orNull, type ValueRule, whole } from "./schema_p
 /** A setting: its type, its flag, and what hangs on it. */
 export interface Setting<Held extends TSchema = TSchema, Given extends TSchema = Held> {
   /**
-   * What a configuration holds. `Type.Optional` where the default is left out, as it must be of a setting that
-   * earlier records do not have.
+   * What a configuration holds. `Type.Optional` where the default is left out, as it must be of a setting
+   * that earlier records do not have.
    */
   schema: Held & ValueRule;
   /** What a suite gives, where a configuration holds something else. */
@@ -38,7 +38,7 @@ export interface Setting<Held extends TSchema = TSchema, Given extends TSchema =
   compare: "apart" | "freely" | "switched";
   /** Whether a held-out loss hangs on it beside the weights. */
   heldOut?: true;
-  /** Whether it counts in the id of a cell only where it is not the default: ids are older than the setting. */
+  /** Whether ids of cells count it only where it is not the default: they are older than the setting. */
   late?: true;
 }
 
@@ -157,7 +157,8 @@ export const RUN_SETTINGS = {
     {
       what: "settings of the optimizer",
       more: "As `{ weightDecay: 0.01 }`. For adamw8bit, `{ quantizeEmbeddings: true }` has the moments of " +
-        "embeddings in 8 bits, too: single weights of rare tokens can then jump by thousands of learning rates.",
+        "embeddings in 8 bits, too: single weights of rare tokens can then jump by thousands of learning " +
+        "rates.",
       memory: true, compare: "switched",
     },
   ),

@@ -45,7 +45,9 @@ export function trainFlags(config: RunConfig, table: SettingTable = RUN_SETTINGS
   ];
 }
 
-/** Flags of one optimizer's or method's settings that are not at their defaults; those that take several last. */
+/**
+ * Flags of one optimizer's or method's settings that are not at their defaults; those that take several last.
+ */
 function optionFlags(
   id: string,
   settings: MethodSettings,

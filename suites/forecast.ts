@@ -14,13 +14,18 @@ import type { TieredSuite } from "./suite.ts";
 /** A cell that a run will come to. */
 export interface ForecastCell {
   cell: Cell;
-  /** Its batch size or learning rate is still to be decided; a candidate stands in, so its id is not final. */
+  /**
+   * Its batch size or learning rate is still to be decided; a candidate stands in, so its id is not final.
+   */
   guessed: boolean;
   /** Whether it takes time: not where it is only planned, pruned, or the same as an earlier cell. */
   runs: boolean;
 }
 
-/** The cells of all phases. Where a batch size is still to be chosen the largest stands in, for a rate the highest. */
+/**
+ * The cells of all phases. Where a batch size is still to be chosen the largest stands in, for a rate the
+ * highest.
+ */
 export function forecastCells(
   tiered: TieredSuite,
   { batchSize, rates }: Known = NOTHING_KNOWN,

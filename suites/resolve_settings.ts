@@ -26,7 +26,8 @@ export const asFlag: Naming = (field, table = RUN_SETTINGS) => {
 };
 
 /**
- * A complete configuration: defaults filled in, batch sizes, steps and learning rate worked out, every value checked.
+ * A complete configuration: defaults filled in, batch sizes, steps and learning rate worked out, every value
+ * checked.
  *
  * @param name How messages call fields.
  * @throws {InputError} naming the field, the value given and the value expected.

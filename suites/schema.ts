@@ -1,4 +1,4 @@
-/** What a suite file is: `schema.json` (written by `deno task schema`), the check of what is read, and the types. */
+/** What a suite file is: `schema.json` (written by `deno task schema`), the check of it, and the types. */
 import { type Static, type TSchema, Type } from "typebox";
 import { PHASE_KINDS } from "../results/record.ts";
 import {
@@ -84,7 +84,8 @@ function partsOf(table: SettingTable) {
     seeds: list(referTo<number>("seed"), "Every configuration runs once a seed.", { uniqueItems: true }),
     repeats: count(1, "Times that every configuration and seed runs, interleaved."),
     reuse: flag(
-      "A cell with the same configuration as one of an earlier phase is not run again: its record refers to that one.",
+      "A cell with the same configuration as one of an earlier phase is not run again: its record refers " +
+        "to that one.",
     ),
     timing: may(
       Type.Object({ warmupSteps: count(0, "Steps at the start that timing leaves out.") }, closed),
@@ -106,13 +107,14 @@ function partsOf(table: SettingTable) {
     rule: may(
       Type.Enum(["fastest-within-seed-spread", "lowest-loss-lower-rate"], {
         description:
-          "How a sweep picks: fastest-within-seed-spread of a batch-sweep, lowest-loss-lower-rate of a rate-sweep.",
+          "How a sweep picks: fastest-within-seed-spread of a batch-sweep, lowest-loss-lower-rate of a " +
+          "rate-sweep.",
       }),
     ),
     smallestChoice: count(
       1,
-      "Smallest batch size the rule of a batch sweep may pick; smaller ones are measured all the same: with too few " +
-        "sequences there is nothing to accumulate.",
+      "Smallest batch size the rule of a batch sweep may pick; smaller ones are measured all the same: " +
+        "with too few sequences there is nothing to accumulate.",
     ),
   };
   const phase = Type.Object({
@@ -122,8 +124,8 @@ function partsOf(table: SettingTable) {
     }),
     kind: Type.Enum(PHASE_KINDS, {
       description:
-        "A batch-sweep ends in the decision that later phases take as `effectiveBatchSize: chosen`, a rate-sweep in " +
-        "those they take as `learningRate: tuned`; a plan asks the planner alone, without a GPU.",
+        "A batch-sweep ends in the decision that later phases take as `effectiveBatchSize: chosen`, a " +
+        "rate-sweep in those they take as `learningRate: tuned`; a plan asks the planner alone, without a GPU.",
     }),
     ...body,
   }, closed);
@@ -170,8 +172,8 @@ function partsOf(table: SettingTable) {
         suite: text("Suite file, relative to this one."),
         phases: list(Type.String(), "Names of its phases; all where left out.", { uniqueItems: true }),
       }, closed),
-      "Phases of other suites, run after those of this one, with the settings of their own file; overrides here " +
-        "change them by name.",
+      "Phases of other suites, run after those of this one, with the settings of their own file; " +
+        "overrides here change them by name.",
     ),
   }, closed);
   return { suite, parts: { settings, cell, axes, override, tier, phase, phaseOverride } };
@@ -193,8 +195,8 @@ export function suiteSchema(table: SettingTable = RUN_SETTINGS): Record<string, 
     $schema: "https://json-schema.org/draft/2020-12/schema",
     title: "threefold suite",
     description:
-      "A matrix of training runs in phases. Settings are merged from general to particular: defaults, tier, quick, " +
-      "tier's quick, phase, cell, axis.",
+      "A matrix of training runs in phases. Settings are merged from general to particular: defaults, " +
+      "tier, quick, tier's quick, phase, cell, axis.",
     $comment:
       "Written from results/settings.ts and suites/schema.ts by `deno task schema`: not edited by hand.",
     ...suite,

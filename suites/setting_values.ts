@@ -17,8 +17,8 @@ export function inRange(
 }
 
 /**
- * Checks a value against what a schema takes: a number, true or false, one of some words, a text of a pattern. What lists
- * and maps hold is checked by those who know it.
+ * Checks a value against what a schema takes: a number, true or false, one of some words, a text of a
+ * pattern. What lists and maps hold is checked by those who know it.
  *
  * @param name How the message calls it.
  * @param shown The value as it was given.

@@ -18,8 +18,8 @@ interface Target {
 }
 
 /**
- * What each memory method asks of the passes, by the name the command line gives it. What methods are called and which
- * settings they take stands in `results/methods.ts`; what is not given is as it says there.
+ * What each memory method asks of the passes, by the name the command line gives it. What methods are called
+ * and which settings they take stands in `results/methods.ts`; what is not given is as it says there.
  */
 const METHODS: Readonly<Record<string, (given: Given, target: Target) => StepMethods>> = {
   checkpoint: ({ blocksPerCheckpoint = 1, selective }) => ({
@@ -88,7 +88,8 @@ export function isLora(method: string): boolean {
 /**
  * The adapter that a run goes on with; its settings count.
  *
- * @throws {InputError} where no method trains adapters, or settings of the one that does contradict the folder's.
+ * @throws {InputError} where no method trains adapters, or settings of the one that does contradict the
+ * folder's.
  */
 export async function adapterToGoOnWith(
   folder: string,

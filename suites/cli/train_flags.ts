@@ -15,7 +15,7 @@ import { describe, methodSettingFlag, OPTION_FLAGS, type Owned } from "../option
 import { asFlag, resolveSettings } from "../resolve_settings.ts";
 import { parseNumber, parseValue } from "../setting_values.ts";
 
-/** The flags of `train`, `plan` and `eval`: all fields of a configuration, then the settings of optimizers and methods. */
+/** The flags of `train`, `plan` and `eval`: settings of a run, then those of optimizers and methods. */
 export function trainingFlags(table: SettingTable = RUN_SETTINGS): Record<string, Flag> {
   const flags: Record<string, Flag> = {};
   for (const { flag, schema, what, default: usual, defaultText } of Object.values(givenSettings(table))) {
@@ -38,14 +38,14 @@ const SCHEDULE_STEPS = {
   default: "those of the run",
 };
 
-/** What a configuration leaves open on the command line: what the user has not named follows model or saved run. */
+/** What flags leave open: what the user has not named follows model or saved run. */
 export interface RunOptions extends Pick<TrainOptions, "dropout" | "scheduleSteps"> {
   /** Fields that were named. */
   given: ReadonlySet<keyof TrainOptions>;
 }
 
 /**
- * Dropout of a model that has a configuration of its own, length of the schedule, and which settings were named.
+ * Dropout of a model with a configuration of its own, length of the schedule, and which settings were named.
  *
  * @throws {InputError} naming the flag.
  */
@@ -70,7 +70,8 @@ export function runOptions(
  * The configuration that flags ask for.
  *
  * @param presumed Settings that hold where no flag says otherwise.
- * @throws {InputError} naming the flag, the value given and the value expected; and for methods that are not implemented.
+ * @throws {InputError} naming the flag, the value given and the value expected; and for methods that are not
+ * implemented.
  */
 export function configFromFlags(
   args: Arguments,
@@ -85,7 +86,8 @@ export function configFromFlags(
 }
 
 /**
- * The configuration without the settings of LoRA that no flag gave: a run that goes on with an adapter takes them from its folder.
+ * The configuration without the settings of LoRA that no flag gave: a run that goes on with an adapter takes
+ * them from its folder.
  */
 export function withFolderLora(config: RunConfig, { values }: Arguments): RunConfig {
   const ofFolder = (id: string, key: string) =>

@@ -106,7 +106,8 @@ Deno.test("at its default it is left out, and the ids of earlier cells stay what
 Deno.test("every setting says what memory and comparisons make of it", () => {
   const config = resolveSettings({ model: "gpt2", data: "moby-dick", methods: ["fp16"], clip: 1 });
   const changed = (change: Partial<RunConfig>) => memoryKey({ ...config, ...change }) !== memoryKey(config);
-  // By rule: a value that is off counts by being off alone, and larger micro-batches are what the key is asked about.
+  // By rule: a value that is off counts by being off alone, and larger micro-batches are what the key is
+  // asked about.
   assert.deepEqual(
     [
       changed({ clip: 2 }),
@@ -126,7 +127,8 @@ Deno.test("every setting says what memory and comparisons make of it", () => {
 type Same<A, B> = [A] extends [B] ? [B] extends [A] ? true : false : false;
 
 Deno.test("the engine's options are the settings of a configuration, but for those that name other cells", () => {
-  // Held by the type check: a setting that the engine does not know, or the other way round, makes this `false`.
+  // Held by the type check: a setting that the engine does not know, or the other way round, makes this
+  // `false`.
   const isSame: Same<
     Exclude<keyof RunConfig, "startFrom" | "alsoEvaluate">,
     Exclude<keyof TrainOptions, "scheduleSteps">
