@@ -47,7 +47,7 @@ export {
 } from "./engine/runtime/autotune_mode.ts";
 export { defaultProvider, providerNamed } from "./engine/runtime/provider.ts";
 export { GPU_PROVIDERS, type GpuProviderId } from "./engine/runtime/provider_contract.ts";
-export { likelyAdapter, PLANNED_ADAPTERS, type PlannedAdapter } from "./engine/runtime/planned_target.ts";
+export { likelyAdapter, PLANNED_ADAPTERS, type PlannedAdapter } from "./engine/runtime/planned_kernels.ts";
 export { tuneLavapipe } from "./engine/runtime/lavapipe/environment.ts";
 export { measureRoofline, type Roofline, type RooflineOptions } from "./engine/runtime/roofline.ts";
 export type { Steadiness } from "./engine/runtime/steady.ts";

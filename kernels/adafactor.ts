@@ -1,4 +1,5 @@
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
 import { elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { adafactorCommands } from "./adafactor_commands.ts";
 import { adafactorReference } from "./adafactor_reference.ts";
@@ -38,8 +39,8 @@ export const adafactor = defineOp<AdafactorAttrs>({
     );
     return [...inputs.keys()].filter((i) => changed.has(i));
   },
-  lower: ({ inputs, outputs: [scratch], attrs, target }) =>
-    adafactorCommands(inputs[0], tensorsOf(inputs, attrs, ({ shape }) => shape), scratch, attrs, target),
+  lower: ({ inputs, outputs: [scratch], attrs, kernels }) =>
+    adafactorCommands(inputs[0], tensorsOf(inputs, attrs, ({ shape }) => shape), scratch, attrs, kernels),
   reference: (inputs, attrs, types) => adafactorReference(inputs, attrs, types, NEUTRAL_STEP),
 });
 

@@ -1,6 +1,7 @@
 // adafactor, apply: the update of the weights — see adafactor.wgsl.
 //
-// Shapes    w, g: [rows, columns], and the first moment or the 16-bit copy of w that `finish` may have.   slots: [rows].
+// Shapes    w, g: [rows, columns], and the first moment or the 16-bit copy of w
+//           that `finish` may have.   slots: [rows].
 //           roots: [columns].   scalars: [1].
 // Mapping   as adafactor_rows. finish(block, i, weight, update, decay) stores vector i.
 

@@ -1,7 +1,8 @@
 // adafactor, columns: sums of squares of each column over the rows of one slab — see adafactor.wgsl.
 //
 // Shapes    g: [rows, columns].   partials: [slabs, columns], of the piece.
-// Mapping   an invocation owns one vector of columns and one slab; a block of the table is LANES of them side by side.
+// Mapping   an invocation owns one vector of columns and one slab; a block of the
+//           table is LANES of them side by side.
 
 @compute @workgroup_size(WG)
 fn adafactor_columns(

@@ -6,12 +6,12 @@ import {
   type ParamWord,
   u32,
 } from "../engine/graph/launch.ts";
-import type { Target } from "../engine/graph/target.ts";
 import { DTYPE_BYTES, elementCount, type Shape } from "../engine/graph/types.ts";
 import { rowsPerSlab, type Scratch, scratchBudget, scratchOf } from "./adafactor_scratch.ts";
 import type { AdafactorAttrs, AdafactorTensor } from "./adafactor_tensors.ts";
-import { type RowForm, rowForm, rowVectorWidth } from "./rows/reduction.ts";
-import { tableDispatches, type TablePiece, tableTexelBytes } from "./tables/dispatch.ts";
+import type { KernelSet } from "./kernel_set.ts";
+import { type RowForm, rowVectorWidth } from "./rows/reduction.ts";
+import { tableDispatches, type TablePiece } from "./tables/dispatch.ts";
 import type { TableKernel, TableOperand } from "./tables/kernel.ts";
 import { floatBits } from "./tables/optimizer.ts";
 import rowsSource from "./adafactor.wgsl" with { type: "text" };
@@ -36,7 +36,7 @@ interface Update {
   clip: Located;
   scratch: Located;
   attrs: AdafactorAttrs;
-  target: Target;
+  kernels: KernelSet;
 }
 
 export function adafactorCommands(
@@ -44,9 +44,9 @@ export function adafactorCommands(
   tensors: readonly AdafactorTensor<Located>[],
   scratch: Located,
   attrs: AdafactorAttrs,
-  target: Target,
+  kernels: KernelSet,
 ): Dispatch[] {
-  const update: Update = { clip, scratch, attrs, target };
+  const update: Update = { clip, scratch, attrs, kernels };
   const decayed = tensors.map((tensor, i): Decayed => ({ ...tensor, decay: attrs.weightDecay[i] }));
   const ofRank = (rank: number, width: 1 | 4) =>
     decayed.filter(({ w: { shape } }) =>
@@ -54,17 +54,17 @@ export function adafactorCommands(
     );
   const budget = scratchBudget(decayed.flatMap(({ w }) => w.shape.length === 2 ? [w.shape] : []));
   const bytes = decayed.reduce((sum, { w }) => sum + 2 * w.byteLength, 0);
-  const texelBytes = tableTexelBytes(bytes, target);
+  const copyBytes = kernels.scratch?.tableBytes(bytes) ?? 0;
   return ([4, 1] as const).flatMap((width) => [
-    ...batchesOf(ofRank(2, width), budget, width === 4 ? texelBytes : 0).flatMap((batch) =>
-      matrixCommands(batch, width, texelBytes, update)
+    ...batchesOf(ofRank(2, width), budget, width === 4 ? copyBytes : 0).flatMap((batch) =>
+      matrixCommands(batch, width, copyBytes, update)
     ),
-    ...vectorCommands(ofRank(1, width), width, texelBytes, update),
+    ...vectorCommands(ofRank(1, width), width, copyBytes, update),
   ]);
 }
 
 /** Matrices in batches whose scratch stays within `budget`, and, where operands are copied, whose weights and gradients may be at once. */
-function batchesOf(matrices: readonly Decayed[], budget: number, texelBytes: number): Matrix[][] {
+function batchesOf(matrices: readonly Decayed[], budget: number, copyBytes: number): Matrix[][] {
   const batches: Matrix[][] = [];
   let bytes = 0;
   for (const matrix of matrices) {
@@ -72,7 +72,7 @@ function batchesOf(matrices: readonly Decayed[], budget: number, texelBytes: num
     const next = scratchOf(matrix.w.shape, open?.at(-1)?.scratch.end ?? 0);
     const own = 2 * matrix.w.byteLength;
     // An eighth is left for what is read beside them.
-    if (open && next.end <= budget && (texelBytes === 0 || bytes + own <= texelBytes * 7 / 8)) {
+    if (open && next.end <= budget && (copyBytes === 0 || bytes + own <= copyBytes * 7 / 8)) {
       open.push({ ...matrix, scratch: next });
       bytes += own;
     } else {
@@ -83,9 +83,6 @@ function batchesOf(matrices: readonly Decayed[], budget: number, texelBytes: num
   return batches;
 }
 
-/** Vectors that a block of rows has on a CPU, where finding a block takes as long as some hundred. */
-const CPU_VECTORS_PER_BLOCK = 512;
-
 /** Rows `first … first + count − 1` of a matrix. */
 interface RowRun {
   matrix: Matrix;
@@ -95,7 +92,7 @@ interface RowRun {
 }
 
 /** A matrix in runs of whole slabs that fit bindings and what may be copied. @throws {RangeError} where a slab does not. */
-function rowRuns(matrix: Matrix, width: 1 | 4, mostBytes: number, { software }: Target): RowRun[] {
+function rowRuns(matrix: Matrix, width: 1 | 4, mostBytes: number, kernels: KernelSet): RowRun[] {
   const [rows, columns] = matrix.w.shape;
   const perSlab = rowsPerSlab(rows);
   const perRun = Math.floor(mostBytes / (columns * DTYPE_BYTES.f32) / perSlab) * perSlab;
@@ -106,7 +103,7 @@ function rowRuns(matrix: Matrix, width: 1 | 4, mostBytes: number, { software }: 
       } bytes: maxStorageBufferBindingSize is ${mostBytes}`,
     );
   }
-  const rowsPerBlock = software ? Math.max(1, Math.floor(CPU_VECTORS_PER_BLOCK * width / columns)) : 1;
+  const rowsPerBlock = kernels.rowsPerBlock(columns / width);
   const runs = [];
   for (let first = 0; first < rows; first += perRun || rows) {
     runs.push({ matrix, first, count: Math.min(perRun || rows, rows - first), rowsPerBlock });
@@ -123,21 +120,21 @@ function elements({ buffer, byteOffset, dtype }: Located, first: number, count: 
 function matrixCommands(
   batch: readonly Matrix[],
   width: 1 | 4,
-  texelBytes: number,
-  { clip, scratch, attrs, target }: Update,
+  copyBytes: number,
+  { clip, scratch, attrs, kernels }: Update,
 ): Dispatch[] {
   const vectors = batch[batch.length - 1].scratch.end;
   const ownScratch = { ...scratch, shape: [vectors, 4], byteLength: 16 * vectors };
   const most = (of: (shape: Shape) => number) => Math.max(...batch.map(({ w }) => of(w.shape)));
-  const limit = target.maxStorageBufferBindingSize;
+  const limit = kernels.target.maxStorageBufferBindingSize;
   // A third of it for weights and for gradients, and a rest; where not even a slab fits, all is read where it lies.
   const slabBytes = most(([rows, columns]) => Math.min(rows, rowsPerSlab(rows)) * columns * DTYPE_BYTES.f32);
-  const copied = width === 4 && slabBytes <= texelBytes / 3 ? texelBytes : 0;
+  const copied = width === 4 && slabBytes <= copyBytes / 3 ? copyBytes : 0;
   const runs = batch.flatMap((matrix) =>
-    rowRuns(matrix, width, copied > 0 ? Math.min(limit, copied / 3) : limit, target)
+    rowRuns(matrix, width, copied > 0 ? Math.min(limit, copied / 3) : limit, kernels)
   );
-  const overRows = rowForm(most(([, columns]) => columns / width), target);
-  const overColumn = rowForm(most(([rows]) => rows), target);
+  const overRows = kernels.rowForm(most(([, columns]) => columns / width));
+  const overColumn = kernels.rowForm(most(([rows]) => rows));
   const [vectorsOf, matrixOf] = [
     (columns: number) => columns / width,
     ({ w, g, m }: Matrix, { first, count }: RowRun) => {
@@ -168,7 +165,7 @@ function matrixCommands(
       },
       pieces,
       copied,
-      target,
+      kernels,
     );
   /** Pieces of a kernel over rows; `slots` are those of the run. */
   const rowPieces = (
@@ -305,12 +302,12 @@ function matrixCommands(
 function vectorCommands(
   tensors: readonly Decayed[],
   width: 1 | 4,
-  texelBytes: number,
-  { clip, attrs, target }: Update,
+  copyBytes: number,
+  { clip, attrs, kernels }: Update,
 ): Dispatch[] {
   if (tensors.length === 0) return [];
   const longest = Math.max(...tensors.map(({ w }) => elementCount(w)));
-  const form = rowForm(longest / width, target);
+  const form = kernels.rowForm(longest / width);
   return tableDispatches(
     {
       name: "adafactor_vector",
@@ -341,8 +338,8 @@ function vectorCommands(
       ),
     })),
     // A tensor is one piece: the longest must fit.
-    4 * DTYPE_BYTES.f32 * longest <= texelBytes ? texelBytes : 0,
-    target,
+    4 * DTYPE_BYTES.f32 * longest <= copyBytes ? copyBytes : 0,
+    kernels,
   );
 }
 

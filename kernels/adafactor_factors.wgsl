@@ -1,7 +1,9 @@
-// adafactor, factors: the column state, its inverse roots, the root of mean R, and the rate η — see adafactor.wgsl.
+// adafactor, factors: the column state, its inverse roots, the root of mean R,
+// and the rate η — see adafactor.wgsl.
 //
 // Shapes    partials: [slabs, columns].   column_state, roots: [columns].   slots: [rows].   scalars: [1].
-// Mapping   the first block of a matrix takes the means over all rows, the others LANES vectors of columns each.
+// Mapping   the first block of a matrix takes the means over all rows, the others
+//           LANES vectors of columns each.
 
 fn column_factors(block: Block, column: u32) {
   if (column >= block.vectors) { return; }

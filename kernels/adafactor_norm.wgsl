@@ -1,6 +1,7 @@
 // adafactor, norm: the sum of squares of each row of U, before η — see adafactor.wgsl.
 //
-// Shapes    g: [rows, columns].   slots: [rows], whose second number is written.   roots: [columns].   scalars: [1].
+// Shapes    g: [rows, columns].   slots: [rows], whose second number is written.
+//           roots: [columns].   scalars: [1].
 // Mapping   as adafactor_rows.
 
 @compute @workgroup_size(WG)

@@ -1,7 +1,9 @@
-// adafactor, vectors: the whole update of tensors of one dimension, whose second moment V is kept in full — see adafactor.wgsl.
+// adafactor, vectors: the whole update of tensors of one dimension, whose second
+// moment V is kept in full — see adafactor.wgsl.
 //
 // Shapes    w, g, v: [n], and the first moment or the 16-bit copy of w that `finish` may have.
-// Mapping   one row of rows/reduction.ts, the only block of a tensor, walks it twice: sums, then moments and the update.
+// Mapping   one row of rows/reduction.ts, the only block of a tensor, walks it
+//           twice: sums, then moments and the update.
 
 fn second_moment(block: Block, i: u32, gradient: vec_t) -> vec_t {
   return step.adafactorBeta2 * load_v(block.v + i) +

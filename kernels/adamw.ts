@@ -1,13 +1,7 @@
 import { f32 } from "../engine/graph/launch.ts";
-import { defineOp } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
 import type { Dtype } from "../engine/graph/types.ts";
-import {
-  checkOptimizerInputs,
-  decayedTensors,
-  optimizerWorkgroupSize,
-  perTensor,
-  VECTORS_PER_BLOCK,
-} from "./tables/optimizer.ts";
+import { checkOptimizerInputs, decayedTensors, perTensor, VECTORS_PER_BLOCK } from "./tables/optimizer.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
 import { tableCommands } from "./tables/tensors.ts";
 import source from "./adamw.wgsl" with { type: "text" };
@@ -41,10 +35,10 @@ export const adamw = defineOp<AdamWAttrs>({
   },
   // Of each tensor everything but the gradient.
   mutates: (inputs) => inputs.flatMap((_, i) => (i > 0 && (i - 1) % DTYPES.length !== 1 ? [i] : [])),
-  lower: ({ inputs, attrs, target }) => {
+  lower: ({ inputs, attrs, kernels }) => {
     return tableCommands({
       name: "adamw",
-      source: `const WG: u32 = ${optimizerWorkgroupSize(target)}u;
+      source: `const WG: u32 = ${kernels.workgroups.block}u;
 ${source}`,
       operands: ["w", "g", "m", "v"],
       tensors: decayedTensors(inputs, DTYPES.length, attrs.weightDecay),
@@ -58,7 +52,7 @@ ${source}`,
         ["eps", f32(attrs.eps)],
         ["rate_factor", f32(attrs.rateFactor ?? 1)],
       ],
-    }, target);
+    }, kernels);
   },
   reference: (inputs, attrs) => {
     adamwReference(inputs, attrs, NEUTRAL_STEP);

@@ -1,16 +1,19 @@
 // adamw — Adam with decoupled weight decay, over many tensors in one dispatch.
 //
-//   g = factor · g           w -= learningRate · decay · w           learningRate: the step's, times rate_factor
+//   g = factor · g                   w -= learningRate · decay · w
 //   m += (1 − beta1)·(g − m)         v = beta2·v + (1 − beta2)·g²
 //   w -= (learningRate / biasCorrection1) · m / (sqrt(v) / sqrtBiasCorrection2 + eps)
 //
-// Shapes    w, g, m, v (and copy, where there is one): any, alike.   clip: [4] = norm, factor, found, 0 of global_norm.
+// where learningRate is the step's, times rate_factor.
+//
+// Shapes    w, g, m, v (and copy, where there is one): any, alike.   clip: [4] =
+//           norm, factor, found, 0 of global_norm.
 // Dtypes    w, g, m, v: f32. The copy that the forward pass reads: 16-bit floats, clamped to their range.
-// Mapping   one workgroup per block of a tensor; invocation i takes vectors i, i + WG, ... Nothing is written where `found`
-//           is set: the step is skipped.
+// Mapping   one workgroup per block of a tensor; invocation i takes vectors i, i + WG, ... Nothing is written
+//           where `found` is set: the step is skipped.
 // Limits    those of kernels/tables/tensors.ts.
-// Source    Loshchilov & Hutter 2019, arXiv:1711.05101, in the order of torch.optim.AdamW: decay first, bias correction of v
-//           before eps is added.
+// Source    Loshchilov & Hutter 2019, arXiv:1711.05101, in the order of torch.optim.AdamW: decay first, bias
+//           correction of v before eps is added.
 
 @compute @workgroup_size(WG)
 fn adamw(

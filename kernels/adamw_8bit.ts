@@ -6,14 +6,16 @@ import {
   type ParamWord,
   u32,
 } from "../engine/graph/launch.ts";
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
 import type { Target } from "../engine/graph/target.ts";
 import { DTYPE_BYTES, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { dynamicMap, middlesOf, nearestCode } from "./dynamic_map.ts";
-import { rowForm, rowVectorWidth } from "./rows/reduction.ts";
+import type { KernelSet } from "./kernel_set.ts";
+import { rowVectorWidth } from "./rows/reduction.ts";
 import { floatBits } from "./tables/optimizer.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
-import { tableDispatches, type TablePiece, tableTexelBytes } from "./tables/dispatch.ts";
+import { tableDispatches, type TablePiece } from "./tables/dispatch.ts";
 import type { TableOperand } from "./tables/kernel.ts";
 import source from "./adamw_8bit.wgsl" with { type: "text" };
 
@@ -61,7 +63,7 @@ export const adamw8bit = defineOp<AdamW8bitAttrs>({
     return [];
   },
   mutates: (inputs) => inputs.flatMap((_, i) => (i > 0 && (i - 1) % OPERANDS.length !== 1 ? [i] : [])),
-  lower: ({ inputs, attrs, target }) => commands(inputs[0], tensorsOf(inputs, attrs), attrs, target),
+  lower: ({ inputs, attrs, kernels }) => commands(inputs[0], tensorsOf(inputs, attrs), attrs, kernels),
   reference: (inputs, attrs) => {
     adamw8bitReference(inputs, attrs, NEUTRAL_STEP);
     return [];
@@ -129,10 +131,8 @@ function checkTensor(tensor: readonly TensorType[]): void {
   }
 }
 
-/** Scales that one block of a table has on a CPU, where finding a block takes as long as a hundred elements. */
-const CPU_SCALES_PER_BLOCK = 8;
-/** Workgroups to keep a GPU busy with; beyond them each takes several scales, since it has to copy the maps first. */
-const GPU_WORKGROUPS = 2048;
+/** Workgroups to keep a GPU busy with; beyond them each takes several scales, where it has to copy the maps first. */
+const BUSY_WORKGROUPS = 2048;
 const MOST_SCALES_PER_BLOCK = 16;
 
 /** Names of a tensor's values, and how they are reached. */
@@ -151,32 +151,38 @@ function commands(
   clip: Located,
   tensors: readonly (readonly Located[])[],
   attrs: AdamW8bitAttrs,
-  target: Target,
+  kernels: KernelSet,
 ): Dispatch[] {
   const scales = tensors.reduce((sum, [p]) => sum + blockCount8bit(elementCount(p)), 0);
-  const scalesPerBlock = target.software
-    ? CPU_SCALES_PER_BLOCK
-    : Math.min(Math.max(Math.floor(scales / GPU_WORKGROUPS), 1), MOST_SCALES_PER_BLOCK);
+  const scalesPerBlock = kernels.copiesLookups
+    ? Math.min(Math.max(Math.floor(scales / BUSY_WORKGROUPS), 1), MOST_SCALES_PER_BLOCK)
+    : kernels.rowsPerBlock(ADAMW_8BIT_BLOCK / 4);
   const elements = tensors.reduce((sum, [p]) => sum + elementCount(p), 0);
-  const texelBytes = tableTexelBytes(READ_BYTES * elements, target);
+  const copyBytes = kernels.scratch?.tableBytes(READ_BYTES * elements) ?? 0;
   const widthOf = ([p]: readonly Located[]) => rowVectorWidth(elementCount(p));
   return ([4, 1] as const).flatMap((width) => {
-    const form = rowForm(ADAMW_8BIT_BLOCK / 4, target);
+    const form = kernels.rowForm(ADAMW_8BIT_BLOCK / 4);
     const pieces = tensors.flatMap((tensor, i) =>
       widthOf(tensor) === width
-        ? tensorPieces(tensor, attrs.weightDecay[i], scalesPerBlock, width === 4 ? texelBytes : 0, target)
+        ? tensorPieces(
+          tensor,
+          attrs.weightDecay[i],
+          scalesPerBlock,
+          width === 4 ? copyBytes : 0,
+          kernels.target,
+        )
         : []
     );
     return tableDispatches(
       {
         name: "adamw_8bit",
-        source: kernelSource(width, form.wgsl, target),
+        source: kernelSource(width, form.wgsl, kernels),
         width,
         operands: OPERANDS,
         fields: ["count", "decay"],
         shared: [{ name: "clip", value: clip }],
         writes: OPERANDS.map(({ name }) => name).filter((name) => name !== "g"),
-        workgroupBytes: form.workgroupBytes + (target.software ? 0 : 16 * MAP_VECTORS),
+        workgroupBytes: form.workgroupBytes + (kernels.copiesLookups ? 16 * MAP_VECTORS : 0),
         params: [
           ["scales_per_block", u32(scalesPerBlock)],
           ["beta1", f32(attrs.beta1)],
@@ -187,8 +193,8 @@ function commands(
         blocksPerWorkgroup: form.rowsPerWorkgroup,
       },
       pieces,
-      texelBytes,
-      target,
+      copyBytes,
+      kernels,
     );
   });
 }
@@ -198,13 +204,13 @@ function tensorPieces(
   tensor: readonly Located[],
   weightDecay: number,
   scalesPerBlock: number,
-  texelBytes: number,
+  copyBytes: number,
   { maxStorageBufferBindingSize }: Target,
 ): TablePiece[] {
   const elements = elementCount(tensor[0]);
   const most = Math.min(
     maxStorageBufferBindingSize / DTYPE_BYTES.f32,
-    texelBytes > 0 ? texelBytes / READ_BYTES : Infinity,
+    copyBytes > 0 ? copyBytes / READ_BYTES : Infinity,
   );
   // Scales of a run begin at an aligned byte where it has this many times 64.
   const perBlock = ADAMW_8BIT_BLOCK * scalesPerBlock;
@@ -245,7 +251,7 @@ function maps(): ParamWord[] {
 const MAP_START = { SIGNED_VALUES: 0, SIGNED_MIDDLES: 132, UNSIGNED_VALUES: 260, UNSIGNED_MIDDLES: 516 };
 const MAP_VECTORS = 193;
 
-function kernelSource(width: 1 | 4, formWgsl: string, target: Target): string {
+function kernelSource(width: 1 | 4, formWgsl: string, { copiesLookups }: KernelSet): string {
   const each = [0, 1, 2, 3];
   const access = width === 4
     ? `fn inside(block: Block, word: u32) -> vec4<bool> { return vec4<bool>(true); }
@@ -267,15 +273,15 @@ fn store_four_weights(block: Block, word: u32, value: vec4<f32>) {
   let stored = inside(block, word);
 ${each.map((i) => `  if (stored[${i}]) { store_p(block.p + 4u * word + ${i}u, value[${i}]); }`).join("\n")}
 }`;
-  const lookups = target.software
-    ? `fn lookup(i: u32) -> f32 { return params.maps[i >> 2u][i & 3u]; }
-fn fill_maps(local: u32) {}`
-    : `var<workgroup> lookup_maps: array<vec4<f32>, MAP_VECTORS>;
+  const lookups = copiesLookups
+    ? `var<workgroup> lookup_maps: array<vec4<f32>, MAP_VECTORS>;
 fn lookup(i: u32) -> f32 { return lookup_maps[i >> 2u][i & 3u]; }
 fn fill_maps(local: u32) {
   for (var i = local; i < MAP_VECTORS; i += WG) { lookup_maps[i] = params.maps[i]; }
   workgroupBarrier();
-}`;
+}`
+    : `fn lookup(i: u32) -> f32 { return params.maps[i >> 2u][i & 3u]; }
+fn fill_maps(local: u32) {}`;
   const constants = Object.entries(MAP_START).map(([name, start]) => `const ${name}: u32 = ${start}u;`);
   return `${formWgsl}
 const WORDS_PER_LANE: u32 = ${ADAMW_8BIT_BLOCK / 4}u / LANES;

@@ -1,21 +1,25 @@
-// adamw_8bit — AdamW whose moments are stored as 8-bit codes in blocks of 256, each scaled by the largest in its block.
+// adamw_8bit — AdamW whose moments are stored as 8-bit codes in blocks of 256,
+// each scaled by the largest in its block.
 //
 //   m = map1[code1] · absmax1            v = map2[code2] · absmax2          g = factor · g
 //   m = β1·m + (1 − β1)·g                v = β2·v + (1 − β2)·g²
 //   p = (p − learningRate · c2/c1 · m / (√v + c2·eps)) · (1 − learningRate · decay)
-//   absmax1 = max|m|, absmax2 = max v;   code1 = nearest(map1, m / absmax1), code2 = nearest(map2, v / absmax2)
+//   absmax1 = max|m|                     absmax2 = max v
+//   code1 = nearest(map1, m / absmax1)   code2 = nearest(map2, v / absmax2)
 //
 // with c1 = 1 − β1^t and c2 = √(1 − β2^t). The update uses m and v before they are rounded to codes.
 //
-// Shapes    p, g: [n].   codes1, codes2: u8 [n], four to a word.   absmax1, absmax2: [blocks].   clip: [4] of global_norm.
+// Shapes    p, g: [n].   codes1, codes2: u8 [n], four to a word.   absmax1,
+//           absmax2: [blocks].   clip: [4] of global_norm.
 // Dtypes    all arithmetic f32, 1 − β included, as in bitsandbytes.
-// Mapping   blocks of scales_per_block scales each (kernels/tables/dispatch.ts), one after another; those 256 elements are a row of
-//           rows/reduction.ts, 64 groups of four over LANES invocations. On a GPU that is one group each, and the maps are copied to
-//           workgroup memory, since lookups differ between invocations; on a CPU they are read where they are.
+// Mapping   blocks of scales_per_block scales each (kernels/tables/dispatch.ts), one after another; those 256
+//           elements are a row of rows/reduction.ts, 64 groups of four over LANES invocations. On a GPU that
+//           is one group each, and the maps are copied to workgroup memory, since lookups differ between
+//           invocations; on a CPU they are read where they are.
 // Limits    an element whose gradient is not finite keeps its weight and starts its moments
 //           anew; nothing is written where clip says that some gradient of the step is not.
-// Source    Dettmers et al. 2022, arXiv:2110.02861; order of operations of bitsandbytes' block-wise AdamW on CUDA: decay
-//           after the update, and a first moment other than zero keeps its sign.
+// Source    Dettmers et al. 2022, arXiv:2110.02861; order of operations of bitsandbytes' block-wise AdamW on
+//           CUDA: decay after the update, and a first moment other than zero keeps its sign.
 
 // Below the smallest normal number a quotient may be anything; a block of zeros must give 0 / this = 0.
 const TINY: f32 = 1.1754944e-38;
@@ -35,9 +39,9 @@ fn signed_value(code: u32) -> f32 {
   return select(magnitude, -magnitude, distance < 0);
 }
 
-// A code whose value is the last one at or below x in [0, 1], or a neighbour if x is all but equal to a value: then the
-// middle above it decides rightly too. Hence no rounding in here matters. `double` is 1 for the unsigned map, whose decades
-// have twice as many values.
+// A code whose value is the last one at or below x in [0, 1], or a neighbour if x is all but equal to a
+// value: then the middle above it decides rightly too. Hence no rounding in here matters. `double` is 1 for
+// the unsigned map, whose decades have twice as many values.
 fn code_below(x: f32, double: u32) -> u32 {
   let decade = clamp(i32(floor(log2(max(x, 1e-9)) * 0.30103)) + 7, 0, 6);
   let scaled = x * exp2(f32(6 - decade) * 3.3219281);

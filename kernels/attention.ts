@@ -1,7 +1,7 @@
 import { type Binding, type Command, type Kernel, type Located, u32, whole } from "../engine/graph/launch.ts";
-import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
-import type { Target } from "../engine/graph/target.ts";
-import { rowRanges } from "./rows/windows.ts";
+import { defineOp } from "./define_op.ts";
+import { type OutputType, ShapeError } from "../engine/graph/op.ts";
+import { accessOf } from "./access.ts";
 import { DTYPE_BYTES, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { attendGradReference, attendReference } from "./attention_reference.ts";
 import {
@@ -24,8 +24,9 @@ import {
   partialSums,
   unusedOutputs,
 } from "./matmul/partial_sums.ts";
-import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, rowWindow, vectorWgsl } from "./rows/reduction.ts";
-import { readsOf } from "./lavapipe/texel_reads.ts";
+import { rowGrid, rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
+import { rowWindows, windowOf } from "./rows/windows.ts";
+import type { KernelSet } from "./kernel_set.ts";
 
 /**
  * Softmax attention that holds the probabilities: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D],
@@ -46,7 +47,7 @@ export const attention = defineOp<AttentionAttrs>({
       ...meetingType(headsType(qkv, attrs, heads), mayBeSplit(bytesOf(qkv) / batch)),
     ];
   },
-  lower: ({ inputs: [qkv, segments], outputs: [o, probabilities, ...rest], attrs, target }) => {
+  lower: ({ inputs: [qkv, segments], outputs: [o, probabilities, ...rest], attrs, kernels }) => {
     const dropped = attrs.dropout ? rest.shift() : undefined;
     const [meeting] = rest;
     const { sequence, headSize, softmaxScale } = attrs;
@@ -64,8 +65,8 @@ export const attention = defineOp<AttentionAttrs>({
         // Here and not in the softmax: unscaled scores would overflow f16.
         alpha: softmaxScale,
         triangle: attrs.causal ? "c" : undefined,
-      }, target),
-      ...softmaxCommands(probabilities, dropped, segments, attrs, target),
+      }, kernels),
+      ...softmaxCommands(probabilities, dropped, segments, attrs, kernels),
       ...matmulCommands({
         name: "attention_values",
         m: sequence,
@@ -77,7 +78,7 @@ export const attention = defineOp<AttentionAttrs>({
         c: part.o(o),
         meeting,
         triangle: attrs.causal ? "a" : undefined,
-      }, target),
+      }, kernels),
     ];
   },
   // The segments are not needed again: masked probabilities are stored zeros.
@@ -119,7 +120,7 @@ export const attentionGrad = defineOp<AttentionAttrs>({
       ...gradMeetingType(qkv, dO, attrs),
     ];
   },
-  lower: ({ inputs: [qkv, probabilities, dO], outputs: [dqkv, dS, meeting], attrs, target }) => {
+  lower: ({ inputs: [qkv, probabilities, dO], outputs: [dqkv, dS, meeting], attrs, kernels }) => {
     const { batch, sequence, headSize, heads, kvHeads, softmaxScale } = attrs;
     const part = operands(attrs);
     const groups = heads / kvHeads;
@@ -141,15 +142,15 @@ export const attentionGrad = defineOp<AttentionAttrs>({
           alpha,
           accumulate: group > 0,
           triangle: attrs.causal ? "a" : undefined,
-        }, target)).flat();
+        }, kernels)).flat();
       if (!meets) return products;
       const sums = { ...shape, partials: meets, parts: 1, c: stored, accumulate: false };
-      return [...products, ...partialSums(sums, target)];
+      return [...products, ...partialSums(sums, kernels.target)];
     };
     const perHead = { batch: headBatch(attrs), m: sequence };
     return [
       // dS holds the dropped probabilities first, then dP, then dS.
-      ...(attrs.dropout ? dropoutCommands(probabilities, dS, attrs, target) : []),
+      ...(attrs.dropout ? dropoutCommands(probabilities, dS, attrs, kernels) : []),
       ...overGroup(
         "attention_dv",
         part.scores(attrs.dropout ? dS : probabilities),
@@ -166,8 +167,8 @@ export const attentionGrad = defineOp<AttentionAttrs>({
         b: { ...part.v(qkv), transposed: true },
         c: part.scores(dS),
         triangle: attrs.causal ? "c" : undefined,
-      }, target),
-      ...softmaxGradCommands(probabilities, dS, attrs, target),
+      }, kernels),
+      ...softmaxGradCommands(probabilities, dS, attrs, kernels),
       ...matmulCommands({
         ...perHead,
         name: "attention_dq",
@@ -179,7 +180,7 @@ export const attentionGrad = defineOp<AttentionAttrs>({
         meeting,
         alpha: softmaxScale,
         triangle: attrs.causal ? "a" : undefined,
-      }, target),
+      }, kernels),
       ...overGroup("attention_dk", part.scores(dS), part.q(qkv), part.k(dqkv), softmaxScale),
     ];
   },
@@ -275,31 +276,49 @@ ${lines.join("\n")}
 }`;
 }
 
+/** A kernel over rows of matrices, which it reads and writes by these names. */
+interface RowKernel {
+  name: string;
+  source: string;
+  reads: readonly string[];
+  /** Those of `reads` that may be loaded from copies. */
+  copied: readonly string[];
+  writes: readonly string[];
+  /** Whether its invocations reduce a row together. */
+  reduces: boolean;
+}
+
 /** One row kernel over `[B·H·T, T]` matrices, split where a range of rows would pass the binding limit. */
 function rowCommands(
-  kernel: { name: string; source: string; reads: readonly string[]; writes: readonly string[] },
+  kernel: RowKernel,
   matrices: Readonly<Record<string, Located>>,
   segments: Located | undefined,
   attrs: AttentionAttrs,
-  target: Target,
+  kernels: KernelSet,
   withSequenceRows: boolean,
 ): Command[] {
   const { sequence, heads } = attrs;
   const values = Object.values(matrices);
   const width = rowVectorWidth(sequence);
-  const form = rowForm(sequence / width, target);
+  const form = kernels.rowForm(sequence / width);
   const names = [
-    ...Object.keys(matrices).map((name) => [name, "act_t"]),
+    ...Object.keys(matrices).map((name) => [name, `${name}_t`]),
     ...(segments ? [["segments", "index_t"]] : []),
   ];
   const rowBytes = sequence * DTYPE_BYTES[values[0].dtype];
-  const reads = readsOf(
-    kernel.reads.map((name) => ({ name, dtype: matrices[name].dtype })),
+  const access = accessOf(
+    Object.entries(matrices).map(([name, { dtype }]) => ({
+      name,
+      dtype,
+      reads: kernel.reads.includes(name),
+      writes: kernel.writes.includes(name),
+      copied: kernel.copied.includes(name),
+    })),
     { width, leastBytes: rowBytes },
-    target,
+    kernels,
   );
   const code = [
-    vectorWgsl(width, { act: values[0].dtype }),
+    vectorWgsl(width),
     form.wgsl,
     ...names.map(([name, type], i) =>
       `@group(0) @binding(${i}) var<storage, read_write> ${name}: array<${type}>;`
@@ -307,11 +326,10 @@ function rowCommands(
     `const CAUSAL = ${attrs.causal};`,
     visibleWgsl(width, { ...attrs, segments: segments !== undefined }),
     keepScaleWgsl(width, attrs),
-    rowStoresWgsl(Object.fromEntries(Object.keys(matrices).map((name) => [name, "act"]))),
     `fn storeDropped(row: u32, start: u32, i: u32, p: vec_t) {
   ${matrices.dropped ? "store_dropped(start + i, p * keepScale(row, i));" : ""}
 }`,
-    reads.code(kernel.source),
+    access.code(kernel.source),
   ].join("\n");
   const rows = elementCount(values[0]) / sequence;
   const slots = (of: readonly string[]) => of.map((name) => Object.keys(matrices).indexOf(name));
@@ -320,18 +338,16 @@ function rowCommands(
     code,
     entryPoint: kernel.name,
     writes: slots(kernel.writes),
-    // What is reduced is read.
-    workgroupBytes: kernel.reads.length > 0 ? form.workgroupBytes : 0,
+    workgroupBytes: kernel.reduces ? form.workgroupBytes : 0,
   };
-  const read = slots(kernel.reads);
-  return rowRanges(rows, [rowBytes], reads.target).map(({ first, count }) => {
-    const windows = values.map((value) => rowWindow(value, first, count, sequence));
+  return rowWindows(rows, [rowBytes], access.target, 1).map(({ first, count }) => {
+    const windows = values.map((value) => windowOf(value, { first, count }, sequence));
     const bindings: Binding[] = segments ? [...windows, whole(segments)] : windows;
     return {
       kernel: launched,
       bindings,
-      ...reads.of(
-        read.map((slot) => windows[slot]),
+      ...access.of(
+        access.copied.map((slot) => windows[slot]),
         [
           count,
           first,
@@ -342,7 +358,7 @@ function rowCommands(
           attrs.dropout?.stream ?? 0,
         ].map(u32),
       ),
-      workgroups: rowGrid(count, form, target),
+      workgroups: rowGrid(count, form, kernels.target),
     };
   });
 }
@@ -352,7 +368,7 @@ function softmaxCommands(
   dropped: Located | undefined,
   segments: Located | undefined,
   attrs: AttentionAttrs,
-  target: Target,
+  kernels: KernelSet,
 ): Command[] {
   const matrices: Record<string, Located> = dropped ? { probabilities, dropped } : { probabilities };
   return rowCommands(
@@ -360,12 +376,14 @@ function softmaxCommands(
       name: "attention_softmax",
       source: softmaxSource,
       reads: ["probabilities"],
+      copied: ["probabilities"],
       writes: Object.keys(matrices),
+      reduces: true,
     },
     matrices,
     segments,
     attrs,
-    target,
+    kernels,
     true,
   );
 }
@@ -374,23 +392,32 @@ function dropoutCommands(
   probabilities: Located,
   dropped: Located,
   attrs: AttentionAttrs,
-  target: Target,
+  kernels: KernelSet,
 ): Command[] {
-  const kernel = { name: "attention_dropout", source: dropoutSource, reads: [], writes: ["dropped"] };
-  return rowCommands(kernel, { probabilities, dropped }, undefined, attrs, target, false);
+  const kernel = {
+    name: "attention_dropout",
+    source: dropoutSource,
+    reads: ["probabilities"],
+    copied: [],
+    writes: ["dropped"],
+    reduces: false,
+  };
+  return rowCommands(kernel, { probabilities, dropped }, undefined, attrs, kernels, false);
 }
 
 function softmaxGradCommands(
   probabilities: Located,
   gradient: Located,
   attrs: AttentionAttrs,
-  target: Target,
+  kernels: KernelSet,
 ): Command[] {
   const kernel = {
     name: "attention_softmax_grad",
     source: softmaxGradSource,
     reads: ["probabilities", "gradient"],
+    copied: ["probabilities", "gradient"],
     writes: ["gradient"],
+    reduces: true,
   };
-  return rowCommands(kernel, { probabilities, gradient }, undefined, attrs, target, false);
+  return rowCommands(kernel, { probabilities, gradient }, undefined, attrs, kernels, false);
 }

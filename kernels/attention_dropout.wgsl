@@ -1,9 +1,10 @@
-// attention_dropout — the probabilities that attention multiplied its values with, made again for the backward pass.
+// attention_dropout — the probabilities that attention multiplied its values
+// with, made again for the backward pass.
 //
 //   d[r,j] = p[r,j] · keep(r,j) / (1 − dropout probability)
 //
 // Shapes    probabilities, dropped: [B·H·T, T]; row r = (b·H + h)·T + query.
-// Dtypes    both act_t (f16 or f32).
+// Dtypes    both as stored (f16 or f32).
 // Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (rows/reduction.ts).
 // Limits    none beyond those of the row form.
 // Source    Srivastava et al. 2014; the mask comes from the counter, never from memory (random.ts).
@@ -22,7 +23,7 @@ fn attention_dropout(
   let vectors = params.sequence / WIDTH;
   let lane = invocation % LANES;
   for (var i = lane; i < vectors; i += LANES) {
-    let p = vec_t(probabilities[params.first + local * vectors + i]);
+    let p = load_probabilities(params.first + local * vectors + i);
     let scaled = p * keepScale(params.firstRow + local, i);
     store_dropped(params.firstDropped + local * vectors + i, scaled);
   }

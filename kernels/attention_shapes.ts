@@ -1,6 +1,7 @@
 import { ShapeError } from "../engine/graph/op.ts";
 import { type TensorType, typeText } from "../engine/graph/types.ts";
 import { dropoutThreshold, RANDOM_WGSL } from "./random.ts";
+import { isStored } from "./storage_forms.ts";
 
 /**
  * What `attention` and `flash_attention` share. N = batch · sequence rows; the columns of `qkv` are
@@ -55,7 +56,7 @@ export function checkAttentionInputs(
       `Cannot apply ${name} to qkv ${typeText(qkv)}: expected [${rows}, ${qkvWidth(attrs)}]`,
     );
   }
-  if (qkv.dtype !== "f32" && qkv.dtype !== "f16") {
+  if (!isStored(qkv.dtype)) {
     throw new ShapeError(`Cannot apply ${name} to qkv ${typeText(qkv)}: expected f32 or f16`);
   }
   if (attrs.segments !== (segments !== undefined)) {

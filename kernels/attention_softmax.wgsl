@@ -1,10 +1,10 @@
 // attention_softmax — softmax over the keys of every query row, in place on the scores.
 //
-//   p[r,j] = exp(s[r,j] − max_j s[r,j]) / Σ_j exp(s[r,j] − max_j s[r,j])        over the keys j that row r may see
-//   d[r,j] = p[r,j] · keep(r,j) / (1 − dropout probability)                     where there is dropout
+//   p[r,j] = exp(s[r,j] − max_j s[r,j]) / Σ_j exp(s[r,j] − max_j s[r,j])   over the keys j that r may see
+//   d[r,j] = p[r,j] · keep(r,j) / (1 − dropout probability)                where there is dropout
 //
 // Shapes    probabilities (scores before, p after), dropped: [B·H·T, T]; row r = (b·H + h)·T + query.   segments: [B·T].
-// Dtypes    probabilities, dropped: act_t (f16 or f32); maximum and sum: f32.   segments: u32.
+// Dtypes    probabilities, dropped: as stored (f16 or f32); maximum and sum: f32.   segments: u32.
 // Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (rows/reduction.ts).
 // Limits    a row without any visible key becomes zeros.   Only visible scores are read: behind the diagonal of a causal
 //           row the product may have left anything.

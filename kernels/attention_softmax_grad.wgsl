@@ -1,9 +1,10 @@
 // attention_softmax_grad — gradient of the scores from that of the probabilities, in place.
 //
-//   g[r,j] = dp[r,j] · keep(r,j) / (1 − dropout probability)        ds[r,j] = p[r,j] · (g[r,j] − Σ_j g[r,j] · p[r,j])
+//   g[r,j] = dp[r,j] · keep(r,j) / (1 − dropout probability)
+//   ds[r,j] = p[r,j] · (g[r,j] − Σ_j g[r,j] · p[r,j])
 //
 // Shapes    probabilities, gradient (dp before, ds after): [B·H·T, T]; row r = (b·H + h)·T + query.
-// Dtypes    both act_t (f16 or f32); the sum: f32.
+// Dtypes    both as stored (f16 or f32); the sum: f32.
 // Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (rows/reduction.ts).
 // Limits    behind the diagonal of a causal row nothing is read and zeros are written. Masked keys have p = 0, hence ds = 0.
 // Source    derivative of softmax. Checked against the f64 reference.
@@ -28,7 +29,8 @@ fn attention_softmax_grad(
 
   var partial = vec_t(0.0);
   for (var i = lane; i < reach; i += LANES) {
-    // Behind the diagonal, inside its last vector, p is a stored zero; the product there is finite or already lost.
+    // Behind the diagonal, inside its last vector, p is a stored zero; the
+    // product there is finite or already lost.
     partial += load_probabilities(start + i) * load_gradient(startGradient + i) * keepScale(row, i);
   }
   let dot = rowSum(sumOf(partial), lane);

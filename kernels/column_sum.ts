@@ -1,9 +1,10 @@
 import { type Dispatch, u32 } from "../engine/graph/launch.ts";
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
 import { foldGrid } from "../engine/graph/target.ts";
-import { elementRange, rowRanges } from "./rows/windows.ts";
 import { DTYPE_BYTES } from "../engine/graph/types.ts";
-import type { MatmulDtype } from "./matmul/product.ts";
+import { rowWindows, windowOf } from "./rows/windows.ts";
+import { type StorageForm, storageFormOf } from "./storage_forms.ts";
 
 /** Rows that a GPU workgroup takes side by side, and the groups of four columns it owns. */
 const GPU_ROWS = 64;
@@ -16,19 +17,25 @@ const GPU_COLUMNS = 4;
  *
  * Shapes    x: [N, C] row-major.   sum: [C].
  * Dtypes    x: f32 or f16.   sum: f32.
- * Mapping   an invocation owns four columns. On a software adapter (`lanes` > 0) it walks all rows, a workgroup is one
- *           subgroup. On a GPU 4 column groups × 64 row classes make a workgroup; class i takes rows i, i + 64, …, and the
- *           classes are added pairwise in workgroup memory, always in the same order.
+ * Mapping   an invocation owns four columns. With `lanes` > 0 it walks all rows, in workgroups of so many. Otherwise 4
+ *           column groups × 64 row classes make a workgroup; class i takes rows i, i + 64, …, and the classes are added
+ *           pairwise in workgroup memory, always in the same order.
  * Limits    x is bound as vec4 where C is a multiple of four, else as scalars, columns clamped to the last one.
  */
-function columnSumCode(dtype: MatmulDtype, vector: boolean, accumulate: boolean, lanes: number): string {
+function columnSumCode(storage: StorageForm, vector: boolean, accumulate: boolean, lanes: number): string {
   const parts = [0, 1, 2, 3];
   const at = (row: string) =>
     vector
-      ? `vec4<f32>(x[params.first + (${row}) * (params.columns / 4u) + min(column / 4u, params.columns / 4u - 1u)])`
+      ? storage.load(
+        `x[params.first + (${row}) * (params.columns / 4u) + min(column / 4u, params.columns / 4u - 1u)]`,
+        4,
+      )
       : `vec4<f32>(${
         parts.map((i) =>
-          `f32(x[params.first + (${row}) * params.columns + min(column + ${i}u, params.columns - 1u)])`
+          storage.load(
+            `x[params.first + (${row}) * params.columns + min(column + ${i}u, params.columns - 1u)]`,
+            1,
+          )
         )
           .join(", ")
       })`;
@@ -41,8 +48,8 @@ function columnSumCode(dtype: MatmulDtype, vector: boolean, accumulate: boolean,
         accumulate ? `result[column + ${i}u] + ` : ""
       }total[${i}]; }`
     ).join("\n  ");
-  const declarations = `@group(0) @binding(0) var<storage, read_write> x: array<${
-    vector ? `vec4<${dtype}>` : dtype
+  const declarations = `${storage.wgsl}@group(0) @binding(0) var<storage, read_write> x: array<${
+    storage.element(vector ? 4 : 1)
   }>;
 @group(0) @binding(1) var<storage, read_write> result: array<${vector ? "vec4<f32>" : "f32"}>;
 struct Params { rows: u32, columns: u32, first: u32, gridWidth: u32 }
@@ -112,29 +119,31 @@ export const columnSum = defineOp({
       ...(prior ? { aliasOfInput: 1 } : {}),
     }];
   },
-  lower: ({ inputs: [x, prior], outputs: [sum], target }) => {
+  lower: ({ inputs: [x, prior], outputs: [sum], kernels }) => {
     const [rows, columns] = x.shape;
-    const dtype = x.dtype as MatmulDtype;
     const vector = columns % 4 === 0;
-    const lanes = target.software ? target.subgroupSize || 8 : 0;
-    const bytes = DTYPE_BYTES[dtype];
+    // Where rows are shared out among teams, the classes of a workgroup share them.
+    const alone = kernels.workgroups.block;
+    const lanes = kernels.rowTeams(alone).teams === 1 ? alone : 0;
     // A value past the binding limit is summed in ranges of rows, each added to the ones before.
-    return rowRanges(rows, [columns * bytes], target).map(({ first, count }, i): Dispatch => {
-      const { firstElement, ...binding } = elementRange(x, first * columns, count * columns, bytes);
-      const grid = foldGrid(Math.ceil(columns / (4 * (lanes || GPU_COLUMNS))), target);
-      return {
-        kernel: {
-          name: "column_sum",
-          code: columnSumCode(dtype, vector, prior !== undefined || i > 0, lanes),
-          entryPoint: "column_sum",
-          writes: [1],
-          workgroupBytes: lanes > 0 ? 0 : GPU_ROWS * GPU_COLUMNS * 16,
-        },
-        bindings: [binding, { buffer: sum.buffer, byteOffset: sum.byteOffset, byteLength: sum.byteLength }],
-        params: [u32(count), u32(columns), u32(firstElement / (vector ? 4 : 1)), u32(grid[0])],
-        workgroups: grid,
-      };
-    });
+    return rowWindows(rows, [columns * DTYPE_BYTES[x.dtype]], kernels.target, 1).map(
+      (window, i): Dispatch => {
+        const { firstElement, ...binding } = windowOf(x, window);
+        const grid = foldGrid(Math.ceil(columns / (4 * (lanes || GPU_COLUMNS))), kernels.target);
+        return {
+          kernel: {
+            name: "column_sum",
+            code: columnSumCode(storageFormOf(x.dtype), vector, prior !== undefined || i > 0, lanes),
+            entryPoint: "column_sum",
+            writes: [1],
+            workgroupBytes: lanes > 0 ? 0 : GPU_ROWS * GPU_COLUMNS * 16,
+          },
+          bindings: [binding, { buffer: sum.buffer, byteOffset: sum.byteOffset, byteLength: sum.byteLength }],
+          params: [u32(window.count), u32(columns), u32(firstElement / (vector ? 4 : 1)), u32(grid[0])],
+          workgroups: grid,
+        };
+      },
+    );
   },
   reference: ([x, prior], _attrs, { inputs: [{ shape: [rows, columns] }] }) => {
     const sum = new Float64Array(columns);

@@ -1,4 +1,5 @@
-import { defineOp, type OpDefinition, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { type OpDefinition, ShapeError } from "../engine/graph/op.ts";
 import { typeText } from "../engine/graph/types.ts";
 import { copyColumnsCommands } from "./copy_columns.ts";
 
@@ -20,10 +21,10 @@ export const concatColumns: OpDefinition<Record<string, never>> = defineOp({
     const columns = inputs.reduce((sum, { shape }) => sum + shape[1], 0);
     return [{ shape: [rows, columns], dtype: inputs[0].dtype }];
   },
-  lower: ({ inputs, outputs: [wide], target }) => {
+  lower: ({ inputs, outputs: [wide], kernels }) => {
     const firsts = startsOf(inputs.map(({ shape }) => shape[1]));
     return inputs.flatMap((narrow, i) =>
-      copyColumnsCommands({ rows: wide.shape[0], first: firsts[i], narrow, wide, gather: false }, target)
+      copyColumnsCommands({ rows: wide.shape[0], first: firsts[i], narrow, wide, gather: false }, kernels)
     );
   },
   vjp: ({ builder, inputs, outGrads: [dy], needs }) => {
@@ -67,9 +68,9 @@ export const splitColumns: OpDefinition<SplitColumnsAttrs> = defineOp<SplitColum
       dtype: wide.dtype,
     }));
   },
-  lower: ({ inputs: [wide], outputs, attrs: { widths, wanted }, target }) =>
+  lower: ({ inputs: [wide], outputs, attrs: { widths, wanted }, kernels }) =>
     startsOf(widths).filter((_, i) => wanted[i]).flatMap((first, i) =>
-      copyColumnsCommands({ rows: wide.shape[0], first, narrow: outputs[i], wide, gather: true }, target)
+      copyColumnsCommands({ rows: wide.shape[0], first, narrow: outputs[i], wide, gather: true }, kernels)
     ),
   reference: ([wide], { widths, wanted }, { inputs: [{ shape: [rows, columns] }] }) => {
     const firsts = startsOf(widths);

@@ -3,7 +3,7 @@
 //   GATHER: narrow[n,c] = wide[n, first + c]        otherwise: wide[n, first + c] = narrow[n,c]
 //
 // Shapes    narrow: [N, P].   wide: [N, W], first + P ≤ W.
-// Dtypes    act_t (f16 or f32), copied as it is.
+// Dtypes    one type for both, copied as it is stored.
 // Mapping   one vector of `narrow` per invocation, workgroups folded into grid x and y.
 // Limits    N·P below 2³² vectors; P, W and first are whole vectors.
 // Source    none.
@@ -14,8 +14,8 @@ struct Params {
   first: u32, // vector of wide that row 0 starts at
   narrowStart: u32, // vectors before row 0, where the binding begins earlier
 }
-@group(0) @binding(0) var<storage, read_write> narrow: array<act_t>;
-@group(0) @binding(1) var<storage, read_write> wide: array<act_t>;
+@group(0) @binding(0) var<storage, read_write> narrow: array<element_t>;
+@group(0) @binding(1) var<storage, read_write> wide: array<element_t>;
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(WG)

@@ -1,7 +1,8 @@
 import { type Command, type Located, u32, whole } from "../engine/graph/launch.ts";
-import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { type OutputType, ShapeError } from "../engine/graph/op.ts";
 import { foldGrid, type Target } from "../engine/graph/target.ts";
-import { rowRanges } from "./rows/windows.ts";
+import { accessOf } from "./access.ts";
 import { type TensorType, typeText } from "../engine/graph/types.ts";
 import biasGradSource from "./cross_entropy_bias_grad.wgsl" with { type: "text" };
 import rowsSource from "./cross_entropy.wgsl" with { type: "text" };
@@ -11,8 +12,9 @@ import { matmulCommands } from "./matmul/matmul.ts";
 import type { MatmulOperand, MatmulSpec } from "./matmul/product.ts";
 import { splitTermsCommands } from "./matmul/split_terms.ts";
 import { bytesOf, mayBeSplit } from "./matmul/partial_sums.ts";
-import { rowForm, rowGrid, rowStoresWgsl, rowWindow, vectorWgsl } from "./rows/reduction.ts";
-import { readsOf } from "./lavapipe/texel_reads.ts";
+import type { KernelSet } from "./kernel_set.ts";
+import { rowGrid, vectorWgsl } from "./rows/reduction.ts";
+import { rowWindows, windowOf } from "./rows/windows.ts";
 
 export interface LinearCrossEntropyAttrs {
   /** Rows whose logits exist at the same time. */
@@ -77,15 +79,15 @@ export const linearCrossEntropy = defineOp<LinearCrossEntropyAttrs>({
     checkInputs("linear_cross_entropy", inputs, attrs);
     return [{ ...inputs[3], aliasOfInput: 3, name: "loss" }, ...workspaces(inputs, attrs)];
   },
-  lower: ({ inputs, outputs: [loss, logits, rowLosses], attrs, target }) => {
+  lower: ({ inputs, outputs: [loss, logits, rowLosses], attrs, kernels }) => {
     const [x, w, targets] = inputs;
     const bias = attrs.bias ? inputs[4] : undefined;
     return [
       ...chunks(x.shape[0], attrs).flatMap(({ first, count }) => [
-        ...logitsCommands(x, w, bias, logits, first, count, attrs, target),
-        ...rowCommands(logits, targets, rowLosses, w, first, count, attrs, false, target),
+        ...logitsCommands(x, w, bias, logits, first, count, attrs, kernels),
+        ...rowCommands(logits, targets, rowLosses, w, first, count, attrs, false, kernels),
       ]),
-      sumCommand(rowLosses, loss, target),
+      sumCommand(rowLosses, loss, kernels),
     ];
   },
   vjp: ({ builder, inputs, attrs, needs, takePrior }) => {
@@ -155,7 +157,7 @@ export const linearCrossEntropyGrad = defineOp<LinearCrossEntropyGradAttrs>({
       ...partialsType(inputs, attrs),
     ];
   },
-  lower: ({ inputs, outputs, attrs, target }) => {
+  lower: ({ inputs, outputs, attrs, kernels }) => {
     const [x, w, targets] = inputs;
     const bias = attrs.bias ? inputs[4] : undefined;
     const rest = outputs.slice(1);
@@ -165,15 +167,15 @@ export const linearCrossEntropyGrad = defineOp<LinearCrossEntropyGradAttrs>({
     const [logits, rowLosses, partials] = rest;
     return [
       ...chunks(x.shape[0], attrs).flatMap(({ first, count }) => [
-        ...logitsCommands(x, w, bias, logits, first, count, attrs, target),
-        ...rowCommands(logits, targets, rowLosses, w, first, count, attrs, true, target),
-        ...(dx ? inputGradCommands(logits, w, dx, partials, first, count, attrs, target) : []),
+        ...logitsCommands(x, w, bias, logits, first, count, attrs, kernels),
+        ...rowCommands(logits, targets, rowLosses, w, first, count, attrs, true, kernels),
+        ...(dx ? inputGradCommands(logits, w, dx, partials, first, count, attrs, kernels) : []),
         ...(dw
-          ? weightGradCommands(logits, x, dw, first, count, attrs.weightPrior || first > 0, attrs, target)
+          ? weightGradCommands(logits, x, dw, first, count, attrs.weightPrior || first > 0, attrs, kernels)
           : []),
-        ...(db ? biasGradCommands(logits, db, count, attrs.biasPrior || first > 0, target) : []),
+        ...(db ? biasGradCommands(logits, db, count, attrs.biasPrior || first > 0, kernels.target) : []),
       ]),
-      sumCommand(rowLosses, outputs[0], target),
+      sumCommand(rowLosses, outputs[0], kernels),
     ];
   },
   reference: (inputs, attrs, { inputs: [xType, wType] }) => {
@@ -325,7 +327,7 @@ function logitsCommands(
   first: number,
   count: number,
   attrs: LinearCrossEntropyAttrs,
-  target: Target,
+  kernels: KernelSet,
 ): Command[] {
   const channels = x.shape[1];
   return matmulCommands({
@@ -337,7 +339,7 @@ function logitsCommands(
     b: { value: w, ld: w.shape[1], transposed: attrs.transposedWeight },
     c: logitsOperand(logits),
     bias,
-  }, target);
+  }, kernels);
 }
 
 function inputGradCommands(
@@ -348,7 +350,7 @@ function inputGradCommands(
   first: number,
   count: number,
   attrs: LinearCrossEntropyAttrs,
-  target: Target,
+  kernels: KernelSet,
 ): Command[] {
   const channels = dx.shape[1];
   const product: MatmulSpec = {
@@ -360,7 +362,7 @@ function inputGradCommands(
     b: { value: w, ld: w.shape[1], transposed: !attrs.transposedWeight },
     c: { value: dx, offset: first * channels, ld: channels },
   };
-  return partials ? splitTermsCommands({ ...product, partials }, target) : matmulCommands(product, target);
+  return partials ? splitTermsCommands({ ...product, partials }, kernels) : matmulCommands(product, kernels);
 }
 
 function weightGradCommands(
@@ -371,7 +373,7 @@ function weightGradCommands(
   count: number,
   accumulate: boolean,
   attrs: LinearCrossEntropyAttrs,
-  target: Target,
+  kernels: KernelSet,
 ): Command[] {
   const channels = x.shape[1];
   const dz: MatmulOperand = logitsOperand(logits);
@@ -386,7 +388,7 @@ function weightGradCommands(
     b: right,
     c: { value: dw, ld: dw.shape[1] },
     accumulate,
-  }, target);
+  }, kernels);
 }
 
 function rowCommands(
@@ -398,16 +400,19 @@ function rowCommands(
   rows: number,
   attrs: LinearCrossEntropyAttrs,
   gradient: boolean,
-  target: Target,
+  kernels: KernelSet,
 ): Command[] {
   const leading = logits.shape[1];
-  const form = rowForm(leading / 4, target);
-  const reads = readsOf([{ name: "logits", dtype: "f32" }], { width: 4, leastBytes: leading * 4 }, target);
-  const stores = rowStoresWgsl({ logits: "vec" });
-  const code = [vectorWgsl(4, {}), form.wgsl, `const GRADIENT = ${gradient};`, reads.code(rowsSource), stores]
-    .join("\n");
-  return rowRanges(rows, [leading * 4], reads.target).map(({ first, count }) => {
-    const window = rowWindow(logits, first, count, leading);
+  const form = kernels.rowForm(leading / 4);
+  const access = accessOf([{ name: "logits", dtype: "f32", reads: true, writes: true }], {
+    width: 4,
+    leastBytes: leading * 4,
+  }, kernels);
+  const code = [vectorWgsl(4), form.wgsl, `const GRADIENT = ${gradient};`, access.code(rowsSource)].join(
+    "\n",
+  );
+  return rowWindows(rows, [leading * 4], access.target, 1).map(({ first, count }) => {
+    const window = windowOf(logits, { first, count }, leading);
     return {
       kernel: {
         name: gradient ? "cross_entropy_grad" : "cross_entropy",
@@ -417,18 +422,18 @@ function rowCommands(
         workgroupBytes: form.workgroupBytes,
       },
       bindings: [window, whole(targets), whole(rowLosses)],
-      ...reads.of(
+      ...access.of(
         [window],
         [count, firstRow + first, vocabularyOf(w, attrs), leading / 4, window.firstElement / 4].map(u32),
       ),
-      workgroups: rowGrid(count, form, target),
+      workgroups: rowGrid(count, form, kernels.target),
     };
   });
 }
 
-function sumCommand(rowLosses: Located, loss: Located, target: Target): Command {
+function sumCommand(rowLosses: Located, loss: Located, kernels: KernelSet): Command {
   const rows = rowLosses.shape[0];
-  const form = rowForm(rows, target);
+  const form = kernels.rowForm(rows);
   return {
     kernel: {
       name: "cross_entropy_sum",
@@ -451,8 +456,8 @@ function biasGradCommands(
   target: Target,
 ): Command[] {
   const [vocabulary, leading] = [db.shape[0], logits.shape[1]];
-  return rowRanges(rows, [leading * 4], target).map(({ first, count }) => {
-    const window = rowWindow(logits, first, count, leading);
+  return rowWindows(rows, [leading * 4], target, 1).map(({ first, count }) => {
+    const window = windowOf(logits, { first, count }, leading);
     return {
       kernel: {
         name: "cross_entropy_bias_grad",

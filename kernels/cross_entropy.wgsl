@@ -3,15 +3,17 @@
 //   loss[n] = log Σ_v exp(z[n,v]) − z[n, target[n]]
 //   dz[n,v] = (exp(z[n,v]) / Σ_v exp(z[n,v]) − [v = target[n]]) · step.gradientScale          where GRADIENT
 //
-// Shapes    logits: [rows, leading], columns V … leading − 1 are padding, zero after.   targets, rowLosses: [N].
+// Shapes    logits: [rows, leading], columns V … leading − 1 are padding, zero
+//           after.   targets, rowLosses: [N].
 // Dtypes    all f32, targets i32: a softmax over 50 000 columns in f16 would lose most of its sum.
-// Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (rows/reduction.ts).
+// Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ...
+//           of the row (rows/reduction.ts).
 // Limits    rows whose target is −100, or no column, have loss and gradient zero.
-// Source    online maximum and sum: Milakov & Gimelshein 2018, arXiv:1805.02867; gradient in place of the logits: Liger
-//           Kernel, arXiv:2410.10989. Checked against the f64 reference.
+// Source    online maximum and sum: Milakov & Gimelshein 2018, arXiv:1805.02867; gradient in place of the
+//           logits: Liger Kernel, arXiv:2410.10989. Checked against the f64 reference.
 struct Params { rows: u32, firstRow: u32, vocabulary: u32, vectors: u32, first: u32 }
 
-@group(0) @binding(0) var<storage, read_write> logits: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> logits: array<logits_t>;
 @group(0) @binding(1) var<storage, read_write> targets: array<i32>;
 @group(0) @binding(2) var<storage, read_write> rowLosses: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;

@@ -1,5 +1,6 @@
 import { f32, u32 } from "../engine/graph/launch.ts";
-import { defineOp, type OpDefinition } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import type { OpDefinition } from "../engine/graph/op.ts";
 import { elementCount } from "../engine/graph/types.ts";
 import { elementwiseCommands } from "./rows/elementwise.ts";
 import { dropoutKeep, dropoutThreshold, RANDOM_WGSL } from "./random.ts";
@@ -27,7 +28,7 @@ export const dropout: OpDefinition<DropoutAttrs> = defineOp<DropoutAttrs>({
     dropoutThreshold(probability); // throws where it is no probability
     return [{ shape: x.shape, dtype: x.dtype }];
   },
-  lower: ({ inputs: [x], outputs: [y], attrs, target }) =>
+  lower: ({ inputs: [x], outputs: [y], attrs, kernels }) =>
     elementwiseCommands({
       name: "dropout",
       source: RANDOM_WGSL + KEEP_WGSL[rowVectorWidth(elementCount(x))] + dropoutSource,
@@ -40,7 +41,7 @@ export const dropout: OpDefinition<DropoutAttrs> = defineOp<DropoutAttrs>({
         u32(firstElement / 4 % 2 ** 32),
         u32(Math.floor(firstElement / 4 / 2 ** 32)),
       ],
-    }, target),
+    }, kernels),
   vjp: ({ builder, attrs, outGrads: [dy], needs }) => [
     needs(0) && dy ? builder.call(dropout, [dy], attrs)[0] : undefined,
   ],

@@ -4,8 +4,8 @@
 //
 // Shapes    x, y: the same element count; the shape does not matter.
 // Dtypes    x: a_t; y: b_t (32- or 16-bit floats).
-// Mapping   one vector per invocation, workgroups folded into grid x and y. The mask comes from a counter (random.ts), so the
-//           backward pass runs the same kernel on dy and no mask is stored.
+// Mapping   one vector per invocation, workgroups folded into grid x and y. The mask comes from a counter
+//           (random.ts), so the backward pass runs the same kernel on dy and no mask is stored.
 // Limits    2⁶⁶ elements, 2³² of them in a window.
 // Source    Srivastava et al. 2014, JMLR 15.
 
@@ -36,5 +36,5 @@ fn dropout(
   let i = (workgroup.y * grid.x + workgroup.x) * WG + local;
   if (i >= params.count) { return; }
   let kept = keep(i);
-  b[i] = b_t(select(vec_t(0.0), params.keep_scale * vec_t(a[i]), kept));
+  store_b(i, select(vec_t(0.0), params.keep_scale * load_a(i), kept));
 }

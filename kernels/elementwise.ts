@@ -1,5 +1,6 @@
 import { f32 } from "../engine/graph/launch.ts";
-import { defineOp, type OpDefinition, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { type OpDefinition, ShapeError } from "../engine/graph/op.ts";
 import { elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { elementwiseCommands } from "./rows/elementwise.ts";
 import { ELEMENTWISE_WGSL as source } from "./elementwise_source.ts";
@@ -11,10 +12,10 @@ export const add = defineOp({
     requireSame("add", a, b);
     return [{ shape: a.shape, dtype: a.dtype, aliasOfInput: 0 }];
   },
-  lower: ({ inputs: [a, b], target }) =>
+  lower: ({ inputs: [a, b], kernels }) =>
     elementwiseCommands(
       { name: "add", source, operands: [a, b], reads: 2, writes: [0], params: () => [f32(0)] },
-      target,
+      kernels,
     ),
   vjp: ({ outGrads: [dy], needs }) => [needs(0) ? dy : undefined, needs(1) ? dy : undefined],
   reference: ([a, b]) => [a.map((x, i) => x + b[i])],
@@ -29,10 +30,10 @@ export interface GeluAttrs {
 export const gelu = defineOp<GeluAttrs>({
   name: "gelu",
   inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
-  lower: ({ inputs: [x], outputs: [y], attrs, target }) =>
+  lower: ({ inputs: [x], outputs: [y], attrs, kernels }) =>
     elementwiseCommands(
       { name: `gelu_${attrs.approximation}`, source, operands: [x, y], reads: 1, params: () => [f32(0)] },
-      target,
+      kernels,
     ),
   vjp: ({ builder, inputs: [x], attrs, outGrads: [dy], needs }) => [
     needs(0) && dy ? builder.call(geluGrad, [x, dy], attrs)[0] : undefined,
@@ -47,7 +48,7 @@ export const geluGrad = defineOp<GeluAttrs>({
     requireSame("gelu_grad", x, dy);
     return [{ shape: dy.shape, dtype: dy.dtype, aliasOfInput: 1 }];
   },
-  lower: ({ inputs: [x, dy], attrs, target }) =>
+  lower: ({ inputs: [x, dy], attrs, kernels }) =>
     elementwiseCommands(
       {
         name: `gelu_${attrs.approximation}_grad`,
@@ -56,7 +57,7 @@ export const geluGrad = defineOp<GeluAttrs>({
         reads: 2,
         params: () => [f32(0)],
       },
-      target,
+      kernels,
     ),
   reference: ([x, dy], { approximation }) => [
     dy.map((g, i) => g * (phi(x[i], approximation) + x[i] * phiSlope(x[i], approximation))),
@@ -70,10 +71,10 @@ export const siluMul = defineOp({
     requireSame("silu_mul", gate, up);
     return [{ shape: gate.shape, dtype: gate.dtype }];
   },
-  lower: ({ inputs: [gate, up], outputs: [y], target }) =>
+  lower: ({ inputs: [gate, up], outputs: [y], kernels }) =>
     elementwiseCommands(
       { name: "silu_mul", source, operands: [gate, up, y], reads: 2, params: () => [f32(0)] },
-      target,
+      kernels,
     ),
   vjp: ({ builder, inputs: [gate, up], outGrads: [dy], needs }) => {
     if (!dy) return [undefined, undefined];
@@ -94,7 +95,7 @@ export const siluMulGrad = defineOp({
       { shape: up.shape, dtype: up.dtype, name: "d_up" },
     ];
   },
-  lower: ({ inputs: [gate, up, dy], outputs: [, dUp], target }) =>
+  lower: ({ inputs: [gate, up, dy], outputs: [, dUp], kernels }) =>
     elementwiseCommands(
       {
         name: "silu_mul_grad",
@@ -104,7 +105,7 @@ export const siluMulGrad = defineOp({
         writes: [2, 3],
         params: () => [f32(0)],
       },
-      target,
+      kernels,
     ),
   reference: ([gate, up, dy]) => [
     dy.map((g, i) => g * up[i] * logistic(gate[i]) * (1 + gate[i] * (1 - logistic(gate[i])))),
@@ -116,10 +117,10 @@ export const siluMulGrad = defineOp({
 export const tanh = defineOp({
   name: "tanh",
   inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
-  lower: ({ inputs: [x], outputs: [y], target }) =>
+  lower: ({ inputs: [x], outputs: [y], kernels }) =>
     elementwiseCommands(
       { name: "tanh_forward", source, operands: [x, y], reads: 1, params: () => [f32(0)] },
-      target,
+      kernels,
     ),
   vjp: ({ builder, outputs: [y], outGrads: [dy], needs }) => [
     needs(0) && dy ? builder.call(tanhGrad, [y, dy], {})[0] : undefined,
@@ -134,10 +135,10 @@ export const tanhGrad = defineOp({
     requireSame("tanh_grad", y, dy);
     return [{ shape: dy.shape, dtype: dy.dtype, aliasOfInput: 1 }];
   },
-  lower: ({ inputs: [y, dy], target }) =>
+  lower: ({ inputs: [y, dy], kernels }) =>
     elementwiseCommands(
       { name: "tanh_grad", source, operands: [y, dy], reads: 2, params: () => [f32(0)] },
-      target,
+      kernels,
     ),
   reference: ([y, dy]) => [dy.map((g, i) => g * (1 - y[i] * y[i]))],
 });
@@ -146,10 +147,10 @@ export const tanhGrad = defineOp({
 export const scale: OpDefinition<{ factor: number }> = defineOp<{ factor: number }>({
   name: "scale",
   inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
-  lower: ({ inputs: [x], outputs: [y], attrs, target }) =>
+  lower: ({ inputs: [x], outputs: [y], attrs, kernels }) =>
     elementwiseCommands(
       { name: "scale", source, operands: [x, y], reads: 1, params: () => [f32(attrs.factor)] },
-      target,
+      kernels,
     ),
   vjp: ({ builder, attrs, outGrads: [dy], needs }) => [
     needs(0) && dy ? builder.call(scale, [dy], attrs)[0] : undefined,

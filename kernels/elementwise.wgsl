@@ -3,11 +3,13 @@
 //   gelu_tanh, gelu_erf   see gelu.wgsl, which has to come first
 //   silu_mul    y = g · σ(g) · u           d_g = dy · u · σ(g)·(1 + g·(1 − σ(g)))       d_u = dy · g · σ(g)
 //   tanh        y = tanh x                 dx = dy · (1 − y²)
-//   add         c = a + b (in place of a)  cast  y = x in another type, clamped to its range   scale  y = factor · x
+//   add         c = a + b (in place of a)
+//   cast        y = x in another type, clamped to its range
+//   scale       y = factor · x
 //
 // Shapes    all operands have the same element count; shape does not matter.
 // Dtypes    a_t, b_t, c_t, d_t as stored (32- or 16-bit floats); arithmetic in f32.
-// Reads     by load_a(i) … load_c(i), from where kernels/lavapipe/texel_reads.ts says.
+// Reads     by load_a(i) … load_d(i), writes by store_a(i, v) …: kernels/access.ts.
 // Mapping   one vector per invocation, workgroups folded into grid x and y.
 // Limits    2³² vectors per dispatch.
 // Source    Hendrycks & Gimpel 2016, arXiv:1606.08415; Shazeer 2020, arXiv:2002.05202.
@@ -85,7 +87,8 @@ fn silu_mul_grad(at: Position) {
   store_d(i, dy * gate * s);
 }
 
-// Through exp, which is cheaper than tanh on the adapters measured; near zero by its series, where 1 − e^−2|x| cancels.
+// Through exp, which was cheaper than tanh on a software adapter (2026-11-23);
+// near zero by its series, where 1 − e^−2|x| cancels.
 @compute @workgroup_size(WG)
 fn tanh_forward(at: Position) {
   let i = index_of(at);

@@ -1,7 +1,10 @@
 import { type Command, u32, whole } from "../engine/graph/launch.ts";
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
-import { foldGrid, type Target } from "../engine/graph/target.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
+import { foldGrid } from "../engine/graph/target.ts";
 import { DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
+import { accessOf } from "./access.ts";
+import type { KernelSet } from "./kernel_set.ts";
 import { rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
 import { rowWindows, windowOf } from "./rows/windows.ts";
 import forwardSource from "./embedding.wgsl" with { type: "text" };
@@ -35,25 +38,32 @@ export const embedding = defineOp<{ addend: boolean }>({
     }
     return [{ ...y, aliasOfInput: 3 }];
   },
-  lower: ({ inputs: [ids, , table], outputs: [y], attrs, target }) => {
+  lower: ({ inputs: [ids, , table], outputs: [y], attrs, kernels }) => {
     const [N, C] = y.shape;
     const vocabulary = table.shape[0];
     const width = rowVectorWidth(C);
-    const form = lanesWgsl(C / width, target);
+    const form = lanesWgsl(C / width, kernels);
+    const access = accessOf(
+      [
+        { name: "table", dtype: table.dtype, reads: true, copied: false },
+        { name: "y", dtype: y.dtype, reads: true, copied: false, writes: true },
+      ],
+      { width, leastBytes: 0 },
+      kernels,
+    );
     const kernel = {
       name: "embedding",
-      code: form.wgsl + vectorWgsl(width, { table: table.dtype }) +
-        `const ADD = ${attrs.addend};\n${forwardSource}`,
+      code: form.wgsl + vectorWgsl(width) + access.code(`const ADD = ${attrs.addend};\n${forwardSource}`),
       entryPoint: "embedding",
       writes: [2],
     };
     const bytesPerRow = C * DTYPE_BYTES[table.dtype];
-    return rowWindows(vocabulary, [bytesPerRow], target).flatMap((tableWindow) =>
-      rowWindows(N, [bytesPerRow, 4], target).map((rows) => ({
+    return rowWindows(vocabulary, [bytesPerRow], kernels.target).flatMap((tableWindow) =>
+      rowWindows(N, [bytesPerRow, 4], kernels.target).map((rows) => ({
         kernel,
         bindings: [windowOf(ids, rows), windowOf(table, tableWindow), windowOf(y, rows)],
         params: [u32(rows.count), u32(C / width), u32(tableWindow.first), u32(tableWindow.count)],
-        workgroups: foldGrid(Math.ceil(rows.count / form.rowsPerWorkgroup), target),
+        workgroups: foldGrid(Math.ceil(rows.count / form.rowsPerWorkgroup), kernels.target),
       }))
     );
   },
@@ -100,25 +110,30 @@ export const embeddingGrad = defineOp<{ vocabularySize: number; prior: boolean }
     }
     return [{ ...gradient, name: "dtable", aliasOfInput: 3 }];
   },
-  lower: ({ inputs: [ids, order, dy], outputs: [dtable], attrs, target }) => {
+  lower: ({ inputs: [ids, order, dy], outputs: [dtable], attrs, kernels }) => {
     const [N, C] = dy.shape;
     const width = rowVectorWidth(C);
-    const form = lanesWgsl(C / width, target);
+    const form = lanesWgsl(C / width, kernels);
+    const access = accessOf(
+      [{ name: "dy", dtype: dy.dtype, reads: true, copied: false }],
+      { width, leastBytes: 0 },
+      kernels,
+    );
     const kernel = {
       name: "embedding_grad",
-      code: form.wgsl + vectorWgsl(width, { dy: dy.dtype }) + gradSource,
+      code: form.wgsl + vectorWgsl(width) + access.code(gradSource),
       entryPoint: "embedding_grad",
       writes: [3],
     };
     // The kernel always adds: rows that no id names stay zero, and windows of dy follow each other in order.
     const commands: Command[] = attrs.prior ? [] : [{ clear: whole(dtable) }];
-    for (const table of rowWindows(attrs.vocabularySize, [C * 4], target)) {
-      for (const rows of rowWindows(N, [C * DTYPE_BYTES[dy.dtype]], target)) {
+    for (const table of rowWindows(attrs.vocabularySize, [C * 4], kernels.target)) {
+      for (const rows of rowWindows(N, [C * DTYPE_BYTES[dy.dtype]], kernels.target)) {
         commands.push({
           kernel,
           bindings: [whole(ids), whole(order), windowOf(dy, rows), windowOf(dtable, table)],
           params: [N, C / width, table.first, table.count, rows.first, rows.count].map(u32),
-          workgroups: foldGrid(Math.ceil(N / form.rowsPerWorkgroup), target),
+          workgroups: foldGrid(Math.ceil(N / form.rowsPerWorkgroup), kernels.target),
         });
       }
     }
@@ -137,9 +152,11 @@ export const embeddingGrad = defineOp<{ vocabularySize: number; prior: boolean }
   },
 });
 
-/** Lanes that share a row of `vectors` vectors: eight, a vector register's worth, on a CPU; up to 128 on a GPU. */
-function lanesWgsl(vectors: number, target: Target): { wgsl: string; rowsPerWorkgroup: number } {
-  const workgroup = target.software ? 8 : 128;
+/** Lanes that share a row of `vectors` vectors: eight, or more where workgroups have more. */
+function lanesWgsl(
+  vectors: number,
+  { workgroups: { gather: workgroup } }: KernelSet,
+): { wgsl: string; rowsPerWorkgroup: number } {
   let lanes = 8;
   while (lanes < workgroup && lanes < vectors) lanes *= 2;
   return {

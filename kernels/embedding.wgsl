@@ -3,7 +3,7 @@
 //   y[n,c] = table[ids[n], c]        with ADD: y[n,c] += table[ids[n], c]
 //
 // Shapes    ids: [N].   table: [V, C], of which rows first_id … first_id + id_count − 1 are bound.   y: [N, C].
-// Dtypes    ids: u32; table and y: table_t (32- or 16-bit floats); the addition in f32.
+// Dtypes    ids: u32; table and y: as stored (32- or 16-bit floats); the addition in f32.
 // Mapping   LANES invocations per row n, lane i takes vectors i, i + LANES, ...; rows whose id is not in the bound part are
 //           left alone, so one dispatch per part fills y.
 // Source    the lookup of torch.nn.Embedding.
@@ -18,7 +18,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read_write> ids: array<u32>;
 @group(0) @binding(1) var<storage, read_write> table: array<table_t>;
-@group(0) @binding(2) var<storage, read_write> y: array<table_t>;
+@group(0) @binding(2) var<storage, read_write> y: array<y_t>;
 
 @compute @workgroup_size(WG)
 fn embedding(
@@ -34,7 +34,7 @@ fn embedding(
   for (var c = local % LANES; c < params.columns; c += LANES) {
     let at = row * params.columns + c;
     if (ADD) {
-      y[at] = table_t(vec_t(y[at]) + vec_t(table[id * params.columns + c]));
+      store_y(at, load_y(at) + load_table(id * params.columns + c));
     } else {
       y[at] = table[id * params.columns + c];
     }

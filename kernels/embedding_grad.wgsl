@@ -4,7 +4,7 @@
 //
 // Shapes    ids, order: [N], order = positions sorted by id, ties by position.   dy: [N, C], of which rows first_row …
 //           first_row + row_count − 1 are bound.   dtable: [V, C], of which rows first_id … first_id + id_count − 1 are bound.
-// Dtypes    dy: dy_t; sums and dtable: f32.
+// Dtypes    dy: as stored; sums and dtable: f32.
 // Mapping   LANES invocations per sorted position. A position leads when the one before has another id; the leader alone
 //           sums the run of its id, so nothing is added atomically and the order of summation is fixed. A lane keeps four
 //           vectors of columns in registers, because finding the row costs more than loading one vector of it.
@@ -61,10 +61,10 @@ fn embedding_grad(
       let row = order[i] - params.first_row;
       if (row < params.row_count) {
         let at = row * params.columns;
-        sum0 += vec_t(dy[at + c0]);
-        sum1 += vec_t(dy[at + c1]);
-        sum2 += vec_t(dy[at + c2]);
-        sum3 += vec_t(dy[at + c3]);
+        sum0 += load_dy(at + c0);
+        sum1 += load_dy(at + c1);
+        sum2 += load_dy(at + c2);
+        sum3 += load_dy(at + c3);
       }
     }
     dtable[base + c0] = sum0;

@@ -8,9 +8,9 @@ import {
   u32,
   whole,
 } from "../engine/graph/launch.ts";
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
 import { foldGrid, type Target } from "../engine/graph/target.ts";
-import { elementRange, rowRanges } from "./rows/windows.ts";
 import { DTYPE_BYTES, type TensorType, typeText } from "../engine/graph/types.ts";
 import { attendGradReference, attendReference } from "./attention_reference.ts";
 import { type AttentionAttrs, checkAttentionInputs, qkvWidth } from "./attention_shapes.ts";
@@ -24,9 +24,9 @@ import {
   flashRowDotCode,
 } from "./flash/text.ts";
 import type { TileForm } from "./flash/tile.ts";
-import { subgroupTile } from "./lavapipe/flash_tile.ts";
-import { workgroupShapes, workgroupTile } from "./flash/workgroup.ts";
-import { firstTexel, placeTexels, texelBytesOf } from "./lavapipe/texel_reads.ts";
+import type { KernelSet } from "./kernel_set.ts";
+import { rowWindows, type Window, windowOf } from "./rows/windows.ts";
+import type { Scratch } from "./scratch.ts";
 
 /**
  * Softmax attention that never holds a T × T matrix: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D], logsumexp f32
@@ -42,8 +42,8 @@ export const flashAttention = defineOp<AttentionAttrs>({
       { shape: [batch, heads, sequence], dtype: "f32", name: "logsumexp" },
     ];
   },
-  lower: ({ inputs: [qkv, segments], outputs: [o, logsumexp], attrs, target }) =>
-    tileCommands("flash_attention", { qkv, o }, attrs, target, {
+  lower: ({ inputs: [qkv, segments], outputs: [o, logsumexp], attrs, kernels }) =>
+    tileCommands("flash_attention", { qkv, o }, attrs, kernels, {
       code: flashForwardCode,
       bindings: ({ qkv, o }) => [qkv, o, logsumexp, ...(segments ? [segments] : [])],
       writes: [1, 2],
@@ -88,7 +88,7 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
       { ...rows, role: "workspace", name: "row_dot" },
     ];
   },
-  lower: ({ inputs: [qkv, o, logsumexp, dO, segments], outputs: [dqkv, rowDot], attrs, target }) => {
+  lower: ({ inputs: [qkv, o, logsumexp, dO, segments], outputs: [dqkv, rowDot], attrs, kernels }) => {
     const bindings = ({ qkv, dO, dqkv }: Record<string, Binding>) => [
       qkv,
       dO,
@@ -98,8 +98,8 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
       ...(segments ? [segments] : []),
     ];
     return [
-      ...rowDotCommands(o, dO, rowDot, attrs, target),
-      ...tileCommands("flash_attention_dkv", { qkv, dO, dqkv }, attrs, target, {
+      ...rowDotCommands(o, dO, rowDot, attrs, kernels),
+      ...tileCommands("flash_attention_dkv", { qkv, dO, dqkv }, attrs, kernels, {
         code: flashKeyValueGradCode,
         bindings,
         writes: [4],
@@ -107,7 +107,7 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
         heads: attrs.kvHeads,
         products: (4 * attrs.heads) / attrs.kvHeads,
       }),
-      ...tileCommands("flash_attention_dq", { qkv, dO, dqkv }, attrs, target, {
+      ...tileCommands("flash_attention_dq", { qkv, dO, dqkv }, attrs, kernels, {
         code: flashQueryGradCode,
         bindings,
         writes: [4],
@@ -138,51 +138,56 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
 function formOf(
   { headSize, causal, segments, dropout }: AttentionAttrs,
   dtype: string,
-  texels: readonly string[],
-  { software }: Target,
+  { scratch, names }: Copies,
+  { readsHalvesAsWords }: KernelSet,
 ): FlashForm {
-  return { headSize, causal, segments, dropout, dtype: dtype as "f32" | "f16", words: !software, texels };
+  const copied = { names, wgsl: names.length > 0 ? scratch!.wgsl : "" };
+  return { headSize, causal, segments, dropout, dtype, halvesAsWords: readsHalvesAsWords, copied };
 }
 
-/**
- * Which of the matrices a kernel reads from the scratch texture, all of `reads` or none, and the target to split the batch
- * for: a sequence of each must fit.
- */
-function texelsOf(
+/** Matrices that a kernel reads from copies, all that it reads or none, and the limits to split the batch by. */
+interface Copies {
+  scratch: Scratch | null;
+  names: readonly string[];
+  splitFor: Target;
+}
+
+/** What is copied of the matrices that a kernel reads: a sequence of each must fit. */
+function copiesOf(
   matrices: Readonly<Record<string, Located>>,
   reads: readonly string[],
   { sequence, headSize }: AttentionAttrs,
-  target: Target,
-): { texels: readonly string[]; splitFor: Target } {
-  const most = texelBytesOf(target) / reads.length;
+  { scratch, target }: KernelSet,
+): Copies {
+  const most = (scratch?.bytes ?? 0) / reads.length;
   const fits = Object.values(matrices).every(({ shape, dtype }) =>
     sequence * shape[1] * DTYPE_BYTES[dtype] + 2 * BINDING_ALIGNMENT <= most
   );
-  if (!fits || headSize % 4 !== 0) return { texels: [], splitFor: target };
+  if (!fits || headSize % 4 !== 0) return { scratch, names: [], splitFor: target };
   const maxStorageBufferBindingSize = Math.min(target.maxStorageBufferBindingSize, most);
-  return { texels: reads, splitFor: { ...target, maxStorageBufferBindingSize } };
+  return { scratch, names: reads, splitFor: { ...target, maxStorageBufferBindingSize } };
 }
 
-/** What a dispatch copies into the scratch texture, and the words that say where. */
-function texelCopies(range: SequenceRange, texels: readonly string[]) {
-  if (texels.length === 0) return { copies: {}, words: [] };
-  const copies = placeTexels(texels.map((name) => asBinding(range.windows[name])));
-  return { copies: { texels: copies }, words: copies.map((_, copy) => firstTexel(copies, copy)) };
+/** What a dispatch copies, and the words that say where. */
+function placed(range: SequenceRange, { scratch, names }: Copies) {
+  if (names.length === 0) return { copies: {}, words: [] };
+  const copies = scratch!.place(names.map((name) => range.windows[name]));
+  return { copies: { copies }, words: copies.map((_, copy) => scratch!.vectorOf(copies, copy)) };
 }
 
 /**
- * Subgroups where the adapter is a CPU and has them, workgroup memory elsewhere.
+ * The first tile of the set that the device's workgroups hold.
  *
- * @throws {RangeError} if the device's workgroups are too small for the tile.
+ * @throws {RangeError} if they are too small for all of them.
  */
-function tileForm(name: keyof typeof FLASH_SUMS, headSize: number, target: Target): TileForm {
-  const { software, subgroupSize: lanes, maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupStorageSize } =
-    target;
+function tileForm(
+  name: keyof typeof FLASH_SUMS,
+  headSize: number,
+  { flashTiles, target }: KernelSet,
+): TileForm {
+  const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupStorageSize } = target;
   const sums = FLASH_SUMS[name].length;
-  const forms = [
-    ...(software && lanes >= 4 && lanes <= 32 ? [subgroupTile(lanes, headSize)] : []),
-    ...workgroupShapes(headSize, sums).map((shape) => workgroupTile(headSize, shape)),
-  ];
+  const forms = flashTiles(headSize, sums);
   const fitting = forms.find((form) =>
     form.invocations <= maxComputeInvocationsPerWorkgroup &&
     form.workgroupBytes(sums) <= maxComputeWorkgroupStorageSize
@@ -197,8 +202,6 @@ function tileForm(name: keyof typeof FLASH_SUMS, headSize: number, target: Targe
   );
 }
 
-type Window = Binding & { firstElement: number };
-
 /** The big matrices of a range of sequences, as bindings. */
 interface SequenceRange {
   firstBatch: number;
@@ -212,16 +215,14 @@ function sequenceRanges(
   { batch, sequence }: AttentionAttrs,
   target: Target,
 ): SequenceRange[] {
-  const elements = (value: Located) => sequence * value.shape[1];
-  const bytes = Object.values(matrices).map((value) => elements(value) * DTYPE_BYTES[value.dtype]);
-  return rowRanges(batch, bytes, target).map(({ first, count }) => ({
-    firstBatch: first,
-    batch: count,
+  const entries = Object.entries(matrices);
+  const elements = ({ shape }: Located) => sequence * shape[1];
+  const bytes = entries.map(([, value]) => elements(value) * DTYPE_BYTES[value.dtype]);
+  return rowWindows(batch, bytes, target, 1).map((window) => ({
+    firstBatch: window.first,
+    batch: window.count,
     windows: Object.fromEntries(
-      Object.entries(matrices).map(([name, value]) => {
-        const size = elements(value);
-        return [name, elementRange(value, first * size, count * size, DTYPE_BYTES[value.dtype])];
-      }),
+      entries.map(([name, value]) => [name, windowOf(value, window, elements(value))]),
     ),
   }));
 }
@@ -271,28 +272,28 @@ function tileCommands(
   name: keyof typeof FLASH_SUMS,
   matrices: Readonly<Record<string, Located>>,
   attrs: AttentionAttrs,
-  target: Target,
+  kernels: KernelSet,
   { code, bindings, writes, reads, heads, products }: TileKernel,
 ): Command[] {
   const { sequence, headSize, causal } = attrs;
-  const tile = tileForm(name, headSize, target);
-  const { texels, splitFor } = texelsOf(matrices, reads, attrs, target);
+  const tile = tileForm(name, headSize, kernels);
+  const copied = copiesOf(matrices, reads, attrs, kernels);
   const kernel: Kernel = {
     name,
-    code: cachedCode(name, formOf(attrs, matrices.qkv.dtype, texels, target), tile, code),
+    code: cachedCode(name, formOf(attrs, matrices.qkv.dtype, copied, kernels), tile, code),
     entryPoint: name,
     writes,
     workgroupBytes: tile.workgroupBytes(FLASH_SUMS[name].length),
   };
   const tiles = Math.ceil(sequence / tile.columns);
-  return sequenceRanges(matrices, attrs, splitFor).map((range) => {
-    const { copies, words } = texelCopies(range, texels);
+  return sequenceRanges(matrices, attrs, copied.splitFor).map((range) => {
+    const { copies, words } = placed(range, copied);
     const workgroups = tiles * heads * range.batch;
-    const grid = foldGrid(workgroups, target);
+    const grid = foldGrid(workgroups, kernels.target);
     const perHead = 2 * products * sequence * sequence * headSize * (causal ? 0.5 : 1);
     return {
       kernel,
-      bindings: bindings(range.windows).map(asBinding),
+      bindings: bindings(range.windows),
       ...copies,
       params: [...paramWords(range, attrs, { tiles, workgroups, gridWidth: grid[0] }), ...words],
       workgroups: grid,
@@ -306,22 +307,22 @@ function rowDotCommands(
   dO: Located,
   rowDot: Located,
   attrs: AttentionAttrs,
-  target: Target,
+  kernels: KernelSet,
 ): Command[] {
-  const { texels, splitFor } = texelsOf({ o, dO }, ["o", "dO"], attrs, target);
+  const copied = copiesOf({ o, dO }, ["o", "dO"], attrs, kernels);
   const kernel = {
     name: "flash_attention_row_dot",
-    code: flashRowDotCode(formOf({ ...attrs, dropout: null }, o.dtype, texels, target)),
+    code: flashRowDotCode(formOf({ ...attrs, dropout: null }, o.dtype, copied, kernels)),
     entryPoint: "flash_attention_row_dot",
     writes: [2],
   };
-  return sequenceRanges({ o, dO }, attrs, splitFor).map((range): Command => {
-    const { copies, words } = texelCopies(range, texels);
+  return sequenceRanges({ o, dO }, attrs, copied.splitFor).map((range): Command => {
+    const { copies, words } = placed(range, copied);
     const rows = range.batch * attrs.heads * attrs.sequence;
-    const grid = foldGrid(Math.ceil(rows / 64), target);
+    const grid = foldGrid(Math.ceil(rows / 64), kernels.target);
     return {
       kernel,
-      bindings: [range.windows.o, range.windows.dO, whole(rowDot)].map(asBinding),
+      bindings: [range.windows.o, range.windows.dO, whole(rowDot)],
       ...copies,
       params: [
         ...paramWords(range, attrs, { tiles: rows, workgroups: grid[0] * grid[1], gridWidth: grid[0] }),
@@ -330,10 +331,6 @@ function rowDotCommands(
       workgroups: grid,
     };
   });
-}
-
-function asBinding({ buffer, byteOffset, byteLength }: Binding): Binding {
-  return { buffer, byteOffset, byteLength };
 }
 
 const codes = new Map<string, string>();

@@ -1,15 +1,17 @@
-// gelu — the functions of the Gaussian error linear unit, for kernels that apply it: alone, or to a product's result.
+// gelu — the functions of the Gaussian error linear unit, for kernels that apply
+// it: alone, or to a product's result.
 //
 //   gelu_tanh_of(x) = x · Φ̃(x)   Φ̃(x) = (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2
 //   gelu_erf_of(x)  = x · Φ(x)    Φ(x) = erfc(−x/√2) / 2
 //   gelu_tanh_slope(x), gelu_erf_slope(x): their derivatives
 //
 // Needs     `vec_t`: f32 or a vector of f32.
-// Bits      every product that something is added to is an `fma`: a compiler that fuses some of the others, here and not there,
-//           would give kernels that apply the same function other bits.
-// Overflow  (1 + tanh u)/2 = σ(2u) and every exponent is clamped to ±87, so no intermediate leaves the range of f32.
-// Source    Hendrycks & Gimpel 2016, arXiv:1606.08415. erfc: Chebyshev fit of Press et al., Numerical Recipes, §6.2, relative
-//           error below 1.2e-7.
+// Bits      every product that something is added to is an `fma`: a compiler that fuses some of the others,
+//           here and not there, would give kernels that apply the same function other bits.
+// Overflow  (1 + tanh u)/2 = σ(2u) and every exponent is clamped to ±87, so no intermediate leaves the range
+//           of f32.
+// Source    Hendrycks & Gimpel 2016, arXiv:1606.08415. erfc: Chebyshev fit of Press et al., Numerical
+//           Recipes, §6.2, relative error below 1.2e-7.
 
 fn clamped_exponent(v: vec_t) -> vec_t {
   return clamp(v, vec_t(-87.0), vec_t(87.0));

@@ -1,7 +1,7 @@
 import { f32, u32, whole } from "../engine/graph/launch.ts";
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
 import { elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
-import { rowForm } from "./rows/reduction.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
 import { blockCount, tableCommands } from "./tables/tensors.ts";
 import partialsSource from "./global_norm.wgsl" with { type: "text" };
@@ -44,15 +44,15 @@ export const globalNorm = defineOp<GlobalNormAttrs>({
       },
     ];
   },
-  lower: ({ inputs, outputs: [clip, partials], attrs, target }) => {
-    const form = rowForm(VECTORS_PER_BLOCK, target);
+  lower: ({ inputs, outputs: [clip, partials], attrs, kernels }) => {
+    const form = kernels.rowForm(VECTORS_PER_BLOCK);
     let firstSlot = 0;
     const tensors = inputs.map((gradient) => {
       const tensor = { values: [gradient], firstSlot };
       firstSlot += blockCount(elementCount(gradient), VECTORS_PER_BLOCK);
       return tensor;
     });
-    const totalForm = rowForm(firstSlot, target);
+    const totalForm = kernels.rowForm(firstSlot);
     return [
       ...tableCommands({
         name: "global_norm_partials",
@@ -64,7 +64,7 @@ export const globalNorm = defineOp<GlobalNormAttrs>({
         workgroupBytes: form.workgroupBytes,
         vectorsPerBlock: VECTORS_PER_BLOCK,
         blocksPerWorkgroup: form.rowsPerWorkgroup,
-      }, target),
+      }, kernels),
       {
         kernel: {
           name: "global_norm_total",

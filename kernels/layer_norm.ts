@@ -1,11 +1,12 @@
-import { BINDING_ALIGNMENT, type Command, f32, type Located, u32, whole } from "../engine/graph/launch.ts";
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
-import type { Target } from "../engine/graph/target.ts";
-import { type Dtype, DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
-import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
-import { rowTeams } from "./rows/teams.ts";
+import { type Command, f32, u32, whole } from "../engine/graph/launch.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
+import { DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
+import { accessOf } from "./access.ts";
+import { chunkCount, rowsPerChunk } from "./rows/chunks.ts";
+import { column, leastRowBytes, number, row, rowCommands, WRITTEN } from "./rows/commands.ts";
+import { rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
 import { rowWindows, windowOf } from "./rows/windows.ts";
-import { type Read, readsOf, storageReads } from "./lavapipe/texel_reads.ts";
 import forwardSource from "./layer_norm.wgsl" with { type: "text" };
 import inputGradSource from "./layer_norm_input_grad.wgsl" with { type: "text" };
 import parameterGradSource from "./layer_norm_parameter_grad.wgsl" with { type: "text" };
@@ -32,21 +33,15 @@ export const layerNorm = defineOp<{ eps: number }>({
       { ...statistics, name: "rstd" },
     ];
   },
-  lower: ({ inputs: [x, w, b], outputs: [y, mean, rstd], attrs, target }) =>
+  lower: ({ inputs: [x, w, b], outputs: [y, mean, rstd], attrs, kernels }) =>
     rowCommands("layer_norm_forward", forwardSource, [
-      row(x, "x"),
-      column(w, "w"),
-      column(b, "b"),
-      row(y),
-      scalar(mean),
-      scalar(rstd),
-    ], {
-      target,
-      writes: [3, 4, 5],
-      stored: { x: x.dtype, w: w.dtype },
-      stores: { y: "x" },
-      eps: attrs.eps,
-    }),
+      row("x", x),
+      column("w", w),
+      column("b", b),
+      row("y", y, WRITTEN),
+      number("mean", mean, WRITTEN),
+      number("rstd", rstd, WRITTEN),
+    ], { kernels, params: [f32(attrs.eps)] }),
   vjp: ({ builder, inputs: [x, w], outputs: [, mean, rstd], outGrads: [dy], needs, takePrior }) => {
     if (!dy) return [undefined, undefined, undefined];
     let dw, db;
@@ -97,19 +92,16 @@ export const layerNormInputGrad = defineOp<{ prior: boolean }>({
     }
     return [{ shape: x.shape, dtype: dx.dtype, name: "dx", ...(attrs.prior ? { aliasOfInput: 5 } : {}) }];
   },
-  lower: ({ inputs: [x, w, mean, rstd, dy], outputs: [dx], attrs, target }) =>
+  lower: ({ inputs: [x, w, mean, rstd, dy], outputs: [dx], attrs, kernels }) =>
     rowCommands("layer_norm_input_grad", inputGradSource, [
-      row(x, "x"),
-      column(w, "w"),
-      scalar(mean, "mean"),
-      scalar(rstd, "rstd"),
-      row(dy, "dy"),
-      row(dx, attrs.prior ? "dx" : undefined),
+      row("x", x),
+      column("w", w),
+      number("mean", mean),
+      number("rstd", rstd),
+      row("dy", dy),
+      row("dx", dx, { reads: attrs.prior, writes: true }),
     ], {
-      target,
-      writes: [5],
-      stored: { x: x.dtype, w: w.dtype, dy: dy.dtype, dx: dx.dtype },
-      stores: { dx: "dx" },
+      kernels,
       prelude: attrs.prior
         ? "fn prior(at: u32) -> vec_t { return load_dx(at); }\n"
         : "fn prior(at: u32) -> vec_t { return vec_t(0.0); }\n",
@@ -151,43 +143,39 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
     return [
       { ...gradient, name: "dw", ...(priorW ? { aliasOfInput: 4 } : {}) },
       { ...gradient, name: "db", ...(priorB ? { aliasOfInput: priorW ? 5 : 4 } : {}) },
-      { shape: [chunkCount(x), 2, x.shape[1]], dtype: "f32", role: "workspace", name: "chunk_sums" },
+      { shape: [chunkCount(x.shape[0]), 2, x.shape[1]], dtype: "f32", role: "workspace", name: "chunk_sums" },
     ];
   },
-  lower: ({ inputs: [x, mean, rstd, dy], outputs: [dw, db, partials], attrs, target }) => {
+  lower: ({ inputs: [x, mean, rstd, dy], outputs: [dw, db, partials], attrs, kernels }) => {
     const [rows, columns] = x.shape;
     const width = rowVectorWidth(columns);
     const vectors = columns / width;
     // On a CPU a workgroup is one vector register's worth of lanes.
-    const teams = rowTeams(target, 8);
-    const prelude = vectorWgsl(width, { x: x.dtype, dy: dy.dtype }) + teams.wgsl +
+    const teams = kernels.rowTeams(8);
+    const prelude = vectorWgsl(width) + teams.wgsl +
       `const ACCUMULATE_DW = ${attrs.priorW};\nconst ACCUMULATE_DB = ${attrs.priorB};\n`;
-    const partialReads: Read[] = [
-      { name: "x", dtype: x.dtype },
-      { name: "mean", dtype: "f32", scalar: true, small: true },
-      { name: "rstd", dtype: "f32", scalar: true, small: true },
-      { name: "dy", dtype: dy.dtype },
-    ];
-    const reads = readsOf(partialReads, { width, leastBytes: leastRowBytes(columns) }, target);
+    const read = [row("x", x), number("mean", mean), number("rstd", rstd), row("dy", dy)];
+    const options = { width, leastBytes: leastRowBytes(columns) };
+    const access = accessOf(read.map(({ operand }) => operand), options, kernels);
     // The second stage reads nothing of what the loads are for.
-    const totalCode = prelude + storageReads(partialReads).code(parameterGradSource);
+    const unread = accessOf(read.map(({ operand }) => ({ ...operand, copied: false })), options, kernels);
     const perChunk = rowsPerChunk(rows);
     const stages: Command[] = rowWindows(rows, [
       columns * DTYPE_BYTES[x.dtype],
       columns * DTYPE_BYTES[dy.dtype],
-    ], reads.target)
+    ], access.target)
       .map((window) => {
         const ranges = [x, mean, rstd, dy].map((value) => windowOf(value, window));
         return {
           kernel: {
             name: "layer_norm_parameter_partials",
-            code: prelude + reads.code(parameterGradSource),
+            code: prelude + access.code(parameterGradSource),
             entryPoint: "layer_norm_parameter_partials",
             writes: [4],
             workgroupBytes: teams.workgroupBytes(width),
           },
           bindings: [...ranges, whole(partials)],
-          ...reads.of(ranges, [
+          ...access.of(ranges, [
             u32(window.count),
             u32(vectors),
             u32(perChunk),
@@ -200,7 +188,7 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
     stages.push({
       kernel: {
         name: "layer_norm_parameter_total",
-        code: totalCode,
+        code: prelude + unread.code(parameterGradSource),
         entryPoint: "layer_norm_parameter_total",
         writes: [1, 2],
         workgroupBytes: teams.workgroupBytes(width),
@@ -221,90 +209,6 @@ export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolea
         db[c] += dy[n * C + c];
       }
     }
-    return [dw, db, new Float64Array(chunkCount({ shape: [N, C] }) * 2 * C)];
+    return [dw, db, new Float64Array(chunkCount(N) * 2 * C)];
   },
 });
-
-/**
- * Rows whose parameter gradients one invocation sums: about √N, so that both stages have as many terms. A power of two
- * that divides the smallest row window, so that no chunk crosses from one window to the next.
- */
-function rowsPerChunk(rows: number): number {
-  return Math.min(Math.max(2 ** Math.floor(Math.log2(Math.sqrt(rows))), 8), 256);
-}
-
-function chunkCount({ shape: [rows] }: { shape: readonly number[] }): number {
-  return Math.ceil(rows / rowsPerChunk(rows));
-}
-
-/** Bytes of the rows that a window has at least, of the widest type. */
-function leastRowBytes(columns: number): number {
-  return BINDING_ALIGNMENT * columns * DTYPE_BYTES.f32;
-}
-
-/** An operand with a row per token, a number per token, or one element per column, and the name to read it by. */
-interface RowOperand {
-  value: Located;
-  read?: string;
-  perColumn?: boolean;
-  scalar?: boolean;
-}
-const row = (value: Located, read?: string): RowOperand => ({ value, read });
-const scalar = (value: Located, read?: string): RowOperand => ({ value, read, scalar: true });
-const column = (value: Located, read: string): RowOperand => ({ value, read, perColumn: true });
-
-interface RowCommandOptions {
-  target: Target;
-  /** Places of the operands that are written. */
-  writes: readonly number[];
-  /** Storage aliases without their `_t`. */
-  stored: Record<string, Dtype>;
-  /** What is stored by `store_<name>`, and its storage alias. */
-  stores: Record<string, string>;
-  eps?: number;
-  prelude?: string;
-}
-
-/** One dispatch per window of rows. Operands with rows are windowed; per-column ones are bound whole. */
-function rowCommands(
-  name: string,
-  source: string,
-  operands: readonly RowOperand[],
-  { target, writes, stored, stores, eps, prelude = "" }: RowCommandOptions,
-): Command[] {
-  const [rows, columns] = operands[0].value.shape;
-  const width = rowVectorWidth(columns);
-  const form = rowForm(columns / width, target);
-  const isRead = operands.map(({ read }) => read !== undefined);
-  const reads = readsOf(
-    operands.flatMap(({ read, value, scalar, perColumn }): Read[] =>
-      read === undefined ? [] : [{ name: read, dtype: value.dtype, scalar, small: scalar || perColumn }]
-    ),
-    { width, leastBytes: leastRowBytes(columns) },
-    target,
-  );
-  const kernel = {
-    name,
-    code: form.wgsl + vectorWgsl(width, stored) + prelude + reads.code(source) +
-      rowStoresWgsl(stores),
-    entryPoint: name,
-    writes,
-    workgroupBytes: form.workgroupBytes,
-  };
-  const bytesPerRow = operands.map(({ value }) => columns * DTYPE_BYTES[value.dtype]);
-  return rowWindows(rows, bytesPerRow, reads.target).map((window) => {
-    const bindings = operands.map(({ value, perColumn }) =>
-      perColumn ? whole(value) : windowOf(value, window)
-    );
-    return {
-      kernel,
-      bindings,
-      ...reads.of(bindings.filter((_, i) => isRead[i]), [
-        u32(window.count),
-        u32(columns / width),
-        ...(eps === undefined ? [] : [f32(eps)]),
-      ]),
-      workgroups: rowGrid(window.count, form, target),
-    };
-  });
-}

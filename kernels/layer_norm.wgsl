@@ -1,16 +1,18 @@
-// layer_norm — normalisation over the last axis to mean 0 and variance 1, then an affine map; with its gradients.
+// layer_norm — normalisation over the last axis to mean 0 and variance 1, then an
+// affine map; with its gradients.
 //
 //   mean[n] = mean_c x[n,c]      rstd[n] = 1 / sqrt(mean_c (x[n,c] − mean[n])² + eps)
 //   xhat[n,c] = (x[n,c] − mean[n]) · rstd[n]        y[n,c] = xhat[n,c] · w[c] + b[c]
-//   dx[n,c] = rstd[n] · (g[n,c] − mean_c g[n,·] − xhat[n,c] · mean_c(g · xhat)[n,·])   with g[n,c] = dy[n,c] · w[c]
+//   g[n,c] = dy[n,c] · w[c]
+//   dx[n,c] = rstd[n] · (g[n,c] − mean_c g[n,·] − xhat[n,c] · mean_c(g · xhat)[n,·])
 //   dw[c] = Σ_n dy[n,c] · xhat[n,c]                 db[c] = Σ_n dy[n,c]
 //
 // Shapes    x, y, dy, dx: [N, C] row-major, N = B·T.   w, b, dw, db: [C].   mean, rstd: [N].
-// Dtypes    x, y, dy, dx: x_t; w, b: w_t (32- or 16-bit floats).   Statistics, sums, dw, db: f32, since a sum of C
+// Dtypes    x, y, dy, dx, w, b: as stored (32- or 16-bit floats).   Statistics, sums, dw, db: f32, since a sum of C
 //           half-precision squares can overflow.
 // Moments   per lane by Chan's update, one vector at a time, then merged over the lanes: two reads of x, and no
 //           cancellation when |mean| is large against the deviation.
-// Reads     by load_x(i) …, from where kernels/lavapipe/texel_reads.ts says.
+// Reads     by load_x(i) …, writes by store_y(i, v) …: kernels/access.ts.
 // Mapping   rows as rows/reduction.ts says. Gradients: layer_norm_input_grad.wgsl, layer_norm_parameter_grad.wgsl.
 // Limits    rows folded into grid x and y; C up to 2³² / N.
 // Source    Ba, Kiros & Hinton 2016, arXiv:1607.06450; Chan, Golub & LeVeque 1983.
@@ -26,10 +28,10 @@ struct Params {
 // Forward: x, w, b, y, mean, rstd.
 @group(0) @binding(0) var<storage, read_write> x: array<x_t>;
 @group(0) @binding(1) var<storage, read_write> w: array<w_t>;
-@group(0) @binding(2) var<storage, read_write> b: array<w_t>;
-@group(0) @binding(3) var<storage, read_write> y: array<x_t>;
-@group(0) @binding(4) var<storage, read_write> mean: array<f32>;
-@group(0) @binding(5) var<storage, read_write> rstd: array<f32>;
+@group(0) @binding(2) var<storage, read_write> b: array<b_t>;
+@group(0) @binding(3) var<storage, read_write> y: array<y_t>;
+@group(0) @binding(4) var<storage, read_write> mean: array<mean_t>;
+@group(0) @binding(5) var<storage, read_write> rstd: array<rstd_t>;
 
 @compute @workgroup_size(WG)
 fn layer_norm_forward(
@@ -66,7 +68,7 @@ fn layer_norm_forward(
     store_y(base + c, xhat * load_w(c) + load_b(c));
   }
   if (lane == 0u) {
-    mean[row] = row_mean;
-    rstd[row] = row_rstd;
+    store_mean(row, row_mean);
+    store_rstd(row, row_rstd);
   }
 }

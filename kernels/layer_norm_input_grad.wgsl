@@ -1,6 +1,7 @@
 // layer_norm_input_grad — see layer_norm.wgsl for the math, shapes and source.
 //
-//   dx[n,c] (+)= rstd[n] · (g[n,c] − mean_c g[n,·] − xhat[n,c] · mean_c(g · xhat)[n,·])   with g[n,c] = dy[n,c] · w[c]
+//   g[n,c] = dy[n,c] · w[c]
+//   dx[n,c] (+)= rstd[n] · (g[n,c] − mean_c g[n,·] − xhat[n,c] · mean_c(g · xhat)[n,·])
 //
 // Dtypes    x: x_t; w: w_t; dy: dy_t; dx: dx_t. `prior` gives the dx already there, or zero.
 // Mapping   rows as rows/reduction.ts says.
@@ -14,8 +15,8 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read_write> x: array<x_t>;
 @group(0) @binding(1) var<storage, read_write> w: array<w_t>;
-@group(0) @binding(2) var<storage, read_write> mean: array<f32>;
-@group(0) @binding(3) var<storage, read_write> rstd: array<f32>;
+@group(0) @binding(2) var<storage, read_write> mean: array<mean_t>;
+@group(0) @binding(3) var<storage, read_write> rstd: array<rstd_t>;
 @group(0) @binding(4) var<storage, read_write> dy: array<dy_t>;
 @group(0) @binding(5) var<storage, read_write> dx: array<dx_t>;
 

@@ -3,9 +3,10 @@
 //   dw[c] (+)= Σ_n dy[n,c] · xhat[n,c]        db[c] (+)= Σ_n dy[n,c]
 //
 // Dtypes    x: x_t; dy: dy_t; sums and outputs: f32.
-// Mapping   stage 1: a lane sums four vectors of columns over the rows of a chunk into partials[chunk][0 or 1][c]; four, because
-//           the statistics of a row cost as much to load as one vector. Stage 2: a lane sums one vector over the chunks. In both,
-//           teams share the rows or chunks out (rows/teams.ts), always alike, so that the result depends on no schedule.
+// Mapping   stage 1: a lane sums four vectors of columns over the rows of a chunk into partials[chunk][0 or
+//           1][c]; four, because the statistics of a row cost as much to load as one vector. Stage 2: a lane
+//           sums one vector over the chunks. In both, teams share the rows or chunks out (rows/teams.ts),
+//           always alike, so that the result depends on no schedule.
 
 struct Params {
   rows: u32, // of this window
@@ -17,8 +18,8 @@ struct Params {
 @group(1) @binding(0) var<uniform> params: Params;
 
 @group(0) @binding(0) var<storage, read_write> x: array<x_t>;
-@group(0) @binding(1) var<storage, read_write> mean: array<f32>;
-@group(0) @binding(2) var<storage, read_write> rstd: array<f32>;
+@group(0) @binding(1) var<storage, read_write> mean: array<mean_t>;
+@group(0) @binding(2) var<storage, read_write> rstd: array<rstd_t>;
 @group(0) @binding(3) var<storage, read_write> dy: array<dy_t>;
 @group(0) @binding(4) var<storage, read_write> partials: array<vec_t>;
 

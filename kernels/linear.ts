@@ -1,5 +1,6 @@
 import type { Located } from "../engine/graph/launch.ts";
-import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { type OutputType, ShapeError } from "../engine/graph/op.ts";
 import { type TensorType, typeText, type Value } from "../engine/graph/types.ts";
 import { columnSum } from "./column_sum.ts";
 import { matmulCommands } from "./matmul/matmul.ts";
@@ -125,8 +126,8 @@ export const linear = defineOp<LinearAttrs>({
     const y: TensorType = { shape, dtype: x.dtype };
     return [y, ...meetingType(y, !attrs.transposedWeight && mayBeSplit(bytesOf(w)))];
   },
-  lower: ({ inputs, outputs: [y, meeting], attrs, target }) =>
-    matmulCommands(linearProduct(inputs, y, meeting, attrs), target),
+  lower: ({ inputs, outputs: [y, meeting], attrs, kernels }) =>
+    matmulCommands(linearProduct(inputs, y, meeting, attrs), kernels),
   vjp: ({ builder, inputs, attrs, outGrads: [dy], needs, takePrior }) => {
     const gradients: (Value | undefined)[] = inputs.map(() => undefined);
     if (!dy) return gradients;
@@ -187,10 +188,10 @@ export const linearInputGrad = defineOp<LinearGradAttrs>({
     const dx = accumulated({ shape: [dy.shape[0], cIn], dtype: dy.dtype, name: "dx" }, prior, 2);
     return [dx, ...meetingType(dx, transposedWeight && mayBeSplit(bytesOf(w)))];
   },
-  lower: ({ inputs: [dy, w, prior], outputs: [dx, meeting], attrs, target }) =>
+  lower: ({ inputs: [dy, w, prior], outputs: [dx, meeting], attrs, kernels }) =>
     matmulCommands(
       { ...linearInputProduct(dy, w, dx, meeting, attrs), accumulate: prior !== undefined },
-      target,
+      kernels,
     ),
   reference: ([dy, weights, prior], { transposedWeight }, { inputs: [{ shape: [rows] }, w], outputs }) => {
     const [cIn, cOut] = widths(w, transposedWeight);
@@ -234,7 +235,7 @@ export const linearWeightGrad = defineOp<LinearWeightGradAttrs>({
     const db: OutputType = { shape: [dy.shape[1]], dtype: "f32", role: "gradients", name: "db" };
     return [dw, accumulated(db, biasPrior, 3)];
   },
-  lower: ({ inputs: [x, dy, prior], outputs: [dw, db], attrs: { transposedWeight, bias }, target }) => {
+  lower: ({ inputs: [x, dy, prior], outputs: [dw, db], attrs: { transposedWeight, bias }, kernels }) => {
     const [left, right] = transposedWeight ? [dy, x] : [x, dy];
     return matmulCommands({
       name: "linear_weight_grad",
@@ -248,7 +249,7 @@ export const linearWeightGrad = defineOp<LinearWeightGradAttrs>({
       sums: bias
         ? { of: transposedWeight ? "a" : "b", value: db, accumulate: prior !== undefined }
         : undefined,
-    }, target);
+    }, kernels);
   },
   reference: (
     [x, dy, prior, biasPrior],

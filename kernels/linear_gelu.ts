@@ -1,4 +1,5 @@
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
 import { typeText } from "../engine/graph/types.ts";
 import { gelu, type GeluAttrs, geluGrad } from "./elementwise.ts";
 import {
@@ -22,12 +23,12 @@ export const linearGelu = defineOp<LinearAttrs & GeluAttrs>({
     const [h, ...meeting] = linear.inferTypes(inputs, attrs);
     return [{ ...h, name: "linear" }, { ...h, name: "gelu" }, ...meeting];
   },
-  lower: ({ inputs, outputs: [h, activated, meeting], attrs, target }) =>
+  lower: ({ inputs, outputs: [h, activated, meeting], attrs, kernels }) =>
     matmulCommands({
       ...linearProduct(inputs, h, meeting, attrs),
       name: "linear_gelu",
       gelu: { approximation: attrs.approximation, activated },
-    }, target),
+    }, kernels),
   reference: (inputs, attrs, types) => {
     const [h] = linear.reference(inputs, attrs, types);
     return [h, ...gelu.reference([h], attrs, types), ...unusedOutputs(types.outputs, 2)];
@@ -49,12 +50,12 @@ export const linearInputGradGelu = defineOp<LinearGradAttrs & GeluAttrs>({
     }
     return [{ ...dx, name: "dh" }, ...meeting];
   },
-  lower: ({ inputs: [dy, w, h], outputs: [dh, meeting], attrs, target }) =>
+  lower: ({ inputs: [dy, w, h], outputs: [dh, meeting], attrs, kernels }) =>
     matmulCommands({
       ...linearInputProduct(dy, w, dh, meeting, attrs),
       name: "linear_input_grad_gelu",
       gelu: { approximation: attrs.approximation, of: h },
-    }, target),
+    }, kernels),
   reference: ([dy, w, h], attrs, types) => {
     const [dx, ...meeting] = linearInputGrad.reference([dy, w], attrs, types);
     return [...geluGrad.reference([h, dx], attrs, types), ...meeting];

@@ -1,5 +1,6 @@
 import type { Located } from "../engine/graph/launch.ts";
-import { defineOp, type OutputType, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { type OutputType, ShapeError } from "../engine/graph/op.ts";
 import type { TensorType, Value } from "../engine/graph/types.ts";
 import { columnSum } from "./column_sum.ts";
 import { dynamicMap } from "./dynamic_map.ts";
@@ -72,7 +73,7 @@ export const quantizedLinear = defineOp<QuantizedLinearAttrs>({
     requireStorage("quantized_linear", inputs.slice(1), attrs);
     return [{ shape: [x.shape[0], attrs.cOut], dtype: x.dtype }];
   },
-  lower: ({ inputs, outputs: [y], attrs, target }) =>
+  lower: ({ inputs, outputs: [y], attrs, kernels }) =>
     matmulCommands({
       name: `${attrs.format}_linear`,
       m: inputs[0].shape[0],
@@ -83,7 +84,7 @@ export const quantizedLinear = defineOp<QuantizedLinearAttrs>({
       c: { value: y, ld: attrs.cOut },
       bias: attrs.bias ? inputs[1 + QUANTIZED_INPUTS] : undefined,
       residual: attrs.residual ? inputs.at(-1) : undefined,
-    }, target),
+    }, kernels),
   vjp: ({ builder, inputs, attrs, outGrads: [dy], needs, takePrior }) => {
     const gradients: (Value | undefined)[] = inputs.map(() => undefined);
     if (!dy) return gradients;
@@ -137,7 +138,7 @@ export const quantizedLinearInputGrad = defineOp<QuantizedWeightAttrs>({
       ...meetingType(dx, mayBeSplit(bytesOf(inputs[1]))),
     ];
   },
-  lower: ({ inputs, outputs: [dx, meeting], attrs, target }) =>
+  lower: ({ inputs, outputs: [dx, meeting], attrs, kernels }) =>
     matmulCommands({
       name: `${attrs.format}_linear_input_grad`,
       m: inputs[0].shape[0],
@@ -148,7 +149,7 @@ export const quantizedLinearInputGrad = defineOp<QuantizedWeightAttrs>({
       c: { value: dx, ld: attrs.cIn },
       meeting,
       accumulate: inputs.length > 1 + QUANTIZED_INPUTS,
-    }, target),
+    }, kernels),
   reference: (inputs, attrs, { inputs: [{ shape: [rows] }], outputs }) => {
     const weight = decodeReference(inputs.slice(1), attrs);
     const prior = inputs[1 + QUANTIZED_INPUTS];

@@ -1,13 +1,18 @@
-import { type Command, f32, type Located, type ParamWord, u32, whole } from "../engine/graph/launch.ts";
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
-import type { Target } from "../engine/graph/target.ts";
-import { type Dtype, DTYPE_BYTES, type TensorType, typeText } from "../engine/graph/types.ts";
+import { type Command, f32, u32, whole } from "../engine/graph/launch.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
+import { DTYPE_BYTES, type TensorType, typeText } from "../engine/graph/types.ts";
 import forwardSource from "./rms_norm.wgsl" with { type: "text" };
 import inputGradSource from "./rms_norm_input_grad.wgsl" with { type: "text" };
 import parameterGradSource from "./rms_norm_parameter_grad.wgsl" with { type: "text" };
-import { rowForm, rowGrid, rowStoresWgsl, rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
-import { rowTeams } from "./rows/teams.ts";
+import { accessOf } from "./access.ts";
+import { chunkCount, rowsPerChunk } from "./rows/chunks.ts";
+import { column, number, row, rowCommands, WRITTEN } from "./rows/commands.ts";
+import { rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
 import { rowWindows, windowOf } from "./rows/windows.ts";
+
+/** Operands that are read where they lie. */
+const IN_PLACE = { reads: true, copied: false };
 
 /**
  * Root-mean-square norm over the last axis: `(x [N, C], w [C]) → (y [N, C], rstd f32 [N])`. Zhang & Sennrich 2019,
@@ -27,16 +32,13 @@ export const rmsNorm = defineOp<{ eps: number }>({
       name: "rstd",
     }];
   },
-  lower: ({ inputs: [x, w], outputs: [y, rstd], attrs, target }) =>
-    rowCommands({ name: "rms_norm", source: forwardSource }, {
-      rows: [x, y, rstd],
-      bindings: [x, w, y, rstd],
-      writes: [y, rstd],
-      stored: { x: x.dtype, w: w.dtype },
-      stores: { y: "x" },
-      params: [f32(attrs.eps)],
-      target,
-    }),
+  lower: ({ inputs: [x, w], outputs: [y, rstd], attrs, kernels }) =>
+    rowCommands("rms_norm", forwardSource, [
+      row("x", x, IN_PLACE),
+      column("w", w, IN_PLACE),
+      row("y", y, WRITTEN),
+      number("rstd", rstd, WRITTEN),
+    ], { kernels, params: [f32(attrs.eps)] }),
   // Saves rstd rather than y: N floats instead of N·C, and the backward pass needs x in any case.
   vjp: ({ builder, inputs: [x, w], outputs: [, rstd], outGrads: [dy], needs, takePrior }) => {
     if (!dy) return [undefined, undefined];
@@ -75,19 +77,14 @@ export const rmsNormInputGrad = defineOp<{ prior: boolean }>({
       ? [{ ...typeOf(prior), aliasOfInput: 4, name: "dx" }]
       : [{ shape: x.shape, dtype: dy.dtype, name: "dx" }];
   },
-  lower: ({ inputs: [x, w, rstd, dy], outputs: [dx], attrs, target }) =>
-    rowCommands({
-      name: "rms_norm_input_grad",
-      source: `const ACCUMULATE = ${attrs.prior};\n${inputGradSource}`,
-    }, {
-      rows: [x, rstd, dy, dx],
-      bindings: [x, w, rstd, dy, dx],
-      writes: [dx],
-      stored: { x: x.dtype, w: w.dtype, dy: dy.dtype, dx: dx.dtype },
-      stores: { dx: "dx" },
-      params: [],
-      target,
-    }),
+  lower: ({ inputs: [x, w, rstd, dy], outputs: [dx], attrs, kernels }) =>
+    rowCommands("rms_norm_input_grad", `const ACCUMULATE = ${attrs.prior};\n${inputGradSource}`, [
+      row("x", x, IN_PLACE),
+      column("w", w, IN_PLACE),
+      number("rstd", rstd, IN_PLACE),
+      row("dy", dy, IN_PLACE),
+      row("dx", dx, { ...IN_PLACE, ...WRITTEN }),
+    ], { kernels }),
   reference: ([x, w, rstd, dy, prior], attrs, { inputs: [{ shape: [N, C] }] }) => {
     const dx = attrs.prior ? prior.slice() : new Float64Array(N * C);
     for (let n = 0; n < N; n++) {
@@ -121,17 +118,19 @@ export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
       { shape: [chunkCount(x.shape[0]), columns], dtype: "f32", role: "workspace", name: "chunk_sums" },
     ];
   },
-  lower: ({ inputs: [x, rstd, dy], outputs: [dw, chunkSums], attrs, target }) => {
+  lower: ({ inputs: [x, rstd, dy], outputs: [dw, chunkSums], attrs, kernels }) => {
     const [rows, columns] = x.shape;
     const width = rowVectorWidth(columns);
     const vectors = columns / width;
     const perChunk = rowsPerChunk(rows);
-    const teams = rowTeams(target, 32);
+    const teams = kernels.rowTeams(32);
+    const read = [row("x", x, IN_PLACE), number("rstd", rstd, IN_PLACE), row("dy", dy, IN_PLACE)];
+    const access = accessOf(read.map(({ operand }) => operand), { width, leastBytes: 0 }, kernels);
     const code = [
-      vectorWgsl(width, { x: x.dtype, dy: dy.dtype }),
+      vectorWgsl(width),
       teams.wgsl,
       `const ACCUMULATE = ${attrs.prior};`,
-      parameterGradSource,
+      access.code(parameterGradSource),
     ].join("\n");
     const params = (windowRows: number, firstChunk: number) =>
       [windowRows, vectors, perChunk, firstChunk, chunkSums.shape[0]].map(u32);
@@ -139,7 +138,7 @@ export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
     const workgroupBytes = teams.workgroupBytes(width);
     const bytesPerRow = [x, dy].map(({ dtype }) => columns * DTYPE_BYTES[dtype]);
     return [
-      ...rowWindows(rows, bytesPerRow, target).map((window): Command => ({
+      ...rowWindows(rows, bytesPerRow, kernels.target).map((window): Command => ({
         kernel: {
           name: "rms_norm_chunk_sums",
           code,
@@ -168,18 +167,6 @@ export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
   },
 });
 
-/**
- * Rows that one invocation of the parameter gradient sums: about √N, so that both stages have as many terms. A power of
- * two that divides every window of rows, so that no chunk crosses from one window to the next.
- */
-function rowsPerChunk(rows: number): number {
-  return Math.min(Math.max(2 ** Math.floor(Math.log2(Math.sqrt(rows))), 8), 256);
-}
-
-function chunkCount(rows: number): number {
-  return Math.ceil(rows / rowsPerChunk(rows));
-}
-
 function typeOf({ shape, dtype }: TensorType): TensorType {
   return { shape, dtype };
 }
@@ -195,43 +182,4 @@ function expectShape(
       `Cannot apply ${op} to ${what} ${value ? typeText(value) : "missing"}: expected [${shape}]`,
     );
   }
-}
-
-interface RowCommandOptions {
-  /** Operands with a row, or a number, per row: bound window by window. */
-  rows: readonly Located[];
-  /** All operands in binding order. */
-  bindings: readonly Located[];
-  /** Those that are written. */
-  writes: readonly Located[];
-  stored: Record<string, Dtype>;
-  /** What is stored by `store_<name>`, and its storage alias. */
-  stores: Record<string, string>;
-  /** Words after the row and vector counts. */
-  params: readonly ParamWord[];
-  target: Target;
-}
-
-/** One dispatch per window of rows of the first operand. */
-function rowCommands(
-  { name, source }: { name: string; source: string },
-  { rows: perRow, bindings, writes, stored, stores, params, target }: RowCommandOptions,
-): Command[] {
-  const [rows, columns] = bindings[0].shape;
-  const width = rowVectorWidth(columns);
-  const form = rowForm(columns / width, target);
-  const kernel = {
-    name,
-    code: form.wgsl + vectorWgsl(width, stored) + source + rowStoresWgsl(stores),
-    entryPoint: name,
-    writes: writes.map((value) => bindings.indexOf(value)),
-    workgroupBytes: form.workgroupBytes,
-  };
-  const bytesPerRow = perRow.map(({ dtype }) => columns * DTYPE_BYTES[dtype]);
-  return rowWindows(rows, bytesPerRow, target).map((window) => ({
-    kernel,
-    bindings: bindings.map((value) => perRow.includes(value) ? windowOf(value, window) : whole(value)),
-    params: [u32(window.count), u32(columns / width), ...params],
-    workgroups: rowGrid(window.count, form, target),
-  }));
 }

@@ -2,13 +2,13 @@
 //
 //   dw[c] (+)= Σ_n dy[n,c] · x[n,c] · rstd[n]
 //
-// Dtypes    x: x_t; dy: dy_t; sums and dw: f32. ACCUMULATE adds to the dw already there.
+// Dtypes    x, dy: as stored; sums and dw: f32. ACCUMULATE adds to the dw already there.
 // Mapping   stage 1: a lane sums a vector of columns over the rows of a chunk into chunkSums[chunk]. Stage 2: over the chunks. In
 //           both, teams share the rows or chunks out (rows/teams.ts), always alike, so that the result depends on no schedule.
 struct Params { rows: u32, vectors: u32, rowsPerChunk: u32, firstChunk: u32, chunks: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<x_t>;
-@group(0) @binding(1) var<storage, read_write> rstd: array<f32>;
+@group(0) @binding(1) var<storage, read_write> rstd: array<rstd_t>;
 @group(0) @binding(2) var<storage, read_write> dy: array<dy_t>;
 @group(0) @binding(3) var<storage, read_write> chunkSums: array<vec_t>;
 @group(1) @binding(0) var<uniform> params: Params;
@@ -27,7 +27,7 @@ fn rms_norm_chunk_sums(
   var total = vec_t(0.0);
   for (var row = first + team; row < end; row += TEAMS) {
     let at = row * params.vectors + column;
-    total += vec_t(dy[at]) * (vec_t(x[at]) * rstd[row]);
+    total += load_dy(at) * (load_x(at) * load_rstd(row));
   }
   total = together(total, lane, team);
   if (team > 0u || vector > column) { return; }

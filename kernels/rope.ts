@@ -1,8 +1,10 @@
 import { u32, whole } from "../engine/graph/launch.ts";
-import { defineOp, type OpDefinition, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { type OpDefinition, ShapeError } from "../engine/graph/op.ts";
 import { foldGrid } from "../engine/graph/target.ts";
 import { DTYPE_BYTES, typeText } from "../engine/graph/types.ts";
 import source from "./rope.wgsl" with { type: "text" };
+import { accessOf } from "./access.ts";
 import { rowVectorWidth, vectorWgsl } from "./rows/reduction.ts";
 import { rowWindows, windowOf } from "./rows/windows.ts";
 
@@ -40,25 +42,29 @@ export const rope: OpDefinition<RopeAttrs> = defineOp<RopeAttrs>({
     }
     return [{ shape: qkv.shape, dtype: qkv.dtype, aliasOfInput: 0 }];
   },
-  lower: ({ inputs: [qkv, table, positions], attrs, target }) => {
+  lower: ({ inputs: [qkv, table, positions], attrs, kernels }) => {
     const [rows, columns] = qkv.shape;
     const half = attrs.headSize / 2;
     const width = rowVectorWidth(half);
-    // On a CPU larger workgroups only cost balance; GPUs need them to fill a multiprocessor.
-    const workgroupSize = target.software ? 64 : 256;
+    const workgroupSize = kernels.workgroups.elementwise;
+    const access = accessOf(
+      [{ name: "qkv", dtype: qkv.dtype, reads: true, copied: false, writes: true }],
+      { width, leastBytes: 0 },
+      kernels,
+    );
     const code = [
-      vectorWgsl(width, { act: qkv.dtype }),
+      vectorWgsl(width),
       `const WG: u32 = ${workgroupSize}u;`,
       `const INVERSE = ${attrs.inverse};`,
-      source,
+      access.code(source),
     ].join("\n");
-    return rowWindows(rows, [columns * DTYPE_BYTES[qkv.dtype]], target).map((window) => ({
+    return rowWindows(rows, [columns * DTYPE_BYTES[qkv.dtype]], kernels.target).map((window) => ({
       kernel: { name: "rope", code, entryPoint: "rope", writes: [0] },
       bindings: [windowOf(qkv, window), whole(table), windowOf(positions, window)],
       params: [window.count, columns / width, half / width, attrs.heads + attrs.kvHeads, table.shape[0]].map(
         u32,
       ),
-      workgroups: foldGrid(Math.ceil((window.count * half) / width / workgroupSize), target),
+      workgroups: foldGrid(Math.ceil((window.count * half) / width / workgroupSize), kernels.target),
     }));
   },
   // A rotation's transpose is its inverse; nothing is saved.

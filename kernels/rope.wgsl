@@ -1,17 +1,18 @@
 // rope — rotary position embedding of queries and keys, in place.
 //
 //   for every head of q and k, i < D/2, position p of the token:
-//   x[i] ← x[i] · cos[p,i] − x[i + D/2] · sin[p,i]        x[i + D/2] ← x[i + D/2] · cos[p,i] + x[i] · sin[p,i]
+//   x[i] ← x[i] · cos[p,i] − x[i + D/2] · sin[p,i]
+//   x[i + D/2] ← x[i + D/2] · cos[p,i] + x[i] · sin[p,i]
 //
 // Shapes    qkv: [N, (H+2K)·D], of which the first (H+K)·D columns turn.   table: [P, D], cos in the first half of the
 //           columns, sin in the second.   positions: [N].
-// Dtypes    qkv: act_t (f16 or f32); table f32; products in f32.   positions: u32.
+// Dtypes    qkv: as stored (f16 or f32); table f32; products in f32.   positions: u32.
 // Mapping   invocation (n, i) takes vector i of the half row of every head, so that cos and sin are loaded once.
 // Limits    D even; positions below P, else the last row of the table counts. INVERSE turns back: the gradient.
 // Source    Su et al. 2021, arXiv:2104.09864; halves rather than neighbours are paired, as in Hugging Face's rotate_half.
 struct Params { rows: u32, rowVectors: u32, halfVectors: u32, turningHeads: u32, positionCount: u32 }
 
-@group(0) @binding(0) var<storage, read_write> qkv: array<act_t>;
+@group(0) @binding(0) var<storage, read_write> qkv: array<qkv_t>;
 @group(0) @binding(1) var<storage, read_write> table: array<vec_t>;
 @group(0) @binding(2) var<storage, read_write> positions: array<u32>;
 @group(1) @binding(0) var<uniform> params: Params;
@@ -32,9 +33,9 @@ fn rope(
   for (var head = 0u; head < params.turningHeads; head++) {
     let low = row * params.rowVectors + head * 2u * params.halfVectors + i;
     let high = low + params.halfVectors;
-    let a = vec_t(qkv[low]);
-    let b = vec_t(qkv[high]);
-    qkv[low] = act_t(a * c - b * s);
-    qkv[high] = act_t(b * c + a * s);
+    let a = load_qkv(low);
+    let b = load_qkv(high);
+    store_qkv(low, a * c - b * s);
+    store_qkv(high, b * c + a * s);
   }
 }

@@ -1,13 +1,7 @@
 import { f32 } from "../engine/graph/launch.ts";
-import { defineOp } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
 import type { Dtype } from "../engine/graph/types.ts";
-import {
-  checkOptimizerInputs,
-  decayedTensors,
-  optimizerWorkgroupSize,
-  perTensor,
-  VECTORS_PER_BLOCK,
-} from "./tables/optimizer.ts";
+import { checkOptimizerInputs, decayedTensors, perTensor, VECTORS_PER_BLOCK } from "./tables/optimizer.ts";
 import { NEUTRAL_STEP, type StepBlock } from "./step_block.ts";
 import { tableCommands } from "./tables/tensors.ts";
 import source from "./sgd.wgsl" with { type: "text" };
@@ -38,13 +32,13 @@ export const sgd = defineOp<SgdAttrs>({
     // Of each tensor everything but the gradient.
     return inputs.flatMap((_, i) => (i > 0 && (i - 1) % count !== 1 ? [i] : []));
   },
-  lower: ({ inputs, attrs, target }) => {
+  lower: ({ inputs, attrs, kernels }) => {
     const momentum = attrs.momentum === 0
       ? "return d;"
       : "let b = params.momentum * load_b(block.b + i) + d; store_b(block.b + i, b); return b;";
     return tableCommands({
       name: "sgd",
-      source: `const WG: u32 = ${optimizerWorkgroupSize(target)}u;
+      source: `const WG: u32 = ${kernels.workgroups.block}u;
 fn with_momentum(block: Block, i: u32, d: vec_t) -> vec_t { ${momentum} }
 ${source}`,
       operands: ["w", "g", ...(attrs.momentum === 0 ? [] : ["b"])],
@@ -53,7 +47,7 @@ ${source}`,
       writes: ["w", ...attrs.momentum === 0 ? [] : ["b"]],
       vectorsPerBlock: VECTORS_PER_BLOCK,
       params: [["momentum", f32(attrs.momentum)]],
-    }, target);
+    }, kernels);
   },
   reference: (inputs, attrs) => {
     sgdReference(inputs, attrs, NEUTRAL_STEP);

@@ -2,10 +2,11 @@
 //
 //   d = factor · g + decay · w         with momentum: b = momentum·b + d, d = b         w -= learningRate · d
 //
-// Shapes    w, g (and b, where there is momentum): any, alike.   clip: [4] = norm, factor, found, 0 of global_norm.
+// Shapes    w, g (and b, where there is momentum): any, alike.   clip: [4] =
+//           norm, factor, found, 0 of global_norm.
 // Dtypes    w, g, b: f32. The copy that the forward pass reads: 16-bit floats, clamped to their range.
-// Mapping   one workgroup per block of a tensor; invocation i takes vectors i, i + WG, ... Nothing is written where `found`
-//           is set: the step is skipped.
+// Mapping   one workgroup per block of a tensor; invocation i takes vectors i, i + WG, ... Nothing is written
+//           where `found` is set: the step is skipped.
 // Limits    those of kernels/tables/tensors.ts.
 // Source    torch.optim.SGD; its first step, b = d, is the same as momentum·0 + d.
 

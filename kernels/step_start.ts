@@ -1,5 +1,6 @@
 import { type Binding, type Located, u32, whole } from "../engine/graph/launch.ts";
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
 import { elementCount } from "../engine/graph/types.ts";
 
 /**

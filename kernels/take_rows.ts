@@ -1,5 +1,6 @@
 import { whole } from "../engine/graph/launch.ts";
-import { defineOp, type OpDefinition, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { type OpDefinition, ShapeError } from "../engine/graph/op.ts";
 import { typeText } from "../engine/graph/types.ts";
 import { copyColumnsCommands } from "./copy_columns.ts";
 
@@ -21,8 +22,8 @@ export const takeRows: OpDefinition<TakeRowsAttrs> = defineOp<TakeRowsAttrs>({
     return [{ shape: [x.shape[0] / every, x.shape[1]], dtype: x.dtype }];
   },
   // Groups of `every` rows, seen as one row each, begin with the row that is wanted.
-  lower: ({ inputs: [x], outputs: [y], target }) =>
-    copyColumnsCommands({ rows: y.shape[0], first: 0, narrow: y, wide: x, gather: true }, target),
+  lower: ({ inputs: [x], outputs: [y], kernels }) =>
+    copyColumnsCommands({ rows: y.shape[0], first: 0, narrow: y, wide: x, gather: true }, kernels),
   vjp: ({ builder, attrs, outGrads: [dy], needs }) => [
     needs(0) && dy ? builder.call(takeRowsGrad, [dy], attrs)[0] : undefined,
   ],
@@ -39,9 +40,9 @@ export const takeRows: OpDefinition<TakeRowsAttrs> = defineOp<TakeRowsAttrs>({
 export const takeRowsGrad: OpDefinition<TakeRowsAttrs> = defineOp<TakeRowsAttrs>({
   name: "take_rows_grad",
   inferTypes: ([dy], { every }) => [{ shape: [dy.shape[0] * every, dy.shape[1]], dtype: dy.dtype }],
-  lower: ({ inputs: [dy], outputs: [dx], target }) => [
+  lower: ({ inputs: [dy], outputs: [dx], kernels }) => [
     { clear: whole(dx) },
-    ...copyColumnsCommands({ rows: dy.shape[0], first: 0, narrow: dy, wide: dx, gather: false }, target),
+    ...copyColumnsCommands({ rows: dy.shape[0], first: 0, narrow: dy, wide: dx, gather: false }, kernels),
   ],
   reference: ([dy], { every }, { inputs: [{ shape: [rows, columns] }] }) => {
     const dx = new Float64Array(rows * every * columns);

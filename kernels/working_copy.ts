@@ -1,5 +1,6 @@
 import { f32 } from "../engine/graph/launch.ts";
-import { defineOp, ShapeError } from "../engine/graph/op.ts";
+import { defineOp } from "./define_op.ts";
+import { ShapeError } from "../engine/graph/op.ts";
 import { elementCount, typeText } from "../engine/graph/types.ts";
 import { elementwiseCommands } from "./rows/elementwise.ts";
 import { ELEMENTWISE_WGSL as source } from "./elementwise_source.ts";
@@ -21,10 +22,10 @@ export const refreshWorkingCopy = defineOp({
     }
     return [{ shape: working.shape, dtype: "f16", aliasOfInput: 1 }];
   },
-  lower: ({ inputs: [master], outputs: [working], target }) =>
+  lower: ({ inputs: [master], outputs: [working], kernels }) =>
     elementwiseCommands(
       { name: "cast_to", source, operands: [master, working], reads: 1, params: () => [f32(LARGEST_F16)] },
-      target,
+      kernels,
     ),
   reference: ([master]) => [master.map((v) => Math.min(Math.max(v, -LARGEST_F16), LARGEST_F16))],
 });

@@ -18,7 +18,10 @@ export interface AdapterConfig {
   readonly fanInFanOut: boolean;
   readonly useRslora: boolean;
   readonly initLoraWeights: boolean | string;
-  /** Ends of the paths of modules that are trained and stored whole, as the classifier of a sequence classification. */
+  /**
+   * Ends of the paths of modules that are trained and stored whole, as the
+   * classifier of a sequence classification.
+   */
   readonly modulesToSave: readonly string[];
   readonly baseModel: string | null;
   readonly revision: string | null;

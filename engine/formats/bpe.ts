@@ -1,7 +1,9 @@
-// Byte-level byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909; on bytes as in GPT-2, Radford et al. 2019).
+// Byte-level byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909; on bytes
+// as in GPT-2, Radford et al. 2019).
 //
-// A text is cut into words, a word into bytes, and neighbouring tokens are merged by a list of pairs, the earliest pair
-// in the list first. No merge crosses the border of a word, so a token never spans a space and what follows the next.
+// A text is cut into words, a word into bytes, and neighbouring tokens are merged
+// by a list of pairs, the earliest pair in the list first. No merge crosses the
+// border of a word, so a token never spans a space and what follows the next.
 
 /** One entry of the merge list: tokens `left` and `right`, side by side, become `merged`. */
 export interface Merge {
@@ -14,17 +16,18 @@ export interface Merge {
 export interface BpeModel {
   /** The bytes of each token, indexed by id; all 256 single bytes are among them. */
   readonly tokenBytes: readonly Uint8Array[];
-  /** In order of precedence. */
+  /** Merges in order of precedence. */
   readonly merges: readonly Merge[];
 }
 
 /**
- * The words of a text by GPT-2's pattern (openai/gpt-2, src/encoder.py), in which a space belongs to the word after it:
+ * The words of a text by GPT-2's pattern (openai/gpt-2, src/encoder.py), in which
+ * a space belongs to the word after it:
  *
  *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
- * By hand, for two reasons. `\s` is Unicode's White_Space there; JavaScript's has U+FEFF and lacks U+0085. And V8 gives up
- * on a run of some million characters above U+00FF, each of which it keeps to come back to.
+ * By hand, for two reasons. `\s` is Unicode's White_Space there; JavaScript's has U+FEFF and lacks U+0085.
+ * And V8 gives up on a run of some million characters above U+00FF, each of which it keeps to come back to.
  */
 export function* words(text: string): Generator<string> {
   let start = 0;
@@ -74,7 +77,9 @@ function foundKind(char: string): number {
   return /\p{White_Space}/u.test(char) ? SPACE : OTHER;
 }
 
-/** Words kept with their tokens; when there are more, or they are longer, they are encoded again each time. */
+/**
+ * Words kept with their tokens; when there are more, or they are longer, they are encoded again each time.
+ */
 const CACHED_WORDS = 100_000;
 const CACHED_WORD_LENGTH = 64;
 
@@ -112,7 +117,8 @@ export class BpeEncoder {
   encodeBytes(bytes: Uint8Array): number[] {
     const symbols = Array.from(bytes, (byte) => this.#byteIds[byte]);
     if (symbols.length < 2) return symbols;
-    // The heap holds each pair that can be merged as precedence · length + position: earliest merge, then leftmost.
+    // The heap holds each pair that can be merged as precedence · length +
+    // position: earliest merge, then leftmost.
     const length = symbols.length;
     const heap = new Heap<number>((a, b) => a < b);
     const next = Array.from(symbols, (_, i) => i + 1);
@@ -161,8 +167,8 @@ function pairKey(left: number, right: number): number {
 }
 
 /**
- * Trains merges on a text until there are `vocabularySize` tokens or no pair is left. Deterministic: of pairs that are
- * equally frequent the one with the smaller ids is merged first, as in Hugging Face's trainer.
+ * Trains merges on a text until there are `vocabularySize` tokens or no pair is left. Deterministic: of pairs
+ * that are equally frequent the one with the smaller ids is merged first, as in Hugging Face's trainer.
  *
  * @param vocabularySize At least 256, the tokens of one byte (else RangeError).
  */
@@ -226,9 +232,15 @@ interface QueuedPair {
   readonly count: number;
 }
 
-/** How often each pair of tokens is in a text, kept up to date while pairs are merged. Works on distinct words. */
+/**
+ * How often each pair of tokens is in a text, kept up to date while pairs are
+ * merged. Works on distinct words.
+ */
 class PairCounts {
-  /** The symbols of all distinct words, one after the other; -1 where a symbol was merged into the one before it. */
+  /**
+   * The symbols of all distinct words, one after the other; -1 where a symbol was
+   * merged into the one before it.
+   */
   #symbols: Int32Array;
   /** Position of the next and the previous symbol of the same word, -1 at its ends. */
   #next: Int32Array;
@@ -275,7 +287,10 @@ class PairCounts {
     return undefined;
   }
 
-  /** Replaces a pair by one symbol, from left to right in every word, and counts the pairs that arise and vanish. */
+  /**
+   * Replaces a pair by one symbol, from left to right in every word, and counts
+   * the pairs that arise and vanish.
+   */
   merge({ left, right, positions }: Pair, merged: number): void {
     const changed = new Set<Pair>();
     for (const i of Int32Array.from(positions).sort()) {
@@ -363,8 +378,8 @@ class Heap<T> {
 }
 
 /**
- * The 256 bytes in the order of GPT-2's first 256 tokens, which is also that of Hugging Face's trainer: those that are
- * printable in Latin-1, then the others.
+ * The 256 bytes in the order of GPT-2's first 256 tokens, which is also that of Hugging Face's trainer: those
+ * that are printable in Latin-1, then the others.
  */
 export const BYTE_ORDER: readonly number[] = byteOrder();
 
@@ -381,8 +396,8 @@ function isPrintable(byte: number): boolean {
 }
 
 /**
- * The character that stands for a byte in `tokenizer.json`: printable bytes for themselves, the others, in order, for the
- * characters from U+0100 on.
+ * The character that stands for a byte in `tokenizer.json`: printable bytes for themselves, the others, in
+ * order, for the characters from U+0100 on.
  */
 const CHAR_OF_BYTE: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
   const printableCount = 188;

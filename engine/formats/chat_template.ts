@@ -59,8 +59,8 @@ const PLAIN_TEMPLATE = [
 /**
  * The template in a tokenizer's configuration (`chat_template`), else a plain one.
  *
- * Source of what templates are given: apply_chat_template of transformers 5.23, tokenization_utils_base.py and
- * utils/chat_template_utils.py.
+ * Source of what templates are given: apply_chat_template of transformers 5.23, tokenization_utils_base.py
+ * and utils/chat_template_utils.py.
  *
  * @throws {InputError} when it is not one.
  */
@@ -105,14 +105,20 @@ export function chatTemplateOf(tokenizer: Tokenizer): ChatTemplate {
 /** Names under which a message has what a model thinks before it answers; templates read the first two. */
 const REASONING = ["reasoning_content", "thinking", "reasoning"];
 
-/** A message without what is null, and with its reasoning under the names that templates know, as transformers gives it. */
+/**
+ * A message without what is null, and with its reasoning under the names that
+ * templates know, as transformers gives it.
+ */
 function asGiven(message: ChatMessage): Record<string, unknown> {
   const given = Object.fromEntries(Object.entries(message).filter(([, value]) => value !== null));
   const reasoning = REASONING.map((name) => given[name]).find((value) => value !== undefined);
   return reasoning === undefined ? given : { thinking: reasoning, ...given, reasoning_content: reasoning };
 }
 
-/** A configuration has one template, or several with names, of which `tool_use` is for conversations with tools. */
+/**
+ * A configuration has one template, or several with names, of which `tool_use` is
+ * for conversations with tools.
+ */
 function templateTexts(value: unknown): { default?: string; tool_use?: string } {
   if (typeof value === "string") return { default: value };
   if (!Array.isArray(value)) return {};

@@ -1,7 +1,8 @@
 /**
  * Bits of the f32 that equals an f16, given as bits. Exact for every value; a NaN keeps its payload.
  *
- * Source: IEEE 754-2019, section 3.4: f16 is 1 sign, 5 exponent (bias 15), 10 fraction bits; f32 is 1, 8 (bias 127), 23.
+ * Source: IEEE 754-2019, section 3.4: f16 is 1 sign, 5 exponent (bias 15), 10
+ * fraction bits; f32 is 1, 8 (bias 127), 23.
  */
 export function float16ToFloat32Bits(half: number): number {
   const sign = (half & 0x8000) << 16;
@@ -20,7 +21,10 @@ export function float16ToFloat32Bits(half: number): number {
 
 let float16Table: Uint32Array | undefined;
 
-/** Converts f16 bits to f32 bits, element by element. A table of all 65536 values, 256 KiB, beats the bit arithmetic. */
+/**
+ * Converts f16 bits to f32 bits, element by element. A table of all 65536 values,
+ * 256 KiB, beats the bit arithmetic.
+ */
 export function widenFloat16(source: Uint16Array, target: Uint32Array): void {
   const table = float16Table ??= Uint32Array.from(
     { length: 0x10000 },

@@ -106,7 +106,10 @@ export function decodeUtf8(bytes: Uint8Array, what: string): string {
   }
 }
 
-/** A lenient decoder puts U+FFFD where the bytes are wrong; the first one that is not in the file itself is the place. */
+/**
+ * A lenient decoder puts U+FFFD where the bytes are wrong; the first one that is
+ * not in the file itself is the place.
+ */
 function firstInvalidByte(bytes: Uint8Array): number {
   const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
   let position = 0;

@@ -1,8 +1,8 @@
 import { InputError } from "../input_error.ts";
 
 /**
- * Parses JSON as `JSON.parse` does, but refuses an object that has the same key twice, of which `JSON.parse` keeps only
- * the last.
+ * Parses JSON as `JSON.parse` does, but refuses an object that has the same key
+ * twice, of which `JSON.parse` keeps only the last.
  *
  * @param what The file, and the part of it, that the error names.
  * @throws InputError when the text is not JSON or repeats a key.
@@ -23,7 +23,10 @@ export function parseJson(text: string, what: string): unknown {
   return value;
 }
 
-/** Parses JSON whose outermost value is an object; throws InputError as `parseJson` does, and for any other value. */
+/**
+ * Parses JSON whose outermost value is an object; throws InputError as
+ * `parseJson` does, and for any other value.
+ */
 export function parseJsonObject(text: string, what: string): Record<string, unknown> {
   const value = parseJson(text, what);
   if (isJsonObject(value)) return value;
@@ -41,7 +44,10 @@ export function describeJson(value: unknown): string {
   return text.length <= 60 ? text : `${text.slice(0, 57)}...`;
 }
 
-/** The first key that one object of `text` has twice. `text` is known to be valid JSON, which makes the scan short. */
+/**
+ * The first key that one object of `text` has twice. `text` is known to be valid
+ * JSON, which makes the scan short.
+ */
 function firstRepeatedKey(text: string): string | undefined {
   const open: Set<string>[] = []; // the keys seen in each object around the current position
   for (let i = 0; i < text.length; i++) {

@@ -5,7 +5,10 @@ type Part = Record<string, unknown>;
 
 /** Words that GPT-2's pattern finds; in Oniguruma's syntax, as in `tokenizer.json`. */
 const GPT2_WORDS = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-/** What BERT and `Punctuation` take for punctuation: Unicode's, and all of ASCII that is neither letter nor digit. */
+/**
+ * What BERT and `Punctuation` take for punctuation: Unicode's, and all of ASCII
+ * that is neither letter nor digit.
+ */
 const PUNCTUATION = "\\p{P}!-/:-@\\[-`{-~";
 /** `\w` of Rust's regular expressions. */
 const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200C\\u200D";
@@ -14,11 +17,13 @@ const CHINESE =
   "\\x{2B920}-\\x{2CEAF}\\x{2F800}-\\x{2FA1F}]";
 
 /**
- * A `tokenizer.json` as npm:@huggingface/tokenizers 0.2.0 must be told it in order to do what the Rust library does.
+ * A `tokenizer.json` as npm:@huggingface/tokenizers 0.2.0 must be told it in
+ * order to do what the Rust library does.
  *
- * It has some parts in JavaScript's own regular expressions, with JavaScript's `\s`, `\w` and `\d`, and others that split without
- * regard to `behavior`. They are written here as patterns, which it translates from Oniguruma's syntax. What JavaScript knows of newer
- * characters than the Rust library's tables stays different.
+ * It has some parts in JavaScript's own regular expressions, with JavaScript's `\s`,
+ * `\w` and `\d`, and others that split without regard to `behavior`. They are written
+ * here as patterns, which it translates from Oniguruma's syntax. What JavaScript
+ * knows of newer characters than the Rust library's tables stays different.
  *
  * Source: tokenizers 0.23.3, src/normalizers and src/pre_tokenizers.
  */
@@ -146,7 +151,10 @@ function wordsOf(part: Part): Part {
   }
 }
 
-/** A loop over one character or class that gives nothing back, as `\\s++`; JavaScript has none, and the library leaves out the `+`. */
+/**
+ * A loop over one character or class that gives nothing back, as `\\s++`; JavaScript has none, and the
+ * library leaves out the `+`.
+ */
 const POSSESSIVE = /((?:\\[px]\{[^}]*\}|\\[^px]|\[(?:\\.|[^\]\\])*\]|[^\\()[\]{}|?*+])[+*?])\+/gu;
 
 /** A pattern of one character: itself, or a class of others than itself. */
@@ -171,7 +179,8 @@ function split(pattern: string, behavior: unknown): Part {
     case "Contiguous":
       return by(`${one()}+`, "Isolated", false);
     case "MergedWithPrevious":
-      // Where a match is one character, pieces end behind it: V8 keeps every character of a loop to come back to.
+      // Where a match is one character, pieces end behind it: V8 keeps every
+      // character of a loop to come back to.
       if (SINGLE.test(pattern)) return by(`(?<=${pattern})`, "Removed", false);
       return by(`${between()}*${one()}|${between()}+`, "Removed", true);
     case "MergedWithNext":

@@ -2,8 +2,8 @@
 export type Append = (bytes: Uint8Array) => Promise<void>;
 
 /**
- * Writes a file that appears under its name only when it is complete: the bytes go to a temporary file beside it, which
- * is renamed at the end and removed when `write` throws.
+ * Writes a file that appears under its name only when it is complete: the bytes go to a temporary file beside
+ * it, which is renamed at the end and removed when `write` throws.
  *
  * @throws Whatever `write` throws, and errors of the file system.
  */

@@ -2,8 +2,8 @@ import { InputError } from "../input_error.ts";
 import type { DataRecord } from "./data_record.ts";
 
 /**
- * The rows of a Parquet file, by npm:hyparquet. Texts are columns that the file declares as such; any other byte array stays
- * bytes.
+ * The rows of a Parquet file, by npm:hyparquet. Texts are columns that the file
+ * declares as such; any other byte array stays bytes.
  *
  * @param path The file, for messages.
  * @param wanted Columns to read; others may be large and are left alone.
@@ -24,7 +24,8 @@ export async function readParquet(
     return [metadata, parquetSchema(metadata).children.map(({ element }) => element.name)] as const;
   });
   const present = columns.filter((name) => wanted.includes(name));
-  // Without any column hyparquet gives no rows: the first one stands for all, so that errors can name what there is.
+  // Without any column hyparquet gives no rows: the first one stands for all, so
+  // that errors can name what there is.
   const read = present.length > 0 ? present : columns.slice(0, 1);
   const rows = await explaining(
     path,
@@ -36,8 +37,8 @@ export async function readParquet(
 
 /** The library throws errors of many kinds at broken files; all of them mean one. */
 async function explaining<T>(path: string, read: () => T | Promise<T>): Promise<T> {
-  // It reads columns side by side and waits for one after the other: where two fail, nobody waits for the second any more,
-  // which would end the process.
+  // It reads columns side by side and waits for one after the other: where two fail, nobody waits for the
+  // second any more, which would end the process.
   const ignore = (event: PromiseRejectionEvent) => event.preventDefault();
   globalThis.addEventListener("unhandledrejection", ignore);
   try {

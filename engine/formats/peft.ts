@@ -16,9 +16,15 @@ import {
 /** An adapter folder that has been opened; `tensors` is to be closed. */
 export interface Adapter {
   readonly config: AdapterConfig;
-  /** The two matrices of every adapted module, by the module's path in the base model, such as `model.layers.0.mlp.up_proj`. */
+  /**
+   * The two matrices of every adapted module, by the module's path in the base model, such as
+   * `model.layers.0.mlp.up_proj`.
+   */
   readonly modules: ReadonlyMap<string, LoraPair>;
-  /** Parameters of modules that are stored whole, by their names in the base model, such as `classifier.weight`. */
+  /**
+   * Parameters of modules that are stored whole, by their names in the base
+   * model, such as `classifier.weight`.
+   */
   readonly saved: ReadonlyMap<string, TensorInfo>;
   readonly tensors: TensorSource;
 }
@@ -59,8 +65,8 @@ export function savedTensorName(parameter: string): string {
  *
  * Source: huggingface/peft, src/peft/utils/save_and_load.py.
  *
- * @throws InputError when a file is missing or broken, when the adapter is not plain LoRA, and when the tensors are not
- * pairs of matrices of the configured rank.
+ * @throws InputError when a file is missing or broken, when the adapter is not plain LoRA, and when the
+ * tensors are not pairs of matrices of the configured rank.
  */
 export async function openAdapter(folder: string): Promise<Adapter> {
   const path = join(folder, CONFIG_NAME);
@@ -74,7 +80,10 @@ export async function openAdapter(folder: string): Promise<Adapter> {
   }
 }
 
-/** Writes an adapter folder that PEFT can load; `tensors` are named by `loraTensorName`. The folder is made if need be. */
+/**
+ * Writes an adapter folder that PEFT can load; `tensors` are named by
+ * `loraTensorName`. The folder is made if need be.
+ */
 export async function writeAdapter(
   folder: string,
   config: AdapterConfig,
@@ -115,8 +124,8 @@ function encodeAdapterConfig(config: AdapterConfig): Record<string, unknown> {
 }
 
 /**
- * Keys that, unless they are absent, null, false or empty, make an adapter compute something other than W + s·B·A on the
- * modules that have tensors.
+ * Keys that, unless they are absent, null, false or empty, make an adapter compute something other than W +
+ * s·B·A on the modules that have tensors.
  */
 const UNSUPPORTED_KEYS = [
   "use_dora",
@@ -134,14 +143,18 @@ const UNSUPPORTED_KEYS = [
   "arrow_config",
 ] as const;
 
-/** Initialisations that leave the base weights alone. PEFT's others (PiSSA, OLoRA, ...) change them when it loads. */
+/**
+ * Initialisations that leave the base weights alone. PEFT's others (PiSSA, OLoRA,
+ * ...) change them when it loads.
+ */
 const INITIALISATIONS: readonly unknown[] = [true, false, "gaussian", "orthogonal", "eva"];
 
 /**
  * Reads the object of an `adapter_config.json`. Keys that are not known are ignored.
  *
  * @param path The file that errors name.
- * @throws InputError when a value has the wrong type, or stands for something other than plain LoRA or rsLoRA.
+ * @throws InputError when a value has the wrong type, or stands for something
+ * other than plain LoRA or rsLoRA.
  */
 export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path: string): AdapterConfig {
   const refuse = (key: string, expected: string) =>

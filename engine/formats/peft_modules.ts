@@ -1,6 +1,9 @@
 import type { AdapterConfig } from "./adapter_config.ts";
 
-/** R and alpha of the module at `path`: of the first pattern that matches it, or what follows a dot in it, whole. */
+/**
+ * R and alpha of the module at `path`: of the first pattern that matches it, or
+ * what follows a dot in it, whole.
+ */
 export function moduleRankAndAlpha(
   { rank, alpha, rankPattern, alphaPattern }: Pick<
     AdapterConfig,
@@ -74,9 +77,9 @@ export function isAllLinear(targetModules: string): boolean {
 /**
  * A regular expression of Python's `re`, anchored at its start or at both ends.
  *
- * The two languages differ in how they write some things (`(?P<name>…)`, `\A`, `\Z`, `{,3}`, `[]a]`), and in what they
- * take for a plain character; whatever JavaScript has no counterpart for, back references included, is an error, never
- * another meaning.
+ * The two languages differ in how they write some things (`(?P<name>…)`, `\A`, `\Z`, `{,3}`, `[]a]`), and in
+ * what they take for a plain character; whatever JavaScript has no counterpart for, back references included,
+ * is an error, never another meaning.
  *
  * @throws {SyntaxError}
  */

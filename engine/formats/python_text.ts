@@ -7,7 +7,10 @@ interface Node {
   [field: string]: unknown;
 }
 
-/** White space as `str.isspace` has it: Unicode's, and four separators. JavaScript's has U+FEFF and lacks five of these. */
+/**
+ * White space as `str.isspace` has it: Unicode's, and four separators.
+ * JavaScript's has U+FEFF and lacks five of these.
+ */
 const SPACE = "[\\p{White_Space}\\x1c-\\x1f]";
 
 /** Methods of `str` that npm:@huggingface/jinja has in JavaScript's way, or without their arguments. */
@@ -44,8 +47,8 @@ export const PYTHON_FUNCTIONS: Readonly<Record<string, (...args: unknown[]) => u
 };
 
 /**
- * Makes a template do what jinja2 does: white space in `trim`, `strip()` and `split()`, what is written for `true`, `none` and
- * lists, and loops over what is not there. Changes the tree in place.
+ * Makes a template do what jinja2 does: white space in `trim`, `strip()` and `split()`, what is written for
+ * `true`, `none` and lists, and loops over what is not there. Changes the tree in place.
  *
  * Source: jinja2 3.1.6 and str of Python 3.13; `PYTHON_FUNCTIONS` must be among the template's variables.
  */
@@ -81,7 +84,10 @@ function rewriteIn(value: unknown): void {
 /** Fields that hold what a template writes, in order. */
 const BLOCKS = ["body", "alternate", "defaultBlock"];
 
-/** Whether an expression is a variable or a part of one, which may be of any type. Those are looked up again without harm. */
+/**
+ * Whether an expression is a variable or a part of one, which may be of any type.
+ * Those are looked up again without harm.
+ */
 function isPlace({ type }: Node): boolean {
   return type === "Identifier" || type === "MemberExpression";
 }
@@ -176,7 +182,10 @@ function split(text: string, separator: unknown, most: unknown): string[] {
   return separator === null && rest === "" ? parts : [...parts, rest];
 }
 
-/** What Python writes for a value; of lists and objects, which it writes with quotes of its own, nobody trains on that. */
+/**
+ * What Python writes for a value; of lists and objects, which it writes with
+ * quotes of its own, nobody trains on that.
+ */
 function written(value: unknown): unknown {
   if (value === undefined || typeof value === "string" || typeof value === "number") return value;
   if (typeof value === "boolean") return value ? "True" : "False";

@@ -31,7 +31,8 @@ export function parseJsonLines(bytes: Uint8Array, path: string): DataRecord[] {
  * The objects of a JSON file: those of a list, or one a line, as some tools name JSON Lines.
  *
  * @param path The file, for messages.
- * @throws {InputError} naming the file and the item or line: not UTF-8, not JSON, not a list of objects, none.
+ * @throws {InputError} naming the file and the item or line: not UTF-8, not JSON,
+ * not a list of objects, none.
  */
 export function parseJsonRecords(bytes: Uint8Array, path: string): DataRecord[] {
   if (bytes.length > LONGEST_STRING) {

@@ -1,10 +1,13 @@
 // safetensors files, https://github.com/huggingface/safetensors#format:
 //
 //   8 bytes   length of the header, u64 little-endian
-//   header    JSON: {"<name>": {"dtype", "shape", "data_offsets": [begin, end]}, ..., "__metadata__": {string: string}}
-//   data      the tensors, row-major and little-endian, without holes; offsets count from the start of this part
+//   header    JSON: {"<name>": {"dtype", "shape", "data_offsets": [begin, end]},
+//             ..., "__metadata__": {string: string}}
+//   data      the tensors, row-major and little-endian, without holes; offsets
+//             count from the start of this part
 //
-// Typed arrays have the byte order of the machine. Every machine that Deno runs on is little-endian, as the file is.
+// Typed arrays have the byte order of the machine. Every machine that Deno runs
+// on is little-endian, as the file is.
 
 import { dirname, join } from "node:path";
 import { InputError } from "../input_error.ts";
@@ -34,7 +37,10 @@ const BYTES_PER_ELEMENT = {
 /** Element type of a stored tensor, spelled as in the file. */
 export type StoredDtype = keyof typeof BYTES_PER_ELEMENT;
 
-/** The same limit as the reference implementation: a header is read into memory before anything in it is known. */
+/**
+ * The same limit as the reference implementation: a header is read into memory
+ * before anything in it is known.
+ */
 const MAX_HEADER_BYTES = 100_000_000;
 
 /** Bytes of a tensor that are in memory besides its destination while it is read. */
@@ -68,8 +74,9 @@ export interface TensorChunk {
 }
 
 /**
- * Named tensors in one file or in many. Nothing is read before it is asked for. All methods that take a name throw
- * InputError when there is no such tensor, and those that convert to f32 throw it for integers and 8-bit floats.
+ * Named tensors in one file or in many. Nothing is read before it is asked for.
+ * All methods that take a name throw InputError when there is no such tensor, and
+ * those that convert to f32 throw it for integers and 8-bit floats.
  */
 export interface TensorSource extends Disposable {
   /** The file or the index that was opened. */
@@ -81,30 +88,42 @@ export interface TensorSource extends Disposable {
   info(name: string): TensorInfo;
   /** Converts a tensor, or some rows of it, to f32 in a new array. */
   read(name: string, rows?: RowRange): Promise<Float32Array<ArrayBuffer>>;
-  /** Converts a tensor, or some rows of it, to f32 into `target`, whose length must be theirs (else RangeError). */
+  /**
+   * Converts a tensor, or some rows of it, to f32 into `target`, whose length
+   * must be theirs (else RangeError).
+   */
   readInto(name: string, target: Float32Array, rows?: RowRange): Promise<void>;
-  /** Converts a tensor, or some rows of it, to f32 piece by piece: never more than `chunkBytes` of f32 in memory. */
+  /**
+   * Converts a tensor, or some rows of it, to f32 piece by piece: never more than
+   * `chunkBytes` of f32 in memory.
+   */
   chunks(name: string, options?: { chunkBytes?: number; rows?: RowRange }): AsyncGenerator<TensorChunk>;
   /** A tensor of any dtype, or some rows of it, as the bytes in the file. */
   readBytes(name: string, rows?: RowRange): Promise<Uint8Array<ArrayBuffer>>;
   close(): void;
 }
 
-/** A tensor to be written. `data` is called when its turn comes, so that only one tensor need be in memory. */
+/**
+ * A tensor to be written. `data` is called when its turn comes, so that only one tensor need be in memory.
+ */
 export interface TensorToWrite {
   readonly name: string;
   readonly dtype: StoredDtype;
   readonly shape: readonly number[];
-  /** The elements in the stored dtype, row-major: a `Float32Array` for F32, a `Uint16Array` of bits for F16. */
+  /**
+   * The elements in the stored dtype, row-major: a `Float32Array` for F32, a `Uint16Array` of bits for F16.
+   */
   readonly data: () => ArrayBufferView | Promise<ArrayBufferView>;
 }
 
 /**
- * Opens the weights of a model folder: `model.safetensors`, else the shards of `model.safetensors.index.json`, else the
- * only other safetensors file in it. Null when the folder has no weights at all.
+ * Opens the weights of a model folder: `model.safetensors`, else the shards of
+ * `model.safetensors.index.json`, else the only other safetensors file in it.
+ * Null when the folder has no weights at all.
  *
- * @throws InputError when the folder or its files cannot be read, when it is not clear which files are the weights, and
- * when the weights are in a format other than safetensors, rather than to let a model start from random ones.
+ * @throws InputError when the folder or its files cannot be read, when it is not
+ * clear which files are the weights, and when the weights are in a format other
+ * than safetensors, rather than to let a model start from random ones.
  */
 export async function openWeights(folder: string): Promise<TensorSource | null> {
   const names = await listInputs(folder);
@@ -149,11 +168,11 @@ export async function openSafetensors(path: string): Promise<TensorSource> {
 }
 
 /**
- * Opens the shards that a `model.safetensors.index.json` names as if they were one file. The index decides: a tensor that
- * is in a shard but not in the index does not exist.
+ * Opens the shards that a `model.safetensors.index.json` names as if they were one file. The index decides: a
+ * tensor that is in a shard but not in the index does not exist.
  *
- * @throws InputError when the index or a shard is broken, a shard is missing or lies outside the folder of the index, or
- * a shard lacks a tensor that the index places in it.
+ * @throws InputError when the index or a shard is broken, a shard is missing or lies outside the folder of
+ * the index, or a shard lacks a tensor that the index places in it.
  */
 export async function openSharded(indexPath: string): Promise<TensorSource> {
   const index = await readJsonInput(indexPath);
@@ -197,7 +216,8 @@ function parseWeightMap(weightMap: unknown, indexPath: string): Map<string, stri
   }
   const shardOfTensor = new Map<string, string>();
   for (const [name, shardName] of Object.entries(weightMap)) {
-    // Only a plain file name cannot leave the folder; the backslash is a separator on Windows, the colon names a drive.
+    // Only a plain file name cannot leave the folder; the backslash is a
+    // separator on Windows, the colon names a drive.
     if (typeof shardName !== "string" || !/^[^/\\:\0]+$/.test(shardName) || /^\.+$/.test(shardName)) {
       throw new InputError(
         `Cannot read ${indexPath}: tensor "${name}" is in ${describeJson(shardName)}, ` +
@@ -211,8 +231,8 @@ function parseWeightMap(weightMap: unknown, indexPath: string): Map<string, stri
 }
 
 /**
- * Writes a safetensors file, complete or not at all. Wider dtypes come first, so that every tensor is aligned to its
- * elements as readers that map the file expect; otherwise the order is the one given.
+ * Writes a safetensors file, complete or not at all. Wider dtypes come first, so that every tensor is aligned
+ * to its elements as readers that map the file expect; otherwise the order is the one given.
  *
  * @throws RangeError when two tensors have one name or data has other bytes than its dtype and shape say.
  */
@@ -390,7 +410,10 @@ function checkCoverage(
   }
 }
 
-/** Buffers that one tensor after the other is read into: left to the garbage collector, hundreds of megabytes would pile up. */
+/**
+ * Buffers that one tensor after the other is read into: left to the garbage
+ * collector, hundreds of megabytes would pile up.
+ */
 class BufferPool {
   readonly #free: ArrayBuffer[] = [];
 
@@ -545,7 +568,10 @@ function bitsOf({ buffer, byteOffset, length }: Float32Array): Uint32Array {
   return new Uint32Array(buffer, byteOffset, length);
 }
 
-/** Where some rows of a tensor are in its file; all of it when `rows` is undefined. Throws RangeError outside of it. */
+/**
+ * Where some rows of a tensor are in its file; all of it when `rows` is
+ * undefined. Throws RangeError outside of it.
+ */
 function selectRows(
   info: TensorInfo,
   rows?: RowRange,

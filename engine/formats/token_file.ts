@@ -16,11 +16,12 @@ export async function readTokenFile(path: string): Promise<Uint32Array<ArrayBuff
 }
 
 /**
- * Token ids from the bytes of a token file: raw little-endian for `.u16` and `.u32`; for `.npy` one dimension of unsigned
- * 8, 16 or 32-bit or signed 32 or 64-bit integers.
+ * Token ids from the bytes of a token file: raw little-endian for `.u16` and `.u32`; for `.npy` one dimension
+ * of unsigned 8, 16 or 32-bit or signed 32 or 64-bit integers.
  *
  * @param path Decides the format by its ending and is named in errors.
- * @throws InputError when the file is empty, broken, of another dtype or shape, or has an id that is not an u32.
+ * @throws InputError when the file is empty, broken, of another dtype or shape,
+ * or has an id that is not an u32.
  */
 export function parseTokens(bytes: Uint8Array<ArrayBuffer>, path: string): Uint32Array<ArrayBuffer> {
   const tokens = readElements(bytes, path);
@@ -102,7 +103,10 @@ function notATokenId(path: string, position: number, id: number | bigint): Input
   );
 }
 
-/** Source: the npy format, https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, versions 1.0 and 2.0. */
+/**
+ * Source: the npy format,
+ * https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, versions 1.0 and 2.0.
+ */
 function parseNpyHeader(
   bytes: Uint8Array<ArrayBuffer>,
   path: string,

@@ -14,7 +14,10 @@ import { describeJson, isJsonObject } from "./json.ts";
 import { libraryDefinition, withoutSpaceAround } from "./library_definition.ts";
 import { writeTextAtomically } from "./output_file.ts";
 
-/** Text to token ids and back. `decode(encode(text))` is `text`, but that half a surrogate pair becomes U+FFFD. */
+/**
+ * Text to token ids and back. `decode(encode(text))` is `text`, but that half a
+ * surrogate pair becomes U+FFFD.
+ */
 export interface Tokenizer {
   /** Names the tokenizer in records. */
   readonly name: string;
@@ -22,7 +25,9 @@ export interface Tokenizer {
   readonly vocabularySize: number;
   /** Token ids of a text, without any that mark its start or end. */
   encode(text: string): Uint32Array<ArrayBuffer>;
-  /** Text of token ids; bytes that are not UTF-8 become U+FFFD. Throws RangeError for an id that is no token. */
+  /**
+   * Text of token ids; bytes that are not UTF-8 become U+FFFD. Throws RangeError for an id that is no token.
+   */
   decode(ids: Iterable<number>): string;
   /** What a model folder carries of the tokenizer, in the format of Hugging Face. */
   files(): TokenizerFiles;
@@ -71,7 +76,9 @@ export async function gpt2Tokenizer(): Promise<Tokenizer> {
   return new BpeTokenizer("gpt2", model, special);
 }
 
-/** Trains byte-pair encoding on a text, deterministically; see `trainMerges`. A short text gives fewer tokens. */
+/**
+ * Trains byte-pair encoding on a text, deterministically; see `trainMerges`. A short text gives fewer tokens.
+ */
 export function trainBpe(text: string, vocabularySize: number): Tokenizer {
   return bpeTokenizer(vocabularySize, trainMerges(text, vocabularySize));
 }
@@ -82,8 +89,8 @@ export function bpeTokenizer(vocabularySize: number, model: BpeModel): Tokenizer
 }
 
 /**
- * The tokenizer in a folder: `tokenizer.json` and, if there is one, `tokenizer_config.json`, in the format of Hugging
- * Face. Byte-level BPE, which is what GPT-2 has and this project writes, is encoded here; the rest by
+ * The tokenizer in a folder: `tokenizer.json` and, if there is one, `tokenizer_config.json`, in the format of
+ * Hugging Face. Byte-level BPE, which is what GPT-2 has and this project writes, is encoded here; the rest by
  * npm:@huggingface/tokenizers.
  *
  * @throws InputError when the files are missing or broken.
@@ -180,7 +187,9 @@ class BpeTokenizer implements Tokenizer {
   }
 }
 
-/** The merges that a vocabulary in the order of its training came from: each token is two tokens before it. */
+/**
+ * The merges that a vocabulary in the order of its training came from: each token is two tokens before it.
+ */
 function recoverMerges(tokenBytes: readonly Uint8Array[]): Merge[] {
   const singleBytes = BYTE_ORDER.length;
   const merges: Merge[] = [];
@@ -193,7 +202,10 @@ function recoverMerges(tokenBytes: readonly Uint8Array[]): Merge[] {
   return merges;
 }
 
-/** A byte-level BPE in the format of Hugging Face; special tokens are matched in the text before anything else. */
+/**
+ * A byte-level BPE in the format of Hugging Face; special tokens are matched in
+ * the text before anything else.
+ */
 function bpeFiles({ tokenBytes, merges }: BpeModel, special: ReadonlyMap<string, number>): TokenizerFiles {
   const printable = tokenBytes.map(bytesToPrintable);
   const vocabulary: [string, number][] = printable.map((text, id) => [text, id]);
@@ -233,7 +245,10 @@ function bpeFiles({ tokenBytes, merges }: BpeModel, special: ReadonlyMap<string,
   };
 }
 
-/** The tokenizer of a `tokenizer.json`, or null when it is anything else than byte-level BPE over all 256 bytes. */
+/**
+ * The tokenizer of a `tokenizer.json`, or null when it is anything else than
+ * byte-level BPE over all 256 bytes.
+ */
 function byteLevelBpe(name: string, definition: Record<string, unknown>, path: string): Tokenizer | null {
   const { normalizer, pre_tokenizer: words, decoder, model, added_tokens: added = [] } = definition;
   if (normalizer || !isJsonObject(words) || !isJsonObject(decoder) || !isJsonObject(model)) return null;
@@ -315,7 +330,8 @@ function isTokenId(id: unknown): id is number {
 async function huggingFaceTokenizer(name: string, files: TokenizerFiles, path: string): Promise<Tokenizer> {
   const library = await import("@huggingface/tokenizers");
   const { tokenizer, ids } = explaining(path, () => {
-    // Two settings of old slow tokenizers, by which the library would change texts before all that tokenizer.json says.
+    // Two settings of old slow tokenizers, by which the library would change
+    // texts before all that tokenizer.json says.
     const { remove_space: _space, do_lowercase_and_remove_accent: _case, ...config } = files.config;
     const tokenizer = new library.Tokenizer(libraryDefinition(files.tokenizer), config);
     return { tokenizer, ids: [...tokenizer.get_vocab(true).values()] };
@@ -335,7 +351,9 @@ async function huggingFaceTokenizer(name: string, files: TokenizerFiles, path: s
   };
 }
 
-/** The library checks little of what it reads and throws errors of many kinds; all of them mean a broken file. */
+/**
+ * The library checks little of what it reads and throws errors of many kinds; all of them mean a broken file.
+ */
 function explaining<T>(path: string, build: () => T): T {
   try {
     return build();

@@ -83,10 +83,10 @@ export interface Dispatch {
   bindings: Binding[];
   params: ParamWord[];
   /**
-   * Ranges copied into the scratch texture before the launch, which finds it as a `texture_storage_2d<rgba32uint, read>`
-   * at `SCRATCH_BINDING` of group 0.
+   * Ranges copied into the scratch texture before the launch, which finds it as a
+   * `texture_storage_2d<rgba32uint, read>` at `SCRATCH_BINDING` of group 0.
    */
-  texels?: TexelCopy[];
+  copies?: readonly ScratchCopy[];
   workgroups: readonly [number, number, number];
   /** Bytes that the launch reaches of each binding, where that is not all of them: for profiles. */
   reached?: readonly number[];
@@ -111,32 +111,21 @@ export interface KernelChoice {
   use(name: string): Dispatch;
 }
 
-/** Texels of the scratch texture in one of its rows, and their bytes: of 16 each, as WebGPU's widest format has them. */
-export const TEXEL_ROW_TEXELS = 1024;
-export const TEXEL_ROW_BYTES = 16 * TEXEL_ROW_TEXELS;
+/**
+ * Vectors of 16 bytes, the largest format of WebGPU, in a row of the scratch texture, and their bytes.
+ *
+ * The texture is no value: a plan has it beside them, as large as its largest dispatch needs.
+ */
+export const SCRATCH_ROW_VECTORS = 1024;
+export const SCRATCH_ROW_BYTES = 16 * SCRATCH_ROW_VECTORS;
 
 /** Binding of the scratch texture in group 0, beyond those of storage buffers. */
 export const SCRATCH_BINDING = 31;
 
-/** A range that begins at the first texel of a row of the scratch texture and goes on over the rows that follow. */
-export interface TexelCopy {
+/** A range that begins with a row of the scratch texture and goes on over the rows that follow. */
+export interface ScratchCopy {
   source: Binding;
   row: number;
-}
-
-/**
- * A word that says where in the scratch texture a copy lies.
- *
- * @param unitsPerRow What the kernel counts in, a row of the texture: 1024 for texels.
- * @param offset Units from the first of the copy; added modulo 2³².
- */
-export function texelWord(
-  copies: readonly TexelCopy[],
-  copy: number,
-  unitsPerRow: number,
-  offset = 0,
-): ParamWord {
-  return u32((copies[copy].row * unitsPerRow + offset) >>> 0);
 }
 
 /** Zeroes a range; encoded as a buffer clear. */

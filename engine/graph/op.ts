@@ -1,5 +1,4 @@
 import type { Command, Located } from "./launch.ts";
-import type { Target } from "./target.ts";
 import type { Role, TensorType, Value } from "./types.ts";
 
 /** Types given to an op do not fit together. */
@@ -17,12 +16,17 @@ export interface OutputType extends TensorType {
   name?: string;
 }
 
-/** What an op's `lower` gets. */
-export interface LowerContext<Attrs> {
+/**
+ * What an op's `lower` gets.
+ *
+ * @typeParam Kernels The forms of kernels that it is lowered to, which the graph knows nothing of:
+ *   `KernelSet` of kernels/kernel_set.ts.
+ */
+export interface LowerContext<Attrs, Kernels> {
   inputs: Located[];
   outputs: Located[];
   attrs: Attrs;
-  target: Target;
+  kernels: Kernels;
 }
 
 /** What an op's gradient rule asks of the builder of a graph. */
@@ -50,7 +54,7 @@ export interface VjpContext<Attrs> {
 
 /** Everything the engine knows of one op. */
 // deno-lint-ignore no-explicit-any -- a table of ops holds ops of every attribute type
-export interface OpDefinition<Attrs = any> {
+export interface OpDefinition<Attrs = any, Kernels = any> {
   name: string;
   /** Types of the outputs; throws `ShapeError`. */
   inferTypes(inputs: readonly TensorType[], attrs: Attrs): OutputType[];
@@ -59,7 +63,7 @@ export interface OpDefinition<Attrs = any> {
   /** The node that `vjp` emits also does the forward work, so autodiff drops this one. */
   gradientReplacesForward?: boolean;
   /** Dispatches that compute the outputs. */
-  lower(context: LowerContext<Attrs>): Command[];
+  lower(context: LowerContext<Attrs, Kernels>): Command[];
   /** Gradients of the inputs, undefined where `needs(i)` is false or there is none. Ops without it stop gradients. */
   vjp?(context: VjpContext<Attrs>): (Value | undefined)[];
   /**
@@ -71,11 +75,4 @@ export interface OpDefinition<Attrs = any> {
 export interface ReferenceTypes {
   inputs: readonly TensorType[];
   outputs: readonly TensorType[];
-}
-
-/** Declares an op; the one place that knows it. */
-export function defineOp<Attrs = Record<string, never>>(
-  definition: OpDefinition<Attrs>,
-): OpDefinition<Attrs> {
-  return definition;
 }

@@ -1,6 +1,6 @@
 /**
- * What lowering may know of the machine. Nothing here but `software` may change the bytes of a plan: those
- * made without a GPU must equal those made with one.
+ * What a device reports of itself: limits and features of WebGPU, and nothing else. None of them may change
+ * the bytes of a plan: those made without a GPU must equal those made with one.
  */
 export interface Target {
   /** Largest range one binding may cover, bytes. */
@@ -15,21 +15,13 @@ export interface Target {
   maxStorageBuffersPerShaderStage: number;
   /** Lanes per subgroup where the adapter has subgroups of one fixed size, else 0. */
   subgroupSize: number;
-  /** Whether the adapter is a CPU: it wants kernels without workgroup memory and barriers. */
-  software: boolean;
   /** Whether kernels may use `f16`. */
   shaderF16: boolean;
   /**
-   * The matrices that a subgroup multiplies at once, f16 with sums in f32, where the adapter has such units, kernels can say so
-   * and `subgroupSize` is not 0; absent means they cannot.
+   * The matrices that a subgroup multiplies at once, f16 with sums in f32, where the adapter has such units,
+   * kernels can say so and `subgroupSize` is not 0; absent means they cannot.
    */
   subgroupMatrix?: MatrixShape;
-  /**
-   * Most bytes that one dispatch may copy into the scratch texture, where loads from a storage texture are so much cheaper
-   * than from a buffer that copying pays; absent or 0 means they are not. The texture is no value: a plan has it beside
-   * them, as large as its largest dispatch needs.
-   */
-  texelBytes?: number;
 }
 
 /** Extents of one matrix product, m × k by k × n; multiples of 8. */

@@ -28,8 +28,9 @@ const ACTIVATIONS = { gelu: "erf", gelu_new: "tanh", gelu_pytorch_tanh: "tanh" }
 type Activation = keyof typeof ACTIVATIONS;
 
 /**
- * BERT: learned positions and token types, blocks with layer norms after their branches, attention in both directions, and
- * a head for hidden tokens or for one label per sequence. Devlin et al. 2018, arXiv:1810.04805.
+ * BERT: learned positions and token types, blocks with layer norms after their
+ * branches, attention in both directions, and a head for hidden tokens or for one
+ * label per sequence. Devlin et al. 2018, arXiv:1810.04805.
  */
 export interface BertConfig {
   family: "bert";

@@ -5,8 +5,8 @@ import { InputError } from "../input_error.ts";
 const MOST_LAYERS = 4096;
 
 /**
- * Typed access to a config.json. Every method throws `InputError` with file, field, the value given and what was expected;
- * a field that is null counts as missing, as in transformers.
+ * Typed access to a config.json. Every method throws `InputError` with file, field, the value given and what
+ * was expected; a field that is null counts as missing, as in transformers.
  */
 export class ConfigReader {
   readonly path: string;
@@ -38,7 +38,10 @@ export class ConfigReader {
     throw this.refusal(field, "a positive whole number");
   }
 
-  /** A number of layers: each is made, so that an absurd one would take all memory before anything is known of it. */
+  /**
+   * A number of layers: each is made, so that an absurd one would take all memory
+   * before anything is known of it.
+   */
   layerCount(field: string): number {
     const count = this.positiveInteger(field);
     if (count <= MOST_LAYERS) return count;

@@ -12,7 +12,7 @@ export interface FamilyConfig {
   vocabularySize: number;
   /** Longest sequence. */
   positionCount: number;
-  /** Of training; transformers has none in evaluation either. */
+  /** What training drops; evaluation drops nothing, as in transformers. */
   dropout: Readonly<DropoutRates>;
 }
 
@@ -29,7 +29,9 @@ export interface Head {
 /** Ends of module names, by what users call them. */
 export type AdapterTargets = Readonly<Record<"query-value" | "attention" | "all-linear", readonly string[]>>;
 
-/** A model family: one file, one fixture. What it says here is all that the rest of the engine knows of it. */
+/**
+ * A model family: one file, one fixture. What it says here is all that the rest of the engine knows of it.
+ */
 export interface ModelFamily<Config extends FamilyConfig> {
   /** `model_type` of the config.json files it reads. */
   modelTypes: readonly string[];
@@ -47,7 +49,10 @@ export interface ModelFamily<Config extends FamilyConfig> {
   constants?(config: Config, sequence: number): ConstantSpec[];
   /** Builds the forward graph up to the head. Nodes of block n have the scope `layers.<n>`. */
   head(context: LayerContext, config: Config): Head;
-  /** FLOPs of one token's forward pass in matrix products, at sequence length T (causal halves not discounted). */
+  /**
+   * FLOPs of one token's forward pass in matrix products, at sequence length T
+   * (causal halves not discounted).
+   */
   forwardFlops(config: Config, sequence: number): number;
   adapterTargets: AdapterTargets;
 }

@@ -13,7 +13,10 @@ import {
   withOptionalPrefix,
 } from "./parameters.ts";
 
-/** GPT-2: learned positions, pre-layer-norm blocks with biases, causal attention, tanh GELU, head tied to the embedding. */
+/**
+ * GPT-2: learned positions, pre-layer-norm blocks with biases, causal attention,
+ * tanh GELU, head tied to the embedding.
+ */
 export interface Gpt2Config {
   family: "gpt2";
   vocabularySize: number;

@@ -2,8 +2,8 @@ import type { PersistentValues } from "../graph/builder.ts";
 import type { Shape, Value } from "../graph/types.ts";
 
 /**
- * What a model may read besides tokens. The orders are positions sorted by id: gradients of embeddings sum in that order,
- * so models ask for them where they have an embedding to train.
+ * What a model may read besides tokens. The orders are positions sorted by id: gradients of embeddings sum in
+ * that order, so models ask for them where they have an embedding to train.
  */
 export const EXTRA_INPUTS = [
   "positions",

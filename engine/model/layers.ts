@@ -108,15 +108,17 @@ export class LayerContext {
     })[0];
   }
 
-  /** The branch added to the residual stream: by the linear's own kernel, or after dropout where there is any. */
+  /**
+   * The branch added to the residual stream: by the linear's own kernel, or after dropout where there is any.
+   */
   linearOntoResidual(x: Value, name: string, residual: Value): Value {
     if (this.#dropout.residual === 0) return this.linear(x, name, residual);
     return this.builder.call(add, [this.dropout(this.linear(x, name), "residual"), residual], {})[0];
   }
 
   /**
-   * Query, key and value `[N, (H+2K)·D]` of layers that are stored apart. One node each rather than one packed matrix, so
-   * that adapters, quantization and checkpoints all know them by their names.
+   * Query, key and value `[N, (H+2K)·D]` of layers that are stored apart. One node each rather than one
+   * packed matrix, so that adapters, quantization and checkpoints all know them by their names.
    */
   queryKeyValue(x: Value, names: readonly [string, string, string]): Value {
     return this.builder.call(concatColumns, names.map((name) => this.linear(x, name)), {})[0];
@@ -128,7 +130,10 @@ export class LayerContext {
     return this.builder.call(rope, inputs, { ...heads, inverse: false })[0];
   }
 
-  /** Softmax attention `[N, H·D]`; where a batch has segments, tokens see only their own and padding is seen by none. */
+  /**
+   * Softmax attention `[N, H·D]`; where a batch has segments, tokens see only
+   * their own and padding is seen by none.
+   */
   attention(qkv: Value, { causal, ...heads }: AttentionHeads & { causal: boolean }): Value {
     const { segments } = this.inputs;
     const { attention: probability } = this.#dropout;

@@ -15,7 +15,10 @@ import {
 } from "./parameters.ts";
 import { type RotaryScaling, rotaryTable } from "./rotary.ts";
 
-/** Whose names a model of this shape goes by. They differ in which layers have biases and in what is left to defaults. */
+/**
+ * Whose names a model of this shape goes by. They differ in which layers have
+ * biases and in what is left to defaults.
+ */
 const ARCHITECTURES = {
   llama: ["LlamaForCausalLM", "LlamaModel"],
   mistral: ["MistralForCausalLM", "MistralModel"],
@@ -24,8 +27,8 @@ const ARCHITECTURES = {
 type ModelType = keyof typeof ARCHITECTURES;
 
 /**
- * Llama 2 and 3 and what shares their shape: rotary positions, pre-RMSNorm blocks, grouped key/value heads, SwiGLU, a head
- * of its own or tied to the embedding.
+ * Llama 2 and 3 and what shares their shape: rotary positions, pre-RMSNorm blocks, grouped key/value heads,
+ * SwiGLU, a head of its own or tied to the embedding.
  */
 export interface LlamaConfig {
   family: "llama";

@@ -11,15 +11,25 @@ export interface ParameterSpec {
   name: string;
   shape: Shape;
   init: Initialization;
-  /** Whether AdamW decays it: matrices of linear layers yes; norms, biases and embeddings no, by convention. */
+  /**
+   * Whether AdamW decays it: matrices of linear layers yes; norms, biases and embeddings no, by convention.
+   */
   decay: boolean;
   /** What the learning rate is multiplied by for this parameter; default 1. */
   rateFactor?: number;
-  /** Whether rows are looked up in it by ids, as torch.nn.Embedding does; a head tied to it is the same parameter. */
+  /**
+   * Whether rows are looked up in it by ids, as torch.nn.Embedding does; a head
+   * tied to it is the same parameter.
+   */
   embedding?: true;
-  /** Layout, where it is the weight of a linear layer: GPT-2 stores `[in, out]`, torch's Linear `[out, in]`. */
+  /**
+   * Layout, where it is the weight of a linear layer: GPT-2 stores `[in, out]`, torch's Linear `[out, in]`.
+   */
   linear?: "in_out" | "out_in";
-  /** Trained and saved with adapters too, as peft's `modules_to_save`: the head of a task that the base does not know. */
+  /**
+   * Trained and saved with adapters too, as peft's `modules_to_save`: the head of
+   * a task that the base does not know.
+   */
   trainedWithAdapters?: true;
   /** Other names that checkpoints have it under. */
   storedAs?: readonly string[];
@@ -59,7 +69,10 @@ export function linearSpecs(
   return bias ? [weight, vectorSpec(`${name}.bias`, cOut, 0)] : [weight];
 }
 
-/** The matrix `[V, C]` before the softmax: decayed, but none of the layers that adapters and quantization are for. */
+/**
+ * The matrix `[V, C]` before the softmax: decayed, but none of the layers that
+ * adapters and quantization are for.
+ */
 export function headSpec(name: string, shape: Shape, init: Initialization): ParameterSpec {
   return { name, shape, init, decay: true };
 }

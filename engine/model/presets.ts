@@ -8,9 +8,9 @@ import type { LlamaConfig } from "./llama.ts";
 type BertSizes = Pick<BertConfig, "layerCount" | "hiddenSize" | "headCount"> & Partial<BertConfig>;
 
 /**
- * Stands in for BERT-large where that does not fit: two layers a quarter as wide, for sequences a quarter as long, with the
- * same ratio of embeddings to layers (a tenth), of attention probabilities to other activations and of activations to
- * weights. The vocabulary is that of 512 tokens and three special ones.
+ * Stands in for BERT-large where that does not fit: two layers a quarter as wide, for sequences a quarter as
+ * long, with the same ratio of embeddings to layers (a tenth), of attention probabilities to other
+ * activations and of activations to weights. The vocabulary is that of 512 tokens and three special ones.
  */
 const BERT_NANO: BertSizes = {
   layerCount: 2,
@@ -23,8 +23,8 @@ const BERT_BASE: BertSizes = { layerCount: 12, hiddenSize: 768, headCount: 12 };
 const BERT_LARGE: BertSizes = { layerCount: 24, hiddenSize: 1024, headCount: 16 };
 
 /**
- * Models by name, without weights or dropout. `vocabularySize` 0 takes the tokenizer's: the small ones are trained from scratch on any
- * vocabulary.
+ * Models by name, without weights or dropout. `vocabularySize` 0 takes the tokenizer's: the small ones are
+ * trained from scratch on any vocabulary.
  */
 export const PRESETS: Readonly<Record<string, ModelConfig>> = {
   "gpt2-nano": gpt2Preset({

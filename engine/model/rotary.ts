@@ -18,8 +18,8 @@ export interface RotarySettings {
 }
 
 /**
- * Radians per position of each of the D/2 pairs of channels: base^(−2i / D), scaled. Rounded to f32 where transformers
- * rounds: at far positions the difference would turn into one of the angle.
+ * Radians per position of each of the D/2 pairs of channels: base^(−2i / D), scaled. Rounded to f32 where
+ * transformers rounds: at far positions the difference would turn into one of the angle.
  */
 export function rotaryFrequencies({ headSize, base, scaling }: RotarySettings): Float32Array<ArrayBuffer> {
   const frequencies = Float32Array.from(
@@ -39,8 +39,8 @@ function stretch(frequency: number, scaling: RotaryScaling): number {
 }
 
 /**
- * Cosines, then sines, of the angles of positions 0 … P − 1: `[P, D]`, the table that the op `rope` reads. Su et al. 2021,
- * arXiv:2104.09864.
+ * Cosines, then sines, of the angles of positions 0 … P − 1: `[P, D]`, the table that the op `rope` reads. Su
+ * et al. 2021, arXiv:2104.09864.
  */
 export function rotaryTable(positionCount: number, settings: RotarySettings): Float32Array<ArrayBuffer> {
   const frequencies = rotaryFrequencies(settings);

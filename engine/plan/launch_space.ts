@@ -2,21 +2,22 @@ import {
   type Binding,
   type Command,
   type Located,
-  TEXEL_ROW_BYTES,
-  type TexelCopy,
+  SCRATCH_ROW_BYTES,
+  type ScratchCopy,
 } from "../graph/launch.ts";
-import type { Target } from "../graph/target.ts";
 import type { Graph, Node } from "../graph/graph.ts";
 import type { Value } from "../graph/types.ts";
 import { type Lowered, paramsSize } from "./lower.ts";
-import { launchesAlike, REFERENCE_TARGETS } from "./reference_targets.ts";
+import type { KernelSet } from "../../kernels/kernel_set.ts";
+import { kernelsUnder } from "../../kernels/kernel_sets.ts";
+import { launchesAlike, REFERENCE_KERNELS } from "./reference_kernels.ts";
 
 /** What launches need beside the values. */
 export interface LaunchSpace {
   /** Bytes of `params` blocks. */
   paramsBytes: number;
-  /** Rows of the scratch texture, where the adapter is a software one. */
-  texelRows: number;
+  /** Rows of the scratch texture. */
+  scratchRows: number;
 }
 
 /** A graph and its commands on the adapter that a plan is for. */
@@ -24,7 +25,7 @@ type LoweredGraph = Lowered & { graph: Graph };
 
 /**
  * The space that the launches of some graphs need on any adapter: of each node the most over
- * `REFERENCE_TARGETS`. A function of graphs and places alone, so that what a plan books does not depend on
+ * `REFERENCE_KERNELS`. A function of graphs and places alone, so that what a plan books does not depend on
  * the adapter.
  *
  * Nodes of the same op, attributes and types are lowered once for a reference: a large model has many layers
@@ -34,15 +35,15 @@ type LoweredGraph = Lowered & { graph: Graph };
 export function launchSpace(
   programs: readonly LoweredGraph[],
   locate: (value: Value) => Binding,
-  target: Target,
+  kernels: KernelSet,
 ): { reserved: LaunchSpace; used: LaunchSpace } {
   const known = new Map<string, LaunchSpace>();
-  const references = REFERENCE_TARGETS.filter((reference) => !launchesAlike(target, reference));
-  const counted = references.length < REFERENCE_TARGETS.length;
-  const reserved: LaunchSpace = { paramsBytes: 0, texelRows: 0 };
-  const used: LaunchSpace = { paramsBytes: 0, texelRows: 0 };
+  const references = REFERENCE_KERNELS.filter((reference) => !launchesAlike(kernels, reference));
+  const counted = references.length < REFERENCE_KERNELS.length;
+  const reserved: LaunchSpace = { paramsBytes: 0, scratchRows: 0 };
+  const used: LaunchSpace = { paramsBytes: 0, scratchRows: 0 };
   for (const { graph, commands, nodeOf } of programs) {
-    const own = graph.nodes.map((): LaunchSpace => ({ paramsBytes: 0, texelRows: 0 }));
+    const own = graph.nodes.map((): LaunchSpace => ({ paramsBytes: 0, scratchRows: 0 }));
     for (let i = 0; i < commands.length; i++) count(own[nodeOf[i]], commands[i]);
     graph.nodes.forEach((node, index) => {
       const places = [...node.inputs, ...node.outputs].map(locate);
@@ -60,24 +61,24 @@ export function launchSpace(
 }
 
 /** Adds what other launches need that run one after another. */
-function add(space: LaunchSpace, { paramsBytes, texelRows }: LaunchSpace): void {
+function add(space: LaunchSpace, { paramsBytes, scratchRows }: LaunchSpace): void {
   space.paramsBytes += paramsBytes;
-  space.texelRows = Math.max(space.texelRows, texelRows);
+  space.scratchRows = Math.max(space.scratchRows, scratchRows);
 }
 
 /** Adds what a command needs. */
 function count(space: LaunchSpace, command: Command): void {
   if ("clear" in command) return;
   space.paramsBytes += paramsSize(command);
-  for (const { row, source } of command.texels ?? NONE) {
-    space.texelRows = Math.max(space.texelRows, row + Math.ceil(source.byteLength / TEXEL_ROW_BYTES));
+  for (const { row, source } of command.copies ?? NONE) {
+    space.scratchRows = Math.max(space.scratchRows, row + Math.ceil(source.byteLength / SCRATCH_ROW_BYTES));
   }
 }
-const NONE: readonly TexelCopy[] = [];
+const NONE: readonly ScratchCopy[] = [];
 
 /** Space of some commands. */
 export function spaceOf(commands: readonly Command[]): LaunchSpace {
-  const space: LaunchSpace = { paramsBytes: 0, texelRows: 0 };
+  const space: LaunchSpace = { paramsBytes: 0, scratchRows: 0 };
   for (const command of commands) count(space, command);
   return space;
 }
@@ -85,7 +86,7 @@ export function spaceOf(commands: readonly Command[]): LaunchSpace {
 function mostOf(spaces: readonly LaunchSpace[]): LaunchSpace {
   return {
     paramsBytes: Math.max(...spaces.map(({ paramsBytes }) => paramsBytes)),
-    texelRows: Math.max(...spaces.map(({ texelRows }) => texelRows)),
+    scratchRows: Math.max(...spaces.map(({ scratchRows }) => scratchRows)),
   };
 }
 
@@ -96,7 +97,7 @@ function mostOf(spaces: readonly LaunchSpace[]): LaunchSpace {
 function loweredFor(
   { op, inputs, outputs, attrs }: Node,
   places: readonly Binding[],
-  reference: Target,
+  reference: KernelSet,
 ): Command[] {
   const located = [...inputs, ...outputs].map(({ shape, dtype, name }, i): Located => ({
     shape,
@@ -105,9 +106,9 @@ function loweredFor(
     ...places[i],
   }));
   const context = { inputs: located.slice(0, inputs.length), outputs: located.slice(inputs.length), attrs };
-  for (const target of [reference, { ...reference, maxStorageBufferBindingSize: 2 ** 32 - 4 }]) {
+  for (const kernels of [reference, kernelsUnder(reference, { maxStorageBufferBindingSize: 2 ** 32 - 4 })]) {
     try {
-      return op.lower({ ...context, target });
+      return op.lower({ ...context, kernels });
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
     }

@@ -2,6 +2,7 @@ import { type Binding, BINDING_ALIGNMENT, type Command, type Dispatch, overlap }
 import type { Target } from "../graph/target.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Value } from "../graph/types.ts";
+import type { KernelSet } from "../../kernels/kernel_set.ts";
 import { alignUp } from "./arena.ts";
 
 /** Commands of a graph in order, and the node each belongs to. */
@@ -15,7 +16,7 @@ export interface Lowered {
  *
  * @throws {RangeError} naming the op when a dispatch would pass a limit of the target, or binds overlapping ranges.
  */
-export function lowerGraph(graph: Graph, locate: (value: Value) => Binding, target: Target): Lowered {
+export function lowerGraph(graph: Graph, locate: (value: Value) => Binding, kernels: KernelSet): Lowered {
   const commands: Command[] = [];
   const nodeOf: number[] = [];
   graph.nodes.forEach((node, index) => {
@@ -29,11 +30,11 @@ export function lowerGraph(graph: Graph, locate: (value: Value) => Binding, targ
       inputs: node.inputs.map(located),
       outputs: node.outputs.map(located),
       attrs: node.attrs,
-      target,
+      kernels,
     });
     const where = `${node.op.name} (${node.scope})`;
     for (const command of lowered) {
-      if (!("clear" in command)) checkDispatch(command, target, where);
+      if (!("clear" in command)) checkDispatch(command, kernels.target, where);
       commands.push(command);
       nodeOf.push(index);
     }

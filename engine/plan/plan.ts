@@ -8,8 +8,8 @@ import {
   type Value,
   zeroBytesByRole,
 } from "../graph/types.ts";
-import { type Binding, BINDING_ALIGNMENT, type Command, TEXEL_ROW_BYTES } from "../graph/launch.ts";
-import type { Target } from "../graph/target.ts";
+import { type Binding, BINDING_ALIGNMENT, type Command, SCRATCH_ROW_BYTES } from "../graph/launch.ts";
+import type { KernelSet } from "../../kernels/kernel_set.ts";
 import { STEP_BLOCK_BYTES } from "../../kernels/step_block.ts";
 import { alignUp, planArena } from "./arena.ts";
 import { liveRanges } from "./liveness.ts";
@@ -20,7 +20,7 @@ import { lowerGraph } from "./lower.ts";
 /** A buffer the runtime will create; nothing else is allocated. */
 export interface PlannedBuffer {
   label: string;
-  kind: "persistent" | "arena" | "uniform" | "readback" | "texels";
+  kind: "persistent" | "arena" | "uniform" | "readback" | "texture";
   bytes: number;
   /** How its bytes are booked; sums to `bytes`. */
   bytesByRole: BytesByRole;
@@ -51,7 +51,7 @@ export interface Plan {
   readbackBuffer: number;
   /**
    * Index of the texture that dispatches copy ranges into, always the last entry; null where none does. Its rows have
-   * `TEXEL_ROW_TEXELS` texels.
+   * `SCRATCH_ROW_VECTORS` vectors of 16 bytes.
    */
   scratchTexture: number | null;
   /** Sum of all buffers. */
@@ -75,7 +75,11 @@ const PARAMS_UNIT_BYTES = 256 * 1024;
 export const READBACK_BYTES = 256;
 
 /** Plans the graphs of one step: they share persistent values and one arena, and run one after another. */
-export function planGraphs(graphs: readonly Graph[], persistents: readonly Value[], target: Target): Plan {
+export function planGraphs(
+  graphs: readonly Graph[],
+  persistents: readonly Value[],
+  kernels: KernelSet,
+): Plan {
   const buffers: PlannedBuffer[] = [];
   const persistentPlaces = placePersistents(persistents, buffers);
   const persistentBytes = sumByRole(buffers);
@@ -112,21 +116,24 @@ export function planGraphs(graphs: readonly Graph[], persistents: readonly Value
   const programs = graphs.map((graph, i): Program => ({
     name: graph.name,
     graph,
-    ...lowerGraph(graph, locate, target),
+    ...lowerGraph(graph, locate, kernels),
     live: live[i],
   }));
 
-  const { reserved, used } = launchSpace(programs, locate, target);
+  const { reserved, used } = launchSpace(programs, locate, kernels);
   const paramsBuffer = buffers.push(
     utility("params", "uniform", paramsSpace(reserved.paramsBytes, used.paramsBytes), "workspace"),
   ) - 1;
   const stepBuffer =
     buffers.push(utility("step block", "uniform", alignUp(STEP_BLOCK_BYTES, 256), "inputs")) - 1;
   const readbackBuffer = buffers.push(utility("readback", "readback", READBACK_BYTES, "workspace")) - 1;
-  const texelRows = target.software ? scratchRows(Math.max(reserved.texelRows, used.texelRows)) : 0;
-  const scratchTexture = texelRows === 0
+  // A property of the kind of adapter, whether or not this one copies anything.
+  const textureRows = kernels.kind === "software"
+    ? unevenRows(Math.max(reserved.scratchRows, used.scratchRows))
+    : 0;
+  const scratchTexture = textureRows === 0
     ? null
-    : buffers.push(utility("scratch texture", "texels", TEXEL_ROW_BYTES * texelRows, "workspace")) - 1;
+    : buffers.push(utility("scratch texture", "texture", SCRATCH_ROW_BYTES * textureRows, "workspace")) - 1;
 
   const bytesByRole = sumByRole(buffers);
   return {
@@ -157,7 +164,7 @@ export function paramsSpace(reservedBytes: number, usedBytes: number): number {
  * texture whose height is a power of two and for one whose is not: none is, so that what one plan has
  * compiled serves all others.
  */
-function scratchRows(rows: number): number {
+function unevenRows(rows: number): number {
   while (Number.isInteger(Math.log2(rows))) rows++;
   return rows;
 }

@@ -8,9 +8,9 @@ import type { Dispatch, Kernel } from "../graph/launch.ts";
  * is bound whole and `reached` does not tell. What is written the kernel declares; what is read its text
  * tells (`slotsRead`).
  */
-export function dispatchBytes({ kernel, bindings, reached, texels = [] }: Dispatch): number {
+export function dispatchBytes({ kernel, bindings, reached, copies = [] }: Dispatch): number {
   const read = slotsRead(kernel);
-  const copied = texels.reduce((sum, { source }) => sum + source.byteLength, 0);
+  const copied = copies.reduce((sum, { source }) => sum + source.byteLength, 0);
   return copied + bindings.reduce((sum, { byteLength }, slot) => {
     const times = Number(read.has(slot)) + Number(kernel.writes.includes(slot));
     return sum + (reached?.[slot] ?? byteLength) * times;

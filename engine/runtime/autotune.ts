@@ -74,7 +74,7 @@ export class Autotuner {
     onProgress?: (done: number, of: number) => void,
   ): Promise<Tuned> {
     const untuned = { plan, choices: {}, notes: [] };
-    if (this.#mode === "off" || (this.#mode === "on" && gpu.target.software)) return untuned;
+    if (this.#mode === "off" || (this.#mode === "on" && gpu.kernels.kind === "software")) return untuned;
     const groups = [...candidatesOf(plan)].sort(([, a], [, b]) => b.flops - a.flops);
     if (groups.length === 0) return untuned;
     if (!this.#read && this.#mode === "on") {
@@ -151,9 +151,9 @@ export async function replaceRefused(
       "clear" in command ? [] : [{
         kernel: command.kernel,
         bindingCount: command.bindings.length,
-        texels: command.texels !== undefined,
+        copies: command.copies !== undefined,
         // What reads the scratch texture has been placed there by the plan, in the one form there is.
-        choice: command.texels ? undefined : command.choice,
+        choice: command.copies ? undefined : command.choice,
       }]
     );
     const refused = await pipelines.refused(requests, onProgress);
@@ -187,7 +187,7 @@ function candidatesOf(plan: Plan): Map<string, Candidates> {
   const found = new Map<string, Candidates>();
   for (const command of plan.programs.flatMap(({ commands }) => commands)) {
     // Launches that read the scratch texture are not timed: theirs is the one form there is.
-    if ("clear" in command || command.texels || !command.choice || command.choice.names.length < 2) continue;
+    if ("clear" in command || command.copies || !command.choice || command.choice.names.length < 2) continue;
     const { choice, flops = 0 } = command;
     const known = found.get(choice.key);
     if (!known) found.set(choice.key, { choice, dispatch: command, flops });

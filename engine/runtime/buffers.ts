@@ -1,4 +1,4 @@
-import { TEXEL_ROW_BYTES, TEXEL_ROW_TEXELS } from "../graph/launch.ts";
+import { SCRATCH_ROW_BYTES, SCRATCH_ROW_VECTORS } from "../graph/launch.ts";
 import { type BytesByRole, ROLES, zeroBytesByRole } from "../graph/types.ts";
 import { PACK_BYTES, type Plan, type PlannedBuffer } from "../plan/plan.ts";
 import { DeviceLimitError, OutOfMemoryError } from "./errors.ts";
@@ -66,7 +66,7 @@ export async function createBuffers(
   try {
     for (const planned of plan.buffers) {
       device.pushErrorScope("out-of-memory");
-      if (planned.kind === "texels") textures.push(createScratch(device, planned));
+      if (planned.kind === "texture") textures.push(createScratch(device, planned));
       else {
         const { label, kind, bytes: size } = planned;
         buffers.push(device.createBuffer({ label, size, usage: USAGE[kind]() }));
@@ -78,7 +78,7 @@ export async function createBuffers(
         );
       }
       // Booked from the buffer itself: the ledger counts what exists, not what was asked for.
-      if (planned.kind !== "texels" && buffers.at(-1)!.size !== planned.bytes) {
+      if (planned.kind !== "texture" && buffers.at(-1)!.size !== planned.bytes) {
         throw new Error(`${planned.label} has ${buffers.at(-1)!.size} bytes, planned ${planned.bytes}`);
       }
       booked.push(planned);
@@ -96,7 +96,7 @@ export async function createBuffers(
 
 /** @throws {OutOfMemoryError | DeviceLimitError} as `createBuffers`. */
 function requireAllowed({ maxBufferSize }: GPUSupportedLimits, { label, kind, bytes }: PlannedBuffer): void {
-  if (kind === "texels" || bytes <= maxBufferSize) return;
+  if (kind === "texture" || bytes <= maxBufferSize) return;
   const what = `Cannot create ${label} of ${bytes} bytes: the adapter's maxBufferSize is ${maxBufferSize}`;
   if (bytes > PACK_BYTES) throw new OutOfMemoryError(what);
   throw new DeviceLimitError(
@@ -107,13 +107,13 @@ function requireAllowed({ maxBufferSize }: GPUSupportedLimits, { label, kind, by
 function createScratch(device: GPUDevice, { label, bytes }: PlannedBuffer): GPUTexture {
   return device.createTexture({
     label,
-    size: [TEXEL_ROW_TEXELS, bytes / TEXEL_ROW_BYTES],
+    size: [SCRATCH_ROW_VECTORS, bytes / SCRATCH_ROW_BYTES],
     format: "rgba32uint",
     usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
   });
 }
 
-const USAGE: Record<Exclude<PlannedBuffer["kind"], "texels">, () => number> = {
+const USAGE: Record<Exclude<PlannedBuffer["kind"], "texture">, () => number> = {
   persistent: () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
   arena: () => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
   uniform: () => GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,

@@ -1,5 +1,5 @@
-import type { MatrixShape } from "../graph/target.ts";
-import { LAVAPIPE_TEXEL_BYTES } from "../plan/reference_targets.ts";
+import type { MatrixShape, Target } from "../graph/target.ts";
+import { kernelsFor, MESA_SCRATCH_BYTES } from "../../kernels/kernel_sets.ts";
 import { type AutotuneMode, defaultAutotuneMode } from "./autotune_mode.ts";
 import { isOutOfMemory, lossOf, NoAdapterError, OutOfMemoryError } from "./errors.ts";
 import type { AdapterDescription, Gpu } from "./gpu.ts";
@@ -191,30 +191,23 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       ? new OutOfMemoryError(`The device ran out of memory: ${error.message}`)
       : new Error(`The device reported an error: ${error.message}`);
   });
-  return {
-    device,
-    provider,
-    autotune,
-    failure,
-    adapter: description,
-    target: {
-      maxStorageBufferBindingSize: description.limits.maxStorageBufferBindingSize,
-      maxComputeWorkgroupsPerDimension: description.limits.maxComputeWorkgroupsPerDimension,
-      maxComputeWorkgroupStorageSize: description.limits.maxComputeWorkgroupStorageSize,
-      // Kernels have their invocations in a row.
-      maxComputeInvocationsPerWorkgroup: Math.min(
-        description.limits.maxComputeInvocationsPerWorkgroup,
-        description.limits.maxComputeWorkgroupSizeX,
-      ),
-      maxStorageBuffersPerShaderStage: description.limits.maxStorageBuffersPerShaderStage,
-      subgroupSize: requiredFeatures.includes("subgroups" as GPUFeatureName) ? description.subgroupSize : 0,
-      software: description.software,
-      shaderF16: requiredFeatures.includes("shader-f16"),
-      subgroupMatrix: description.subgroupSize > 0 ? description.subgroupMatrix : undefined,
-      // Measured on Mesa's alone.
-      texelBytes: description.software && /llvmpipe|lavapipe/i.test(description.name)
-        ? LAVAPIPE_TEXEL_BYTES
-        : 0,
-    },
+  const { limits, subgroupSize, software } = description;
+  const target: Target = {
+    maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+    maxComputeWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
+    maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+    // Kernels have their invocations in a row.
+    maxComputeInvocationsPerWorkgroup: Math.min(
+      limits.maxComputeInvocationsPerWorkgroup,
+      limits.maxComputeWorkgroupSizeX,
+    ),
+    maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+    subgroupSize: requiredFeatures.includes("subgroups" as GPUFeatureName) ? subgroupSize : 0,
+    shaderF16: requiredFeatures.includes("shader-f16"),
+    subgroupMatrix: subgroupSize > 0 ? description.subgroupMatrix : undefined,
   };
+  // That copies into the scratch texture pay was measured on Mesa's adapter alone.
+  const scratchBytes = /llvmpipe|lavapipe/i.test(description.name) ? MESA_SCRATCH_BYTES : 0;
+  const kernels = kernelsFor(software ? "software" : "gpu", target, scratchBytes);
+  return { device, provider, autotune, failure, adapter: description, kernels };
 }

@@ -1,4 +1,4 @@
-import type { Target } from "../graph/target.ts";
+import type { KernelSet } from "../../kernels/kernel_set.ts";
 import type { AutotuneMode } from "./autotune_mode.ts";
 import type { GpuProvider, GpuProviderId } from "./provider_contract.ts";
 
@@ -8,7 +8,8 @@ export interface Gpu {
   provider: GpuProvider;
   /** Whether its kernels are chosen by the clock. */
   autotune: AutotuneMode;
-  target: Target;
+  /** Its limits, and the forms of kernels that suit it. */
+  kernels: KernelSet;
   adapter: AdapterDescription;
   /** The first error the device reported outside an error scope, or its loss; fatal at the next readback. */
   readonly failure: { error: Error | null };

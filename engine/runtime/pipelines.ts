@@ -8,7 +8,7 @@ export interface PipelineRequest {
   kernel: Kernel;
   bindingCount: number;
   /** Whether it reads the scratch texture. */
-  texels?: boolean;
+  copies?: boolean;
 }
 
 /** Compute pipelines by kernel; two kernels with the same code, entry point and constants share one. */
@@ -35,8 +35,8 @@ export class PipelineCache {
   }
 
   /** Layout of group 0 with `count` storage buffers, and with them the scratch texture where a kernel reads it. */
-  layout(count: number, texels = false): { bindings: GPUBindGroupLayout } {
-    const key = `${count} storage buffers${texels ? " and texels" : ""}`;
+  layout(count: number, copies = false): { bindings: GPUBindGroupLayout } {
+    const key = `${count} storage buffers${copies ? " and the scratch texture" : ""}`;
     let layout = this.#layouts.get(key);
     if (!layout) {
       const entries: GPUBindGroupLayoutEntry[] = Array.from({ length: count }, (_, binding) => ({
@@ -44,7 +44,7 @@ export class PipelineCache {
         visibility: GPUShaderStage.COMPUTE,
         buffer: { type: "storage" as const },
       }));
-      if (texels) {
+      if (copies) {
         entries.push({
           binding: SCRATCH_BINDING,
           visibility: GPUShaderStage.COMPUTE,
@@ -58,11 +58,11 @@ export class PipelineCache {
   }
 
   /** @throws {Error} with the compiler's message when the kernel is not valid WGSL. */
-  get(kernel: Kernel, bindingCount: number, texels = false): Promise<GPUComputePipeline> {
+  get(kernel: Kernel, bindingCount: number, copies = false): Promise<GPUComputePipeline> {
     const key = keyOf(kernel, bindingCount);
     let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
-      pipeline = this.#compile(kernel, bindingCount, texels);
+      pipeline = this.#compile(kernel, bindingCount, copies);
       // Whoever asked for it hears of a failure; a failed one is no member of the cache.
       pipeline.catch(() => this.#pipelines.delete(key));
       this.#pipelines.set(key, pipeline);
@@ -96,9 +96,9 @@ export class PipelineCache {
     const refused = new Map<PipelineRequest, Error>();
     const started: Promise<unknown>[] = [];
     for (const request of missing.values()) {
-      const { kernel, bindingCount, texels } = request;
+      const { kernel, bindingCount, copies } = request;
       onProgress?.(started.length, missing.size);
-      const pipeline = this.get(kernel, bindingCount, texels).catch((error) => refused.set(request, error));
+      const pipeline = this.get(kernel, bindingCount, copies).catch((error) => refused.set(request, error));
       if (!this.#gpu.provider.compilesInParallel) await pipeline;
       started.push(pipeline);
     }
@@ -106,7 +106,7 @@ export class PipelineCache {
     return refused;
   }
 
-  async #compile(kernel: Kernel, bindingCount: number, texels: boolean): Promise<GPUComputePipeline> {
+  async #compile(kernel: Kernel, bindingCount: number, copies: boolean): Promise<GPUComputePipeline> {
     const { device, provider } = this.#gpu;
     const code = completeWgsl(kernel.code, provider);
     // What WGSL forbids is a validation error, what a driver's compiler cannot do an internal one.
@@ -117,7 +117,7 @@ export class PipelineCache {
       // One layout object for each pipeline: between pipelines that share one, wgpu 29 goes on checking the sizes of
       // bindings against what the first of them expected, and refuses smaller ones that are right.
       layout: device.createPipelineLayout({
-        bindGroupLayouts: [this.layout(bindingCount, texels).bindings, this.uniformLayout],
+        bindGroupLayouts: [this.layout(bindingCount, copies).bindings, this.uniformLayout],
       }),
       compute: {
         module: device.createShaderModule({ label: kernel.name, code }),

@@ -3,9 +3,9 @@ import {
   type Command,
   type Dispatch,
   SCRATCH_BINDING,
-  TEXEL_ROW_BYTES,
-  TEXEL_ROW_TEXELS,
-  type TexelCopy,
+  SCRATCH_ROW_BYTES,
+  SCRATCH_ROW_VECTORS,
+  type ScratchCopy,
 } from "../graph/launch.ts";
 import type { Plan } from "../plan/plan.ts";
 import { paramsSize } from "../plan/lower.ts";
@@ -29,7 +29,7 @@ interface RecordedDispatch {
   dispatch: Dispatch;
 }
 /** Arguments of `copyBufferToTexture`. */
-type TextureCopy = readonly [GPUTexelCopyBufferInfo, GPUTexelCopyTextureInfo, GPUExtent3D];
+type TextureCopy = Parameters<GPUCommandEncoder["copyBufferToTexture"]>;
 type Recorded = RecordedDispatch | { clear: Binding };
 
 /** A program ready to be replayed: pipelines, bind groups and uniform blocks exist; encoding allocates nothing else. */
@@ -56,7 +56,7 @@ export async function recordPrograms(
       "clear" in command ? [] : [{
         kernel: command.kernel,
         bindingCount: command.bindings.length,
-        texels: command.texels !== undefined,
+        copies: command.copies !== undefined,
       }]
     ),
     onProgress,
@@ -83,28 +83,28 @@ export async function recordPrograms(
   const record = async (command: Command): Promise<Recorded> => {
     if ("clear" in command) return command;
     const { kernel, bindings } = command;
-    const texels = command.texels !== undefined;
+    const copies = command.copies !== undefined;
     const entries: GPUBindGroupEntry[] = bindings.map(({ buffer, byteOffset, byteLength }, binding) => ({
       binding,
       resource: { buffer: buffers[buffer], offset: byteOffset, size: byteLength },
     }));
-    if (texels) entries.push({ binding: SCRATCH_BINDING, resource: view! });
+    if (copies) entries.push({ binding: SCRATCH_BINDING, resource: view! });
     const paramsOffset = offset;
     writeParams(params, offset, command);
     // A dispatch without params still binds a block: the layout has one.
     const bytes = Math.max(paramsSize(command), 256);
     offset += paramsSize(command);
     return {
-      pipeline: await pipelines.get(kernel, bindings.length, texels),
+      pipeline: await pipelines.get(kernel, bindings.length, copies),
       bindings: device.createBindGroup({
         label: kernel.name,
-        layout: pipelines.layout(bindings.length, texels).bindings,
+        layout: pipelines.layout(bindings.length, copies).bindings,
         entries,
       }),
       uniforms: uniformGroup(bytes),
       paramsOffset: Uint32Array.of(command.params.length ? paramsOffset : 0),
       workgroups: command.workgroups,
-      copies: (command.texels ?? []).flatMap((copy) => textureCopies(copy, buffers, scratch!)),
+      copies: (command.copies ?? []).flatMap((copy) => textureCopies(copy, buffers, scratch!)),
       dispatch: command,
     };
   };
@@ -128,22 +128,26 @@ export function writeParams(view: DataView, offset: number, { params }: Dispatch
   });
 }
 
-/** A range as whole rows of the texture, and the texels left over as a part of one more. */
+/** A range as whole rows of the texture, and the vectors left over as a part of one more. */
 function textureCopies(
-  { source: { buffer, byteOffset, byteLength }, row }: TexelCopy,
+  { source: { buffer, byteOffset, byteLength }, row }: ScratchCopy,
   buffers: readonly GPUBuffer[],
   texture: GPUTexture,
 ): TextureCopy[] {
-  const rows = Math.floor(byteLength / TEXEL_ROW_BYTES);
-  // The last texel may be one in part: buffers are padded to whole ones.
-  const rest = Math.ceil((byteLength % TEXEL_ROW_BYTES) / 16);
+  const rows = Math.floor(byteLength / SCRATCH_ROW_BYTES);
+  // The last vector may be one in part: buffers are padded to whole ones.
+  const rest = Math.ceil((byteLength % SCRATCH_ROW_BYTES) / 16);
   const copy = (first: number, width: number, height: number): TextureCopy => [
-    { buffer: buffers[buffer], offset: byteOffset + first * TEXEL_ROW_BYTES, bytesPerRow: TEXEL_ROW_BYTES },
+    {
+      buffer: buffers[buffer],
+      offset: byteOffset + first * SCRATCH_ROW_BYTES,
+      bytesPerRow: SCRATCH_ROW_BYTES,
+    },
     { texture, origin: [0, row + first] },
     [width, height],
   ];
   return [
-    ...rows > 0 ? [copy(0, TEXEL_ROW_TEXELS, rows)] : [],
+    ...rows > 0 ? [copy(0, SCRATCH_ROW_VECTORS, rows)] : [],
     ...rest > 0 ? [copy(rows, rest, 1)] : [],
   ];
 }

@@ -1,6 +1,6 @@
 import { matmulCommands } from "../../kernels/matmul/matmul.ts";
 import { GraphBuilder } from "../graph/builder.ts";
-import { defineOp } from "../graph/op.ts";
+import { defineOp } from "../../kernels/define_op.ts";
 import { planGraphs } from "../plan/plan.ts";
 import type { Dtype } from "../graph/types.ts";
 import { openGpu } from "./device.ts";
@@ -55,7 +55,7 @@ export async function measureRoofline(options: RooflineOptions = {}): Promise<Ro
   const gpu = await openGpu();
   try {
     const f32 = await fastestMatmul(gpu, "f32", budgetMs);
-    const f16 = gpu.target.shaderF16 ? await fastestMatmul(gpu, "f16", budgetMs) : null;
+    const f16 = gpu.kernels.target.shaderF16 ? await fastestMatmul(gpu, "f16", budgetMs) : null;
     const copy = await fastestCopy(gpu, budgetMs);
     const steadiness = { f32: f32.steadiness, f16: f16?.steadiness ?? null, copy: copy.steadiness };
     return {
@@ -119,7 +119,7 @@ async function fastestMatmul(gpu: Gpu, dtype: "f32" | "f16", budgetMs: number): 
 const product = defineOp<{ extent: number; dtype: Dtype }>({
   name: "roofline_matmul",
   inferTypes: (_, { extent, dtype }) => [{ shape: [extent, extent], dtype }],
-  lower: ({ inputs: [a, b], outputs: [c], attrs: { extent }, target }) =>
+  lower: ({ inputs: [a, b], outputs: [c], attrs: { extent }, kernels }) =>
     matmulCommands({
       name: "roofline_matmul",
       m: extent,
@@ -128,7 +128,7 @@ const product = defineOp<{ extent: number; dtype: Dtype }>({
       a: { value: a, ld: extent },
       b: { value: b, ld: extent },
       c: { value: c, ld: extent },
-    }, target),
+    }, kernels),
   reference() {
     throw new TypeError("roofline_matmul has no reference: only its time matters");
   },
@@ -145,7 +145,7 @@ async function productMs(
     builder.persistents.declare(name, { shape: [extent, extent], dtype }, "inputs")
   );
   builder.call(product, [a, b], { extent, dtype });
-  const plan = planGraphs([builder.finish("roofline", [])], builder.persistents.all(), gpu.target);
+  const plan = planGraphs([builder.finish("roofline", [])], builder.persistents.all(), gpu.kernels);
   let session: Session;
   try {
     session = await Session.open(gpu, plan, { pipelines });

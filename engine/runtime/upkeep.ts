@@ -60,10 +60,10 @@ export class Upkeep {
   }
 
   /** What a session on this device needs. */
-  static of({ provider, target }: Pick<Gpu, "provider" | "target">): Upkeep {
+  static of({ provider, adapter }: Pick<Gpu, "provider" | "adapter">): Upkeep {
     return new Upkeep({
       turn: provider.callsWaitForQueue ? turnOfEventLoop : null,
-      collect: target.software ? garbageCollector() : null,
+      collect: adapter.software ? garbageCollector() : null,
     });
   }
 

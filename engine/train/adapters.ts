@@ -23,9 +23,9 @@ export interface FolderAdapter {
 /**
  * Reads the settings of an adapter folder for a model with these parameters; its tensors stay where they are.
  *
- * @throws {InputError} where it is no adapter that can be read, one for another model's matrices or with more than
- * adapters of matrices, or where configuration and tensors disagree on which modules it adapts: peft would leave some
- * out, or start some anew.
+ * @throws {InputError} where it is no adapter that can be read, one for another model's matrices or with more
+ * than adapters of matrices, or where configuration and tensors disagree on which modules it adapts: peft
+ * would leave some out, or start some anew.
  */
 export async function readFolderAdapter(
   folder: string,
@@ -86,7 +86,9 @@ function targetsText(config: TargetConfig): string {
     .map(([key, value]) => `${key} ${JSON.stringify(value)}`).join(", ");
 }
 
-/** What `adapter_config.json` and the command line call settings of LoRA; the modules are compared as such. */
+/**
+ * What `adapter_config.json` and the command line call settings of LoRA; the modules are compared as such.
+ */
 const CONFIG_KEYS = {
   rank: ["r", "--lora-rank"],
   alpha: ["lora_alpha", "--lora-alpha"],
@@ -123,7 +125,8 @@ export function requireSettingsOf(
 }
 
 /**
- * Uploads the adapter in a PEFT folder over the one in the session; the base stays as it is, so adapters can be switched.
+ * Uploads the adapter in a PEFT folder over the one in the session; the base
+ * stays as it is, so adapters can be switched.
  *
  * @throws {InputError} when it was made for other modules or shapes than the session's adapter.
  */
@@ -222,8 +225,8 @@ export async function saveAdapter(
 }
 
 /**
- * The base model's tensors with adapters merged in: W + loraScale · B·A. Read from the device one at a time, so the base
- * on the device stays unmerged.
+ * The base model's tensors with adapters merged in: W + loraScale · B·A. Read from the device one at a time,
+ * so the base on the device stays unmerged.
  */
 export function mergedTensors(
   session: Session,

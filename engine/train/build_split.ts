@@ -25,10 +25,10 @@ interface Ingredients {
   data: Data;
   /** Null where the data are tokens already. */
   tokenizer: Tokenizer | null;
-  /** Of a text, where they are known already. */
+  /** The tokens of a text, where they are known already. */
   tokens?: Uint32Array;
   model: Model;
-  /** Of records, for a model that predicts labels. */
+  /** The labels of records, for a model that predicts them. */
   labels: Labels | null;
   options: Pick<
     TrainOptions,
@@ -183,7 +183,7 @@ function specialTokensOf({ tokenizer, model }: Ingredients): SpecialTokens {
     const own = specialTokens(tokenizer);
     return withSpareTokens(own, { tokenCount: tokenizer.vocabularySize, vocabularySize });
   }
-  // Of tokens without a tokenizer only this can be said: something must stand for hidden ones.
+  // Tokens came without a tokenizer: all that is known is that something must stand for hidden ones.
   return { ...NO_SPECIAL_TOKENS, mask: vocabularySize - 1 };
 }
 

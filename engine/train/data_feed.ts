@@ -5,13 +5,19 @@ import type { Session } from "../runtime/session.ts";
 import type { BatchArrays } from "./sequences.ts";
 import { TokenSorter } from "./tokens.ts";
 
-/** Uploads micro-batches into the graph's inputs, with the orders that embedding gradients need. Allocates once. */
+/**
+ * Uploads micro-batches into the graph's inputs, with the orders that embedding
+ * gradients need. Allocates once.
+ */
 export class DataFeed implements BatchArrays {
   readonly tokens: Uint32Array<ArrayBuffer>;
   readonly targets: Int32Array<ArrayBuffer>;
   /** Zeros unless filled; read by models that have token types. */
   readonly tokenTypes: Uint32Array<ArrayBuffer>;
-  /** One segment unless filled; `PADDING_SEGMENT` where a sequence is padded. Read by models that have segments. */
+  /**
+   * One segment unless filled; `PADDING_SEGMENT` where a sequence is padded. Read
+   * by models that have segments.
+   */
   readonly segments: Uint32Array<ArrayBuffer>;
   /** 0 to T − 1 in every sequence unless filled; the same numbers are not uploaded twice. */
   readonly positions: Uint32Array<ArrayBuffer>;

@@ -5,7 +5,10 @@ import { MASKED_TARGET, type Sequences } from "./sequences.ts";
 /** A text that stands for itself, in tokens. */
 export interface Document {
   readonly tokens: Uint32Array;
-  /** 1 for tokens to be predicted, 0 for those of a prompt; null: all of them. The first token is never predicted. */
+  /**
+   * 1 for tokens to be predicted, 0 for those of a prompt; null: all of them. The
+   * first token is never predicted.
+   */
   readonly trained: Uint8Array | null;
   /** Where the second of two texts begins; absent where there is one. */
   readonly secondText?: number;
@@ -22,9 +25,9 @@ export function oneDocumentEach(documents: readonly Document[]): Bin[] {
 }
 
 /**
- * Puts documents together so that few tokens of a sequence stay empty: best-fit decreasing, which takes the longest first
- * and puts each where it leaves the least room (Johnson et al. 1974, doi:10.1137/0203025). Bins are in the order of their
- * first documents, and the documents of a bin in the order given.
+ * Puts documents together so that few tokens of a sequence stay empty: best-fit decreasing, which takes the
+ * longest first and puts each where it leaves the least room (Johnson et al. 1974, doi:10.1137/0203025). Bins
+ * are in the order of their first documents, and the documents of a bin in the order given.
  *
  * @param documents None longer than `sequenceLength`.
  */
@@ -48,8 +51,9 @@ export function packDocuments(documents: readonly Document[], sequenceLength: nu
 }
 
 /**
- * Documents side by side, the rest of each sequence padded with token 0. Positions and segments start again with every
- * document; padding goes on counting, so that the positions of a single document are those of a full sequence.
+ * Documents side by side, the rest of each sequence padded with token 0. Positions
+ * and segments start again with every document; padding goes on counting, so that
+ * the positions of a single document are those of a full sequence.
  */
 export function documentLayout(bins: readonly Bin[], sequenceLength: number): Layout {
   return {

@@ -76,7 +76,7 @@ export async function evaluate(
   });
   let session: Session | undefined;
   try {
-    session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target));
+    session = await Session.open(gpu, planGraphs([graph], persistents, gpu.kernels));
     if (source) await loadWeights(session, parameters, source);
     else await initializeWeights(session, parameters, options.seed);
     if (options.adapter !== null) await loadAdapter(session, parameters, options.adapter);

@@ -24,7 +24,10 @@ export async function startWorkers(count: number): Promise<Worker[] | null> {
   }
 }
 
-/** Asked first: Deno would ask the user, or print an error besides the one that it throws. */
+/**
+ * Whether a worker may read its module. Without this question Deno would ask the user, or print an error
+ * besides the one that it throws.
+ */
 async function mayRead(module: URL): Promise<boolean> {
   if (module.protocol !== "file:" || typeof Deno === "undefined") return true;
   return (await Deno.permissions.query({ name: "read", path: module })).state === "granted";
@@ -49,8 +52,9 @@ interface Lane<T extends TensorToFill> {
 }
 
 /**
- * Makes sections in workers side by side, which it ends in any case: they come as they are ready. A worker is asked for the next one
- * when one of its own was taken, so that no more than `SECTIONS_PER_WORKER` of each are in memory.
+ * Makes sections in workers side by side, which it ends in any case: they come as
+ * they are ready. A worker is asked for the next one when one of its own was
+ * taken, so that no more than `SECTIONS_PER_WORKER` of each are in memory.
  */
 export async function* fillInWorkers<T extends TensorToFill>(
   workers: readonly Worker[],

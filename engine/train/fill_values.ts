@@ -49,8 +49,8 @@ export interface SectionSource {
 }
 
 /**
- * Fills a section with its first values, the numbers of a stream of its own. The first section's is keyed by the tensor's name, the
- * others' by name and index, so that they can be made side by side.
+ * Fills a section with its first values, the numbers of a stream of its own. The first section's is keyed by
+ * the tensor's name, the others' by name and index, so that they can be made side by side.
  */
 export function fillSection(values: Float32Array, { seed, name, index, init }: SectionSource): void {
   if (init.kind === "constant") {

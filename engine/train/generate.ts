@@ -40,17 +40,20 @@ export interface Generation {
   tokens: number[];
   /** Tokens that were continued, a token that marks the start of a text included. */
   promptTokens: number;
-  /** Why it ended: the model ended the text, as many tokens as asked for, or no room in the model's context. */
+  /**
+   * Why it ended: the model ended the text, as many tokens as asked for, or no room in the model's context.
+   */
   stopped: "end" | "length" | "context";
 }
 
 /**
- * Continues a text. Every token runs the whole sequence through one static graph of prompt and new tokens: there is no cache
- * of keys and values, so a token costs as much as the sequence is long. The same options, adapter and version give the same
- * text.
+ * Continues a text. Every token runs the whole sequence through one static graph of prompt and new tokens:
+ * there is no cache of keys and values, so a token costs as much as the sequence is long. The same options,
+ * adapter and version give the same text.
  *
  * @param onText Told about new text as soon as it is known.
- * @throws {InputError} for a model that does not predict next tokens, and a prompt that leaves no room for one.
+ * @throws {InputError} for a model that does not predict next tokens, and a
+ * prompt that leaves no room for one.
  */
 export async function generate(
   options: GenerateOptions,

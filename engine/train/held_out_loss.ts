@@ -9,7 +9,7 @@ export interface HeldOutLossSettings {
   /** Index of the evaluation program. */
   program: number;
   inputs: Pick<BatchInputs, "loss">;
-  /** Of the session. */
+  /** The session's, which uploads the batches. */
   feed: DataFeed;
   /** Sequences in one forward pass. */
   microBatchSize: number;
@@ -20,8 +20,9 @@ export interface HeldOutLossSettings {
 }
 
 /**
- * Mean loss over sequences, in nats by target: `eval` and the evaluations inside a run are this one sum. Losses of a batch are
- * summed on the device in f32, those of the batches here in f64, as a whole corpus has more terms than f32 sums well.
+ * Mean loss over sequences, in nats by target: `eval` and the evaluations inside a run are this one sum.
+ * Losses of a batch are summed on the device in f32, those of the batches here in f64, as a whole corpus has
+ * more terms than f32 sums well.
  */
 export async function heldOutLoss(
   session: Session,

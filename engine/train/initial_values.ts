@@ -10,7 +10,10 @@ import {
 /** Elements of a section. The values of larger tensors depend on it: it must never change. */
 const SECTION_ELEMENTS = 2 ** 20;
 
-/** Random elements that a worker is worth its start for: a quarter of a second of its work or more, against a tenth to start. */
+/**
+ * Random elements that a worker is worth its start for: a quarter of a second of
+ * its work or more, against a tenth to start.
+ */
 const ELEMENTS_PER_WORKER = 8e6;
 
 const MOST_WORKERS = 16;
@@ -25,8 +28,8 @@ export interface FillSettings {
 }
 
 /**
- * The first values of tensors, section by section, in any order. They depend on the seed and the tensor's name only. Many random
- * ones are made in workers, where there is more than one core for them.
+ * The first values of tensors, section by section, in any order. They depend on the seed and the tensor's
+ * name only. Many random ones are made in workers, where there is more than one core for them.
  */
 export async function* initialValues<T extends TensorToFill>(
   tensors: readonly T[],
@@ -50,7 +53,9 @@ export async function* initialValues<T extends TensorToFill>(
   for (const section of left) yield fillHere(section, seed);
 }
 
-/** First values that are being made before anything takes them: sections come as from `initialValues()`, once. */
+/**
+ * First values that are being made before anything takes them: sections come as from `initialValues()`, once.
+ */
 export interface ValuesAhead<T extends TensorToFill> extends AsyncIterable<FilledSection<T>> {
   readonly tensors: readonly T[];
   /** Ends the workers, whether or not all was taken. */

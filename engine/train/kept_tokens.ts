@@ -15,7 +15,10 @@ export interface TokenizedText {
 /** A text, with its SHA-256 in hexadecimal. */
 type HashedText = Pick<TextData, "text" | "sha256">;
 
-/** Version of the files: to be raised when merges are trained, or text is encoded, in another way. Files of others are not read. */
+/**
+ * Version of the files: to be raised when merges are trained, or text is encoded,
+ * in another way. Files of others are not read.
+ */
 const FORMAT = 2;
 
 /** Texts shorter than this are encoded in less time than a file takes. */
@@ -31,8 +34,9 @@ export interface KeepSettings {
 }
 
 /**
- * Byte-pair encoding trained on a text, and its tokens, from the cache folder where they were made before: every cell of a
- * benchmark has the same text, and making them takes longer than some cells train. What is wrong with a file costs time, never a run.
+ * Byte-pair encoding trained on a text, and its tokens, from the cache folder where they were made before:
+ * every cell of a benchmark has the same text, and making them takes longer than some cells train. What is
+ * wrong with a file costs time, never a run.
  */
 export async function tokenizedByBpe(
   data: HashedText,

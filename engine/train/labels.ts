@@ -14,8 +14,8 @@ const MOST_LABELS = 2 ** 16;
 /**
  * Reads the label of every record: a number from 0, or a name.
  *
- * @param known The names of the model's labels; null for a model that takes those of the data: all names in alphabetical
- * order, or `LABEL_0` to the highest number.
+ * @param known The names of the model's labels; null for a model that takes those of the data: all names in
+ * alphabetical order, or `LABEL_0` to the highest number.
  * @throws {InputError} naming file, line, the value given and what was expected.
  */
 export function readLabels(

@@ -40,14 +40,18 @@ export interface MaskSettings {
 
 /** Of the tokens of a sequence, so many are to be predicted. */
 const PREDICTED_SHARE = 0.15;
-/** Of those, so many are shown as `[MASK]`, and so many up to here as a random token; the rest is shown as it is. */
+/**
+ * Of those, so many are shown as `[MASK]`, and so many up to here as a random
+ * token; the rest is shown as it is.
+ */
 const MASKED_SHARE = 0.8;
 const REPLACED_UP_TO = 0.9;
 
 /**
- * Sequences in which some tokens are hidden and to be predicted. Devlin et al. 2018, arXiv:1810.04805, section 3.1: 15 % of
- * the tokens, rounded and at least one; 80 % of those become `[MASK]`, 10 % a random token and 10 % stay. Every pass over
- * the data hides others (Liu et al. 2019, arXiv:1907.11692), which depend on seed, pass and sequence alone.
+ * Sequences in which some tokens are hidden and to be predicted. Devlin et al. 2018, arXiv:1810.04805,
+ * section 3.1: 15 % of the tokens, rounded and at least one; 80 % of those become `[MASK]`, 10 % a random
+ * token and 10 % stay. Every pass over the data hides others (Liu et al. 2019, arXiv:1907.11692), which
+ * depend on seed, pass and sequence alone.
  */
 export function hiddenTokenSequences(layout: Layout, settings: MaskSettings): Sequences {
   const { sequenceLength, count } = layout;
@@ -91,7 +95,9 @@ function predictedCount(candidates: number): number {
   return candidates === 0 ? 0 : Math.max(1, Math.round(PREDICTED_SHARE * candidates));
 }
 
-/** Swaps a random one of the items from `i` on to place `i` and returns it: a shuffle, as far as it is needed. */
+/**
+ * Swaps a random one of the items from `i` on to place `i` and returns it: a shuffle, as far as it is needed.
+ */
 function takeRandom(items: number[], i: number, random: Random): number {
   const j = i + random.below(items.length - i);
   [items[i], items[j]] = [items[j], items[i]];

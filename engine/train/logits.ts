@@ -54,7 +54,7 @@ export class LogitsProgram {
       sequenceLength,
       methods,
     });
-    const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target));
+    const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.kernels));
     const { vocabularySize } = model.config;
     const size = { batch: microBatchSize, sequence: sequenceLength, vocabularySize };
     return new LogitsProgram(session, parameters, new DataFeed(session, inputs, size), logits);

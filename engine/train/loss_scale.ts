@@ -21,8 +21,8 @@ const SMALLEST_SCALE = 1;
 const HOPELESS_SKIPS = 20;
 
 /**
- * Dynamic loss scaling (Micikevicius et al. 2018, arXiv:1710.03740), as torch.amp.GradScaler: an overflow halves the scale
- * and its update is skipped; after `growthInterval` good updates in a row the scale doubles.
+ * Dynamic loss scaling (Micikevicius et al. 2018, arXiv:1710.03740), as torch.amp.GradScaler: an overflow
+ * halves the scale and its update is skipped; after `growthInterval` good updates in a row the scale doubles.
  */
 export class LossScaler {
   readonly #growthInterval: number;
@@ -60,7 +60,10 @@ export class LossScaler {
     return this.#skipsAtFloor >= HOPELESS_SKIPS;
   }
 
-  /** Takes note of a step. @param overflow Whether any gradient was infinite or NaN, so that the update was skipped. */
+  /**
+   * Takes note of a step. @param overflow Whether any gradient was infinite or
+   * NaN, so that the update was skipped.
+   */
   update(overflow: boolean): void {
     if (overflow) {
       this.#skipsAtFloor = this.#scale <= SMALLEST_SCALE ? this.#skipsAtFloor + 1 : 0;

@@ -88,8 +88,8 @@ export function isLora(method: string): boolean {
 /**
  * The adapter that a run goes on with; its settings count.
  *
- * @throws {InputError} where no method trains adapters, or settings of the one that does contradict the
- * folder's.
+ * @throws {InputError} where no method trains adapters, or settings of the one
+ * that does contradict the folder's.
  */
 export async function adapterToGoOnWith(
   folder: string,

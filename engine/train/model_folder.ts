@@ -24,9 +24,11 @@ export interface TrainingState {
   updates: number;
   tokens: number;
   sequenceIndex: number;
-  /** Of mixed precision; null without it. */
+  /** The loss scale of mixed precision; null without it. */
   lossScale: LossScaleState | null;
-  /** The whole one, of which the run may have been a part; null in states of versions that did not keep it. */
+  /**
+   * The whole one, of which the run may have been a part; null in states of versions that did not keep it.
+   */
   schedule: Schedule | null;
   /** What the run trained with; null in states of versions that did not keep it. */
   dropout: DropoutRates | null;
@@ -52,8 +54,9 @@ export async function requireWritableFolder(folder: string, flag: string): Promi
 }
 
 /**
- * Writes a trained model as transformers reads it (`config.json`, `model.safetensors`, tokenizer files), or a trained
- * adapter as peft does, and beside it the optimizer's state, from which a later run continues. Every file appears whole or not at all.
+ * Writes a trained model as transformers reads it (`config.json`, `model.safetensors`, tokenizer files), or a
+ * trained adapter as peft does, and beside it the optimizer's state, from which a later run continues. Every
+ * file appears whole or not at all.
  */
 export async function saveModelFolder(
   folder: string,
@@ -96,7 +99,8 @@ export async function saveModelFolder(
 }
 
 /**
- * The state of the run that a model's folder was saved from, if it can go on: with the same data, order, batch and optimizer.
+ * The state of the run that a model's folder was saved from, if it can go on:
+ * with the same data, order, batch and optimizer.
  *
  * @param onOther Told what is different where the weights alone will be the start of a new run.
  * @throws {InputError} naming file and field where the state is not what this program writes.

@@ -8,7 +8,7 @@ import { PRESETS } from "../model/presets.ts";
 
 export type { DownloadProgress };
 
-/** Of `pinModel`. */
+/** What `pinModel` is to fetch. */
 export interface PinOptions {
   /** `config`: enough to plan. */
   what: "config" | "model";
@@ -21,8 +21,8 @@ export interface PinOptions {
 }
 
 /**
- * The name under which a model can be found again: `owner/name@commit` for a repository of the hub, which is in the cache
- * from then on; presets and folders are called what they are called.
+ * The name under which a model can be found again: `owner/name@commit` for a repository of the hub, which is
+ * in the cache from then on; presets and folders are called what they are called.
  *
  * @throws {InputError} for a repository that does not exist or cannot be used.
  */
@@ -54,15 +54,18 @@ async function fetchNamed(
 /** How a name of a model on the hub says what it is: by a commit, or by a branch or tag that may move. */
 export type HubName = "pinned" | "moving";
 
-/** Whether `model` has the form of a repository of the hub, pinned to a commit or not; null for presets and paths. */
+/**
+ * Whether `model` has the form of a repository of the hub, pinned to a commit or
+ * not; null for presets and paths.
+ */
 export function hubNameKind(model: string): HubName | null {
   const reference = Object.hasOwn(PRESETS, model) ? null : parseHubReference(model);
   return reference && (COMMIT.test(reference.revision) ? "pinned" : "moving");
 }
 
 /**
- * Configuration and folder of a preset, a folder or a repository of the hub. Without `pinModel` before it, a repository is
- * downloaded here, as the environment says.
+ * Configuration and folder of a preset, a folder or a repository of the hub. Without `pinModel` before it, a
+ * repository is downloaded here, as the environment says.
  *
  * @param what `config` where weights and tokenizer are not needed.
  * @throws {InputError} listing the presets where `model` is none of these.

@@ -4,11 +4,17 @@ import type { KernelChoices } from "../runtime/autotune.ts";
 import type { AdapterDescription } from "../runtime/gpu.ts";
 import type { KernelTime, StepProfile } from "../runtime/timing.ts";
 
-/** Everything a training run depends on. `results/record.ts` stores the same fields; the runner maps one to the other. */
+/**
+ * Everything a training run depends on. `results/record.ts` stores the same
+ * fields; the runner maps one to the other.
+ */
 export interface TrainOptions {
   /** A preset, or a folder with config.json. */
   model: string;
-  /** `classify` gives a BERT that was trained for something else a new classifier; default: what the model is for. */
+  /**
+   * `classify` gives a BERT that was trained for something else a new classifier;
+   * default: what the model is for.
+   */
   task?: "own" | "classify";
   /** Named corpus, text file, token file or file of examples. */
   data: string;
@@ -16,11 +22,16 @@ export interface TrainOptions {
   textField?: string;
   /** Field of examples that holds the label. */
   labelField?: string;
-  /** What becomes of texts longer than a sequence: an error, their first tokens alone, or several pieces. Default: refuse. */
+  /**
+   * What becomes of texts longer than a sequence: an error, their first tokens
+   * alone, or several pieces. Default: refuse.
+   */
   overlong?: "refuse" | "truncate" | "split";
   /** Whether short documents share a sequence; each then sees itself alone. */
   packing?: boolean;
-  /** `bytes`, `gpt2`, `bpe<size>`, or `model` for the tokenizer in the model's folder. Unused for token files. */
+  /**
+   * `bytes`, `gpt2`, `bpe<size>`, or `model` for the tokenizer in the model's folder. Unused for token files.
+   */
   tokenizer: string;
   /** Share of the data, at its end, kept for evaluation; 0 is none. */
   heldOutFraction: number;
@@ -48,7 +59,10 @@ export interface TrainOptions {
   scheduleSteps?: number;
   /** Largest global gradient norm; 0 is off. */
   clip: number;
-  /** Probability everywhere, by place, or `model`: as the model's configuration has it, which presets have at 0. */
+  /**
+   * Probability everywhere, by place, or `model`: as the model's configuration
+   * has it, which presets have at 0.
+   */
   dropout: number | Readonly<DropoutRates> | "model";
   /** Optimizer steps, of a continued run the further ones. */
   steps: number;
@@ -64,7 +78,7 @@ export interface TrainOptions {
 
 /** What one optimizer step did. */
 export interface StepReport {
-  /** From 0. */
+  /** Counts updates from 0. */
   step: number;
   /** Mean over the step's unmasked targets, before the update. */
   loss: number;
@@ -122,7 +136,10 @@ export interface TrainResult {
   profiling?: Omit<StepProfile, "kernels">;
 }
 
-/** What a run tells while it goes on. Losses are read back late, so `onStep` may come after the next step began. */
+/**
+ * What a run tells while it goes on. Losses are read back late, so `onStep` may
+ * come after the next step began.
+ */
 export interface TrainListener {
   /** Called after every optimizer step. */
   onStep?(report: StepReport): void;

@@ -1,7 +1,7 @@
 import type { BytesByRole } from "../graph/types.ts";
 import { parameterCount } from "../model/parameters.ts";
 import { printPlan } from "../plan/print.ts";
-import { likelyAdapter, type PlannedAdapter, plannedTarget } from "../runtime/planned_target.ts";
+import { likelyAdapter, type PlannedAdapter, plannedKernels } from "../runtime/planned_kernels.ts";
 import { requireImplemented } from "./methods.ts";
 import type { TrainOptions, TrainResult } from "./options.ts";
 import { type Prepared, prepareModel } from "./prepare.ts";
@@ -39,7 +39,7 @@ export async function planTraining(
 ): Promise<TrainingPlan> {
   requireImplemented(options);
   const model = await prepareModel(options);
-  const { graphs, plan } = planStep(stepSettings(model, options), plannedTarget(adapter));
+  const { graphs, plan } = planStep(stepSettings(model, options), plannedKernels(adapter));
   const { micro, update } = graphs.programs;
   const dispatches = (program: number) => plan.programs[program].commands.length;
   return {
@@ -54,7 +54,10 @@ export async function planTraining(
   };
 }
 
-/** What `printTraining` shows: the graphs after every pass, the plan node by node, or the text of every kernel. */
+/**
+ * What `printTraining` shows: the graphs after every pass, the plan node by node,
+ * or the text of every kernel.
+ */
 export const PRINTOUTS = ["graph", "plan", "wgsl"] as const;
 /** One of `PRINTOUTS`. */
 export type Printout = typeof PRINTOUTS[number];
@@ -69,7 +72,7 @@ export async function printTraining(
   const model = await prepareModel(options);
   const graphs: string[] = [];
   const trace = (pass: string, text: string) => graphs.push(`# after ${pass}\n${text}`);
-  const { plan } = planStep({ ...stepSettings(model, options), trace }, plannedTarget(adapter));
+  const { plan } = planStep({ ...stepSettings(model, options), trace }, plannedKernels(adapter));
   switch (what) {
     case "graph":
       return graphs.join("\n");

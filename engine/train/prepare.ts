@@ -22,7 +22,9 @@ export interface Prepared {
   folder: string | null;
   /** Parameters of a new head, which start anew where the folder does not have them. */
   newParameters: ReadonlySet<string>;
-  /** The adapter that training goes on with, whose settings stand for the LoRA method's; absent for a new one. */
+  /**
+   * The adapter that training goes on with, whose settings stand for the LoRA method's; absent for a new one.
+   */
   adapter?: FolderAdapter;
   /** Null for token files, whose tokenizer is not known, and for the corpus `random`. */
   tokenizer: Tokenizer | null;
@@ -54,8 +56,8 @@ export type PrepareOptions = Pick<
 >;
 
 /**
- * The model of `options` without its data: what planning needs. Reads data only where a preset takes something from it: its
- * vocabulary from a token file, its labels from a file of examples.
+ * The model of `options` without its data: what planning needs. Reads data only where a preset takes
+ * something from it: its vocabulary from a token file, its labels from a file of examples.
  */
 export async function prepareModel(
   options: Omit<PrepareOptions, "heldOutFraction" | "seed">,
@@ -139,7 +141,10 @@ export async function prepareElsewhere(
 /** Notes that were made in this process. */
 const NOTED = new Set<string>();
 
-/** Names the fields of examples that are left aside, once: they may be metadata, or a name that was meant otherwise. */
+/**
+ * Names the fields of examples that are left aside, once: they may be metadata,
+ * or a name that was meant otherwise.
+ */
 function noteUnread(data: Data, objective: Model["objective"], options: PrepareOptions): void {
   if (data.kind !== "records") return;
   const unread = unreadFields(data.records, { objective, labelField: labelFieldOf(options) }, options);
@@ -210,7 +215,10 @@ function checkedModel(
   return modelOf(config);
 }
 
-/** A text in the tokens of a built-in tokenizer, where they are worth keeping; undefined for what is still to be encoded. */
+/**
+ * A text in the tokens of a built-in tokenizer, where they are worth keeping;
+ * undefined for what is still to be encoded.
+ */
 async function tokensKnown(
   data: Data,
   tokenizer: Tokenizer | null,

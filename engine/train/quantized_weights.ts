@@ -11,8 +11,8 @@ import {
 import { dequantizationTables } from "../../kernels/quantized_linear.ts";
 
 /**
- * Quantizes a whole weight on the host and uploads codes and scales. As transformers does with bitsandbytes, a weight
- * stored `[in, out]` is quantized as `[out, in]`.
+ * Quantizes a whole weight on the host and uploads codes and scales. As transformers does with bitsandbytes,
+ * a weight stored `[in, out]` is quantized as `[out, in]`.
  */
 export function writeQuantized(
   session: Session,
@@ -70,7 +70,10 @@ export async function readQuantized(
   return spec.linear === "in_out" ? transpose(weight, cOut, cIn) : weight;
 }
 
-/** Rows and columns of a block that is transposed at once: what it reads and writes stays in the nearest cache. */
+/**
+ * Rows and columns of a block that is transposed at once: what it reads and
+ * writes stays in the nearest cache.
+ */
 const TRANSPOSED_BLOCK = 32;
 
 /** `[rows, columns]` to `[columns, rows]`. */

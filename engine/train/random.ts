@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 /**
  * A stream of random numbers that depends on nothing but what it was made from.
  *
- * Source: xoshiro128**, Blackman & Vigna, "Scrambled linear pseudorandom number generators", arXiv:1805.01407.
+ * Source: xoshiro128**, Blackman & Vigna, "Scrambled linear pseudorandom number
+ * generators", arXiv:1805.01407.
  */
 export class Random {
   readonly #state = new Int32Array(4); // locals of a loop are hardly faster, private fields half as fast
@@ -25,7 +26,10 @@ export class Random {
     return nextUniform(this.#state);
   }
 
-  /** Uniform over the whole numbers below `bound`, which is at most 2³²; no number is more likely than another. */
+  /**
+   * Uniform over the whole numbers below `bound`, which is at most 2³²; no number
+   * is more likely than another.
+   */
   below(bound: number): number {
     const accepted = 2 ** 32 - 2 ** 32 % bound; // the largest multiple of the bound
     let value = this.nextU32();
@@ -34,8 +38,9 @@ export class Random {
   }
 
   /**
-   * Normal with mean 0 and standard deviation 1, two at a time, by Marsaglia's polar form of Box & Muller's transform in
-   * f64: twice as fast as with sine and cosine, and fewer functions for two machines to differ in.
+   * Normal with mean 0 and standard deviation 1, two at a time, by Marsaglia's
+   * polar form of Box & Muller's transform in f64: twice as fast as with sine and
+   * cosine, and fewer functions for two machines to differ in.
    */
   normal(): number {
     const spare = this.#spareNormal;
@@ -48,7 +53,10 @@ export class Random {
     return this.#pair[0];
   }
 
-  /** Fills an array with what as many calls of `normal()` give, each times the standard deviation; in half the time. */
+  /**
+   * Fills an array with what as many calls of `normal()` give, each times the
+   * standard deviation; in half the time.
+   */
   fillNormal(values: Float32Array, standardDeviation: number): void {
     const state = this.#state, pair = this.#pair, { length } = values;
     let i = 0;
@@ -90,8 +98,8 @@ function nextNormals(state: Int32Array, pair: Float64Array): void {
 }
 
 /**
- * The stream of a seed and a key. Streams of different keys have nothing to do with each other, so that a weight's first
- * values depend on its name and the seed, not on which weights were initialised before it.
+ * The stream of a seed and a key. Streams of different keys have nothing to do with each other, so that a
+ * weight's first values depend on its name and the seed, not on which weights were initialised before it.
  *
  * The state is the first 128 bits of SHA-256 of `<seed>:<key>` in UTF-8, as four little-endian u32.
  *

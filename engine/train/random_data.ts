@@ -15,8 +15,8 @@ export interface RandomData {
 }
 
 /**
- * 512 sequences of uniformly random tokens with uniformly random labels: what Hugging Face's guide to memory-saving training
- * measures on, at T 512 and two labels.
+ * 512 sequences of uniformly random tokens with uniformly random labels: what Hugging Face's guide to
+ * memory-saving training measures on, at T 512 and two labels.
  *
  * Source: https://huggingface.co/docs/transformers/v4.20.1/en/perf_train_gpu_one
  */

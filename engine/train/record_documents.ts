@@ -56,7 +56,10 @@ export function recordTexts(
   return records.map(textOf).join("\n");
 }
 
-/** The text of an example that is one. @throws {InputError} with the fields that examples may have, where it has none of them. */
+/**
+ * The text of an example that is one. @throws {InputError} with the fields that
+ * examples may have, where it has none of them.
+ */
 function ownText(record: DataRecord, { textField: field }: Pick<TrainOptions, "textField">): string {
   if (field === undefined && (record.fields.text ?? null) === null) {
     throw new InputError(
@@ -102,8 +105,8 @@ export interface DocumentSettings {
 }
 
 /**
- * Documents in which next tokens are to be predicted: texts up to the token that ends them, or conversations of which only
- * what the assistant says counts.
+ * Documents in which next tokens are to be predicted: texts up to the token that ends them, or conversations
+ * of which only what the assistant says counts.
  *
  * @throws {InputError} naming file and line.
  */
@@ -141,7 +144,10 @@ export function markedDocuments(
   });
 }
 
-/** `[CLS] first [SEP] second [SEP]`, cut off where asked as transformers does: from the end of the longer text. */
+/**
+ * `[CLS] first [SEP] second [SEP]`, cut off where asked as transformers does:
+ * from the end of the longer text.
+ */
 function pairOfTexts(
   { place }: DataRecord,
   first: Uint32Array,
@@ -482,8 +488,8 @@ function renderedReplies(
 }
 
 /**
- * Tokens of a text that end at or before a position. A token that stands on both sides, as one of a space and the word
- * after it, counts as behind.
+ * Tokens of a text that end at or before a position. A token that stands on both sides, as one of a space and
+ * the word after it, counts as behind.
  */
 function tokensBefore(position: number, text: string, tokens: Uint32Array, tokenizer: Tokenizer): number {
   if (position === text.length) return tokens.length;

@@ -16,8 +16,8 @@ export interface Candidates {
 }
 
 /**
- * The tokens that nucleus sampling draws from (Holtzman et al. 2020, arXiv:1904.09751), by softmax of logits `[V]` over a
- * temperature above 0. Among equals the smaller id comes first.
+ * The tokens that nucleus sampling draws from (Holtzman et al. 2020, arXiv:1904.09751), by softmax of logits
+ * `[V]` over a temperature above 0. Among equals the smaller id comes first.
  */
 export function nucleus(logits: ArrayLike<number>, { temperature, topP }: Sampling): Candidates {
   let largest = -Infinity;
@@ -32,7 +32,10 @@ export function nucleus(logits: ArrayLike<number>, { temperature, topP }: Sampli
   return { ids: chosen, probabilities: Float64Array.from(chosen, (id) => weights[id] / mass) };
 }
 
-/** Draws a token, or takes the first of the largest logits at temperature 0. @throws {RangeError} for a logit that is no number. */
+/**
+ * Draws a token, or takes the first of the largest logits at temperature 0.
+ * @throws {RangeError} for a logit that is no number.
+ */
 export function nextToken(logits: Float32Array, sampling: Sampling, random: Random): number {
   if (logits.some((logit) => !(logit < Infinity))) {
     throw new RangeError("Cannot choose a token: a logit is not a number");

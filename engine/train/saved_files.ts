@@ -8,8 +8,9 @@ import type { Prepared } from "./prepare.ts";
 import { specialTokens } from "./special_tokens.ts";
 
 /**
- * Writes what a model folder has besides weights: `config.json`, and the tokenizer's files. A model that came from a folder
- * keeps what it had there, so that nothing that only other programs read is lost; only what training changed is new.
+ * Writes what a model folder has besides weights: `config.json`, and the tokenizer's files. A model that came
+ * from a folder keeps what it had there, so that nothing that only other programs read is lost; only what
+ * training changed is new.
  */
 export async function saveCompanions(
   folder: string,
@@ -39,7 +40,8 @@ async function savedConfig(
   const ours = modelConfigJson(config);
   if (folder === null) {
     const special = tokenizer && specialTokens(tokenizer);
-    // Without them transformers presumes those of the first model of the family, which may be beyond the vocabulary.
+    // Without them transformers presumes those of the first model of the family,
+    // which may be beyond the vocabulary.
     return { ...ours, bos_token_id: special?.begin ?? null, eos_token_id: special?.end ?? null };
   }
   const path = `${folder}/config.json`;

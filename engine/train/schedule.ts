@@ -1,7 +1,10 @@
 import { InputError } from "../input_error.ts";
 import type { TrainOptions } from "./options.ts";
 
-/** Share of the learning rate that a cosine schedule ends at (Brown et al. 2020, arXiv:2005.14165, appendix B). */
+/**
+ * Share of the learning rate that a cosine schedule ends at (Brown et al. 2020,
+ * arXiv:2005.14165, appendix B).
+ */
 const COSINE_FLOOR = 0.1;
 
 /** Course of the learning rate over the updates of a run, which may be done in several goes. */
@@ -24,9 +27,9 @@ export type ScheduleOptions = Pick<
 >;
 
 /**
- * Learning rate of update `step` (from 0): linear warm-up, the first at 1/warmupSteps of the rate, then constant, or half
- * a cosine down to the floor, which the update after the last would have: the curve of transformers'
- * `get_cosine_with_min_lr_schedule_with_warmup`, but that its warm-up begins at 0.
+ * Learning rate of update `step` (from 0): linear warm-up, the first at 1/warmupSteps of the rate, then
+ * constant, or half a cosine down to the floor, which the update after the last would have: the curve of
+ * transformers' `get_cosine_with_min_lr_schedule_with_warmup`, but that its warm-up begins at 0.
  */
 export function learningRateAt(
   step: number,
@@ -39,7 +42,8 @@ export function learningRateAt(
 }
 
 /**
- * The schedule of a run that begins with update `from`: as long as the run, unless `scheduleSteps` says otherwise.
+ * The schedule of a run that begins with update `from`: as long as the run,
+ * unless `scheduleSteps` says otherwise.
  *
  * @throws {InputError} for the length of a schedule that has none.
  */

@@ -36,8 +36,8 @@ export interface Sequences {
   /**
    * Writes a sequence into row `row`.
    *
-   * @param draw Names the pass over the data, such as `epoch 3`: what is random, such as hidden tokens, depends on it, the
-   * seed and the index alone.
+   * @param draw Names the pass over the data, such as `epoch 3`: what is random, such as hidden tokens,
+   * depends on it, the seed and the index alone.
    */
   write(index: number, row: number, into: BatchArrays, draw: string): void;
 }
@@ -60,8 +60,8 @@ export interface BatchState {
 }
 
 /**
- * An endless series of sequences of T tokens. Which sequence has a given index depends on nothing else, so that B
- * sequences at once are the same as b at a time, B / b times.
+ * An endless series of sequences of T tokens. Which sequence has a given index depends on nothing else, so
+ * that B sequences at once are the same as b at a time, B / b times.
  */
 export interface BatchSource {
   readonly sequenceLength: number;
@@ -69,7 +69,10 @@ export interface BatchSource {
   readonly sequenceCount: number;
   /** How much the next `count` sequences hold, without taking them. */
   counts(count: number): Counts;
-  /** Fills the rows of a micro-batch with the next sequences. Throws RangeError when the arrays have another length. */
+  /**
+   * Fills the rows of a micro-batch with the next sequences. Throws RangeError
+   * when the arrays have another length.
+   */
   next(microBatchSize: number, into: BatchArrays): void;
   state(): BatchState;
   /** Continues from a sequence, as counted since the start of the run. */
@@ -77,8 +80,9 @@ export interface BatchSource {
 }
 
 /**
- * Sequences for training. In order, the s-th is sequence s modulo their number. Shuffled, each epoch e takes every sequence
- * once, in the order of a Fisher–Yates shuffle by `keyedRandom(seed, "epoch <e>")`: the same on every machine.
+ * Sequences for training. In order, the s-th is sequence s modulo their number.
+ * Shuffled, each epoch e takes every sequence once, in the order of a Fisher–Yates
+ * shuffle by `keyedRandom(seed, "epoch <e>")`: the same on every machine.
  */
 export function trainingBatches(
   sequences: Sequences,
@@ -140,7 +144,8 @@ class ShuffledOrder {
   #shuffle(epoch: number): void {
     const order = this.#order;
     const random = keyedRandom(this.#seed, `epoch ${epoch}`);
-    for (let i = 0; i < order.length; i++) order[i] = i; // from scratch, not from the epoch before: any epoch can be first
+    // Every shuffle starts from the plain order, not from the epoch before: any epoch can be first.
+    for (let i = 0; i < order.length; i++) order[i] = i;
     for (let i = order.length - 1; i > 0; i--) {
       const j = random.below(i + 1);
       const swapped = order[i];
@@ -164,8 +169,8 @@ function requireLength(into: BatchArrays, microBatchSize: number, sequenceLength
 }
 
 /**
- * Writes the first sequences, once each and in order, batch by batch; all batches have the same size: rows of the last one
- * that have no sequence are token 0 with masked targets.
+ * Writes the first sequences, once each and in order, batch by batch; all batches have the same size: rows of
+ * the last one that have no sequence are token 0 with masked targets.
  *
  * @param maxSequences Stops after so many.
  * @returns What each batch holds; the arrays are only valid until the next batch is asked for.

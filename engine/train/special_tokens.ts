@@ -20,7 +20,8 @@ export function specialTokens(tokenizer: Tokenizer): SpecialTokens {
     const text = contentOf(config[field]) ?? usual;
     if (text === null) return null;
     const ids = tokenizer.encode(text);
-    // Several ids, or one that stands for something else, such as an unknown word: the tokenizer has no such token.
+    // Several ids, or one that stands for something else, such as an unknown
+    // word: the tokenizer has no such token.
     return ids.length === 1 && tokenizer.decode(ids) === text ? ids[0] : null;
   };
   return {
@@ -32,7 +33,9 @@ export function specialTokens(tokenizer: Tokenizer): SpecialTokens {
   };
 }
 
-/** Whether texts begin with a token of their own: said by name, else by what the tokenizer puts around a text. */
+/**
+ * Whether texts begin with a token of their own: said by name, else by what the tokenizer puts around a text.
+ */
 function marksBegin(tokenizer: Tokenizer): boolean {
   const { config, tokenizer: { post_processor: last } } = tokenizer.files();
   if (typeof config.add_bos_token === "boolean") return config.add_bos_token;
@@ -52,8 +55,8 @@ function contentOf(token: unknown): string | null {
 }
 
 /**
- * BERT's special tokens where the tokenizer has none of them, as byte and `bpe<size>` tokenizers: the last three ids of the
- * model's vocabulary, if no token of the tokenizer has them.
+ * BERT's special tokens where the tokenizer has none of them, as byte and `bpe<size>` tokenizers: the last
+ * three ids of the model's vocabulary, if no token of the tokenizer has them.
  */
 export function withSpareTokens(
   special: SpecialTokens,

@@ -19,8 +19,8 @@ export function requireTokensBelow(vocabularySize: number, tokens: Uint32Array, 
 }
 
 /**
- * Sorts positions by the token at them, so that the gradient of an embedding can be summed token by token in a fixed
- * order. Owns its scratch memory: one sorter per micro-batch shape, no allocation per sort.
+ * Sorts positions by the token at them, so that the gradient of an embedding can be summed token by token in
+ * a fixed order. Owns its scratch memory: one sorter per micro-batch shape, no allocation per sort.
  */
 export class TokenSorter {
   #digits: number;
@@ -34,8 +34,9 @@ export class TokenSorter {
   }
 
   /**
-   * Fills `order` [N] with the positions 0 … N − 1, those of smaller tokens first and those of equal tokens in ascending
-   * order. Radix sort by the bytes of the token, low to high: N·(bytes of the vocabulary size), whatever its size.
+   * Fills `order` [N] with the positions 0 … N − 1, those of smaller tokens first
+   * and those of equal tokens in ascending order. Radix sort by the bytes of the
+   * token, low to high: N·(bytes of the vocabulary size), whatever its size.
    *
    * @throws RangeError when `order` is not as long as `tokens`, or both are longer than the capacity.
    */

@@ -38,8 +38,8 @@ export interface TrainExtras {
   /** Continue the run that the model's folder was saved from, where it fits. */
   continueSaved?: boolean;
   /**
-   * Settings that were asked for by name. A run that is continued follows the saved one's schedule in the others; those that
-   * contradict it are refused. Default: all.
+   * Settings that were asked for by name. A run that is continued follows the saved one's schedule in the
+   * others; those that contradict it are refused. Default: all.
    */
   given?: ReadonlySet<keyof TrainOptions>;
   /** Time every kernel over one step after all else. */
@@ -129,7 +129,7 @@ export async function trainOn(
     }
     const heldOutElsewhere = elsewhere.map(({ data, points }) => ({ data, points }));
     const result = { ...describe(trainer, prepared, options), heldOut, heldOutElsewhere };
-    // Last of all: it spoils the weights.
+    // Profiling comes last of all, as it spoils the weights.
     return extras.profile ? { ...result, ...await profileTrainer(trainer, listener) } : result;
   } finally {
     await ahead?.end();
@@ -305,7 +305,10 @@ function describe(
   };
 }
 
-/** The first call, and then no more than one a second: with a warm cache hundreds of kernels compile in that time. */
+/**
+ * The first call, and then no more than one a second: with a warm cache hundreds
+ * of kernels compile in that time.
+ */
 function atMostEachSecond(tell: (done: number, of: number) => void): (done: number, of: number) => void {
   let told = -Infinity;
   return (done, of) => {
@@ -319,8 +322,8 @@ function atMostEachSecond(tell: (done: number, of: number) => void): (done: numb
 /** @throws {InputError} naming the feature that the adapter lacks. */
 async function requireFeatures({ methods }: TrainOptions, gpu: Gpu): Promise<void> {
   if (!methods.includes("fp16")) return;
-  const { target, adapter } = gpu;
-  if (!target.shaderF16) {
+  const { kernels, adapter } = gpu;
+  if (!kernels.target.shaderF16) {
     throw new InputError(`Cannot train with fp16 on ${adapter.name}: it lacks the feature shader-f16`);
   }
   if (!await f16OverflowsToInfinity(gpu)) {

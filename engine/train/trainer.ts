@@ -4,7 +4,7 @@ import type { Model } from "../model/config.ts";
 import { dropoutEverywhere, type DropoutRates } from "../model/dropout.ts";
 import type { Plan } from "../plan/plan.ts";
 import { planGraphs } from "../plan/plan.ts";
-import type { Target } from "../graph/target.ts";
+import type { KernelSet } from "../../kernels/kernel_set.ts";
 import type { BytesByRole } from "../graph/types.ts";
 import type { Gpu } from "../runtime/gpu.ts";
 import { type EncodedCommands, Session, type SessionOptions } from "../runtime/session.ts";
@@ -56,12 +56,14 @@ export function dropoutRates(
 }
 
 /** Graphs and memory of a step. */
-export function planStep(settings: StepSettings, target: Target): { graphs: StepGraphs; plan: Plan } {
+export function planStep(settings: StepSettings, kernels: KernelSet): { graphs: StepGraphs; plan: Plan } {
   const graphs = buildStep(settings);
-  return { graphs, plan: planGraphs(graphs.graphs, graphs.persistents, target) };
+  return { graphs, plan: planGraphs(graphs.graphs, graphs.persistents, kernels) };
 }
 
-/** Live bytes by role over the dispatches of a planned step's micro-step and update, persistent ones included. */
+/**
+ * Live bytes by role over the dispatches of a planned step's micro-step and update, persistent ones included.
+ */
 export function stepTimeline(
   plan: Plan,
   { micro, update }: StepGraphs["programs"],
@@ -140,7 +142,7 @@ export class Trainer {
     options: TrainOptions,
     { schedule = scheduleOf(options), ...session }: TrainerSettings = {},
   ): Promise<Trainer> {
-    const { graphs, plan } = planStep(stepSettings(prepared.model, options, prepared.adapter), gpu.target);
+    const { graphs, plan } = planStep(stepSettings(prepared.model, options, prepared.adapter), gpu.kernels);
     return new Trainer(await Session.open(gpu, plan, session), graphs, prepared, options, schedule);
   }
 
@@ -190,7 +192,7 @@ export class Trainer {
     const { gradientAccumulationSteps: K, microBatchSize } = this.#options;
     const started = performance.now();
     const learningRate = learningRateAt(this.#updates, this.schedule);
-    // Of the whole step before its first micro-step: each counts by the targets that it has.
+    // Targets of the whole step are counted before its first micro-step, as each counts by those that it has.
     const { targets, tokens } = this.batches.counts(K * microBatchSize);
     this.#setBlock(learningRate, targets);
     for (let k = 0; k < K; k++) {

@@ -14,8 +14,8 @@ import { readQuantized, writeQuantized } from "./quantized_weights.ts";
 const QUEUED_BYTES = 16 * 2 ** 20;
 
 /**
- * Holds uploads back when too many wait: WebGPU keeps a copy of what was written until the queue has run, and without this
- * a whole model would be in memory twice.
+ * Holds uploads back when too many wait: WebGPU keeps a copy of what was written until the queue has run, and
+ * without this a whole model would be in memory twice.
  */
 class UploadPace {
   readonly #session: Session;
@@ -74,7 +74,7 @@ export async function initializeWeights(
         await pace.add(values.byteLength);
         continue;
       }
-      // Codes are those of a whole tensor.
+      // A tensor becomes codes as a whole, so its sections are put together first.
       const weight = unfinished.get(name) ?? { whole: new Float32Array(elementCount), missing: elementCount };
       unfinished.set(name, weight);
       weight.whole.set(values, firstElement);
@@ -100,10 +100,11 @@ const BUFFER = /\.attn\.(masked_)?bias$/;
  * Finds every parameter in a checkpoint, before anything is read.
  *
  * @param mayLack Parameters that need not be there.
- * @returns The stored name by parameter name. Tensors outside of the blocks that belong to no parameter, such as the head of
- * another task, do not matter, nor do saved buffers.
- * @throws {InputError} naming the first tensor that is missing, has another shape or is not of floating-point numbers, and a
- * weight inside a block that the model does not have: it would compute something else than the checkpoint's.
+ * @returns The stored name by parameter name. Tensors outside of the blocks that belong to no parameter, such
+ * as the head of another task, do not matter, nor do saved buffers.
+ * @throws {InputError} naming the first tensor that is missing, has another shape
+ * or is not of floating-point numbers, and a weight inside a block that the model
+ * does not have: it would compute something else than the checkpoint's.
  */
 export function matchWeights(
   specs: readonly ParameterSpec[],
@@ -192,7 +193,10 @@ export function tensorOf(session: Session, name: string, value: Value): TensorTo
   return { name, dtype: "F32", shape: value.shape, data: () => readValue(session, value) };
 }
 
-/** A parameter as the optimizer has it, in f32 and in the checkpoint's layout; a quantized one as it is decoded. */
+/**
+ * A parameter as the optimizer has it, in f32 and in the checkpoint's layout; a
+ * quantized one as it is decoded.
+ */
 export function readParameter(session: Session, parameter: Parameter): Promise<Float32Array<ArrayBuffer>> {
   const { quantized, master } = parameter;
   return quantized ? readQuantized(session, parameter, quantized) : readValue(session, master);

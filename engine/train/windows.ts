@@ -2,7 +2,10 @@ import { InputError } from "../input_error.ts";
 import type { Layout } from "./layout.ts";
 import { requireFraction, type Sequences, type Split } from "./sequences.ts";
 
-/** Whole windows of T inputs, with targets one further, in N tokens: neighbours share the one token at their border. */
+/**
+ * Whole windows of T inputs, with targets one further, in N tokens: neighbours
+ * share the one token at their border.
+ */
 export function countWindows(tokenCount: number, sequenceLength: number): number {
   return Math.max(0, Math.floor((tokenCount - 1) / sequenceLength));
 }
@@ -30,8 +33,8 @@ export function nextTokenWindows(tokens: Uint32Array, sequenceLength: number, wh
 }
 
 /**
- * Next-token windows of a stream, split by position: the last `heldOutFraction` of the tokens is held out, and shares no
- * token with the training part.
+ * Next-token windows of a stream, split by position: the last `heldOutFraction` of the tokens is held out,
+ * and shares no token with the training part.
  *
  * @param heldOutFraction At least 0, which holds nothing out, and below 1.
  * @throws {InputError} when a part has less than one window of `sequenceLength` tokens and their targets.
@@ -62,7 +65,8 @@ function requireWindow(part: string, partCount: number, total: number, sequenceL
 }
 
 /**
- * A stream cut into whole windows that have no targets yet, each between the tokens that a model wants around a text.
+ * A stream cut into whole windows that have no targets yet, each between the
+ * tokens that a model wants around a text.
  *
  * @throws {InputError} when there is not one whole window.
  */

@@ -1,19 +1,20 @@
 import { type AttentionAttrs, attentionDropoutWgsl, PADDING_SEGMENT } from "../attention_shapes.ts";
 import type { TileForm, TokenRows } from "./tile.ts";
 import { range, repeat } from "../matmul/text.ts";
-import { TEXEL_LOAD_WGSL } from "../lavapipe/texel_reads.ts";
+import { copiedFour } from "../access.ts";
+import { HALF_WORDS, type StorageForm, storageFormOf, storageWgsl } from "../storage_forms.ts";
 
 /** What the text of a kernel depends on; extents and offsets are uniforms. */
 export interface FlashForm {
   headSize: number;
-  dtype: "f32" | "f16";
+  dtype: string;
   causal: boolean;
   segments: boolean;
   dropout: AttentionAttrs["dropout"];
   /** Whether matrices in f16 are read as pairs of 32-bit words: GPUs' compilers load vectors of f16 poorly. */
-  words: boolean;
-  /** Matrices read from the scratch texture, which needs a head size that is a multiple of four. */
-  texels: readonly string[];
+  halvesAsWords: boolean;
+  /** Matrices read from copies, which needs a head size that is a multiple of four, and the WGSL that reads those. */
+  copied: { names: readonly string[]; wgsl: string };
 }
 
 /** Fields of the uniform block. `…Row`, `…First` and `head` count vec4s where the head size is a multiple of four. */
@@ -57,10 +58,10 @@ function declarations(form: FlashForm, bound: readonly Bound[], tileWgsl = ""): 
 struct Params {
 ${FLASH_PARAMS.map((field) => `  ${field}: u32,`).join("\n")}
   softmaxScale: f32,
-${form.texels.map((name) => `  ${name}_texel: u32,`).join("\n")}
+${form.copied.names.map((name) => `  ${name}_copy: u32,`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
-${form.texels.length > 0 ? TEXEL_LOAD_WGSL : ""}
+${form.copied.wgsl}${storageWgsl([storageFormOf(form.dtype)])}
 ${tileWgsl}
 ${
     bound.filter(([name, element]) => ["qkv", "o", "dO"].includes(name) && element === loaded(form)).map((
@@ -76,52 +77,42 @@ ${form.dropout ? attentionDropoutWgsl({ dropout: form.dropout } as AttentionAttr
 `;
 }
 
-/** Element type of the big matrices that are written: vectors where every head starts on one. */
-function stored({ headSize, dtype }: FlashForm): string {
-  return headSize % 4 === 0 ? `vec4<${dtype}>` : dtype;
+/** Elements that one access of the big matrices takes: fours where every head starts on one. */
+const widthOf = ({ headSize }: FlashForm) => headSize % 4 === 0 ? 4 : 1;
+
+/** How the big matrices are read. */
+function readStorage({ dtype, halvesAsWords }: FlashForm): StorageForm {
+  return dtype === "f16" && halvesAsWords ? HALF_WORDS : storageFormOf(dtype);
 }
 
+/** Element type of those that are written. */
+const stored = (form: FlashForm) => storageFormOf(form.dtype).element(widthOf(form));
 /** Element type of those that are read. */
-function loaded(form: FlashForm): string {
-  return asWords(form) ? "vec2<u32>" : stored(form);
-}
-
-const asWords = ({ headSize, dtype, words }: FlashForm) => words && dtype === "f16" && headSize % 4 === 0;
+const loaded = (form: FlashForm) => readStorage(form).element(widthOf(form));
 
 function loadWgsl(form: FlashForm, name: string): string {
-  const { headSize, dtype, texels } = form;
-  if (texels.includes(name)) {
-    const value = dtype === "f32"
-      ? `bitcast<vec4<f32>>(texel(params.${name}_texel + base + d4))`
-      : `halfTexel(2u * params.${name}_texel + base + d4)`;
-    return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> { return ${value}; }`;
-  }
-  if (asWords(form)) {
-    return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> {
-  let words = ${name}[base + d4];
-  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
-}`;
-  }
-  if (headSize % 4 === 0) {
-    const value = `${name}[base + d4]`;
-    return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> { return ${
-      dtype === "f32" ? value : `vec4<f32>(${value})`
-    }; }`;
-  }
+  const storage = readStorage(form);
+  const { headSize } = form;
   const element = (q: number) =>
-    `select(0.0, f32(${name}[base + min(4u * d4 + ${q}u, ${
-      headSize - 1
-    }u)]), 4u * d4 + ${q}u < ${headSize}u)`;
-  return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> {
-  return vec4<f32>(${range(4).map(element).join(", ")});
-}`;
+    `select(0.0, ${
+      storage.load(`${name}[base + min(4u * d4 + ${q}u, ${headSize - 1}u)]`, 1)
+    }, 4u * d4 + ${q}u < ${headSize}u)`;
+  const value = form.copied.names.includes(name)
+    ? copiedFour(storageFormOf(form.dtype), `params.${name}_copy`, "base + d4")
+    : widthOf(form) === 4
+    ? storage.load(`${name}[base + d4]`, 4)
+    : `vec4<f32>(${range(4).map(element).join(", ")})`;
+  return `fn load_${name}(base: u32, d4: u32) -> vec4<f32> { return ${value}; }`;
 }
 
-function storeWgsl({ headSize, dtype }: FlashForm, name: string): string {
-  const body = headSize % 4 === 0
-    ? `  ${name}[base + d4] = vec4<${dtype}>(value);`
+function storeWgsl(form: FlashForm, name: string): string {
+  const { store } = storageFormOf(form.dtype);
+  const body = widthOf(form) === 4
+    ? `  ${name}[base + d4] = ${store("value", 4)};`
     : repeat(4, (q) =>
-      `  if (4u * d4 + ${q}u < ${headSize}u) { ${name}[base + 4u * d4 + ${q}u] = ${dtype}(value[${q}]); }`);
+      `  if (4u * d4 + ${q}u < ${form.headSize}u) { ${name}[base + 4u * d4 + ${q}u] = ${
+        store(`value[${q}]`, 1)
+      }; }`);
   return `fn store_${name}(base: u32, d4: u32, value: vec4<f32>) {\n${body}\n}`;
 }
 

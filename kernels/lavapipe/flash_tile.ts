@@ -9,7 +9,7 @@ const ROWS = 32;
  * and handed round by `subgroupShuffle` from a constant lane: nothing is staged, nothing waits. See `subgroupMatmulCode` for
  * why loads are what counts there.
  */
-export function subgroupTile(lanes: number, headSize: number): TileForm {
+export function flashSubgroupTile(lanes: number, headSize: number): TileForm {
   const groups = ROWS / lanes;
   const quads = Math.ceil(headSize / 4);
   const sum = (name: string, q: number) => `${name}[(4u * d4 + ${q}u) * ${lanes}u + lane]`;

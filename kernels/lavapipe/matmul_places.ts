@@ -1,5 +1,4 @@
 import { type Binding, type Dispatch, type Located, overlap } from "../../engine/graph/launch.ts";
-import type { Target } from "../../engine/graph/target.ts";
 import { type CheckedSpec, valuesOf } from "../matmul/product.ts";
 
 /** Dispatches of a product, if there are any, and the values that they are for. */
@@ -8,20 +7,19 @@ interface Lowered {
   dispatches: readonly Dispatch[] | undefined;
 }
 
-/** What was lowered for a target, by all that its dispatches depend on. */
-const known = new WeakMap<Target, Map<string, Lowered>>();
+/** What was lowered, by all that its dispatches depend on but for the adapter. */
+export type LoweredProducts = Map<string, Lowered>;
 
 /**
- * What `lower` gives for a product, worked out once for all products of a target that differ only by where their values lie:
- * every layer of a model has the same products, and of a large model each falls into hundreds of dispatches.
+ * What `lower` gives for a product, worked out once for all products that differ only by where their values
+ * lie: every layer of a model has the same products, and of a large model each falls into hundreds of
+ * dispatches.
  */
 export function loweredOnce(
   spec: CheckedSpec,
-  target: Target,
+  products: LoweredProducts,
   lower: () => Dispatch[] | undefined,
 ): Dispatch[] | undefined {
-  let products = known.get(target);
-  if (!products) known.set(target, products = new Map());
   const values = valuesOf(spec).map(([, value]) => value);
   const key = keyOf(spec, values);
   const found = products.get(key);
@@ -59,6 +57,6 @@ function moved(dispatch: Dispatch, from: readonly Located[], to: readonly Locate
   return {
     ...dispatch,
     bindings: dispatch.bindings.map(move),
-    texels: dispatch.texels?.map((copy) => ({ ...copy, source: move(copy.source) })),
+    copies: dispatch.copies?.map((copy) => ({ ...copy, source: move(copy.source) })),
   };
 }

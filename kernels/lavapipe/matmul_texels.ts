@@ -1,10 +1,4 @@
-import {
-  type Dispatch,
-  SCRATCH_BINDING,
-  TEXEL_ROW_BYTES,
-  TEXEL_ROW_TEXELS,
-  texelWord,
-} from "../../engine/graph/launch.ts";
+import { type Dispatch, SCRATCH_ROW_BYTES, SCRATCH_ROW_VECTORS } from "../../engine/graph/launch.ts";
 import { foldGrid, type Target } from "../../engine/graph/target.ts";
 import { DTYPE_BYTES } from "../../engine/graph/types.ts";
 import {
@@ -29,10 +23,12 @@ import {
   windowsOf,
 } from "../matmul/parts.ts";
 import { matmulParams } from "../matmul/params.ts";
-import { loweredOnce } from "./matmul_places.ts";
-import { placeTexels, texelBytesOf } from "./texel_reads.ts";
+import { copiedFour } from "../access.ts";
+import { storageFormOf } from "../storage_forms.ts";
+import { placeCopies, SCRATCH_WGSL, scratchWord } from "./scratch.ts";
 import type { CheckedSpec, MatmulDtype, MatmulForm, MatmulRole } from "../matmul/product.ts";
-import { type ChosenTile, formOf, widestAligned } from "../matmul/tiles.ts";
+import { formOf, widestAligned } from "../matmul/form.ts";
+import type { TileLoads } from "../matmul/tile.ts";
 import { tilesOf, type Triangle } from "../matmul/triangle.ts";
 
 /** Roles that only the end of a product reads. */
@@ -47,26 +43,31 @@ const isOperand = ({ role }: Span) => role === "a" || role === "b";
  * texture takes 10 ns for all lanes, and copying an operand into the texture a ninth of a nanosecond a byte. Measured, a
  * product is two to three times as fast so, in tiles of a quarter of the code.
  */
-export function texelProduct(spec: CheckedSpec, whole: Part, target: Target): Dispatch[] | undefined {
-  if (texelBytesOf(target) === 0 || target.subgroupSize < 4 || spec.b.quantized) return undefined;
-  return loweredOnce(spec, target, () => lowered(spec, whole, target));
-}
-
-function lowered(spec: CheckedSpec, whole: Part, target: Target): Dispatch[] | undefined {
-  if (!aligned(spec, whole)) return undefined;
-  const parts = partsOf(spec, whole, target);
+export function texelProduct(
+  spec: CheckedSpec,
+  whole: Part,
+  adapter: TexelAdapter,
+): Dispatch[] | undefined {
+  if (spec.b.quantized || !aligned(spec, whole)) return undefined;
+  const parts = partsOf(spec, whole, adapter);
   const fits = parts?.every((part) =>
     aligned(spec, part) &&
     (!spec.gelu || part.k.count === spec.k) &&
     // Partial sums meet in C, which must be f32 then.
     (startsTerms(part) || spec.c.value.dtype === "f32")
   );
-  return fits ? parts!.map((part) => texelDispatch(spec, part, target)) : undefined;
+  return fits ? parts!.map((part) => texelDispatch(spec, part, adapter)) : undefined;
 }
 
-function partsOf(spec: CheckedSpec, whole: Part, target: Target): Part[] | undefined {
+/** Limits of an adapter, and the bytes that a dispatch may copy into its scratch texture. */
+export interface TexelAdapter {
+  target: Target;
+  scratchBytes: number;
+}
+
+function partsOf(spec: CheckedSpec, whole: Part, adapter: TexelAdapter): Part[] | undefined {
   try {
-    return split(spec, target, whole, excessTexels);
+    return split(spec, adapter.target, whole, (spec, _, part) => excessTexels(spec, adapter, part));
   } catch (error) {
     // No way of halving makes the operands fit.
     if (error instanceof RangeError) return undefined;
@@ -77,24 +78,24 @@ function partsOf(spec: CheckedSpec, whole: Part, target: Target): Part[] | undef
 /** Copies of spans, by default of the operands, one behind the other in the texture, and where in it each begins. */
 function copiesOf(spec: CheckedSpec, part: Part, spans = spansOf(spec, part).filter(isOperand)) {
   const windows = windowsOf(spec, spans);
-  const texels = placeTexels(windows.map(({ binding }) => binding));
-  return windows.map(({ spans }, i) => ({ spans, copy: texels[i] }));
+  const copies = placeCopies(windows.map(({ binding }) => binding));
+  return windows.map(({ spans }, i) => ({ spans, copy: copies[i] }));
 }
 
 /** Bytes that copies take of the texture. */
 function bytesOf(copies: ReturnType<typeof copiesOf>): number {
   return copies.reduce(
-    (sum, { copy }) => sum + Math.ceil(copy.source.byteLength / TEXEL_ROW_BYTES) * TEXEL_ROW_BYTES,
+    (sum, { copy }) => sum + Math.ceil(copy.source.byteLength / SCRATCH_ROW_BYTES) * SCRATCH_ROW_BYTES,
     0,
   );
 }
 
 /** Bytes by which the operands pass what the texture holds, or other values the binding limit. */
-function excessTexels(spec: CheckedSpec, target: Target, part: Part): number {
+function excessTexels(spec: CheckedSpec, { target, scratchBytes }: TexelAdapter, part: Part): number {
   const copied = bytesOf(copiesOf(spec, part));
   return windowsOf(spec, spansOf(spec, part).filter((span) => !isOperand(span))).reduce(
     (sum, { binding }) => sum + Math.max(0, binding.byteLength - target.maxStorageBufferBindingSize),
-    Math.max(0, copied - texelBytesOf(target)),
+    Math.max(0, copied - scratchBytes),
   );
 }
 
@@ -119,12 +120,27 @@ const LARGE_BATCHED_ROWS = 256;
 /** Tiles that keep the threads of an adapter busy to the end. */
 const LEAST_LARGE_TILES = 64;
 
+/** Extents of a tile. */
+interface TexelTile {
+  rows: number;
+  columns: number;
+}
+
+/** Operands lie in copies; what else a kernel reads and writes it binds as vectors of four. */
+const LOADS_OF_REST: TileLoads = {
+  step: 4,
+  codeLanes: 0,
+  halvesAsWords: false,
+  stepsSingly: false,
+  widest: () => 4,
+  readsPadding: () => false,
+};
+
 /** The tile of a part. Large ones take two thirds of the loads of small ones, for as many products. */
-function tileOf(spec: CheckedSpec, part: Part, triangle: Triangle, lanes: number): ChosenTile {
-  const tile = (rows: number): ChosenTile => ({
+function tileOf(spec: CheckedSpec, part: Part, triangle: Triangle, lanes: number): TexelTile {
+  const tile = (rows: number): TexelTile => ({
     rows: Math.max(lanes, Math.min(rows, MOST_ROWS_OF_LANE * lanes)),
     columns: 4 * lanes,
-    step: 4,
   });
   const [lowest, small, large] = [tile(lanes), tile(SMALL_ROWS), tile(LARGE_ROWS)];
   if (part.m.count <= lanes && !spec.a.transposed) return lowest;
@@ -138,20 +154,21 @@ function tileOf(spec: CheckedSpec, part: Part, triangle: Triangle, lanes: number
   return enough && tilesM * tilesN * batches >= LEAST_LARGE_TILES ? large : small;
 }
 
-function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch {
+function texelDispatch(spec: CheckedSpec, part: Part, adapter: TexelAdapter): Dispatch {
+  const { target } = adapter;
   const lanes = target.subgroupSize;
   const triangle = wholeMatrices(spec, part) ? spec.triangle : undefined;
   const tile = tileOf(spec, part, triangle, lanes);
   const { rows } = tile;
-  const { copies, windows, form, bindings } = storageOf(spec, part, tile, target);
+  const { copies, windows, form, bindings } = placesOf(spec, part, adapter);
   const { tilesM, tilesN, share } = tilesOf(part, tile, triangle);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
   const grid = foldGrid(tilesM * tilesN * batches, target);
-  const texels = copies.map(({ copy }) => copy);
+  const placed = copies.map(({ copy }) => copy);
   const offsets = Object.fromEntries(copies.flatMap(({ spans, copy }, i) =>
     spans.map((span) => {
-      const fours = TEXEL_ROW_TEXELS * 4 / DTYPE_BYTES[span.value.dtype];
-      return [`${span.role}Offset`, texelWord(texels, i, fours, elementOffset(span, copy.source) / 4)];
+      const fours = SCRATCH_ROW_VECTORS * 4 / DTYPE_BYTES[span.value.dtype];
+      return [`${span.role}Offset`, scratchWord(placed, i, fours, elementOffset(span, copy.source) / 4)];
     })
   ));
   return {
@@ -162,7 +179,7 @@ function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch 
       writes: writtenSlots(form),
     },
     bindings,
-    texels,
+    copies: placed,
     params: matmulParams(spec, part, form, windows, { tilesM, tilesN, grid }, offsets),
     workgroups: grid,
     flops: 2 * part.m.count * part.n.count * part.k.count * batches * share,
@@ -175,22 +192,22 @@ function texelDispatch(spec: CheckedSpec, part: Part, target: Target): Dispatch 
  * What the end of a product reads, C itself among it, is copied beside the operands where it is loaded in fours and there is
  * room: a row of a tile of it takes as long to load from a buffer as twenty of its products.
  */
-function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Target) {
+function placesOf(spec: CheckedSpec, part: Part, { scratchBytes }: TexelAdapter) {
   const spans = spansOf(spec, part);
   windowsOf(spec, spans); // throws where C lies over an operand
   const accumulate = spec.accumulate || !startsTerms(part);
   const bound = spans.filter((span) => !isOperand(span));
-  const { form: whole } = formOf(spec, part, windowsOf(spec, bound), accumulate, tile);
+  const { form: whole } = formOf(spec, part, windowsOf(spec, bound), accumulate, LOADS_OF_REST);
   const prior = spans.filter(({ role }) => accumulate && role === "c" && !whole.types.residual)
     .map((span): Span => ({ ...span, role: "residual" }));
   const added = [...bound.filter(({ role }) => ADDED_ROLES.includes(role)), ...prior];
   const operands = spans.filter(isOperand);
   const all = copiesOf(spec, part, [...operands, ...added]);
-  const copied = whole.widths.c === 4 && bytesOf(all) <= texelBytesOf(target) ? added : [];
+  const copied = whole.widths.c === 4 && bytesOf(all) <= scratchBytes ? added : [];
   const windows = windowsOf(spec, bound.filter((span) => !copied.includes(span)));
   const inPlace = accumulate && !copied.some((span) => prior.includes(span));
-  const { form, bindings } = formOf(spec, part, windows, inPlace, tile);
-  const texels = [...operands, ...copied];
+  const { form, bindings } = formOf(spec, part, windows, inPlace, LOADS_OF_REST);
+  const read = [...operands, ...copied];
   return {
     copies: copied.length > 0 ? all : copiesOf(spec, part),
     windows,
@@ -200,9 +217,9 @@ function storageOf(spec: CheckedSpec, part: Part, tile: ChosenTile, target: Targ
       widths: { ...form.widths, a: 4, b: 4 },
       types: {
         ...form.types,
-        ...Object.fromEntries(texels.map(({ role, value }) => [role, value.dtype as MatmulDtype])),
+        ...Object.fromEntries(read.map(({ role, value }) => [role, value.dtype as MatmulDtype])),
       },
-      texels: texels.map(({ role }) => role),
+      copied: read.map(({ role }) => role),
     } satisfies MatmulForm as MatmulForm,
   };
 }
@@ -225,19 +242,10 @@ function quotientOf(of: string, by: string): string {
   return `u32((f32(${of}) + 0.5) / f32(${by}))`;
 }
 
-/** Loads of four elements, by type, from an index in units of four elements. */
-const LOADS = {
-  f32: `fn fourOf_f32(i: u32) -> vec4<f32> {
-  return bitcast<vec4<f32>>(textureLoad(operands, vec2<u32>(i % ${TEXEL_ROW_TEXELS}u, i / ${TEXEL_ROW_TEXELS}u)));
+/** WGSL of the load of four elements of a type, from an index in units of four elements. */
+function fourOf(type: MatmulDtype): string {
+  return `fn fourOf_${type}(i: u32) -> vec4<f32> { return ${copiedFour(storageFormOf(type), "0u", "i")}; }\n`;
 }
-`,
-  f16: `fn fourOf_f16(i: u32) -> vec4<f32> {
-  let texel = textureLoad(operands, vec2<u32>((i / 2u) % ${TEXEL_ROW_TEXELS}u, i / ${2 * TEXEL_ROW_TEXELS}u));
-  let words = select(texel.xy, texel.zw, (i & 1u) != 0u);
-  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
-}
-`,
-};
 
 /**
  * WGSL of a product whose operands lie in the scratch texture.
@@ -256,8 +264,8 @@ const LOADS = {
  *           tiles that reach it are launched.
  * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
  *           the last one inside and not stored.
- * Source    measured on Mesa lavapipe; see `texelProduct` and docs/performance.md. Larger tiles save loads and pay with code, which
- *           takes longer to compile and may leave the cache of decoded instructions.
+ * Source    measured on Mesa lavapipe; see `texelProduct` and docs/notes/software-adapters.md. Larger tiles save
+ *           loads and pay with code, which takes longer to compile and may leave the cache of decoded instructions.
  */
 function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle?: Triangle): string {
   const { aTransposed, bTransposed } = form;
@@ -331,12 +339,9 @@ ${
     : `  let rowSums = operandSum + ${twoSums ? "oddSum" : `subgroupShuffleXor(operandSum, ${quads}u)`};
 ${storeSums(form, ["rowSums"], ["firstRow + 4u * quad"], " && ahead == 0u")}`;
 
-  const loads = [...new Set(form.texels!.map((role) => form.types[role]!))].map((type) => LOADS[type]).join(
-    "",
-  );
+  const loads = [...new Set(form.copied!.map((role) => form.types[role]!))].map(fourOf).join("");
   return `${declarations(form)}
-@group(0) @binding(${SCRATCH_BINDING}) var operands: texture_storage_2d<rgba32uint, read>;
-${loads}
+${SCRATCH_WGSL}${loads}
 @compute @workgroup_size(${lanes})
 fn matmul(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
 ${tileWgsl(quotientOf)}

@@ -1,6 +1,33 @@
 import { LARGE_PRODUCT, multiplyAdds, type Part, SMALL_PRODUCT } from "../matmul/parts.ts";
 import type { CheckedSpec, Width } from "../matmul/product.ts";
-import type { SubgroupTile } from "./matmul_buffers.ts";
+import type { ProductTile } from "../matmul/tile.ts";
+import { subgroupMatmulCode, type SubgroupTile } from "./matmul_buffers.ts";
+
+/** The tile as a product takes it. */
+export function subgroupTile(tile: SubgroupTile): ProductTile {
+  const { lanes, rows, columnVectors } = tile;
+  const columns = 4 * lanes * columnVectors;
+  return {
+    name: `subgroup ${rows}×${columns}`,
+    numbers: tile,
+    rows,
+    columns,
+    step: 4,
+    split: 1,
+    codeLanes: lanes,
+    halvesAsWords: false,
+    stepsSingly: true,
+    leavesOutTriangles: false,
+    widest: (spec, role, { codes }) => {
+      if (role !== "a" && role !== "b") return 4;
+      const width = widestLoad(spec, role, tile);
+      return codes ? width : Math.min(width, 4) as Width;
+    },
+    readsPadding: () => false,
+    workgroupBytes: () => 0,
+    code: (form) => subgroupMatmulCode(form, tile),
+  };
+}
 
 /** A load of a vec4 per lane costs about as much as this many multiply-adds of one; measured, 75 to 250. */
 const LOAD_COST = 100;
@@ -52,7 +79,7 @@ export function largeSubgroupTiles(spec: CheckedSpec, lanes: number): SubgroupTi
 }
 
 /** Elements one load may take: of A stored [k, m] four where a lane has four rows, of codes eight where it has eight columns. */
-export function widestLoad(
+function widestLoad(
   spec: CheckedSpec,
   role: "a" | "b",
   { lanes, rows, columnVectors }: SubgroupTile,

@@ -1,18 +1,16 @@
 import type { Command, Dispatch, Located } from "../../engine/graph/launch.ts";
-import { foldGrid, type Target } from "../../engine/graph/target.ts";
+import { foldGrid } from "../../engine/graph/target.ts";
 import { elementCount } from "../../engine/graph/types.ts";
 import { gelu, geluGrad } from "../elementwise.ts";
-import { writtenSlots } from "./text.ts";
+import type { KernelSet } from "../kernel_set.ts";
+import { formOf } from "./form.ts";
 import { matmulParams } from "./params.ts";
 import { type Part, spansOf, split, startsTerms, wholeMatrices, windowsOf } from "./parts.ts";
 import { type CheckedSpec, type FusedGelu, type MatmulForm, type MatmulSpec, normalise } from "./product.ts";
 import { meetingOperand, partialSums } from "./partial_sums.ts";
-import { subgroupMatmulCode } from "../lavapipe/matmul_buffers.ts";
-import { matrixMatmulCode } from "./matrix_units.ts";
-import { chooseTile, type ChosenTile, fittingTiles, formOf, tileName, workgroupBytesOf } from "./tiles.ts";
-import { texelProduct } from "../lavapipe/matmul_texels.ts";
+import { writtenSlots } from "./text.ts";
+import type { ProductTile } from "./tile.ts";
 import { tilesOf, type Triangle } from "./triangle.ts";
-import { workgroupMatmulCode } from "./workgroup.ts";
 
 /**
  * Dispatches of one product, split over batches, rows, columns or terms where an operand passes the binding limit.
@@ -24,7 +22,8 @@ import { workgroupMatmulCode } from "./workgroup.ts";
  * @throws {TypeError} if C overlaps an operand, or a dtype is neither f32 nor f16.
  * @throws {RangeError} if not even one row of an operand can be bound, or if terms of an f16 C have nowhere to meet.
  */
-export function matmulCommands(spec: MatmulSpec, target: Target): Command[] {
+export function matmulCommands(spec: MatmulSpec, kernels: KernelSet): Command[] {
+  const { target, products } = kernels;
   const checked = normalise(spec);
   const batch = checked.batch;
   const whole: Part = {
@@ -34,25 +33,24 @@ export function matmulCommands(spec: MatmulSpec, target: Target): Command[] {
     n: { first: 0, count: spec.n },
     k: { first: 0, count: spec.k },
   };
-  const texels = texelProduct(checked, whole, target);
-  if (texels) return texels;
+  const own = products.whole(checked, whole);
+  if (own) return own;
   const parts = split(checked, target, whole);
   const termsSplit = parts.some(({ k }) => k.count < spec.k);
-  if (termsSplit && spec.c.value.dtype !== "f32") return meetingCommands(checked, target);
-  // No part knows an element of C before its terms have met; and the texture is worth more than the fusion.
-  const termsApart = termsSplit ||
-    texelProduct({ ...checked, gelu: undefined }, whole, target) !== undefined;
+  if (termsSplit && spec.c.value.dtype !== "f32") return meetingCommands(checked, kernels);
+  // No part knows an element of C before its terms have met; and a product of the set's own is worth more than the fusion.
+  const termsApart = termsSplit || products.whole({ ...checked, gelu: undefined }, whole) !== undefined;
   if (spec.gelu && termsApart) {
     return [
-      ...matmulCommands({ ...spec, gelu: undefined }, target),
-      ...geluCommands(spec.c.value, spec.gelu, target),
+      ...matmulCommands({ ...spec, gelu: undefined }, kernels),
+      ...geluCommands(spec.c.value, spec.gelu, kernels),
     ];
   }
-  return parts.map((part) => dispatchPart(checked, part, target));
+  return parts.map((part) => dispatchPart(checked, part, kernels));
 }
 
 /** The product in f32, and C from it. */
-function meetingCommands(spec: CheckedSpec, target: Target): Command[] {
+function meetingCommands(spec: CheckedSpec, kernels: KernelSet): Command[] {
   const { name, m, n, batch, c, residual, accumulate = false, gelu, meeting } = spec;
   if (!meeting || meeting.dtype !== "f32" || elementCount(meeting) < batch.reduce((a, b) => a * b, m * n)) {
     throw new RangeError(
@@ -68,25 +66,29 @@ function meetingCommands(spec: CheckedSpec, target: Target): Command[] {
   }
   const product = { ...spec, c: sums, accumulate: false, gelu: undefined, meeting: undefined };
   return [
-    ...matmulCommands(product, target),
-    ...partialSums({ partials: meeting, parts: 1, c, m, n, batch, accumulate }, target),
-    ...gelu ? geluCommands(c.value, gelu, target) : [],
+    ...matmulCommands(product, kernels),
+    ...partialSums({ partials: meeting, parts: 1, c, m, n, batch, accumulate }, kernels.target),
+    ...gelu ? geluCommands(c.value, gelu, kernels) : [],
   ];
 }
 
 /** What a product fuses, in a kernel of its own after it. */
-function geluCommands(c: Located, { approximation, activated, of }: FusedGelu, target: Target): Command[] {
+function geluCommands(
+  c: Located,
+  { approximation, activated, of }: FusedGelu,
+  kernels: KernelSet,
+): Command[] {
   const attrs = { approximation };
   return of
-    ? geluGrad.lower({ inputs: [of, c], outputs: [c], attrs, target })
-    : gelu.lower({ inputs: [c], outputs: [activated!], attrs, target });
+    ? geluGrad.lower({ inputs: [of, c], outputs: [c], attrs, kernels })
+    : gelu.lower({ inputs: [c], outputs: [activated!], attrs, kernels });
 }
 
 function dispatchPart(
   spec: CheckedSpec,
   part: Part,
-  target: Target,
-  tile = chooseTile(spec, part, target),
+  kernels: KernelSet,
+  tile = kernels.products.chosen(spec, part),
 ): Dispatch {
   const windows = windowsOf(spec, spansOf(spec, part));
   const accumulate = spec.accumulate || !startsTerms(part);
@@ -94,15 +96,15 @@ function dispatchPart(
   const tilesM = Math.ceil(part.m.count / tile.rows);
   const tilesN = Math.ceil(part.n.count / tile.columns);
   const batches = part.batchCount.reduce((product, count) => product * count, 1);
-  const grid = foldGrid(tilesM * tilesN * batches, target);
-  const triangle = tile.workgroup && wholeMatrices(spec, part) ? spec.triangle : undefined;
+  const grid = foldGrid(tilesM * tilesN * batches, kernels.target);
+  const triangle = tile.leavesOutTriangles && wholeMatrices(spec, part) ? spec.triangle : undefined;
   return {
     kernel: {
       name: spec.name,
       code: codeFor(form, tile, triangle),
       entryPoint: "matmul",
       writes: writtenSlots(form),
-      workgroupBytes: workgroupBytesOf(form, tile),
+      workgroupBytes: tile.workgroupBytes(form),
     },
     bindings,
     params: matmulParams(spec, part, form, windows, { tilesM, tilesN, grid }),
@@ -114,15 +116,15 @@ function dispatchPart(
         return choiceKey(spec, part, form, tile, triangle);
       },
       get chosen() {
-        return tileName(tile);
+        return tile.name;
       },
       get names() {
-        return fittingTiles(spec, part, target).map(tileName);
+        return fittingTiles(spec, part, kernels).map(({ name }) => name);
       },
       use: (name) => {
-        const other = fittingTiles(spec, part, target).find((tile) => tileName(tile) === name);
+        const other = fittingTiles(spec, part, kernels).find((tile) => tile.name === name);
         if (!other) throw new RangeError(`Cannot multiply ${spec.name} in tile ${name}: it does not fit`);
-        return dispatchPart(spec, part, target, other);
+        return dispatchPart(spec, part, kernels, other);
       },
     },
   };
@@ -136,7 +138,7 @@ function choiceKey(
   spec: CheckedSpec,
   { m, n, k, batchCount }: Part,
   form: MatmulForm,
-  { workgroup }: ChosenTile,
+  { split }: ProductTile,
   triangle: Triangle,
 ): string {
   const stored = `${form.aTransposed ? "t" : "n"}${form.bTransposed ? "t" : "n"}`;
@@ -149,7 +151,7 @@ function choiceKey(
     form.sums && "sums",
     form.gelu && "gelu",
     triangle && `triangle of ${triangle}`,
-    workgroup?.split && `split ${workgroup.split}`,
+    split > 1 && `split ${split}`,
   ].filter((part) => part).map((part) => ` +${part}`).join("");
   const batches = batchCount.reduce((product, count) => product * count, 1);
   const extents = [m.count, n.count, k.count, batches].map((count) => 2 ** Math.ceil(Math.log2(count)));
@@ -159,20 +161,20 @@ function choiceKey(
 const codes = new Map<string, string>();
 
 /** The text for a form and tile, generated once. */
-function codeFor(
-  form: MatmulForm,
-  { subgroup, workgroup, matrix }: ChosenTile,
-  triangle: Triangle,
-): string {
-  const key = JSON.stringify([form, subgroup, workgroup, matrix, triangle]);
+function codeFor(form: MatmulForm, tile: ProductTile, triangle: Triangle): string {
+  const key = JSON.stringify([form, tile.numbers, triangle]);
   let code = codes.get(key);
-  if (code === undefined) {
-    code = subgroup
-      ? subgroupMatmulCode(form, subgroup)
-      : matrix
-      ? matrixMatmulCode(form, matrix)
-      : workgroupMatmulCode(form, workgroup!, triangle);
-    codes.set(key, code);
-  }
+  if (code === undefined) codes.set(key, code = tile.code(form, triangle));
   return code;
+}
+
+/** The tiles that can do a part of a product, the one that the rules chose first: what the runtime may choose from. */
+export function fittingTiles(spec: CheckedSpec, part: Part, { products }: KernelSet): ProductTile[] {
+  const chosen = products.chosen(spec, part);
+  if (spec.tileRows) return [chosen];
+  // A tile more than twice as tall or wide as the product computes more outside it than inside.
+  const useful = products.tiles(spec, part).filter(({ rows, columns }) =>
+    rows <= 2 * part.m.count && columns <= 2 * part.n.count
+  );
+  return [chosen, ...useful.filter(({ name }) => name !== chosen.name)];
 }

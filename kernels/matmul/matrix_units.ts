@@ -2,6 +2,7 @@ import type { MatrixShape, Target } from "../../engine/graph/target.ts";
 import { columnPrologue, declarations, range, repeat, storeRow, storeSums, tileWgsl } from "./text.ts";
 import type { Part } from "./parts.ts";
 import type { CheckedSpec, MatmulForm, Width } from "./product.ts";
+import type { ProductTile } from "./tile.ts";
 
 /** How the subgroups of a workgroup share an output tile, in matrices of the device's shape. */
 export interface MatrixTile {
@@ -32,16 +33,27 @@ function extentsOf({ shape, lanes, grid, block, steps }: MatrixTile) {
   };
 }
 
-/** Rows and columns of the output tile, and k of a slice. */
-export function matrixExtents(tile: MatrixTile): { rows: number; columns: number; depth: number } {
+/** The tile as a product takes it. */
+export function matrixTile(tile: MatrixTile): ProductTile {
   const { rows, columns, depth } = extentsOf(tile);
-  return { rows, columns, depth };
-}
-
-/** Name of a tile among those of a product: `"matrix 128×128×32/4×2"`. */
-export function matrixTileName(tile: MatrixTile): string {
-  const { rows, columns, depth } = extentsOf(tile);
-  return `matrix ${rows}×${columns}×${depth}/${tile.grid.join("×")}${tile.buffers === 2 ? " twice" : ""}`;
+  const twice = tile.buffers === 2 ? " twice" : "";
+  return {
+    name: `matrix ${rows}×${columns}×${depth}/${tile.grid.join("×")}${twice}`,
+    numbers: tile,
+    rows,
+    columns,
+    step: depth,
+    split: 1,
+    codeLanes: 0,
+    halvesAsWords: true,
+    stepsSingly: false,
+    leavesOutTriangles: false,
+    widest: (_spec, _role, { operandsOnly }) => operandsOnly ? GRANULE : 4,
+    // What lies in the padding of A and B would be multiplied.
+    readsPadding: (role) => role !== "a" && role !== "b",
+    workgroupBytes: (form) => matrixBytes(form, tile),
+    code: (form) => matrixMatmulCode(form, tile),
+  };
 }
 
 /**
@@ -72,7 +84,7 @@ const ENOUGH_WORKGROUPS = 128;
  */
 export function matrixTiles(spec: CheckedSpec, part: Part, target: Target): MatrixTile[] {
   const { subgroupMatrix: shape, subgroupSize: lanes } = target;
-  if (!shape || lanes === 0 || target.software || spec.b.quantized) return [];
+  if (!shape || lanes === 0 || spec.b.quantized) return [];
   if (spec.a.value.dtype !== "f16" || spec.b.value.dtype !== "f16") return [];
   const fitting = (tiles: typeof TILES) =>
     tiles.map((tile) => ({ ...tile, shape, lanes })).filter((tile) =>

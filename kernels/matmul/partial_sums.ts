@@ -1,6 +1,7 @@
 import { type Command, type Dispatch, type Located, u32 } from "../../engine/graph/launch.ts";
 import type { OutputType } from "../../engine/graph/op.ts";
 import { foldGrid, type Target } from "../../engine/graph/target.ts";
+import { accessOf } from "../access.ts";
 import { elementRange } from "../rows/windows.ts";
 import { DTYPE_BYTES, elementCount, type TensorType } from "../../engine/graph/types.ts";
 import type { CheckedSpec, MatmulOperand } from "./product.ts";
@@ -33,7 +34,7 @@ export function bytesOf(type: TensorType): number {
  * @param apart Whether the terms may come in parts.
  */
 export function meetingType({ shape, dtype }: TensorType, apart: boolean): OutputType[] {
-  return apart && dtype === "f16" ? [{ shape, dtype: "f32", role: "workspace", name: "meeting" }] : [];
+  return apart && dtype !== "f32" ? [{ shape, dtype: "f32", role: "workspace", name: "meeting" }] : [];
 }
 
 /** What the reference of an op gives for outputs that are workspace, from number `first` on. */
@@ -111,20 +112,24 @@ function dispatchRows(sums: PartialSums, first: number, count: number, target: T
   }
   const offset = c.offset ?? 0;
   const dtype = c.value.dtype;
-  const { firstElement, ...stored } = elementRange(c.value, offset + least, most - least, DTYPE_BYTES[dtype]);
+  const { firstElement, ...stored } = elementRange(c.value, offset + least, most - least);
   const { firstElement: firstPartial, ...read } = parts === 1
-    ? elementRange(partials, first * n, count * n, 4)
-    : elementRange(partials, 0, elementCount(partials), 4);
+    ? elementRange(partials, first * n, count * n)
+    : elementRange(partials, 0, elementCount(partials));
   const cOffset = firstElement - least;
   const width = [n, firstPartial, cOffset, c.ld, ...strides].every((number) => number % 4 === 0) ? 4 : 1;
-  const type = (dtype: string) => width === 4 ? `vec4<${dtype}>` : dtype;
+  const access = accessOf(
+    [{ name: "c", dtype, reads: true, copied: false, writes: true }],
+    { width, leastBytes: 0 },
+    { target, scratch: null },
+  );
   const grid = foldGrid(Math.ceil(count * n / width / 64), target);
   return {
     kernel: {
       name: "partial_sums",
-      code: `alias vec_t = ${type("f32")};\nalias c_t = ${
-        type(dtype)
-      };\nconst ACCUMULATE = ${accumulate};\n${source}`,
+      code: access.code(
+        `alias vec_t = ${width === 4 ? "vec4<f32>" : "f32"};\nconst ACCUMULATE = ${accumulate};\n${source}`,
+      ),
       entryPoint: "partial_sums",
       writes: [1],
     },

@@ -3,7 +3,7 @@
 //   c[z, m, n] = Σ_s partials[s, z, m, n] (+ c[z, m, n])
 //
 // Shapes    partials: [parts, batches, M, N], of which `count` vectors from `first` on; c: strided and batched as the product's.
-// Dtypes    partials: f32.   c: c_t (f32 or f16), rounded once.   Sums f32, in the order of the parts, c last.
+// Dtypes    partials: f32.   c: as stored (f32 or f16), rounded once.   Sums f32, in the order of the parts, c last.
 // Mapping   one invocation per vector of WIDTH.
 // Limits    none: grids are folded, and partials of one part split where they or c pass the binding limit.
 // Source    split-K, as in NVIDIA's CUTLASS. Checked against the product in one part.
@@ -42,6 +42,6 @@ fn partial_sums(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocati
   let z01 = batch / params.batch2;
   let to = params.cOffset + (z01 / params.batch1) * params.cBatch0 + (z01 % params.batch1) * params.cBatch1 +
     (batch % params.batch2) * params.cBatch2 + (row % params.rows) * params.cRow + place % params.columns;
-  if (ACCUMULATE) { total += vec_t(c[to]); }
-  c[to] = c_t(total);
+  if (ACCUMULATE) { total += load_c(to); }
+  store_c(to, total);
 }

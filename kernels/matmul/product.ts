@@ -1,4 +1,5 @@
 import type { Located, ParamWord } from "../../engine/graph/launch.ts";
+import { isStored } from "../storage_forms.ts";
 
 /** Element types a product reads and writes; sums are f32 always. */
 export type MatmulDtype = "f32" | "f16";
@@ -130,8 +131,8 @@ export interface MatmulForm {
   types: Partial<Record<MatmulRole, MatmulDtype>>;
   /** Group-0 binding of each role in use. Roles that read one range share a binding: bound ranges may not overlap. */
   slots: Partial<Record<MatmulRole, number>>;
-  /** Roles read from the scratch texture by `fourOf_<type>(i)`, four elements at a time; the others have a slot. */
-  texels?: readonly MatmulRole[];
+  /** Roles read from copies by `fourOf_<type>(i)`, four elements at a time; the others have a slot. */
+  copied?: readonly MatmulRole[];
   /** Where B holds codes: how they are decoded. */
   quantized?: QuantizedForm;
   /** Whether C is read and added. */
@@ -165,7 +166,7 @@ export function normalise(spec: MatmulSpec): CheckedSpec {
   if (spec.sums) requireSums(spec, spec.sums);
   for (const [role, value] of valuesOf(spec)) {
     if (role === "b" && spec.b.quantized) continue;
-    if (value.dtype !== "f32" && value.dtype !== "f16") {
+    if (!isStored(value.dtype)) {
       throw new TypeError(
         `Cannot multiply ${role} of ${name} with dtype ${value.dtype}: expected f32 or f16`,
       );

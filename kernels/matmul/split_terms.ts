@@ -1,5 +1,5 @@
 import type { Command, Located } from "../../engine/graph/launch.ts";
-import type { Target } from "../../engine/graph/target.ts";
+import type { KernelSet } from "../kernel_set.ts";
 import { matmulCommands } from "./matmul.ts";
 import type { MatmulOperand, MatmulSpec } from "./product.ts";
 import { partialSums } from "./partial_sums.ts";
@@ -13,16 +13,17 @@ export interface SplitTermsSpec
 
 /**
  * A product with many terms and few outputs: shares of the terms are multiplied side by side, as batches, and their results
- * added, so that a GPU has more workgroups than C has tiles. A software adapter has enough of them: there it is one product.
+ * added, so that a GPU has more workgroups than C has tiles; where the set has enough of them, it is one product.
  */
-export function splitTermsCommands({ partials, ...spec }: SplitTermsSpec, target: Target): Command[] {
+export function splitTermsCommands({ partials, ...spec }: SplitTermsSpec, kernels: KernelSet): Command[] {
   const { m, n, k, a, b, c } = spec;
   const parts = partials.shape[0];
   // Whole vectors of four, so that every share begins with one.
   const share = Math.floor(k / parts / 4) * 4;
-  const bindable = Math.max(partials.byteLength, m * n * 4) <= target.maxStorageBufferBindingSize;
-  if (target.software || parts < 2 || share === 0 || spec.accumulate || !bindable) {
-    return matmulCommands({ ...spec, meeting: partials }, target);
+  const most = kernels.target.maxStorageBufferBindingSize;
+  const bindable = Math.max(partials.byteLength, m * n * 4) <= most;
+  if (!kernels.products.splitsTerms || parts < 2 || share === 0 || spec.accumulate || !bindable) {
+    return matmulCommands({ ...spec, meeting: partials }, kernels);
   }
   const steps = [
     a.transposed ? share * a.ld : share,
@@ -42,7 +43,7 @@ export function splitTermsCommands({ partials, ...spec }: SplitTermsSpec, target
       a: { ...a, strides: [steps[0]] },
       b: { ...b, strides: [steps[1]] },
       c: { ...meeting, strides: [m * n] },
-    }, target),
+    }, kernels),
     ...rest > 0
       ? matmulCommands({
         ...spec,
@@ -51,8 +52,8 @@ export function splitTermsCommands({ partials, ...spec }: SplitTermsSpec, target
         b: at(b, parts * steps[1]),
         c: meeting,
         accumulate: true,
-      }, target)
+      }, kernels)
       : [],
-    ...partialSums({ partials, parts, c, m, n, batch: [], accumulate: false }, target),
+    ...partialSums({ partials, parts, c, m, n, batch: [], accumulate: false }, kernels.target),
   ];
 }

@@ -1,6 +1,7 @@
 import { f32, type ParamWord, u32 } from "../../engine/graph/launch.ts";
 import { MATMUL_ROLES, type MatmulForm, type MatmulParams, type MatmulRole, type Width } from "./product.ts";
 import { loadQuantized, QUANTIZED_FIELDS, quantizedDeclarations } from "./quantized.ts";
+import { HALF_WORDS, type StorageForm, storageFormOf, storageWgsl } from "../storage_forms.ts";
 import geluSource from "../gelu.wgsl" with { type: "text" };
 
 /** Fields of the uniform block, in order. Offsets, row and batch strides count binding elements. */
@@ -64,20 +65,18 @@ export function writtenSlots({ slots }: Pick<MatmulForm, "slots">): number[] {
   );
 }
 
+/** How a role that is bound is stored. */
+function storageOfRole(form: MatmulForm, role: MatmulRole): StorageForm {
+  return (role === "a" || role === "b") && form.words[role] > 0
+    ? HALF_WORDS
+    : storageFormOf(form.types[role]!);
+}
+
 /** WGSL type of a role's binding elements. */
 function elementType(form: MatmulForm, role: MatmulRole): string {
   if (role === "b" && form.quantized) return "u32";
-  const type = form.types[role]!;
-  const width = widthOf(form, role);
-  if (width === 1) return type;
-  if ((role === "a" || role === "b") && form.words[role] > 0) return `vec${width / 2}<u32>`;
-  return `vec4<${type}>`;
+  return storageOfRole(form, role).element(widthOf(form, role));
 }
-
-const UNPACK_WGSL = `fn unpackHalves(words: vec2<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
-}
-`;
 
 /**
  * `to_half(v)`: what is left of v in f16. NVIDIA's compiler leaves out conversions there and back, and packing and unpacking too;
@@ -95,6 +94,11 @@ const TO_HALF_WGSL = {
 `,
 };
 
+/** How the roles in use are stored, those read from copies among them. */
+function storagesOf(form: MatmulForm): StorageForm[] {
+  return MATMUL_ROLES.filter((role) => form.types[role]).map((role) => storageFormOf(form.types[role]!));
+}
+
 /** Bindings and the uniform block. */
 export function declarations(form: MatmulForm): string {
   const bySlot: string[] = [];
@@ -106,7 +110,7 @@ export function declarations(form: MatmulForm): string {
     }>;`;
   }
   return `${bySlot.join("\n")}
-${form.words.a || form.words.b ? UNPACK_WGSL : ""}struct Params {
+${storageWgsl(storagesOf(form))}struct Params {
 ${paramFields(form).map((field) => `  ${field}: ${field === "alpha" ? "f32" : "u32"},`).join("\n")}
 }
 @group(1) @binding(0) var<uniform> params: Params;
@@ -126,14 +130,9 @@ ${form.quantized ? quantizedDeclarations(form) : ""}${
  */
 export function load(form: MatmulForm, role: MatmulRole, index: string, row = ""): string {
   if (role === "b" && form.quantized) return loadQuantized(form, index, row);
-  const type = form.types[role];
-  if (form.texels?.includes(role)) return `fourOf_${type}(${index})`;
-  const text = `storage${form.slots[role]}[${index}]`;
-  if ((role === "a" || role === "b") && form.words[role] > 0) {
-    return `unpackHalves(${text})`;
-  }
-  if (type === "f32") return text;
-  return widthOf(form, role) === 1 ? `f32(${text})` : `vec4<f32>(${text})`;
+  if (form.copied?.includes(role)) return `fourOf_${form.types[role]}(${index})`;
+  const width = widthOf(form, role) === 1 ? 1 : 4;
+  return storageOfRole(form, role).load(`storage${form.slots[role]}[${index}]`, width);
 }
 
 /**
@@ -217,6 +216,8 @@ ${stores.join("\n")}
  * derivative to what C would hold.
  */
 export function storeRow(form: MatmulForm, row: string, name: string, sum: string): string {
+  const width = form.widths.c === 4 ? 4 : 1;
+  const { load: of, store: as } = storageOfRole(form, "c");
   const bias = form.types.bias ? ` + ${name}Bias` : "";
   const element = (start: string, x?: number) =>
     `${start} + (${row}) * cRow + ${x === undefined ? `${name} / 4u` : `${name} + ${x}u`}`;
@@ -230,17 +231,18 @@ export function storeRow(form: MatmulForm, row: string, name: string, sum: strin
   ): { before: string; of: [role: "c" | "activated", value: string][] } => {
     if (!form.gelu) return { before: "", of: [["c", value]] };
     const gelu = `gelu_${form.gelu}`;
-    const rounded = `let r = ${form.types.c === "f32" ? value : `to_half(${value})`};`;
+    const kept = form.types.c === "f16" ? `to_half(${value})` : of(as(value, width), width);
+    const rounded = `let r = ${kept};`;
     if (!form.types.slope) return { before: rounded, of: [["c", "r"], ["activated", `${gelu}_of(r)`]] };
     const slope = load(form, "slope", element("params.slopeOffset + cBatch", x));
     return { before: rounded, of: [["c", `r * ${gelu}_slope(${slope})`]] };
   };
-  const type = form.types.c;
-  const stored = form.widths.c === 4 ? `vec4<${type}>` : type;
   const place = (role: "c" | "activated", x?: number) =>
     element(role === "c" ? "cStart" : "params.activatedOffset + cBatch", x);
   const store = (role: "c" | "activated", at: string, value: string) =>
-    `storage${form.slots[role]}[${at}] = ${type === "f32" ? value : `${stored}(${value})`};`;
+    `storage${form.slots[role]}[${at}] = ${
+      storageOfRole(form, role).store(value, form.widths.c === 4 ? 4 : 1)
+    };`;
   const stores = (value: string, x?: number) => {
     const { before, of } = results(value, x);
     return `${before} ${of.map(([role, result]) => store(role, place(role, x), result)).join(" ")}`;

@@ -1,77 +1,26 @@
-import type { Binding } from "../../engine/graph/launch.ts";
 import type { Target } from "../../engine/graph/target.ts";
-import { elementOffset, multiplyAdds, type Part, SMALL_PRODUCT, startsTerms, type Window } from "./parts.ts";
-import { quantizedForm, widestCodes } from "./quantized.ts";
-import type { CheckedSpec, MatmulDtype, MatmulForm, MatmulRole, Width } from "./product.ts";
-import type { SubgroupTile } from "../lavapipe/matmul_buffers.ts";
-import { chooseSubgroupTile, largeSubgroupTiles, widestLoad } from "../lavapipe/subgroup_tiles.ts";
-import { matrixBytes, matrixExtents, type MatrixTile, matrixTileName, matrixTiles } from "./matrix_units.ts";
-import { invocations, termsPerTurn, workgroupBytes, type WorkgroupTile } from "./workgroup.ts";
+import { matrixTile, matrixTiles } from "./matrix_units.ts";
+import type { Part } from "./parts.ts";
+import type { CheckedSpec } from "./product.ts";
+import type { ProductTile } from "./tile.ts";
+import { invocations, workgroupBytes, type WorkgroupTile, workgroupTile } from "./workgroup.ts";
 
-/** A tile of one of the families, its extents, and the terms one step of its main loop takes. */
-export interface ChosenTile {
-  rows: number;
-  columns: number;
-  step: number;
-  subgroup?: SubgroupTile;
-  workgroup?: WorkgroupTile;
-  matrix?: MatrixTile;
-}
-
-/** The tile for a part of a product. */
-export function chooseTile(spec: CheckedSpec, part: Part, target: Target): ChosenTile {
+/** The tile that a GPU takes for a part of a product. */
+export function gpuTile(spec: CheckedSpec, part: Part, target: Target): ProductTile {
   const [matrix] = matrixTiles(spec, part, target);
-  if (matrix) return matrixChoice(matrix);
-  if (!target.software || target.subgroupSize < 4) return chooseWorkgroupTile(spec, part, target);
-  return subgroupChoice(chooseSubgroupTile(spec, part, target.subgroupSize));
+  return matrix ? matrixTile(matrix) : chosenWorkgroupTile(spec, part, target);
 }
 
-function subgroupChoice(subgroup: SubgroupTile): ChosenTile {
-  return { rows: subgroup.rows, columns: 4 * subgroup.lanes * subgroup.columnVectors, step: 4, subgroup };
-}
-
-function workgroupChoice(workgroup: WorkgroupTile): ChosenTile {
-  return { rows: workgroup.rows, columns: workgroup.columns, step: termsPerTurn(workgroup), workgroup };
-}
-
-function matrixChoice(matrix: MatrixTile): ChosenTile {
-  const { rows, columns, depth } = matrixExtents(matrix);
-  return { rows, columns, step: depth, matrix };
+/** The tiles that a GPU may take. */
+export function gpuTiles(spec: CheckedSpec, part: Part, target: Target): ProductTile[] {
+  const matrices = matrixTiles(spec, part, target);
+  return matrices.length > 0 ? matrices.map(matrixTile) : workgroupTiles(spec, part, target);
 }
 
 /** Whether a device's limits allow a tile. */
 function fits(tile: WorkgroupTile, target: Target): boolean {
   return invocations(tile) <= target.maxComputeInvocationsPerWorkgroup &&
     workgroupBytes(tile) <= target.maxComputeWorkgroupStorageSize;
-}
-
-/** Workgroup memory that a product of this form takes in a tile. */
-export function workgroupBytesOf(form: MatmulForm, { workgroup, matrix }: ChosenTile): number {
-  return workgroup ? workgroupBytes(workgroup) : matrix ? matrixBytes(form, matrix) : 0;
-}
-
-/** Name of a tile, for choices that are kept: rows × columns, and what else tells it from others. */
-export function tileName({ rows, columns, subgroup, workgroup, matrix }: ChosenTile): string {
-  if (matrix) return matrixTileName(matrix);
-  const size = `${rows}×${columns}`;
-  if (subgroup) return `subgroup ${size}`;
-  const { depth, block, split = 1 } = workgroup!;
-  return `workgroup ${size}×${depth}/${block.join("×")}${split > 1 ? ` split ${split}` : ""}`;
-}
-
-/** The tiles that can do a part of a product, the one of `chooseTile` among them: what the runtime may choose from. */
-export function fittingTiles(spec: CheckedSpec, part: Part, target: Target): ChosenTile[] {
-  if (spec.tileRows) return [chooseTile(spec, part, target)];
-  const chosen = chooseTile(spec, part, target);
-  const tiles = chosen.subgroup
-    ? largeSubgroupTiles(spec, target.subgroupSize).map(subgroupChoice)
-    : chosen.matrix
-    ? matrixTiles(spec, part, target).map(matrixChoice)
-    : workgroupTiles(spec, part, target).map(workgroupChoice);
-  // A tile more than twice as tall or wide as the product computes more outside it than inside.
-  const useful = tiles.filter(({ rows, columns }) => rows <= 2 * part.m.count && columns <= 2 * part.n.count);
-  const others = useful.filter((tile) => tileName(tile) !== tileName(chosen));
-  return [chosen, ...others];
 }
 
 /** Tiles of one team, from which rules and clock choose; the rules take the first that suits. */
@@ -90,8 +39,13 @@ const SPLIT_TILES: readonly WorkgroupTile[] = [
   { rows: 32, columns: 32, depth: 16, block: [4, 4] },
 ];
 
-/** The tiles that sum in the order of the rules, whose bits are therefore the same: those of as many teams. */
-function workgroupTiles(spec: CheckedSpec, part: Part, target: Target): readonly WorkgroupTile[] {
+/** The tiles of workgroup memory that may do a part of a product. */
+export function workgroupTiles(spec: CheckedSpec, part: Part, target: Target): ProductTile[] {
+  return shapes(spec, part, target).map(workgroupTile);
+}
+
+/** Those that sum in the order of the rules, whose bits are therefore the same: those of as many teams. */
+function shapes(spec: CheckedSpec, part: Part, target: Target): readonly WorkgroupTile[] {
   const split = teamsFor(spec, part);
   const splits = SPLIT_TILES.map((tile): WorkgroupTile => ({ ...tile, split })).filter((tile) =>
     fits(tile, target)
@@ -140,8 +94,13 @@ const waste = ({ m, n }: Part, { rows, columns }: WorkgroupTile) =>
 /** What larger tiles gain is lost beyond this. */
 const MOST_WASTE = 1.5;
 
-function chooseWorkgroupTile(spec: CheckedSpec, part: Part, target: Target): ChosenTile {
-  const tiles = workgroupTiles(spec, part, target);
+/**
+ * The tile of workgroup memory that the rules choose.
+ *
+ * @throws {RangeError} if the device's workgroups are too small for any.
+ */
+export function chosenWorkgroupTile(spec: CheckedSpec, part: Part, target: Target): ProductTile {
+  const tiles = shapes(spec, part, target);
   if (tiles.length === 0) {
     throw new RangeError(
       `Cannot multiply with workgroups of ${target.maxComputeInvocationsPerWorkgroup} invocations and ` +
@@ -160,117 +119,5 @@ function chooseWorkgroupTile(spec: CheckedSpec, part: Part, target: Target): Cho
     }
     return tileCount(part, tile) >= ENOUGH_WORKGROUPS;
   };
-  return workgroupChoice(tiles.find(suits) ?? tiles.at(-1)!);
-}
-
-/** The kernel's form for a part, its windows and its tile, and its bindings: the windows and what decodes B. */
-export function formOf(
-  spec: CheckedSpec,
-  part: Part,
-  windows: Window[],
-  accumulate: boolean,
-  tile: ChosenTile,
-): { form: MatmulForm; bindings: Binding[] } {
-  const slots: MatmulForm["slots"] = {};
-  const types: MatmulForm["types"] = {};
-  const widths: Record<"a" | "b" | "c", Width> = { a: 1, b: 1, c: 8 };
-  const words: Record<"a" | "b", 0 | 32> = { a: 0, b: 0 };
-  windows.forEach(({ spans, binding }, slot) => {
-    // Roles that share a binding share its element type.
-    const codes = spec.b.quantized && spans.some(({ role }) => role === "b");
-    const operandsOnly = !codes && spans.every(({ role }) => role === "a" || role === "b");
-    const width = Math.min(...spans.map((span) => {
-      const { role } = span;
-      if (role === "sums") return 1;
-      const offset = elementOffset(span, binding);
-      const owned = tile.subgroup && (role === "a" || role === "b")
-        ? widestLoad(spec, role, tile.subgroup)
-        : tile.matrix && operandsOnly
-        ? 8
-        : 4;
-      const most = codes || tile.matrix ? owned : Math.min(owned, 4) as Width;
-      const limit = codes ? widestCodes(spec, most) : most;
-      // By matrices, what lies in the padding of A and B would be multiplied.
-      const usePadding = tile.workgroup !== undefined ||
-        (tile.matrix !== undefined && role !== "a" && role !== "b");
-      return widestAligned(spec, part, role, offset, limit, usePadding);
-    })) as Width;
-    for (const { role, value } of spans) {
-      slots[role] = slot;
-      if (!(role === "b" && codes)) types[role] = value.dtype as MatmulDtype;
-      if (role === "a" || role === "b") {
-        widths[role] = width;
-        const halves = (tile.workgroup || tile.matrix) && operandsOnly && value.dtype === "f16";
-        words[role] = width > 1 && halves ? 32 : 0;
-      } else if (role !== "sums") widths.c = Math.min(widths.c, width) as Width;
-    }
-  });
-  // All else follows C, and with them A or B where they share a binding.
-  for (const { spans } of windows) {
-    if (spans.every(({ role }) => role === "a" || role === "b")) continue;
-    for (const { role } of spans) {
-      if (role === "a" || role === "b") widths[role] = Math.min(widths[role], widths.c) as Width;
-    }
-  }
-  // Loads of single numbers take many instructions each: a loop that steps by one k compiles in a fourth of the time. Codes
-  // are worth no more ever, numbers where the product is small.
-  const codesSingly = spec.b.quantized !== undefined && widths.b === 1;
-  if (codesSingly && tile.subgroup && !spec.a.transposed) [widths.a, words.a] = [1, 0];
-  const single = tile.subgroup !== undefined &&
-    (codesSingly || (widths.a === 1 && widths.b === 1 && multiplyAdds(part) <= SMALL_PRODUCT));
-  const quantized = quantizedForm(spec, windows, tile.subgroup?.lanes ?? 0);
-  const form: MatmulForm = {
-    aTransposed: spec.a.transposed ?? false,
-    bTransposed: spec.b.transposed ?? false,
-    widths,
-    words,
-    types,
-    slots,
-    quantized: quantized?.form,
-    accumulate,
-    gelu: spec.gelu?.approximation,
-    sums: slots.sums === undefined ? undefined : {
-      of: spec.sums!.of,
-      accumulate: spec.sums!.accumulate || !startsTerms(part),
-    },
-    single,
-    tail: single || part.k.count % tile.step !== 0,
-  };
-  return { form, bindings: [...windows.map(({ binding }) => binding), ...quantized?.bindings ?? []] };
-}
-
-/**
- * The largest width up to `limit` at which all rows and batches of an operand, and what follows them, begin.
- *
- * @param usePadding Whether the kernel can do with whole vectors of padded rows.
- */
-export function widestAligned(
-  spec: CheckedSpec,
-  part: Part,
-  role: Exclude<MatmulRole, "sums">,
-  offset: number,
-  limit: Width,
-  usePadding = false,
-): Width {
-  const fits = (...counts: number[]) =>
-    ([8, 4, 1] as const).find((width) => width <= limit && counts.every((count) => count % width === 0))!;
-  if (role === "bias") return fits(offset, part.n.count);
-  const operand = role === "a" || role === "b" ? spec[role] : spec.c;
-  const [down, across] = role === "a" ? [part.m, part.k] : role === "b" ? [part.k, part.n] : [part.m, part.n];
-  const [rows, columns] = operand.transposed ? [across, down] : [down, across];
-  const [wholeDown, wholeAcross] = role === "a"
-    ? [spec.m, spec.k]
-    : role === "b"
-    ? [spec.k, spec.n]
-    : [spec.m, spec.n];
-  const end = operand.transposed ? wholeDown : wholeAcross;
-  // Padding follows the last column of the matrix, not of a part that ends before it.
-  const inPadding = usePadding && operand.padded && columns.first + columns.count === end;
-  return fits(
-    offset,
-    inPadding ? operand.ld : columns.count,
-    // A single row is never stepped over, nor a single batch.
-    rows.count === 1 ? 0 : operand.ld,
-    ...operand.strides!.filter((_, d) => part.batchCount[d] > 1),
-  );
+  return workgroupTile(tiles.find(suits) ?? tiles.at(-1)!);
 }

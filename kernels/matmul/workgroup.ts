@@ -1,5 +1,6 @@
 import { columnPrologue, declarations, load, range, repeat, storeRow, storeSums, tileWgsl } from "./text.ts";
 import type { MatmulForm } from "./product.ts";
+import type { ProductTile } from "./tile.ts";
 import type { Triangle } from "./triangle.ts";
 
 /** Output tile of a workgroup, its slices of A and B, and the block of outputs of one invocation. */
@@ -37,6 +38,27 @@ export function workgroupBytes(tile: WorkgroupTile): number {
   const { rows, columns, depth, split = 1 } = tile;
   const handedOver = (split - 1) * teamSize(tile) * HANDED_OVER * 16;
   return (rows + columns) * depth * 4 * split + handedOver;
+}
+
+/** The tile as a product takes it. */
+export function workgroupTile(tile: WorkgroupTile): ProductTile {
+  const { rows, columns, depth, block, split = 1 } = tile;
+  return {
+    name: `workgroup ${rows}×${columns}×${depth}/${block.join("×")}${split > 1 ? ` split ${split}` : ""}`,
+    numbers: tile,
+    rows,
+    columns,
+    step: termsPerTurn(tile),
+    split,
+    codeLanes: 0,
+    halvesAsWords: true,
+    stepsSingly: false,
+    leavesOutTriangles: true,
+    widest: () => 4,
+    readsPadding: () => true,
+    workgroupBytes: () => workgroupBytes(tile),
+    code: (form, triangle) => workgroupMatmulCode(form, tile, triangle),
+  };
 }
 
 /** One operand's share of the work of staging slices. */

@@ -1,7 +1,4 @@
-import type { Binding, Located } from "../../engine/graph/launch.ts";
 import { foldGrid, type Target } from "../../engine/graph/target.ts";
-import { elementRange } from "./windows.ts";
-import { DTYPE_BYTES } from "../../engine/graph/types.ts";
 
 /** Text and numbers of a kernel that works row by row. */
 export interface RowForm {
@@ -16,21 +13,11 @@ export interface RowForm {
 }
 
 /**
- * How a kernel spreads rows of `vectors` vectors over invocations.
- *
- * Software adapters with subgroups: one row per subgroup, reduced by shuffles; a workgroup is one subgroup, so that
- * nothing needs a barrier. Software adapters without: one row per invocation. GPUs: one row per workgroup of 32 to 1024
- * invocations, reduced by a tree in workgroup memory: four vectors for each of them, so that fewer wait at its barriers, and
- * two subgroups of 32 at least where there are vectors for them, as others have 64 lanes.
+ * How a GPU spreads rows of `vectors` vectors over invocations: one row per workgroup of 32 to 1024, reduced by a
+ * tree in workgroup memory: four vectors for each of them, so that fewer wait at its barriers, and two subgroups of
+ * 32 at least where there are vectors for them, as others have 64 lanes.
  */
-export function rowForm(vectors: number, target: Target): RowForm {
-  if (target.software && target.subgroupSize === 0) {
-    return { wgsl: rowFormWgsl(64, 1, IDENTITY), lanes: 1, rowsPerWorkgroup: 64, workgroupBytes: 0 };
-  }
-  if (target.software) {
-    const lanes = target.subgroupSize;
-    return { wgsl: rowFormWgsl(lanes, lanes, butterfly), lanes, rowsPerWorkgroup: 1, workgroupBytes: 0 };
-  }
+export function gpuRowForm(vectors: number, target: Target): RowForm {
   const most = Math.min(1024, target.maxComputeInvocationsPerWorkgroup);
   let lanes = vectors > 32 ? 64 : 32;
   while (lanes < most && 4 * lanes < vectors) lanes *= 2;
@@ -45,17 +32,7 @@ export function rowGrid(rows: number, form: RowForm, target: Target): readonly [
 /** How two partial results become one. */
 type Combine = (a: string, b: string) => string;
 /** The body of a function that gives every invocation of a row the combination of `value` over the row's lanes. */
-type Reduction = (combine: Combine, lanes: number) => string;
-
-const IDENTITY: Reduction = () => "  return value;";
-
-const butterfly: Reduction = (combine, lanes) => {
-  const lines = ["  var v = value;"];
-  for (let distance = 1; distance < lanes; distance *= 2) {
-    lines.push(`  v = ${combine("v", `subgroupShuffleXor(v, ${distance}u)`)};`);
-  }
-  return [...lines, "  return v;"].join("\n");
-};
+export type Reduction = (combine: Combine, lanes: number) => string;
 
 const tree: Reduction = (combine) =>
   `  workgroupBarrier(); // every lane has read the result of the reduction before this one
@@ -67,7 +44,8 @@ const tree: Reduction = (combine) =>
   }
   return rowPartials[0];`;
 
-function rowFormWgsl(workgroupSize: number, lanes: number, reduction: Reduction): string {
+/** WGSL of a row form; see `RowForm.wgsl`. */
+export function rowFormWgsl(workgroupSize: number, lanes: number, reduction: Reduction): string {
   const sum: Combine = (a, b) => `${a} + ${b}`;
   const max: Combine = (a, b) => `max(${a}, ${b})`;
   return `
@@ -89,16 +67,6 @@ ${reduction(max, lanes)}
 `;
 }
 
-/**
- * WGSL of `store_<name>(i, v)` for each entry of `stored`, a name and a type: puts `v` at vector `i` of the storage variable
- * `name`, an array of `<type>_t`.
- */
-export function rowStoresWgsl(stored: Readonly<Record<string, string>>): string {
-  return Object.entries(stored).map(([name, type]) =>
-    `fn store_${name}(i: u32, v: vec_t) { ${name}[i] = ${type}_t(v); }\n`
-  ).join("");
-}
-
 /** Elements a kernel loads at once from rows of `columns` elements: four where every row starts on a whole vector. */
 export function rowVectorWidth(columns: number): 1 | 4 {
   return columns % 4 === 0 ? 4 : 1;
@@ -106,31 +74,19 @@ export function rowVectorWidth(columns: number): 1 | 4 {
 
 /**
  * WGSL that lets one source serve scalars and vectors: `WIDTH`, `vec_t` (f32), `index_t`, `mask_t`, `index(i)` (the
- * elements of vector i), `sumOf` and `maxOf` (over a vector), and one `alias <name>_t` per entry of `stored`.
+ * elements of vector i), `sumOf` and `maxOf` (over a vector).
  */
-export function vectorWgsl(width: 1 | 4, stored: Readonly<Record<string, string>>): string {
+export function vectorWgsl(width: 1 | 4): string {
   const of = (type: string) => width === 4 ? `vec4<${type}>` : type;
-  const aliases = Object.entries(stored).map(([name, dtype]) => `alias ${name}_t = ${of(dtype)};`).join("\n");
   return `
 const WIDTH: u32 = ${width}u;
 alias vec_t = ${of("f32")};
 alias index_t = ${of("u32")};
 alias mask_t = ${of("bool")};
-${aliases}
 fn index(i: u32) -> index_t { return ${
     width === 4 ? "vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u)" : "i"
   }; }
 fn sumOf(v: vec_t) -> f32 { return ${width === 4 ? "(v.x + v.y) + (v.z + v.w)" : "v"}; }
 fn maxOf(v: vec_t) -> f32 { return ${width === 4 ? "max(max(v.x, v.y), max(v.z, v.w))" : "v"}; }
 `;
-}
-
-/** Rows `first … first + count − 1` of a matrix with `columns` columns as a binding, and the element where they start. */
-export function rowWindow(
-  value: Located,
-  first: number,
-  count: number,
-  columns: number,
-): Binding & { firstElement: number } {
-  return elementRange(value, first * columns, count * columns, DTYPE_BYTES[value.dtype]);
 }

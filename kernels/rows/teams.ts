@@ -1,28 +1,23 @@
-import type { Target } from "../../engine/graph/target.ts";
-
 /** How the invocations of a workgroup share out a matrix whose rows they add up, column by column. */
 export interface RowTeams {
   /** Invocations side by side, each with columns of its own. */
   lanes: number;
+  /** Teams that take the rows in turn. */
+  teams: number;
   /** Workgroup memory that adding up takes, with so many f32 to a `vec_t`. */
   workgroupBytes(width: 1 | 4): number;
   /** WGSL that goes before the kernel, after `vec_t`: `WG`, `LANES`, `TEAMS`, `together`. */
   wgsl: string;
 }
 
-/** Teams of a GPU's workgroup. */
-const TEAMS = 16;
-
 /**
- * GPUs: teams of 16 invocations take the rows in turn, so that enough of them wait for memory at once, and add up what they have
- * in workgroup memory. Software adapters: one team, which waits for nothing.
- *
- * @param softwareLanes Lanes of a software adapter's workgroup.
+ * Teams of `lanes` invocations that take the rows in turn, so that enough of them wait for memory at once, and add up
+ * what they have in workgroup memory; a single one waits for nothing.
  */
-export function rowTeams(target: Target, softwareLanes: number): RowTeams {
-  const [lanes, teams] = target.software ? [softwareLanes, 1] : [16, TEAMS];
+export function rowTeams(lanes: number, teams: number): RowTeams {
   return {
     lanes,
+    teams,
     workgroupBytes: (width) => teams > 1 ? lanes * teams * width * 4 : 0,
     wgsl: `
 const WG: u32 = ${lanes * teams}u;

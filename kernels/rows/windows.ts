@@ -8,21 +8,35 @@ export interface RowWindow {
   count: number;
 }
 
+/** A range of a value, and where in it its first element lies. */
+export interface Window extends Binding {
+  /** Elements from the start of the range. */
+  firstElement: number;
+}
+
 /**
- * Splits `rows` so that every operand's window fits one binding. Windows start at multiples of the binding alignment
- * in rows, hence at aligned bytes whatever a row's size, and kernels index them from zero.
+ * Cuts rows so that each operand's part of them fits one binding.
  *
- * @param bytesPerRow Row size of every operand that is windowed.
+ * @param bytesPerRow Row size of every operand that is cut.
+ * @param unit Rows that windows begin at multiples of. With `ALIGNED_ROWS` they begin at aligned bytes whatever a
+ *   row's size, and kernels index them from zero; with 1, kernels take `firstElement` of each.
  * @throws {RangeError} if even the smallest window of some operand passes the limit.
  */
-export function rowWindows(rows: number, bytesPerRow: readonly number[], target: Target): RowWindow[] {
+export function rowWindows(
+  rows: number,
+  bytesPerRow: readonly number[],
+  { maxStorageBufferBindingSize }: Target,
+  unit: number = ALIGNED_ROWS,
+): RowWindow[] {
   const largest = Math.max(...bytesPerRow, 1);
-  const limit = target.maxStorageBufferBindingSize;
+  // A window that begins anywhere is widened to whole alignments at both ends.
+  const limit = maxStorageBufferBindingSize - (unit % ALIGNED_ROWS === 0 ? 0 : 2 * BINDING_ALIGNMENT);
   if (Math.ceil((rows * largest) / 4) * 4 <= limit) return [{ first: 0, count: rows }];
-  const perWindow = Math.floor(limit / largest / BINDING_ALIGNMENT) * BINDING_ALIGNMENT;
-  if (perWindow === 0) {
+  const perWindow = Math.floor(limit / largest / unit) * unit;
+  if (perWindow <= 0) {
     throw new RangeError(
-      `Cannot bind ${BINDING_ALIGNMENT} rows of ${largest} bytes: maxStorageBufferBindingSize is ${limit}`,
+      `Cannot bind ${unit === 1 ? "a row" : `${unit} rows`} of ${largest} bytes: ` +
+        `maxStorageBufferBindingSize is ${maxStorageBufferBindingSize}`,
     );
   }
   const windows = [];
@@ -32,55 +46,31 @@ export function rowWindows(rows: number, bytesPerRow: readonly number[], target:
   return windows;
 }
 
-/** The part of `value`, whose first extent (or element count, where `rows` says so) is split, that a window covers. */
+/** So many rows begin at aligned bytes, whatever their size. */
+export const ALIGNED_ROWS = BINDING_ALIGNMENT;
+
+/**
+ * The part of `value` that a window of its rows covers.
+ *
+ * @param columns Elements of a row; default: what the first extent leaves.
+ */
 export function windowOf(
   value: Located,
   { first, count }: RowWindow,
-  rows: number = value.shape[0],
-): Binding {
-  const bytesPerRow = (elementCount(value) / rows) * DTYPE_BYTES[value.dtype];
-  const start = first * bytesPerRow;
-  // The last window takes the value's padding to whole words along.
-  const end = first + count === rows ? value.byteLength : start + count * bytesPerRow;
-  return { buffer: value.buffer, byteOffset: value.byteOffset + start, byteLength: end - start };
+  columns: number = elementCount(value) / value.shape[0],
+): Window {
+  return elementRange(value, first * columns, count * columns);
 }
 
 /** The range of `value` that covers elements `first … first + count − 1`, widened to binding alignment. */
-export function elementRange(
-  value: Located,
-  first: number,
-  count: number,
-  bytesPerElement: number,
-): Binding & { firstElement: number } {
-  const start = Math.floor((first * bytesPerElement) / BINDING_ALIGNMENT) * BINDING_ALIGNMENT;
-  const end = Math.min(Math.ceil(((first + count) * bytesPerElement) / 16) * 16, value.byteLength);
+export function elementRange(value: Located, first: number, count: number): Window {
+  const bytes = DTYPE_BYTES[value.dtype];
+  const start = Math.floor((first * bytes) / BINDING_ALIGNMENT) * BINDING_ALIGNMENT;
+  const end = Math.min(Math.ceil(((first + count) * bytes) / 16) * 16, value.byteLength);
   return {
     buffer: value.buffer,
     byteOffset: value.byteOffset + start,
     byteLength: Math.max(end - start, 4),
-    /** Index of element `first` inside the returned range. */
-    firstElement: first - start / bytesPerElement,
+    firstElement: first - start / bytes,
   };
-}
-
-/** Splits `rows` into ranges whose bytes stay within the binding limit for every operand with these row sizes. */
-export function rowRanges(
-  rows: number,
-  bytesPerRow: readonly number[],
-  target: Target,
-): { first: number; count: number }[] {
-  const largest = Math.max(...bytesPerRow, 1);
-  const limit = target.maxStorageBufferBindingSize - 2 * BINDING_ALIGNMENT;
-  if (rows * largest <= limit) return [{ first: 0, count: rows }];
-  const perRange = Math.floor(limit / largest);
-  if (perRange < 1) {
-    throw new RangeError(
-      `Cannot bind a row of ${largest} bytes: the adapter's maxStorageBufferBindingSize is ${target.maxStorageBufferBindingSize}`,
-    );
-  }
-  const ranges = [];
-  for (let first = 0; first < rows; first += perRange) {
-    ranges.push({ first, count: Math.min(perRange, rows - first) });
-  }
-  return ranges;
 }

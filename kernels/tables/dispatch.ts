@@ -3,11 +3,12 @@ import {
   BINDING_ALIGNMENT,
   type Dispatch,
   type ParamWord,
-  TEXEL_ROW_BYTES,
+  SCRATCH_ROW_BYTES,
   u32,
 } from "../../engine/graph/launch.ts";
 import { foldGrid, type Target } from "../../engine/graph/target.ts";
-import { firstTexel, placeTexels, texelBytesOf } from "../lavapipe/texel_reads.ts";
+import type { KernelSet } from "../kernel_set.ts";
+import type { Scratch } from "../scratch.ts";
 import { accessBytes, type TableAccess, type TableKernel, wordsPerEntry } from "./kernel.ts";
 import { type BoundWindows, tableWgsl, type WindowElement } from "./text.ts";
 
@@ -17,16 +18,6 @@ import { type BoundWindows, tableWgsl, type WindowElement } from "./text.ts";
  */
 const TABLE_LENGTHS = [128, 512];
 const LONGEST_TABLE = TABLE_LENGTHS[TABLE_LENGTHS.length - 1];
-/**
- * Share of its operands, and most bytes, that one dispatch reads through the scratch texture: large enough that dispatches stay
- * few and copies cheap, small beside the model, since every plan pays for the texture. Where the most would make thousands of
- * dispatches, each with a table of its own, another share: models so large have products that fill the texture.
- */
-const TEXEL_SHARE = 1 / 4;
-const MOST_TEXEL_BYTES = 8 * 2 ** 20;
-const LEAST_TEXEL_BYTES = 2 ** 18;
-const LARGE_TEXEL_SHARE = 1 / 1024;
-
 /** A run of work on one tensor. */
 export interface TablePiece {
   /** Its blocks are numbered through all pieces of a dispatch. */
@@ -41,17 +32,17 @@ export interface TablePiece {
  * Dispatches of a table-driven kernel: as few as tables, windows and bindings allow, which for a small model is one.
  *
  * Pieces are taken by the buffers they lie in, in order of their place there, and put into one dispatch as long as each
- * operand's ranges fit one binding window. Operands whose windows overlap (moments stored alternately, say) share a binding, because bindings of
- * one dispatch may not overlap.
+ * operand's ranges fit one binding window. Operands whose windows overlap (moments stored alternately, say) share a
+ * binding, because bindings of one dispatch may not overlap.
  *
- * @param texelBytes What one dispatch may copy into the scratch texture; see `tableTexelBytes`. 0: everything is read where it lies,
- *   as scalars are.
+ * @param copyBytes What one dispatch may copy; see `Scratch.tableBytes`. 0: everything is read where it lies, as
+ *   scalars are.
  */
 export function tableDispatches(
   kernel: TableKernel,
   pieces: readonly TablePiece[],
-  texelBytes: number,
-  target: Target,
+  copyBytes: number,
+  { scratch, target }: KernelSet,
 ): Dispatch[] {
   const ranged = pieces.map((piece): RangedPiece => ({
     ...piece,
@@ -62,14 +53,9 @@ export function tableDispatches(
       element: elementOf(kernel.operands[k].access),
     })),
   }));
-  const copied = kernel.width === 4 ? texelBytes : 0;
-  return group(ranged, kernel, copied, target).map((group) => dispatchOf(group, kernel, copied > 0, target));
-}
-
-/** Bytes that a dispatch may copy of `bytes` that tables run over, which is 0 where kernels read operands where they lie. */
-export function tableTexelBytes(bytes: number, target: Target): number {
-  const most = Math.max(MOST_TEXEL_BYTES, bytes * LARGE_TEXEL_SHARE);
-  return Math.min(texelBytesOf(target), Math.max(LEAST_TEXEL_BYTES, Math.min(bytes * TEXEL_SHARE, most)));
+  const copied = kernel.width === 4 ? copyBytes : 0;
+  const from = copied > 0 ? scratch : null;
+  return group(ranged, kernel, copied, target).map((group) => dispatchOf(group, kernel, from, target));
 }
 
 function elementOf(access: TableAccess): WindowElement {
@@ -100,7 +86,7 @@ function byPlace(a: RangedPiece, b: RangedPiece): number {
 function group(
   pieces: readonly RangedPiece[],
   kernel: TableKernel,
-  texelBytes: number,
+  copyBytes: number,
   target: Target,
 ): RangedPiece[][] {
   const sorted = pieces.toSorted(byPlace);
@@ -109,7 +95,7 @@ function group(
   let spans: Range[] | undefined;
   for (const next of sorted) {
     const grown = spans && open.length < LONGEST_TABLE ? spanning(spans, next.ranges) : undefined;
-    if (grown && fits(windowsOf(grown, kernel), [...open, next], kernel, texelBytes, target)) {
+    if (grown && fits(windowsOf(grown, kernel), [...open, next], kernel, copyBytes, target)) {
       open.push(next);
       spans = grown;
     } else {
@@ -166,25 +152,25 @@ function fits(
   { windows }: Windows,
   pieces: readonly RangedPiece[],
   kernel: TableKernel,
-  texelBytes: number,
+  copyBytes: number,
   target: Target,
 ): boolean {
   if (!windows.every(({ from, to }) => to - from <= target.maxStorageBufferBindingSize)) {
     return false;
   }
-  return texelBytes === 0 ||
-    texelRanges(pieces, kernel).reduce((sum, { from, to }) => sum + wholeRows(to - from), 0) <= texelBytes;
+  return copyBytes === 0 ||
+    copiedRanges(pieces, kernel).reduce((sum, { from, to }) => sum + wholeRows(to - from), 0) <= copyBytes;
 }
 
 function wholeRows(bytes: number): number {
-  return Math.ceil(bytes / TEXEL_ROW_BYTES) * TEXEL_ROW_BYTES;
+  return Math.ceil(bytes / SCRATCH_ROW_BYTES) * SCRATCH_ROW_BYTES;
 }
 
 /** Ranges this close are copied together with what lies between them. */
-const TEXEL_GAP = 4096;
+const COPY_GAP = 4096;
 
-/** What a dispatch copies into the scratch texture: the operands of its pieces, neighbours as one range, and what all share. */
-function texelRanges(pieces: readonly RangedPiece[], { shared }: TableKernel): Range[] {
+/** What a dispatch copies: the operands of its pieces, neighbours as one range, and what all share. */
+function copiedRanges(pieces: readonly RangedPiece[], { shared }: TableKernel): Range[] {
   const wanted = pieces.flatMap(({ ranges }) => ranges);
   for (const { value: { buffer, byteOffset, byteLength }, often } of shared) {
     if (often) wanted.push({ buffer, from: byteOffset, to: byteOffset + byteLength, element: "vector" });
@@ -193,7 +179,7 @@ function texelRanges(pieces: readonly RangedPiece[], { shared }: TableKernel): R
   const merged: Range[] = [];
   for (const range of wanted) {
     const last = merged.at(-1);
-    if (last && last.buffer === range.buffer && range.from - last.to <= TEXEL_GAP) {
+    if (last && last.buffer === range.buffer && range.from - last.to <= COPY_GAP) {
       last.to = Math.max(last.to, range.to);
     } else merged.push({ ...range });
   }
@@ -206,22 +192,25 @@ const ZERO = u32(0);
 function dispatchOf(
   pieces: readonly RangedPiece[],
   kernel: TableKernel,
-  copies: boolean,
+  scratch: Scratch | null,
   target: Target,
 ): Dispatch {
   const { operands, shared, width } = kernel;
   const layout = windowsOf(pieces.map(({ ranges }) => ranges).reduce((a, b) => spanning(a, b)!), kernel);
   const { windows, of } = layout;
-  const read = copies ? texelRanges(pieces, kernel) : [];
-  const texels = placeTexels(
+  const read = scratch ? copiedRanges(pieces, kernel) : [];
+  // Where nothing is left to copy, kernels read what they read where it lies.
+  const from = read.length > 0 ? scratch : null;
+  const copies = from?.place(
     read.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
   );
-  /** The texel of a window's first byte, as if all of it were copied: added to a place in it; wraps around below zero. */
-  const texelOf = (buffer: number, at: number, window: Range) => {
+  const vectorOf = (copy: number, bytes: number) => from!.vectorOf(copies!, copy, bytes / 16);
+  /** The vector of a window's first byte, as if all of it were copied: added to a place in it; wraps around below zero. */
+  const copyOf = (buffer: number, at: number, window: Range) => {
     const copy = read.findIndex((range) => range.buffer === buffer && range.from <= at && at < range.to);
-    return firstTexel(texels, copy, (window.from - read[copy].from) / 16);
+    return vectorOf(copy, window.from - read[copy].from);
   };
-  const words = wordsPerEntry(kernel, read.length > 0);
+  const words = wordsPerEntry(kernel, from !== null);
   const length = TABLE_LENGTHS.find((length) => pieces.length <= length)!;
   const table: ParamWord[] = Array(length * words).fill(ZERO);
   let blocks = 0;
@@ -230,8 +219,8 @@ function dispatchOf(
       u32((byteOffset - windows[of[k]].from) / accessBytes(operands[k].access, width))
     );
     const entry = [u32(blocks), ...piece.fields, ...offsets];
-    if (read.length > 0) {
-      entry.push(...piece.ranges.map(({ buffer, from }, k) => texelOf(buffer, from, windows[of[k]])));
+    if (from) {
+      entry.push(...piece.ranges.map(({ buffer, from }, k) => copyOf(buffer, from, windows[of[k]])));
     }
     entry.forEach((word, k) => table[i * words + k] = word);
     blocks += piece.blocks;
@@ -243,11 +232,11 @@ function dispatchOf(
   const sharedWords = shared.flatMap(({ value, often }, k) => {
     const window = windows[of[operands.length + k]];
     const offset = u32((value.byteOffset - window.from) / 16);
-    if (!often || read.length === 0) return [offset];
+    if (!often || !from) return [offset];
     const copy = read.findIndex(({ buffer, from, to }) =>
       buffer === value.buffer && from <= value.byteOffset && value.byteOffset < to
     );
-    return [offset, firstTexel(texels, copy, (value.byteOffset - read[copy].from) / 16)];
+    return [offset, vectorOf(copy, value.byteOffset - read[copy].from)];
   });
   const header = [
     u32(pieces.length),
@@ -260,14 +249,14 @@ function dispatchOf(
   return {
     kernel: {
       name: kernel.name,
-      code: tableWgsl(layout, length, read.length > 0, kernel) + kernel.source,
+      code: tableWgsl(layout, length, from, kernel) + kernel.source,
       entryPoint: kernel.name,
       writes: [...new Set(kernel.writes.map((name) => of[names.indexOf(name)]))].sort(),
       workgroupBytes: kernel.workgroupBytes,
     },
     bindings: windows.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
     reached,
-    ...read.length > 0 && { texels },
+    ...copies && { copies },
     params: header.concat(table),
     workgroups: foldGrid(Math.ceil(blocks / (kernel.blocksPerWorkgroup ?? 1)), target),
   };

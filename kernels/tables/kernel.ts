@@ -16,7 +16,7 @@ export interface TableOperand {
 export interface TableShared {
   name: string;
   value: Located;
-  /** Whether loads are many: they then go through the scratch texture where that is faster. */
+  /** Whether loads are many: they are then from a copy, where the set has copies. */
   often?: boolean;
 }
 
@@ -49,7 +49,7 @@ export function accessBytes(access: TableAccess, width: 1 | 4): number {
   return access === "vector" ? 4 * width : 4;
 }
 
-/** Words of an entry: its first block and own fields, each operand's place, and, where they are copied, its texel. */
-export function wordsPerEntry({ fields, operands }: TableKernel, texels: boolean): number {
-  return Math.ceil((1 + fields.length + operands.length * (texels ? 2 : 1)) / 4) * 4;
+/** Words of an entry: its first block and own fields, each operand's place, and, where they are copied, its copy's. */
+export function wordsPerEntry({ fields, operands }: TableKernel, copied: boolean): number {
+  return Math.ceil((1 + fields.length + operands.length * (copied ? 2 : 1)) / 4) * 4;
 }

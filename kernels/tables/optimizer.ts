@@ -1,19 +1,10 @@
 import { type Located, type ParamWord, u32 } from "../../engine/graph/launch.ts";
 import { ShapeError } from "../../engine/graph/op.ts";
-import type { Target } from "../../engine/graph/target.ts";
 import { type Dtype, elementCount, type TensorType, typeText } from "../../engine/graph/types.ts";
 import type { TableTensor } from "./tensors.ts";
 
 /** Vectors of four elements that one workgroup of an optimizer kernel updates. */
 export const VECTORS_PER_BLOCK = 512;
-
-/**
- * Invocations of its workgroups: on a CPU one vector register's worth, as every subgroup looks its block up by itself; a
- * GPU is filled better by large ones.
- */
-export function optimizerWorkgroupSize(target: Target): number {
-  return target.software ? target.subgroupSize || 8 : 256;
-}
 
 /** An optimizer's inputs `[clip, then perTensor values for each tensor]`, one array per tensor. */
 export function perTensor<T>([, ...values]: readonly T[], count: number): T[][] {

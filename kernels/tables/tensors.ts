@@ -1,7 +1,8 @@
 import { type Binding, type Dispatch, type Located, type ParamWord, u32 } from "../../engine/graph/launch.ts";
 import type { Target } from "../../engine/graph/target.ts";
 import { DTYPE_BYTES, elementCount } from "../../engine/graph/types.ts";
-import { tableDispatches, type TablePiece, tableTexelBytes } from "./dispatch.ts";
+import type { KernelSet } from "../kernel_set.ts";
+import { tableDispatches, type TablePiece } from "./dispatch.ts";
 import type { TableKernel, TableShared } from "./kernel.ts";
 
 /** The operands that belong to one tensor of a model (its weights, gradient, moments), and a word of its own. */
@@ -43,12 +44,12 @@ export interface TableSpec {
  * Beside what `tableWgsl` of `tables/text.ts` tells, kernels have `first_of(block)` and `end_of(block)`, the block's vectors
  * `first … end − 1` of its piece, and `block.word`, the tensor's own (without one, the slot of the piece's first block).
  */
-export function tableCommands(spec: TableSpec, target: Target): Dispatch[] {
+export function tableCommands(spec: TableSpec, kernels: KernelSet): Dispatch[] {
   const bytes = spec.tensors.reduce(
     (sum, { values }) => values.reduce((sum, { byteLength }) => sum + byteLength, sum),
     0,
   );
-  const texelBytes = tableTexelBytes(bytes, target);
+  const copyBytes = kernels.scratch?.tableBytes(bytes) ?? 0;
   const kernel = (width: 1 | 4): TableKernel => ({
     ...spec,
     width,
@@ -60,12 +61,12 @@ fn end_of(block: Block) -> u32 { return min(first_of(block) + BLOCK, block.vecto
 ${spec.source}`,
   });
   if (spec.tensors.length === 0) return [];
-  const whole = spec.tensors.flatMap((tensor) => vectorPieces(tensor, spec, texelBytes, target));
+  const whole = spec.tensors.flatMap((tensor) => vectorPieces(tensor, spec, copyBytes, kernels.target));
   const tails = spec.tensors.flatMap((tensor) => tailPiece(tensor, spec));
   return [
-    ...tableDispatches(kernel(4), whole, texelBytes, target),
+    ...tableDispatches(kernel(4), whole, copyBytes, kernels),
     // Scalars are few: they are read from where they lie.
-    ...tableDispatches(kernel(1), tails, 0, target),
+    ...tableDispatches(kernel(1), tails, 0, kernels),
   ];
 }
 
@@ -77,13 +78,13 @@ export function blockCount(elements: number, vectorsPerBlock: number): number {
 function vectorPieces(
   tensor: TableTensor,
   { vectorsPerBlock }: TableSpec,
-  texelBytes: number,
+  copyBytes: number,
   { maxStorageBufferBindingSize }: Target,
 ): TablePiece[] {
   const elements = Math.floor(elementCount(tensor.values[0]) / 4) * 4;
   const perBlock = vectorsPerBlock * 4;
-  const mostBytes = texelBytes > 0
-    ? Math.min(maxStorageBufferBindingSize, texelBytes / tensor.values.length)
+  const mostBytes = copyBytes > 0
+    ? Math.min(maxStorageBufferBindingSize, copyBytes / tensor.values.length)
     : maxStorageBufferBindingSize;
   const perPiece = Math.floor(mostBytes / 4 / perBlock) * perBlock;
   if (perPiece === 0) {

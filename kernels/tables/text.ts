@@ -1,5 +1,5 @@
-import { TEXEL_LOAD_WGSL } from "../lavapipe/texel_reads.ts";
 import { vectorWgsl } from "../rows/reduction.ts";
+import type { Scratch } from "../scratch.ts";
 import { type TableKernel, type TableOperand, type TableShared, wordsPerEntry } from "./kernel.ts";
 
 /** What a binding is an array of. */
@@ -20,10 +20,10 @@ function operandWgsl(
   { width, copied }: { width: 1 | 4; copied: boolean },
 ): string {
   const each = [0, 1, 2, 3];
-  const texel = copied ? `texel_of_${name}` : undefined;
-  const declared = texel ? `var<private> ${texel}: u32;` : "";
+  const copy = copied ? `copy_of_${name}` : undefined;
+  const declared = copy ? `var<private> ${copy}: u32;` : "";
   if (access === "word" || access === "scalar") {
-    const one = texel ? `texel(${texel} + at / 4u)[at % 4u]` : `${window}[at]`;
+    const one = copy ? `copied(${copy} + at / 4u)[at % 4u]` : `${window}[at]`;
     const type = access === "word" ? "u32" : "f32";
     const cast = access === "word" ? "" : "bitcast<f32>";
     return `${declared}
@@ -31,8 +31,8 @@ fn load_${name}(at: u32) -> ${type} { return ${cast}(${one}); }
 fn store_${name}(at: u32, v: ${type}) { ${window}[at] = ${access === "word" ? "v" : "bitcast<u32>(v)"}; }`;
   }
   const narrow = element === "word" && width === 4;
-  const bits = texel
-    ? `texel(${texel} + at)`
+  const bits = copy
+    ? `copied(${copy} + at)`
     : narrow
     ? `vec4<u32>(${each.map((c) => `${window}[4u * at + ${c}u]`).join(", ")})`
     : `${window}[at]`;
@@ -46,11 +46,11 @@ fn store_${name}(at: u32, v: vec_t) { ${store} }`;
 }
 
 /** WGSL of the accesses to one shared value; see `tableWgsl`. */
-function sharedWgsl({ name }: TableShared, window: string, words: boolean, texel: boolean): string {
+function sharedWgsl({ name }: TableShared, window: string, words: boolean, copy: boolean): string {
   const at = `(params.${name}_offset + i)`;
   const each = [0, 1, 2, 3];
-  const load = texel
-    ? `texel(params.${name}_texel + i)`
+  const load = copy
+    ? `copied(params.${name}_copy + i)`
     : words
     ? `vec4<u32>(${each.map((c) => `${window}[4u * ${at} + ${c}u]`).join(", ")})`
     : `${window}[${at}]`;
@@ -77,21 +77,21 @@ fn store_${name}(i: u32, v: vec4<f32>) { ${store} }`;
 export function tableWgsl(
   { windows, of }: BoundWindows,
   length: number,
-  texels: boolean,
+  scratch: Scratch | null,
   kernel: TableKernel,
 ): string {
   const { width, operands, shared, fields } = kernel;
-  const vectorsPerEntry = wordsPerEntry(kernel, texels) / 4;
+  const vectorsPerEntry = wordsPerEntry(kernel, scratch !== null) / 4;
   const entryWord = (index: number) =>
     `params.table[${vectorsPerEntry}u * low + ${index >> 2}u].${"xyzw"[index & 3]}`;
-  const [firstOperand, firstTexelWord] = [1 + fields.length, 1 + fields.length + operands.length];
+  const [firstOperand, firstCopyWord] = [1 + fields.length, 1 + fields.length + operands.length];
   const elementType = (element: WindowElement) => element === "word" ? "u32" : "index_t";
-  return `${vectorWgsl(width, {})}
+  return `${vectorWgsl(width)}
 struct Params {
   entries: u32,
   blocks: u32,
 ${
-    shared.map(({ name, often }) => `  ${name}_offset: u32,${often && texels ? ` ${name}_texel: u32,` : ""}`)
+    shared.map(({ name, often }) => `  ${name}_offset: u32,${often && scratch ? ` ${name}_copy: u32,` : ""}`)
       .join("\n")
   }
 ${(kernel.params ?? []).map(([name, { kind }]) => `  ${name}: ${kind},`).join("\n")}
@@ -108,7 +108,7 @@ ${
       `@group(0) @binding(${k}) var<storage, read_write> window${k}: array<${elementType(element)}>;`
     ).join("\n")
   }
-${texels ? TEXEL_LOAD_WGSL : ""}
+${scratch?.wgsl ?? ""}
 struct Block {
   index: u32,
 ${[...fields, ...operands.map(({ name }) => name)].map((name) => `  ${name}: u32,`).join("\n")}
@@ -122,7 +122,7 @@ fn block_at(number: u32) -> Block {
     if (params.table[${vectorsPerEntry}u * middle].x <= number) { low = middle; } else { high = middle; }
   }
 ${
-    operands.map(({ name }, k) => texels ? `  texel_of_${name} = ${entryWord(firstTexelWord + k)};` : "")
+    operands.map(({ name }, k) => scratch ? `  copy_of_${name} = ${entryWord(firstCopyWord + k)};` : "")
       .join("\n")
   }
   return Block(number - ${entryWord(0)}, ${
@@ -132,14 +132,14 @@ ${
 }
 ${
     operands.map((operand, k) =>
-      operandWgsl(operand, `window${of[k]}`, windows[of[k]].element, { width, copied: texels })
+      operandWgsl(operand, `window${of[k]}`, windows[of[k]].element, { width, copied: scratch !== null })
     ).join("\n")
   }
 ${
     shared.map((one, k) => {
       const window = of[operands.length + k];
       const words = width === 1 || windows[window].element === "word";
-      return sharedWgsl(one, `window${window}`, words, texels && one.often === true);
+      return sharedWgsl(one, `window${window}`, words, scratch !== null && one.often === true);
     }).join("\n")
   }
 `;

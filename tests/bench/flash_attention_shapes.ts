@@ -1,5 +1,5 @@
-// The kernels of flash attention in every shape of workgroup that kernels/flash/workgroup.ts chooses from, timed:
-// TFLOP/s and ms of one layer as wide as GPT-2 (124 M), fastest first.
+// The kernels of flash attention in every shape of workgroup that kernels/flash/workgroup.ts chooses from,
+// timed: TFLOP/s and ms of one layer as wide as GPT-2 (124 M), fastest first.
 // Usage: deno run -A tests/bench/flash_attention_shapes.ts [BATCHxTOKENS [HEAD_SIZE]]
 import { GraphBuilder } from "../../engine/graph/builder.ts";
 import type { Dispatch } from "../../engine/graph/launch.ts";
@@ -12,6 +12,7 @@ import { Session } from "../../engine/runtime/session.ts";
 import { flashAttention, flashAttentionGrad } from "../../kernels/flash_attention.ts";
 import {
   FLASH_SUMS,
+  type FlashForm,
   flashForwardCode,
   flashKeyValueGradCode,
   flashQueryGradCode,
@@ -20,6 +21,7 @@ import { type WorkgroupShape, workgroupShapes, workgroupTile } from "../../kerne
 import { pack } from "../support/check_op.ts";
 import { seededNumbers } from "../support/seeded.ts";
 import { tuneLavapipe } from "../../engine/runtime/lavapipe/environment.ts";
+import { kernelsFor } from "../../kernels/kernel_sets.ts";
 
 tuneLavapipe();
 
@@ -49,9 +51,10 @@ const attrs = {
 };
 
 const gpu = await openGpu({ autotune: "off" });
-const target = { ...gpu.target, software: false };
+const { target } = gpu.kernels;
+const kernels = kernelsFor("gpu", target);
 const dtype = target.shaderF16 ? "f16" : "f32";
-const form = { ...attrs, dtype, words: true, texels: [] } as const;
+const form: FlashForm = { ...attrs, dtype, halvesAsWords: true, copied: { names: [], wgsl: "" } };
 const pipelines = new PipelineCache(gpu);
 
 const builder = new GraphBuilder();
@@ -62,10 +65,12 @@ const dO = input("dO", heads * headSize);
 const [o, logsumexp] = builder.call(flashAttention, [qkv], attrs);
 const [dqkv] = builder.call(flashAttentionGrad, [qkv, o, logsumexp, dO], attrs);
 const graph = builder.finish("attention", [o, logsumexp, dqkv]);
-const plan = planGraphs([graph], builder.persistents.all(), target);
+const plan = planGraphs([graph], builder.persistents.all(), kernels);
 const numbers = [qkv, dO].map((value, i) => pack(seededNumbers(elementCount(value), i + 1), dtype));
 
-/** A session of two programs, all commands and one: the first has run, so that the other finds what it reads. */
+/**
+ * A session of two programs, all commands and one: the first has run, so that the other finds what it reads.
+ */
 async function open(launch: Dispatch) {
   const programs = [plan.programs[0], { ...plan.programs[0], commands: [launch] }];
   const session = await Session.open(gpu, { ...plan, programs }, { pipelines });

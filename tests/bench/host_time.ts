@@ -14,7 +14,9 @@ if (!shape || !(Number.isInteger(steps) && steps > 4)) {
   Deno.exit(2);
 }
 
-/** Times of a step: the device has nothing to do, JavaScript works while it computes, JavaScript waits for it. */
+/**
+ * Times of a step: the device has nothing to do, JavaScript works while it computes, JavaScript waits for it.
+ */
 const idle: number[] = [];
 const beside: number[] = [];
 const waiting: number[] = [];

@@ -1,11 +1,13 @@
 // GFLOP/s of the matrix product at the shapes of small transformers, beside a naive kernel.
-// Columns: by wall time; by processor time of this process over all cores, which a busy machine distorts less (software
-// adapters only); milliseconds of the first run, which compiles.
-// Usage: deno run -A tests/bench/matmul_bench.ts [--seconds 2] [--rows TILE_ROWS] [--workgroup] [--no-texels] [--f16] [--naive] [FILTER]
+// Columns: by wall time; by processor time of this process over all cores, which a busy machine distorts less
+// (software adapters only); milliseconds of the first run, which compiles.
+// Usage: deno run -A tests/bench/matmul_bench.ts [--seconds 2] [--rows TILE_ROWS] [--workgroup] [--no-texels]
+//        [--f16] [--naive] [FILTER]
 import process from "node:process";
 import { GraphBuilder } from "../../engine/graph/builder.ts";
 import { u32, whole } from "../../engine/graph/launch.ts";
-import { defineOp, type OpDefinition } from "../../engine/graph/op.ts";
+import { defineOp } from "../../kernels/define_op.ts";
+import type { OpDefinition } from "../../engine/graph/op.ts";
 import { elementCount } from "../../engine/graph/types.ts";
 import { planGraphs } from "../../engine/plan/plan.ts";
 import type { Gpu } from "../../engine/runtime/gpu.ts";
@@ -16,6 +18,7 @@ import { matmulProbe, type ProbeAttrs } from "../support/matmul_probe.ts";
 import { pack } from "../support/check_op.ts";
 import { seededNumbers } from "../support/seeded.ts";
 import { tuneLavapipe } from "../../engine/runtime/lavapipe/environment.ts";
+import { changed } from "../support/kernel_changes.ts";
 
 tuneLavapipe();
 
@@ -153,7 +156,7 @@ async function measure(
     builder.persistents.declare(`input${i}`, { shape, dtype: f16 ? "f16" : "f32" }, "inputs")
   );
   for (let i = 0; i < copies; i++) builder.call(op, values, attrs);
-  const plan = planGraphs([builder.finish("bench", [])], builder.persistents.all(), gpu.target);
+  const plan = planGraphs([builder.finish("bench", [])], builder.persistents.all(), gpu.kernels);
   const session = await Session.open(gpu, plan, { pipelines });
   try {
     values.forEach((value, i) =>
@@ -196,11 +199,10 @@ const [noTexels, f16] = [toggle("--no-texels"), toggle("--f16")];
 const opened = await openGpu();
 const gpu: Gpu = {
   ...opened,
-  target: {
-    ...opened.target,
-    ...(workgroup ? { software: false, subgroupSize: 0 } : {}),
-    ...(noTexels ? { texelBytes: 0 } : {}),
-  },
+  kernels: changed(opened.kernels, {
+    ...(workgroup ? { kind: "gpu", subgroupSize: 0 } : {}),
+    ...(noTexels ? { scratchBytes: 0 } : {}),
+  }),
 };
 const pipelines = new PipelineCache(gpu);
 console.log(`${gpu.adapter.name}, GFLOP/s (median over ${seconds} s), first run in ms`);

@@ -1,5 +1,5 @@
-// Every tile that a product may take, timed: TFLOP/s, fastest first, at the shapes of GPT-2 (124 M and medium). On GPUs the clock
-// chooses among these; the rules of kernels/matmul/tiles.ts come from this table.
+// Every tile that a product may take, timed: TFLOP/s, fastest first, at the shapes of GPT-2 (124 M and
+// medium). On GPUs the clock chooses among these; the rules of kernels/matmul/tiles.ts come from this table.
 // Usage: deno run -A tests/bench/matmul_tiles.ts [REGEX of shapes [REGEX of tiles]]
 import { GraphBuilder } from "../../engine/graph/builder.ts";
 import type { Dispatch } from "../../engine/graph/launch.ts";
@@ -46,7 +46,9 @@ const SHAPES: readonly Shape[] = [
   ["tn", 1024, 64, 1024, 48],
 ];
 
-/** Milliseconds of one sample, rounds of which all tiles take turns in, and those at first that do not count. */
+/**
+ * Milliseconds of one sample, rounds of which all tiles take turns in, and those at first that do not count.
+ */
 const SAMPLE_MS = 8;
 const ROUNDS = 4;
 const WARM_UP = 1;
@@ -65,7 +67,10 @@ async function run(gpu: Gpu, { session, repeats }: Contender): Promise<number> {
   return (await idleAt(gpu) - started) / repeats;
 }
 
-/** Medians by tile, ms. All are compiled before the first is timed: a GPU that waits for compilers lowers its clock. */
+/**
+ * Medians by tile, ms. All are compiled before the first is timed: a GPU that
+ * waits for compilers lowers its clock.
+ */
 async function timeTiles(gpu: Gpu, [form, m, n, k, batch = 1, dtype = "f32"]: Shape, tiles: RegExp) {
   const [aTransposed, bTransposed] = [form[0] === "t", form[1] === "t"];
   const builder = new GraphBuilder();
@@ -83,9 +88,10 @@ async function timeTiles(gpu: Gpu, [form, m, n, k, batch = 1, dtype = "f32"]: Sh
     c: { ld: n, strides: [m * n] },
     output: { shape: [batch, m, n], dtype },
   });
-  const plan = planGraphs([builder.finish("product", [])], builder.persistents.all(), gpu.target);
+  const plan = planGraphs([builder.finish("product", [])], builder.persistents.all(), gpu.kernels);
   const launches = plan.programs[0].commands as Dispatch[];
-  // A product past the binding limit has several launches; one whose operands lie in the scratch texture has no choice.
+  // A product past the binding limit has several launches; one whose operands lie
+  // in the scratch texture has no choice.
   const names = launches[0].choice?.names ?? [];
   const numbers = [a, b].map((value, i) => pack(seededNumbers(elementCount(value), i + 1), dtype));
   const pipelines = new PipelineCache(gpu);
@@ -123,7 +129,7 @@ console.log(`${gpu.adapter.name}, ${gpu.adapter.providerVersion}: TFLOP/s, ms`);
 for (const shape of SHAPES) {
   const [form, m, n, k, batch = 1, dtype = "f32"] = shape;
   const name = `${form} ${m}×${n}×${k}${batch > 1 ? ` × ${batch}` : ""} ${dtype}`;
-  if (!shapes.test(name) || (dtype === "f16" && !gpu.target.shaderF16)) continue;
+  if (!shapes.test(name) || (dtype === "f16" && !gpu.kernels.target.shaderF16)) continue;
   const { rule, times } = await timeTiles(gpu, shape, tiles);
   console.log(`${name}, by rule ${rule}`);
   for (const { tile, ms } of times) {

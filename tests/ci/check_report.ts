@@ -1,4 +1,5 @@
-// Looks at a report in headless Chromium, as a reader would see it, and prints one line for each thing it finds wrong.
+// Looks at a report in headless Chromium, as a reader would see it, and prints
+// one line for each thing it finds wrong.
 // Usage: deno run -A tests/ci/check_report.ts PAGE.html [--screenshot FILE.png]
 // Exit code: 0 all well, 1 something is wrong, 2 wrong usage or no browser.
 import { resolve } from "node:path";

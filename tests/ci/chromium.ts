@@ -30,7 +30,10 @@ const FLAGS = [
   "--remote-debugging-port=0",
 ];
 
-/** How long any one answer of the browser may take, in milliseconds; a cold start on a busy machine takes seconds. */
+/**
+ * How long any one answer of the browser may take, in milliseconds; a cold start
+ * on a busy machine takes seconds.
+ */
 const PATIENCE_MS = 60_000;
 
 /** Path of an installed Chromium or Chrome. @throws {Error} when there is none. */
@@ -204,7 +207,9 @@ export class Chromium implements AsyncDisposable {
   }
 }
 
-/** Reads standard error until the browser says where it listens, and goes on reading so that it never blocks. */
+/**
+ * Reads standard error until the browser says where it listens, and goes on reading so that it never blocks.
+ */
 function endpointOf(stderr: ReadableStream<Uint8Array>): Promise<string> {
   return new Promise((resolve, reject) => {
     (async () => {

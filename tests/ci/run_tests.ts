@@ -1,5 +1,7 @@
-// Runs `deno test` and ends with one plain line, "N passed, N failed, N skipped", whatever the reporter prints.
-// Usage: deno run -A tests/ci/run_tests.ts [FOLDER or FILE]... [options of deno test] [-- arguments of the tests]
+// Runs `deno test` and ends with one plain line, "N passed, N failed, N skipped",
+// whatever the reporter prints.
+// Usage: deno run -A tests/ci/run_tests.ts [FOLDER or FILE]... [options of deno
+//        test] [-- arguments of the tests]
 import { globSync } from "node:fs";
 import { join, normalize } from "node:path";
 
@@ -26,8 +28,8 @@ export function countTests(junit: string): Counts {
 }
 
 /**
- * Files that run at once. Deno's default is one a core; tests of an adapter sleep ten milliseconds for each answer of its queue,
- * more than half of their time, so on small machines twice as many end sooner.
+ * Files that run at once. Deno's default is one a core; tests of an adapter sleep ten milliseconds for each
+ * answer of its queue, more than half of their time, so on small machines twice as many end sooner.
  */
 function jobCount(): string {
   const cores = navigator.hardwareConcurrency;
@@ -37,11 +39,12 @@ function jobCount(): string {
 /**
  * What drivers are told, unless the environment tells them otherwise.
  *
- * Mesa's software adapter computes on the thread that hands it the work: files run side by side, so that threads of its own would
- * only be woken, a third of what it takes to run a model of a few channels. Its vectors are of 256 bits wherever it runs, so that bits
- * of losses can be compared, and it leaves out LLVM's optimisations, for most of a first run is compilation and tests run each
- * shader a few times. wgpu leaves OpenGL alone: libEGL frees the state of each thread when the
- * process ends, those of ending threads a second time, and glibc aborts a run in ten after the last test.
+ * Mesa's software adapter computes on the thread that hands it the work: files run side by side, so that
+ * threads of its own would only be woken, a third of what it takes to run a model of a few channels. Its
+ * vectors are of 256 bits wherever it runs, so that bits of losses can be compared, and it leaves out LLVM's
+ * optimisations, for most of a first run is compilation and tests run each shader a few times. wgpu leaves
+ * OpenGL alone: libEGL frees the state of each thread when the process ends, those of ending threads a second
+ * time, and glibc aborts a run in ten after the last test.
  */
 const DRIVER_SETTINGS: Readonly<Record<string, string>> = {
   LP_NUM_THREADS: "0",
@@ -58,8 +61,8 @@ export function driverSettings(): Record<string, string> {
 }
 
 /**
- * Files that get a process of their own: with other files' devices beside Dawn's, NVIDIA's driver waited for ever in one run and
- * crashed in another.
+ * Files that get a process of their own: with other files' devices beside Dawn's, NVIDIA's driver waited for
+ * ever in one run and crashed in another.
  */
 const ALONE: readonly string[] = ["tests/device/runtime/dawn_test.ts"];
 
@@ -74,7 +77,8 @@ function testsIn(folder: string): string[] {
 /**
  * Arguments of each `deno test` that is to run for the arguments of this script, those of most files first.
  *
- * Folders with files that run alone become lists of their other files: `--ignore` forgets them where a second folder is named.
+ * Folders with files that run alone become lists of their other files: `--ignore`
+ * forgets them where a second folder is named.
  */
 export function testRuns(args: readonly string[], alone = ALONE, filesIn = testsIn): string[][] {
   const end = args.includes("--") ? args.indexOf("--") : args.length;

@@ -9,9 +9,10 @@ import { assertClose } from "../support/numerics.ts";
 import { type Combination, openTinyRuns, type TinyRun } from "../support/tiny_runs.ts";
 import { deviceTest, isLongRun, sharedDevice } from "../support/with_device.ts";
 
-// Every method with every optimizer, every two methods that go together, and every largest set of methods that does: what
-// goes together is read from the table that the command line uses, so that a new method is in here without a word. Two methods
-// together are run with AdamW and one more optimizer, each in turn; with every one in long runs.
+// Every method with every optimizer, every two methods that go together, and every
+// largest set of methods that does: what goes together is read from the table that the
+// command line uses, so that a new method is in here without a word. Two methods together
+// are run with AdamW and one more optimizer, each in turn; with every one in long runs.
 
 const ACCUMULATION = "accumulation";
 const PLAIN: Combination = { methods: [], optimizer: "adamw" };
@@ -132,7 +133,9 @@ function checkRun({ steps, result, plan }: TinyRun): void {
   for (const role of ROLES) assert.equal(result.bookedByRole[role], plan.bytesByRole[role], role);
 }
 
-/** No method changes the loss before the first update by more than its precision; adapters start from nothing. */
+/**
+ * No method changes the loss before the first update by more than its precision; adapters start from nothing.
+ */
 async function checkFirstLoss(methods: readonly string[], run: TinyRun): Promise<void> {
   // 4 bits of NormalFloat leave a twentieth of each weight open, 8 bits a hundredth; f16 has 11, f32 24.
   const allowed = methods.includes("qlora-nf4")
@@ -146,7 +149,9 @@ async function checkFirstLoss(methods: readonly string[], run: TinyRun): Promise
   assertClose([run.steps[0].loss], [plain.steps[0].loss], allowed, "first loss");
 }
 
-/** Each method keeps its promise against the same run without it, and leaves a trace in bytes or dispatches. */
+/**
+ * Each method keeps its promise against the same run without it, and leaves a trace in bytes or dispatches.
+ */
 async function checkPromises({ methods, optimizer }: Combination, run: TinyRun): Promise<void> {
   for (const id of methods) {
     assert.ok(PROMISES[id], `what ${id} promises is not written here`);
@@ -172,7 +177,7 @@ function optimizersFor(methods: readonly string[]): readonly string[] {
 const sets = [[], ...singles, ...pairs, ...stacks];
 for (const methods of sets) {
   const name = methods.join(" + ") || "no method";
-  const noF16 = methods.includes("fp16") && !gpu.target.shaderF16;
+  const noF16 = methods.includes("fp16") && !gpu.kernels.target.shaderF16;
   const ignore = noF16;
   Deno.test(
     `${name}${noF16 ? " (the adapter lacks shader-f16)" : ""}`,

@@ -5,8 +5,9 @@ import { methodById, optimizerById } from "../../suites/methods.ts";
 import { isLongRun, longDeviceTest, sharedDevice } from "../support/with_device.ts";
 import { defaults } from "../support/setting_defaults.ts";
 
-// What each method promises of the result, on a real text: gpt2-nano over the bytes of Moby-Dick. Minutes on a software adapter,
-// so only with THREEFOLD_LONG=1. Short runs over fixtures hold the same promises every time: see steps/ and combinations_test.ts.
+// What each method promises of the result, on a real text: gpt2-nano over the bytes of Moby-Dick. Minutes on
+// a software adapter, so only with THREEFOLD_LONG=1. Short runs over fixtures hold the same promises every
+// time: see steps/ and combinations_test.ts.
 
 interface Outcome {
   losses: number[];
@@ -100,7 +101,7 @@ Deno.test(
 Deno.test("mixed precision ends within 2 % of the held-out loss of f32", {
   ...longDeviceTest,
   // A loss scaled by 65536 tells nothing where there is no f16.
-  ignore: !isLongRun || !(await sharedDevice()).gpu.target.shaderF16,
+  ignore: !isLongRun || !(await sharedDevice()).gpu.kernels.target.shaderF16,
 }, async () => {
   const [half, full] = [await run(["fp16"], "adamw", STEPS), await run([], "adamw", STEPS)];
   promise("fp16, relative difference of held-out loss", Math.abs(half.heldOut / full.heldOut - 1), 0.02);

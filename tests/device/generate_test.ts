@@ -59,7 +59,8 @@ for (
 
 Deno.test("text appears as it is made, and all pieces are the text", async () => {
   using folder = copyOf("qwen2_tiny", { eos_token_id: null });
-  // Mostly bytes, and ids beyond them: most of what a random model writes is no character, and some of it half of one.
+  // Mostly bytes, and ids beyond them: most of what a random model writes is no
+  // character, and some of it half of one.
   await saveTokenizer(folder.path, trainBpe("ähm, ähm, so what", 260));
   const settings = options({
     model: folder.path,

@@ -1,4 +1,5 @@
-// Loading holds no second copy of a model, in any format. Processes of their own, as a peak is of a whole process.
+// Loading holds no second copy of a model, in any format. Processes of their own,
+// as a peak is of a whole process.
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type TensorToWrite, writeSafetensors } from "../../engine/formats/safetensors.ts";
@@ -102,8 +103,8 @@ for (const [dtype, shards] of [["F32", 1], ["F16", 1], ["BF16", 3]] as [Dtype, n
         const bytes = await writeModel(folder, SMALL, dtype, shards);
         assert.ok(bytes > 120 * MB, `${bytes}`);
         const { openBytes, peakBytes } = await load(folder);
-        // The device's own copy, 32 MiB of uploads on their way, and buffers that wait for the garbage collector. A second
-        // copy of the model would be 128 MB more.
+        // The device's own copy, 32 MiB of uploads on their way, and buffers that wait for the garbage
+        // collector. A second copy of the model would be 128 MB more.
         assert.ok(
           peakBytes - openBytes < bytes + 110 * MB,
           `loading ${bytes / MB} MB took ${(peakBytes - openBytes) / MB} MB`,

@@ -1,4 +1,5 @@
-// Holds the layering of docs/architecture.md by reading every import, and keeps this or that machine out of the tree.
+// Holds the layering of docs/architecture.md by reading every import, and keeps
+// this or that machine out of the tree.
 import assert from "node:assert/strict";
 import { dirname, join, posix, relative, sep } from "node:path";
 import { withoutComments } from "../support/typescript_source.ts";
@@ -6,9 +7,9 @@ import { withoutComments } from "../support/typescript_source.ts";
 const PROJECT = join(import.meta.dirname!, "..", "..");
 
 /**
- * The folders a training step passes through. A file imports from its own layer and from those before it. `formats` comes
- * before `model`, as models read their configuration from files, and `kernels` after the graph that declares what an op is.
- * The number of the numerics is all the step's and imports nothing.
+ * The folders a training step passes through. A file imports from its own layer and from those before it.
+ * `formats` comes before `model`, as models read their configuration from files, and `kernels` after the
+ * graph that declares what an op is. The number of the numerics is all the step's and imports nothing.
  */
 const STEP = [
   "engine/numerics.ts",
@@ -112,7 +113,10 @@ Deno.test("imports point up the list of layers, never down", () => {
   assert.deepEqual(broken, []);
 });
 
-/** Files in circles of imports, or between two: what is left when none without importers or imports among the rest is. */
+/**
+ * Files in circles of imports, or between two: what is left when none without
+ * importers or imports among the rest is.
+ */
 function inCircles(imports: ReadonlyMap<string, readonly string[]>): string[] {
   const left = new Map(imports);
   for (let before = -1; before !== left.size;) {
@@ -168,6 +172,55 @@ Deno.test("the layering rules refuse what they should", () => {
   assert.throws(() => layerOf("engine/somewhere/new.ts"), /lies in no layer/);
 });
 
+/** The wing of Mesa's software adapter, and the one file that chooses it. */
+const WING = "kernels/lavapipe/";
+const CHOOSER = "kernels/kernel_sets.ts";
+
+Deno.test("one file imports the software adapter's kernels, and no kernel asks what it runs on", () => {
+  const importers = new Set<string>();
+  const asking: string[] = [];
+  for (const [path, source] of sources) {
+    if (!LAYERED.test(path) || path.startsWith(WING)) continue;
+    for (const specifier of importsOf(source)) {
+      if (posix.normalize(posix.join(dirname(path), specifier)).startsWith(WING)) importers.add(path);
+    }
+    const code = withoutComments(source);
+    if (path.startsWith("kernels/") && path !== CHOOSER && /\bkind\s*[!=]==|\.kind\b/.test(code)) {
+      asking.push(path);
+    }
+  }
+  assert.deepEqual([...importers], [CHOOSER]);
+  assert.deepEqual(asking, []);
+});
+
+/** Files outside its two folders that name the software adapter, each for a reason. */
+const NAMES_THE_SOFTWARE_ADAPTER: Readonly<Record<string, string>> = {
+  "engine/runtime/device.ts": "describes an adapter",
+  "engine/runtime/planned_kernels.ts": "knows what kinds there are to plan for",
+  [CHOOSER]: "chooses the set of kernels",
+};
+
+Deno.test("nothing in kernels or engine names Mesa's software adapter but its folders and three files", async () => {
+  const folders = ["kernels", "engine"].map((folder) => join(PROJECT, folder));
+  const naming: string[] = [];
+  for (const folder of folders) {
+    for await (const path of filesBelow(folder)) {
+      const name = relative(PROJECT, path).split(sep).join("/");
+      if (name.startsWith(WING) || name.startsWith("engine/runtime/lavapipe/")) continue;
+      if (/lavapipe|llvmpipe|texel/i.test(await Deno.readTextFile(path))) naming.push(name);
+    }
+  }
+  assert.deepEqual(naming.sort(), Object.keys(NAMES_THE_SOFTWARE_ADAPTER).sort());
+});
+
+async function* filesBelow(folder: string): AsyncGenerator<string> {
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    const path = join(folder, name);
+    if (isDirectory) yield* filesBelow(path);
+    else yield path;
+  }
+}
+
 Deno.test("importsOf() sees static, bare, dynamic and type imports, and none in comments", () => {
   const source = [
     `import { a } from "./a.ts";`,
@@ -184,7 +237,10 @@ Deno.test("importsOf() sees static, bare, dynamic and type imports, and none in 
   assert.deepEqual(importsOf(source).sort(), ["./a.ts", "./b.ts", "./c.ts", "./d.ts", "./e.ts", "./f.ts"]);
 });
 
-/** Programs with packages of their own, pinned in a deno.json and a lock file beside them: no dependencies of the product. */
+/**
+ * Programs with packages of their own, pinned in a deno.json and a lock file
+ * beside them: no dependencies of the product.
+ */
 const SEPARATE = "tests/bench/peers/packages";
 
 Deno.test("packages come from npm by the names in deno.json, or from Node", async () => {
@@ -227,7 +283,10 @@ Deno.test("only engine/runtime touches the GPU", () => {
   assert.deepEqual(broken, []);
 });
 
-/** Words that belong to one machine or one network. Letters in brackets keep the patterns from finding themselves. */
+/**
+ * Words that belong to one machine or one network. Letters in brackets keep the
+ * patterns from finding themselves.
+ */
 const PLACES = [
   /(?<![\w.$}"-])\/(?:wor[k]|roo[t]|far[m])\//,
   /(?<![\w.$}-])\/(?:hom[e]|User[s])\/\w+\//,

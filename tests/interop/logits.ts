@@ -1,6 +1,8 @@
-// Prints, as JSON, the logits that the engine computes: deno run -A tests/interop/logits.ts MODEL BATCH.json [ADAPTER]
+// Prints, as JSON, the logits that the engine computes: deno run -A
+// tests/interop/logits.ts MODEL BATCH.json [ADAPTER]
 //
-// BATCH.json: {"tokens": [[...], ...], "tokenTypes": [[...], ...], "padding": [[0 or 1, ...], ...]}, the last two optional.
+// BATCH.json: {"tokens": [[...], ...], "tokenTypes": [[...], ...], "padding": [[0
+// or 1, ...], ...]}, the last two optional.
 import { openWeights } from "../../engine/formats/safetensors.ts";
 import { modelOf, readModelConfig } from "../../engine/model/config.ts";
 import { openGpu } from "../../engine/runtime/device.ts";

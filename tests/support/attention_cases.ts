@@ -25,8 +25,8 @@ export function qkvInput(attrs: AttentionAttrs, dtype: Dtype = "f32"): TestInput
 }
 
 /**
- * Segments of three packed documents per sequence, cut at a third and two thirds, then padding in the last eighth.
- * Padding as queries sees nothing, so its rows are zero.
+ * Segments of three packed documents per sequence, cut at a third and two thirds, then padding in the last
+ * eighth. Padding as queries sees nothing, so its rows are zero.
  */
 export function packedSegments({ batch, sequence }: AttentionAttrs): TestInput {
   const data = Array.from({ length: batch * sequence }, (_, i) => {

@@ -1,6 +1,5 @@
 import { GraphBuilder } from "../../engine/graph/builder.ts";
 import type { OpDefinition } from "../../engine/graph/op.ts";
-import type { Target } from "../../engine/graph/target.ts";
 import { type Dtype, elementCount, type Value } from "../../engine/graph/types.ts";
 import { verifyGraph } from "../../engine/graph/verify.ts";
 import { appendBackward } from "../../engine/passes/autodiff.ts";
@@ -12,6 +11,7 @@ import { contents, interpret, type Memory } from "./interpret.ts";
 import { assertClose, numericalGradient, tolerance } from "./numerics.ts";
 import { seededNumbers } from "./seeded.ts";
 import { sharedDevice } from "./with_device.ts";
+import { changed, type KernelChanges } from "./kernel_changes.ts";
 
 /** An input of the op under test. Without `data`, seeded numbers in [−1, 1). */
 export interface TestInput {
@@ -24,11 +24,13 @@ export interface TestInput {
 
 /** Settings of `checkKernel`. */
 export interface KernelCheck {
-  /** Changes to the device's target: a tiny binding limit, `software: false`, … */
-  target?: Partial<Target>;
+  /** Changes to the device's target: a tiny binding limit, `kind: "gpu"`, … */
+  target?: KernelChanges;
   /** Products summed per output element; widens the tolerance by its root. */
   terms?: number;
-  /** Allowed error relative to the largest expected magnitude; default from the output's dtype and `terms`. */
+  /**
+   * Allowed error relative to the largest expected magnitude; default from the output's dtype and `terms`.
+   */
   allowed?: number;
   /** Outputs not compared (scratch memory), by index. */
   skipOutputs?: readonly number[];
@@ -37,8 +39,8 @@ export interface KernelCheck {
 }
 
 /**
- * Runs one op on the device, with all transient memory filled with NaN first, and compares every output and every
- * mutated input with the op's f64 reference. Inputs are rounded to their dtype before both.
+ * Runs one op on the device, with all transient memory filled with NaN first, and compares every output and
+ * every mutated input with the op's f64 reference. Inputs are rounded to their dtype before both.
  *
  * @returns Outputs as the device computed them.
  */
@@ -56,7 +58,7 @@ export async function checkKernel<Attrs>(
   const outputs = builder.call(op, values, attrs);
   const graph = builder.finish("check", outputs);
   verifyGraph(graph, "check");
-  const plan = planGraphs([graph], builder.persistents.all(), { ...gpu.target, ...check.target });
+  const plan = planGraphs([graph], builder.persistents.all(), changed(gpu.kernels, check.target));
   const session = await Session.open(gpu, plan, { arenaFill: 0x7fc00000, pipelines });
   try {
     const memory: Memory = new Map();
@@ -94,13 +96,16 @@ export interface VjpCheck {
   wrt?: readonly number[];
   /** Relative error allowed; the references are f64, so little is needed. */
   allowed?: number;
-  /** Weighs these outputs only (an op's saved statistics are no function to differentiate). Default: the first. */
+  /**
+   * Weighs these outputs only (an op's saved statistics are no function to
+   * differentiate). Default: the first.
+   */
   outputs?: readonly number[];
 }
 
 /**
- * Compares the VJP of an op with central differences of its reference, all in f64: gradients of Σ weights · outputs
- * with random weights. Checked twice, without and with prior gradients for every input.
+ * Compares the VJP of an op with central differences of its reference, all in f64: gradients of Σ weights ·
+ * outputs with random weights. Checked twice, without and with prior gradients for every input.
  */
 export function checkVjp<Attrs>(
   op: OpDefinition<Attrs>,

@@ -5,8 +5,8 @@ import { elementCount, storageOf, type Value } from "../../engine/graph/types.ts
 export type Memory = Map<number, Float64Array>;
 
 /**
- * Runs a graph by its ops' f64 references. Persistent values must be in `memory`; outputs, mutations and in-place
- * results are written back to it.
+ * Runs a graph by its ops' f64 references. Persistent values must be in `memory`; outputs, mutations and
+ * in-place results are written back to it.
  */
 export function interpret(graph: Pick<Graph, "nodes">, memory: Memory): void {
   for (const node of graph.nodes) interpretNode(node, memory);

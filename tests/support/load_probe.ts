@@ -7,7 +7,9 @@ import { loadWeights } from "../../engine/train/weights.ts";
 
 /** What loading a model took. */
 export interface LoadFigures {
-  /** Most memory of the process, in bytes: before a device was opened, before weights were loaded, in the end. */
+  /**
+   * Most memory of the process, in bytes: before a device was opened, before weights were loaded, in the end.
+   */
   emptyBytes: number;
   openBytes: number;
   peakBytes: number;

@@ -1,16 +1,16 @@
-import type { Target } from "../../engine/graph/target.ts";
 import type { Dtype } from "../../engine/graph/types.ts";
 import { checkKernel, type TestInput } from "./check_op.ts";
 import { matmulProbe, type ProbeAttrs } from "./matmul_probe.ts";
 import { deviceTest, isLongRun, runsF16 } from "./with_device.ts";
+import type { KernelChanges } from "./kernel_changes.ts";
 
 /** Kernel families by name, with the change of target that chooses them; the software adapter runs all. */
 export const FAMILIES = {
   own: ["this adapter's", {}],
   /** Read from buffers: what Mesa's software adapter does where operands do not fall into whole vectors. */
-  buffers: ["this adapter's, from buffers,", { texelBytes: 0 }],
-  workgroup: ["workgroup", { software: false, subgroupSize: 0 }],
-} as const satisfies Record<string, readonly [string, Partial<Target>]>;
+  buffers: ["this adapter's, from buffers,", { scratchBytes: 0 }],
+  workgroup: ["workgroup", { kind: "gpu", subgroupSize: 0 }],
+} as const satisfies Record<string, readonly [string, KernelChanges]>;
 
 interface ProductOptions {
   aTransposed?: boolean;
@@ -20,12 +20,12 @@ interface ProductOptions {
   accumulate?: boolean;
   alpha?: number;
   dtypes?: Partial<Record<"a" | "b" | "c" | "bias" | "residual", Dtype>>;
-  target?: Partial<Target>;
+  target?: KernelChanges;
   tileRows?: number;
 }
 
 /** Rows of every tile a family can choose; without being told, only products of millions of outputs take the largest. */
-const tilesOf = (target: Partial<Target>) => target.software === false ? [32, 64, 128] : [8, 32, 64];
+const tilesOf = (target: KernelChanges) => target.kind === "gpu" ? [32, 64, 128] : [8, 32, 64];
 /** The tile that compiles fastest: enough where the form, not the tile, is what is tested. */
 const SMALL = 8;
 
@@ -76,23 +76,24 @@ const FORMS = [false, true].flatMap((aTransposed) =>
 );
 
 /**
- * Declares the tests of one kernel family. Each family has a file of its own, because compiling its kernels takes one core
- * for minutes and files run in parallel.
+ * Declares the tests of one kernel family. Each family has a file of its own, because compiling its kernels
+ * takes one core for minutes and files run in parallel.
  */
 export function testProducts(
   family: string,
-  target: Partial<Target>,
+  target: KernelChanges,
   options: typeof deviceTest & { ignore?: boolean } = deviceTest,
 ): void {
   // A GPU's own family has all forms; where a software adapter runs it beside its own, each operand both ways has to do for what
   // takes a minute to compile. What loads A and what loads B are independent texts.
-  const bothWays = target.software === false && !isLongRun ? [FORMS[0], FORMS[3]] : FORMS;
+  const bothWays = target.kind === "gpu" && !isLongRun ? [FORMS[0], FORMS[3]] : FORMS;
 
   Deno.test(
     `${family} product equals its reference at sizes below, at and above a tile`,
     options,
     async () => {
-      // m, n, k: one; primes; multiples of four; tile − 1, tile, tile + 1; several tiles; long k with a remainder.
+      // m, n, k: one; primes; multiples of four; tile − 1, tile, tile + 1;
+      // several tiles; long k with a remainder.
       const sizes = [
         [1, 1, 1],
         [7, 5, 3],
@@ -114,7 +115,8 @@ export function testProducts(
       // Large tiles compile for seconds, the largest for many.
       const few = tileRows > 64 ? [FORMS[0]] : tileRows > 32 ? [FORMS[0], FORMS[3]] : FORMS;
       for (const form of isLongRun ? FORMS : few) {
-        // One row and column less than a tile, with a remainder of k; more than one tile each way, multiples of eight.
+        // One row and column less than a tile, with a remainder of k; more than
+        // one tile each way, multiples of eight.
         for (const [m, n, k] of [[tileRows - 1, 31, 19], [tileRows + 8, 136, 40]]) {
           await checkProduct(m, n, k, { ...form, target, tileRows });
         }
@@ -216,7 +218,7 @@ export function testProducts(
   });
 
   // How a product is split does not depend on the family.
-  const splitting = { ...options, ignore: options.ignore || (target.software === false && !isLongRun) };
+  const splitting = { ...options, ignore: options.ignore || (target.kind === "gpu" && !isLongRun) };
   Deno.test(`${family} product splits operands past the binding limit`, splitting, async () => {
     const small = { ...target, maxStorageBufferBindingSize: 4096 };
     for (const form of bothWays) {
@@ -233,9 +235,9 @@ export function testProducts(
       }
     }
     // A scratch texture of four rows, past which A or B goes, or neither alone.
-    for (const form of target.software === false ? [] : FORMS) {
+    for (const form of target.kind === "gpu" ? [] : FORMS) {
       for (const [m, n, k] of [[132, 128, 160], [4, 1028, 36], [516, 8, 36], [12, 20, 1200]]) {
-        await checkProduct(m, n, k, { ...form, target: { ...target, texelBytes: 65536 }, residual: true });
+        await checkProduct(m, n, k, { ...form, target: { ...target, scratchBytes: 65536 }, residual: true });
       }
     }
     // Batches: each fits, all together do not.
@@ -252,8 +254,8 @@ export function testProducts(
   });
 
   Deno.test(`${family} product folds grids past the workgroup limit`, options, async () => {
-    // 15 tiles of 32 × 32, 25 or 45 of subgroups of 8 lanes, 153 of 4: all fold into more workgroups than there are tiles, and
-    // those to spare must not add to C a second time.
+    // 15 tiles of 32 × 32, 25 or 45 of subgroups of 8 lanes, 153 of 4: all fold into more workgroups than
+    // there are tiles, and those to spare must not add to C a second time.
     await checkProduct(68, 140, 8, {
       target: { ...target, maxComputeWorkgroupsPerDimension: 14 },
       accumulate: true,
@@ -261,7 +263,8 @@ export function testProducts(
   });
 
   Deno.test(`${family} product ignores what lies beyond its operands`, options, async () => {
-    // Infinite padding between rows and after the last one: any product with it would show as NaN or infinity.
+    // Infinite padding between rows and after the last one: any product with it
+    // would show as NaN or infinity.
     for (const [m, n, k, ld] of [[9, 12, 8, 12], [12, 12, 12, 16], [7, 5, 6, 9]]) {
       const padded = (rows: number, columns: number, seed: number) => {
         const data = new Float64Array(rows * ld).fill(Infinity);

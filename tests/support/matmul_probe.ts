@@ -1,5 +1,6 @@
 import type { Located } from "../../engine/graph/launch.ts";
-import { defineOp, type OpDefinition } from "../../engine/graph/op.ts";
+import { defineOp } from "../../kernels/define_op.ts";
+import type { OpDefinition } from "../../engine/graph/op.ts";
 import type { Dtype, TensorType } from "../../engine/graph/types.ts";
 import { matmulCommands } from "../../kernels/matmul/matmul.ts";
 import { unusedOutputs } from "../../kernels/matmul/partial_sums.ts";
@@ -54,8 +55,8 @@ function roles<T>(
 }
 
 /**
- * Any product `matmulCommands` accepts, as an op: inputs a, b (unless `oneValue`), bias, residual, prior in this order.
- * Elements of the output outside C are compared only where the prior defines them.
+ * Any product `matmulCommands` accepts, as an op: inputs a, b (unless `oneValue`), bias, residual, prior in
+ * this order. Elements of the output outside C are compared only where the prior defines them.
  */
 export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
   name: "matmul_probe",
@@ -69,7 +70,7 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
       }]
       : [],
   ],
-  lower: ({ inputs, outputs: [c, meeting], attrs, target }) => {
+  lower: ({ inputs, outputs: [c, meeting], attrs, kernels }) => {
     const { a, b, bias, residual } = roles<Located>(inputs, attrs);
     const { m, n, k, batch, alpha, accumulate, tileRows, triangle } = attrs;
     return matmulCommands({
@@ -88,7 +89,7 @@ export const matmulProbe: OpDefinition<ProbeAttrs> = defineOp<ProbeAttrs>({
       meeting,
       tileRows,
       triangle,
-    }, target);
+    }, kernels);
   },
   reference: (inputs, attrs, { outputs: [type, ...meeting] }) => {
     const { a, b, bias, residual, prior } = roles(inputs, attrs);

@@ -57,7 +57,10 @@ export async function languageModelFixture(name: string): Promise<LanguageModelF
   return { ...fixture, tokenFile, tokens: await readTokenFile(tokenFile) };
 }
 
-/** Complete options of a run on the fixture's tokens: torch.optim.AdamW's defaults, constant rate, no clipping. */
+/**
+ * Complete options of a run on the fixture's tokens: torch.optim.AdamW's
+ * defaults, constant rate, no clipping.
+ */
 export function fixtureOptions(
   fixture: LanguageModelFixture,
   changes: Partial<TrainOptions> = {},

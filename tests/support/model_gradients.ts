@@ -74,8 +74,8 @@ function batchContents(inputs: BatchInputs, sequence: number, batch: FixtureBatc
 }
 
 /**
- * Builds forward and backward graph of a fixture's model, runs them by the f64 references, and compares the loss and the
- * gradient of every parameter with PyTorch's.
+ * Builds forward and backward graph of a fixture's model, runs them by the f64 references, and compares the
+ * loss and the gradient of every parameter with PyTorch's.
  */
 export async function checkModelGradients(
   fixture: Pick<ModelFixture, "batchSize" | "sequenceLength" | "model" | "weight" | "gradient"> & {
@@ -114,8 +114,8 @@ export async function checkModelGradients(
 }
 
 /**
- * Runs forward and backward graph of a model on the device, with transient memory full of NaN, and compares the loss and
- * every gradient with those of the f64 references.
+ * Runs forward and backward graph of a model on the device, with transient memory full of NaN, and compares
+ * the loss and every gradient with those of the f64 references.
  *
  * @param weight Contents of a parameter.
  * @param allowed Relative error; see `scaleOfGradient`.
@@ -129,7 +129,7 @@ export async function checkModelOnDevice(
 ): Promise<void> {
   const { gpu, pipelines } = await sharedDevice();
   const { builder, graph, inputs, parameters } = buildGradients(model, size.batch, size.sequence);
-  const plan = planGraphs([graph], builder.persistents.all(), gpu.target);
+  const plan = planGraphs([graph], builder.persistents.all(), gpu.kernels);
   const session = await Session.open(gpu, plan, { arenaFill: 0x7fc00000, pipelines });
   try {
     const memory: Memory = new Map();
@@ -160,9 +160,10 @@ export async function checkModelOnDevice(
 /**
  * What errors of a parameter's gradient are relative to: its own largest element.
  *
- * The one exception are BERT's key biases, which add the same to all scores of a query: their gradients are zero in exact
- * arithmetic, and what is left of them is the rounding of terms that cancel. Those terms are the gradients of the keys, which the
- * key's weight sums too, times activations about as large as one: so errors are relative to its gradient.
+ * The one exception are BERT's key biases, which add the same to all scores of a query: their gradients are
+ * zero in exact arithmetic, and what is left of them is the rounding of terms that cancel. Those terms are
+ * the gradients of the keys, which the key's weight sums too, times activations about as large as one: so
+ * errors are relative to its gradient.
  */
 function scaleOfGradient(name: string, gradients: ReadonlyMap<string, Float64Array>): number {
   return largestOf(gradients.get(name.replace(/(\.attention\.self\.key)\.bias$/, "$1.weight"))!);

@@ -4,8 +4,8 @@ import type { Dtype } from "../../engine/graph/types.ts";
 const UNIT_ROUNDOFF: Partial<Record<Dtype, number>> = { f32: 2 ** -24, f16: 2 ** -11 };
 
 /**
- * Error allowed for a kernel that rounds to `dtype` and sums `terms` products: rounding errors of a long sum grow like
- * √terms when they are independent. The factor 8 is headroom for other summation orders.
+ * Error allowed for a kernel that rounds to `dtype` and sums `terms` products: rounding errors of a long sum
+ * grow like √terms when they are independent. The factor 8 is headroom for other summation orders.
  */
 export function tolerance(dtype: Dtype, terms = 1): number {
   return 8 * (UNIT_ROUNDOFF[dtype] ?? 0) * Math.sqrt(terms);

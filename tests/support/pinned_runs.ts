@@ -8,8 +8,9 @@ import { sharedDevice } from "./with_device.ts";
 import { defaults } from "./setting_defaults.ts";
 
 /**
- * Training runs that between them go through every method, every optimizer and every model family, alone and in full
- * stacks: what a change that should change no number is held to, bit for bit. `pins.ts` has fewer, for every test run.
+ * Training runs that between them go through every method, every optimizer and
+ * every model family, alone and in full stacks: what a change that should change
+ * no number is held to, bit for bit. `pins.ts` has fewer, for every test run.
  */
 export interface PinnedRun {
   name: string;

@@ -90,7 +90,9 @@ function isChanged(before: PinEntry, entry: PinEntry): boolean {
     places.some(([old, now]) => JSON.stringify(old) !== JSON.stringify(now));
 }
 
-/** What an adapter's bits are known by. A software adapter is a program, so that its processor counts, too. */
+/**
+ * What an adapter's bits are known by. A software adapter is a program, so that its processor counts, too.
+ */
 export async function placeOf(adapter: AdapterDescription): Promise<string> {
   const { name, driver, providerVersion, software } = adapter;
   return [name, driver, providerVersion, software ? await cpuName() : null].filter(Boolean).join(" | ");

@@ -1,5 +1,5 @@
-// Runs `plan` with the flags given, in a process of its own, and prints the processor time that it has taken from its start, in
-// seconds: without the system's share, which on busy machines is that of others.
+// Runs `plan` with the flags given, in a process of its own, and prints the processor time that it has taken
+// from its start, in seconds: without the system's share, which on busy machines is that of others.
 import process from "node:process";
 import { engine } from "../../suites/engine.ts";
 import { main } from "../../suites/cli/main.ts";

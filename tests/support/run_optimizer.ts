@@ -37,7 +37,7 @@ export async function runOptimizer<Attrs>(
     states: Array.from({ length: stateCount }, (_, i) => declare(`${name}.state${i}`, shape, "optimizer")),
   }));
   builder.call(op, [clip, ...values.flatMap(({ w, g, states }) => [w, g, ...states])], attrs);
-  const plan = planGraphs([builder.finish("optimizer", [])], builder.persistents.all(), gpu.target);
+  const plan = planGraphs([builder.finish("optimizer", [])], builder.persistents.all(), gpu.kernels);
   const session = await Session.open(gpu, plan, { pipelines });
   try {
     session.write(clip, Float32Array.of(0, 1, 0, 0));

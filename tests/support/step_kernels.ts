@@ -1,8 +1,10 @@
 import type { Kernel } from "../../engine/graph/launch.ts";
-import type { Target } from "../../engine/graph/target.ts";
 import { modelOf } from "../../engine/model/config.ts";
 import { PRESETS } from "../../engine/model/presets.ts";
-import { DEFAULT_TARGET, LAVAPIPE_TEXEL_BYTES } from "../../engine/plan/reference_targets.ts";
+import { DEFAULT_TARGET } from "../../engine/plan/reference_kernels.ts";
+import type { Target } from "../../engine/graph/target.ts";
+import type { KernelSet } from "../../kernels/kernel_set.ts";
+import { kernelsFor, MESA_SCRATCH_BYTES } from "../../kernels/kernel_sets.ts";
 import { planStep, stepSettings } from "../../engine/train/trainer.ts";
 import type { Settings } from "../../results/settings.ts";
 import { resolveSettings } from "../../suites/resolve_settings.ts";
@@ -13,22 +15,19 @@ const LIMITS = {
   maxComputeInvocationsPerWorkgroup: 256,
   maxComputeWorkgroupStorageSize: 16384,
 };
-/**
- * Both kinds say so themselves, whatever the default is: the forms for CPUs are other kernels than those for
- * GPUs.
- */
-const SOFTWARE: Target = { ...LIMITS, software: true, subgroupSize: 8 };
-const GPU: Target = { ...LIMITS, software: false, subgroupSize: 32 };
+const software = (subgroupSize: number, scratchBytes = 0) =>
+  kernelsFor("software", { ...LIMITS, subgroupSize }, scratchBytes);
+const gpu = (limits: Partial<Target>) => kernelsFor("gpu", { ...LIMITS, ...limits });
 /** Adapters as Dawn may show them: subgroups of one size, another, or none. */
-export const DAWN_TARGETS: Readonly<Record<string, Target>> = {
-  "software, 4 lanes": { ...SOFTWARE, subgroupSize: 4 },
-  "software, 8 lanes": SOFTWARE,
-  "software, 8 lanes, scratch texture": { ...SOFTWARE, texelBytes: LAVAPIPE_TEXEL_BYTES },
-  "software, 16 lanes, scratch texture": { ...SOFTWARE, subgroupSize: 16, texelBytes: LAVAPIPE_TEXEL_BYTES },
-  "software, no subgroups": { ...SOFTWARE, subgroupSize: 0 },
-  "GPU, 32 lanes, matrices": { ...GPU, subgroupMatrix: { m: 16, n: 16, k: 16 } },
-  "GPU, 32 lanes": GPU,
-  "GPU, no subgroups": { ...GPU, subgroupSize: 0 },
+export const DAWN_KERNELS: Readonly<Record<string, KernelSet>> = {
+  "software, 4 lanes": software(4),
+  "software, 8 lanes": software(8),
+  "software, 8 lanes, scratch texture": software(8, MESA_SCRATCH_BYTES),
+  "software, 16 lanes, scratch texture": software(16, MESA_SCRATCH_BYTES),
+  "software, no subgroups": software(0),
+  "GPU, 32 lanes, matrices": gpu({ subgroupSize: 32, subgroupMatrix: { m: 16, n: 16, k: 16 } }),
+  "GPU, 32 lanes": gpu({ subgroupSize: 32 }),
+  "GPU, no subgroups": gpu({ subgroupSize: 0 }),
 };
 
 /** Between them they use every op. */
@@ -48,14 +47,14 @@ const STEPS: readonly (Settings & { packed?: boolean })[] = [
 ];
 const MODELS = ["gpt2-nano", "llama-nano", "bert-nano", "bert-nano-mlm"];
 
-/** The kernels of every kind of step on a target, each once, those that the clock may choose among them. */
-export function kernelsOf(target: Target): Kernel[] {
+/** The kernels of every kind of step from a set, each once, those that the clock may choose among them. */
+export function kernelsOf(set: KernelSet): Kernel[] {
   const kernels = new Map<string, Kernel>();
   for (const preset of MODELS) {
     const model = modelOf({ ...PRESETS[preset], vocabularySize: 512, layerCount: 1 });
     for (const { packed, ...settings } of STEPS) {
       const config = resolveSettings({ model: preset, data: "moby-dick", sequenceLength: 64, ...settings });
-      const { plan } = planStep({ ...stepSettings(model, config), packed, evaluate: true }, target);
+      const { plan } = planStep({ ...stepSettings(model, config), packed, evaluate: true }, set);
       for (const command of plan.programs.flatMap(({ commands }) => commands)) {
         if (!("kernel" in command)) continue;
         const launches = [

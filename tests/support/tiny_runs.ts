@@ -1,6 +1,6 @@
 import type { StepReport, TrainOptions, TrainResult } from "../../engine/train/options.ts";
 import type { Plan } from "../../engine/plan/plan.ts";
-import { plannedTarget } from "../../engine/runtime/planned_target.ts";
+import { plannedKernels } from "../../engine/runtime/planned_kernels.ts";
 import { prepareModel } from "../../engine/train/prepare.ts";
 import { trainOn } from "../../engine/train/train.ts";
 import { planStep, stepSettings } from "../../engine/train/trainer.ts";
@@ -32,8 +32,9 @@ export interface TinyRuns extends AsyncDisposable {
 const VOCABULARY = 64;
 const SEQUENCE = 16;
 /**
- * Sequences in a step; with accumulation in two micro-steps. Not fewer: lavapipe compiles kernels that loop over at most 32
- * rows anew in every dispatch, with the loop unrolled, which takes ten times as long as the step.
+ * Sequences in a step; with accumulation in two micro-steps. Not fewer: lavapipe
+ * compiles kernels that loop over at most 32 rows anew in every dispatch, with
+ * the loop unrolled, which takes ten times as long as the step.
  */
 const BATCH = 8;
 /** Settings that show an effect in a few steps of a model this small; others have their defaults. */
@@ -47,9 +48,9 @@ const LEARNING_RATES: Readonly<Record<string, number>> = { sgd: 0.2 };
 const LEARNING_RATE = 0.01;
 
 /**
- * Makes a GPT-2 of two layers and 32 channels in a temporary folder and teaches it that token x is followed by 5x + 3 modulo
- * 64. Runs then start from it, on data in which x is followed by 13x + 7: something to learn, as in fine-tuning, and certain
- * once learned.
+ * Makes a GPT-2 of two layers and 32 channels in a temporary folder and teaches it that token x is followed
+ * by 5x + 3 modulo 64. Runs then start from it, on data in which x is followed by 13x + 7: something to
+ * learn, as in fine-tuning, and certain once learned.
  */
 export async function openTinyRuns(): Promise<TinyRuns> {
   const folder = await Deno.makeTempDir({ prefix: "tiny-runs-" });
@@ -68,7 +69,7 @@ export async function openTinyRuns(): Promise<TinyRuns> {
       const result = await trainOn(device, chosen, { onStep: (step) => steps.push(step) });
       const { plan } = planStep(
         stepSettings(await prepareModel(chosen), chosen),
-        plannedTarget(device.gpu.target.texelBytes ? "software" : "gpu"),
+        plannedKernels(device.gpu.kernels.kind),
       );
       return { steps, result, plan };
     },

@@ -22,7 +22,10 @@ export interface BatchRun {
   then?(session: Session, parameters: readonly Parameter[]): Promise<void>;
 }
 
-/** Losses of one AdamW step per batch at torch's defaults, for models whose batches are not windows of a token file. */
+/**
+ * Losses of one AdamW step per batch at torch's defaults, for models whose
+ * batches are not windows of a token file.
+ */
 export async function lossesOnBatches(
   fixture: Pick<ModelFixture, "batchSize" | "sequenceLength" | "model" | "modelFolder">,
   batches: readonly FixtureBatch[],
@@ -45,7 +48,7 @@ export async function lossesOnBatches(
     packed: batches[0].positions !== undefined,
     evaluate: false,
   });
-  const plan = planGraphs(graphs.graphs, graphs.persistents, gpu.target);
+  const plan = planGraphs(graphs.graphs, graphs.persistents, gpu.kernels);
   const session = await Session.open(gpu, plan, { pipelines });
   const source = await openWeights(fixture.modelFolder);
   try {

@@ -66,7 +66,7 @@ export function updated(
 
 /** Trains every pinned cell here. */
 async function takePins(): Promise<Pick<PinEntry, "numerics" | "start" | "losses">> {
-  const { adapter, target } = (await sharedDevice()).gpu;
+  const { adapter, kernels: { target } } = (await sharedDevice()).gpu;
   const cells: Record<string, PinnedCell> = {};
   for (const [name, options] of Object.entries(PINNED_CELLS)) {
     if (needsF16(options) && !target.shaderF16) continue;

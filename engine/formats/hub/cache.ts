@@ -3,7 +3,8 @@
 //   models--OWNER--NAME/
 //     refs/REVISION            text: the commit a branch or tag stood at when it was last asked for
 //     snapshots/COMMIT/FILE    a link to ../../blobs/ETAG
-//     blobs/ETAG               contents, once per version of a file; the sha256 of large files, git's id of small ones
+//     blobs/ETAG               contents, once per version of a file; the sha256
+//                              of large files, git's id of small ones
 //     blobs/ETAG.incomplete    a download that has begun
 //     .no_exist/COMMIT/FILE    empty: the repository has no such file
 //   .locks/models--OWNER--NAME/ETAG.lock

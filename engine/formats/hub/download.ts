@@ -1,5 +1,6 @@
-// Downloads one file of a repository. npm:@huggingface/hub has a function for that which starts anew after a cut
-// connection, leaves the token to the redirects of `fetch`, and believes the bytes it gets; hence this one.
+// Downloads one file of a repository. npm:@huggingface/hub has a function for
+// that which starts anew after a cut connection, leaves the token to the
+// redirects of `fetch`, and believes the bytes it gets; hence this one.
 
 import { createHash } from "node:crypto";
 import { InputError } from "../../input_error.ts";
@@ -19,7 +20,10 @@ export interface RemoteFile {
   readonly byteLength: number | null;
 }
 
-/** Told about every piece: `bytes` is how much more of the file is there now, negative where some is thrown away. */
+/**
+ * Told about every piece: `bytes` is how much more of the file is there now,
+ * negative where some is thrown away.
+ */
 export type OnBytes = (bytes: number) => void;
 
 /**
@@ -63,9 +67,11 @@ export async function askForFile(
 }
 
 /**
- * Fetches a file into the cache, from where a download before it stopped, and checks what it is against its checksum.
+ * Fetches a file into the cache, from where a download before it stopped, and
+ * checks what it is against its checksum.
  *
- * @throws {InputError} when it is other than the hub said, cannot be written, or the connection fails for good.
+ * @throws {InputError} when it is other than the hub said, cannot be written, or
+ * the connection fails for good.
  */
 export async function downloadFile(
   file: RemoteFile,
@@ -102,7 +108,9 @@ async function sizeOf(path: string): Promise<number> {
   return await Deno.stat(path).then(({ size }) => size, () => 0);
 }
 
-/** Appends to `path` until the file is whole. Attempts that get further than all before them are no failures. */
+/**
+ * Appends to `path` until the file is whole. Attempts that get further than all before them are no failures.
+ */
 async function fetchAll(
   file: RemoteFile,
   path: string,
@@ -125,7 +133,9 @@ async function fetchAll(
   }
 }
 
-/** One request for what is missing. @throws {TransientError} when the connection ends before the file does. */
+/**
+ * One request for what is missing. @throws {TransientError} when the connection ends before the file does.
+ */
 async function fetchRest(
   file: RemoteFile,
   path: string,

@@ -14,7 +14,8 @@ const REPOSITORY = /^[A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9][\w.-]{0,95}$/;
 export const COMMIT = /^[0-9a-f]{40}$/;
 
 /**
- * Reads `owner/name` or `owner/name@revision`; null for anything that has not the form of a repository, such as a path.
+ * Reads `owner/name` or `owner/name@revision`; null for anything that has not the
+ * form of a repository, such as a path.
  *
  * @throws {InputError} for a revision that no branch, tag or commit can be called.
  */

@@ -21,8 +21,8 @@ export interface HubSettings {
 export const ATTEMPTS = 5;
 
 /**
- * The settings in the environment, under the names that `huggingface_hub` reads: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`,
- * `HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT` (seconds).
+ * The settings in the environment, under the names that `huggingface_hub` reads: `HF_ENDPOINT`,
+ * `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT` (seconds).
  *
  * @throws {InputError} naming the variable.
  */

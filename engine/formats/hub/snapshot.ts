@@ -22,7 +22,7 @@ export interface DownloadProgress {
   readonly fetchedBytes: number;
 }
 
-/** Of `fetchModel`. */
+/** What `fetchModel` is to fetch, and from where. */
 export interface FetchOptions {
   /** `config`: config.json alone, which is enough to plan. */
   readonly what: "config" | "model";
@@ -57,11 +57,11 @@ export const COMPANIONS = [
 ] as const;
 
 /**
- * Finds a model in the cache, or downloads what is missing of it: configuration, tokenizer, safetensors weights. A revision
- * that is a commit is not asked for again once its files are there.
+ * Finds a model in the cache, or downloads what is missing of it: configuration, tokenizer, safetensors
+ * weights. A revision that is a commit is not asked for again once its files are there.
  *
- * @throws {InputError} when there is no such model, no access, no weights in safetensors; when a file is not what its
- * checksum says; and offline, naming what is missing.
+ * @throws {InputError} when there is no such model, no access, no weights in safetensors; when a file is not
+ * what its checksum says; and offline, naming what is missing.
  */
 export async function fetchModel(reference: HubReference, options: FetchOptions): Promise<FetchedModel> {
   const { settings, onNote } = options;

@@ -19,7 +19,7 @@ export class TransientError extends Error {
   }
 }
 
-/** Of a request. */
+/** What a request asks for, and when it gives up. */
 export interface RequestOptions {
   method?: "GET" | "HEAD";
   headers?: Readonly<Record<string, string>>;

@@ -1,4 +1,7 @@
-/** Threads a core: two are faster than one by a twentieth and than eight by as much (`docs/performance.md`). */
+/**
+ * Threads a core: two are faster than one by a twentieth and than eight by as much
+ * (`docs/notes/software-adapters.md`).
+ */
 const THREADS_A_CORE = 2;
 /** Machines with as many cores keep a thread a core: they have idle ones to wake a thread on. */
 const MANY_CORES = 16;

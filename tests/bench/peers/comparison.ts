@@ -29,7 +29,10 @@ export interface PeerRow {
   lossError: number;
 }
 
-/** How far losses may be apart. f32 sums in another order differ by a few 1e-7, and Adam's first steps magnify that. */
+/**
+ * How far losses may be apart. f32 sums in another order differ by a few 1e-7,
+ * and Adam's first steps magnify that.
+ */
 export const LOSS_TOLERANCE = 1e-4;
 
 /** Name of the engine among the peers. */

@@ -44,8 +44,8 @@ export function textureBytes(
 /**
  * Wraps the methods of WebGPU that create and destroy buffers and textures, dispatch and submit.
  *
- * Memory counts from its creation to `destroy`: what is merely dropped stays until the collector finds it, which no program
- * can rely on.
+ * Memory counts from its creation to `destroy`: what is merely dropped stays until the collector finds it,
+ * which no program can rely on.
  */
 export function countGpu(): GpuCounter {
   let [bytes, peakBytes, dispatches, submits] = [0, 0, 0, 0];

@@ -13,7 +13,9 @@ export interface PeerShape {
   vocabularySize: number;
 }
 
-/** AdamW as in torch.optim.AdamW: decay on the matrices of linear layers alone, no clipping, a constant rate. */
+/**
+ * AdamW as in torch.optim.AdamW: decay on the matrices of linear layers alone, no clipping, a constant rate.
+ */
 export interface Hyperparameters {
   learningRate: number;
   beta1: number;

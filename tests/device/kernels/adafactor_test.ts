@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/target.ts";
 import { elementCount, type TensorType } from "../../../engine/graph/types.ts";
 import { adafactor } from "../../../kernels/adafactor.ts";
 import { adafactorReference } from "../../../kernels/adafactor_reference.ts";
@@ -11,6 +10,8 @@ import { assertClose, tolerance } from "../../support/numerics.ts";
 import { openOp } from "../../support/op_session.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTest } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
+import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
 /** A large step, so that an error of the update is not hidden behind the weights. */
 const STEP = { ...NEUTRAL_STEP, adafactorBeta2: 0.7, adafactorStep: 2 };
@@ -19,12 +20,12 @@ const SCRATCH = [0];
 const SHAPES = [[1, 1], [1, 4], [5, 1], [7, 12], [8, 4], [9, 40], [13, 7], [64, 32], [257, 33], [1100, 12]];
 const LENGTHS = [[1], [3], [4], [13], [1000]];
 /** As the adapter is, as a GPU would run it, and as an adapter without subgroups would. */
-const TARGETS: Partial<Target>[] = [{}, { software: false }, { subgroupSize: 0 }];
+const TARGETS: KernelChanges[] = [{}, { kind: "gpu" }, { subgroupSize: 0 }];
 
 function check(
   shapes: readonly (readonly number[])[],
   changes: Partial<AdafactorAttrs>,
-  target: Partial<Target>,
+  target: KernelChanges,
   gradientSize = 1,
 ) {
   const attrs = {
@@ -120,7 +121,7 @@ Deno.test("adafactor changes nothing where a gradient was not finite", deviceTes
 });
 
 Deno.test("adafactor splits matrices larger than a binding, with the same bits", deviceTest, async () => {
-  for (const software of [true, false]) {
+  for (const kind of KERNEL_KINDS) {
     const shapes = [[1100, 12], [257, 33], [64, 32]];
     const types = [[4], ...shapes.flatMap((shape) => [shape, shape, ...adafactorStateShapes(shape, null)])]
       .map((shape): TensorType => ({ shape, dtype: "f32" }));
@@ -128,7 +129,7 @@ Deno.test("adafactor splits matrices larger than a binding, with the same bits",
     const results = [];
     const dispatches = [];
     for (const maxStorageBufferBindingSize of [2 ** 27, 34_000]) {
-      const target = { software, maxStorageBufferBindingSize };
+      const target = { kind, maxStorageBufferBindingSize };
       using session = await openOp(adafactor, types, { ...attrs, weightDecay: [0.1, 0, 0] }, target);
       types.forEach((type, i) =>
         session.write(i, i === 0 ? [0, 1, 0, 0] : seededNumbers(elementCount(type), i))

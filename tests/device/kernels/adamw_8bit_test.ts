@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/target.ts";
 import type { TensorType } from "../../../engine/graph/types.ts";
 import { adamw8bit, adamw8bitReference } from "../../../kernels/adamw_8bit.ts";
 import { dynamicMap, middlesOf, nearestCode } from "../../../kernels/dynamic_map.ts";
@@ -9,20 +8,21 @@ import { assertClose, tolerance } from "../../support/numerics.ts";
 import { openOp } from "../../support/op_session.ts";
 import { seededIntegers, seededNumbers } from "../../support/seeded.ts";
 import { deviceTest, sharedDevice } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 const CLIP: TensorType = { shape: [4], dtype: "f32" };
 /** The kernel takes 1 − β in f32, as bitsandbytes does; for these it is exact. */
 const HYPER = { beta1: 0.875, beta2: 0.96875, eps: 1e-8 };
 const STEP = { ...NEUTRAL_STEP, learningRate: 0.01, biasCorrection1: 0.19, sqrtBiasCorrection2: 0.045 };
 /** As the adapter is, as a GPU would run it, and as an adapter without subgroups would. */
-const TARGETS: Partial<Target>[] = [{}, { software: false }, { subgroupSize: 0 }];
+const TARGETS: KernelChanges[] = [{}, { kind: "gpu" }, { subgroupSize: 0 }];
 /** Around a word of codes and a block, and many blocks. */
 const SIZES = [1, 3, 4, 5, 252, 255, 256, 257, 260, 511, 1000, 4609];
 const MAPS = [dynamicMap(true), dynamicMap(false)];
 const MIDDLES = MAPS.map(middlesOf);
 
 /** One step from random state, compared with the reference. */
-async function check(sizes: readonly number[], target: Partial<Target>) {
+async function check(sizes: readonly number[], target: KernelChanges) {
   const attrs = { ...HYPER, weightDecay: sizes.map((_, i) => (i % 2 ? 0 : 0.1)) };
   const types = sizes.flatMap((size) => adamw8bitTypes(size));
   const perTensor = 6;
@@ -64,7 +64,10 @@ function moment([, g, ...state]: readonly Float64Array[], kind: number, factor: 
   );
 }
 
-/** Codes may differ by one where the f32 quotient and the f64 one lie on two sides of the middle between two codes. */
+/**
+ * Codes may differ by one where the f32 quotient and the f64 one lie on two sides
+ * of the middle between two codes.
+ */
 function assertCodes(
   actual: Float64Array,
   expected: Float64Array,
@@ -193,7 +196,7 @@ Deno.test("adamw_8bit gives the codes of bitsandbytes' algorithm over twenty ste
         for (const [k, expected] of states.entries()) {
           const got = await session.read(3 + 6 * i + k);
           // Adapters that divide and add in f32 as IEEE 754 says have the same bits. GPUs may fuse and approximate.
-          if (gpu.target.software) {
+          if (gpu.kernels.kind === "software") {
             assert.deepEqual([...got], [...Float64Array.from(expected)], `${what} state ${k}`);
           } else if (k >= 2) {
             assertClose(got, expected, tolerance("f32", fixture.steps), `${what} state ${k}`);
@@ -206,7 +209,7 @@ Deno.test("adamw_8bit gives the codes of bitsandbytes' algorithm over twenty ste
         const expected = fixture.after(name, step);
         if (!expected) continue;
         const allowed = drift[i] + tolerance("f32", step + 1) * Math.max(...expected.map(Math.abs));
-        if (gpu.target.software) assertClose(got, expected, allowed, what, 1);
+        if (gpu.kernels.kind === "software") assertClose(got, expected, allowed, what, 1);
         // A code that differs moves its parameter a little in the steps that follow.
         else assertAlmostAll(got, expected, allowed, what);
       }
@@ -232,8 +235,9 @@ Deno.test(
     }
     for (const [k, expected] of nonfinite.states.entries()) {
       const got = await session.read(3 + k);
-      if (gpu.target.software) assert.deepEqual([...got], [...Float64Array.from(expected)], `state ${k}`);
-      else assertAlmostAll(got, expected, k < 2 ? 1 : 1e-6, `state ${k}`);
+      if (gpu.kernels.kind === "software") {
+        assert.deepEqual([...got], [...Float64Array.from(expected)], `state ${k}`);
+      } else assertAlmostAll(got, expected, k < 2 ? 1 : 1e-6, `state ${k}`);
     }
   },
 );
@@ -247,13 +251,18 @@ function correctionsInF32({ beta1, beta2 }: { beta1: number; beta2: number }, st
   };
 }
 
-/** Relative error of an update where β1^t and β2^t, whose f32 powers libraries round differently, are off by one unit in the last place. */
+/**
+ * Relative error of an update where β1^t and β2^t, whose f32 powers libraries round differently, are off by
+ * one unit in the last place.
+ */
 function correctionError({ beta1, beta2 }: { beta1: number; beta2: number }, step: number): number {
   const ofPower = (beta: number) => step === 0 ? 0 : 2 ** -24 / (1 - beta ** (step + 1));
   return ofPower(beta1) + ofPower(beta2) / 2;
 }
 
-/** All but one in 500 are within `allowed`; codes near the middle between two fall to one side or the other. */
+/**
+ * All but one in 500 are within `allowed`; codes near the middle between two fall to one side or the other.
+ */
 function assertAlmostAll(actual: Float64Array, expected: ArrayLike<number>, allowed: number, what: string) {
   const strays = [...actual].filter((x, i) => !(Math.abs(x - expected[i]) <= allowed)).length;
   const others = [...actual].filter((x, i) => x !== expected[i]).length;

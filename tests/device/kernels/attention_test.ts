@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { attention, attentionGrad } from "../../../kernels/attention.ts";
 import { attendReference } from "../../../kernels/attention_reference.ts";
@@ -15,29 +14,33 @@ import type { StepBlock } from "../../../kernels/step_block.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTest, deviceTestOf, isLongRun } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 interface Variant {
   name: string;
-  target: Partial<Target>;
+  target: KernelChanges;
 }
 /** The row kernels have three forms; each runs on any adapter. */
 const FORMS: Variant[] = [
   { name: "this adapter's form", target: {} },
-  { name: "one row per workgroup", target: { software: false, subgroupSize: 0 } },
-  { name: "one row per invocation", target: { software: true, subgroupSize: 0 } },
+  { name: "one row per workgroup", target: { kind: "gpu", subgroupSize: 0 } },
+  { name: "one row per invocation", target: { kind: "software", subgroupSize: 0 } },
 ];
 
-/** In f16, and in forms beside the adapter's own, what differs is loads and stores: of vectors, and of single numbers. */
+/**
+ * In f16, and in forms beside the adapter's own, what differs is loads and
+ * stores: of vectors, and of single numbers.
+ */
 const FEW_CASES = [ATTENTION_CASES[4], ATTENTION_CASES[6]];
 const DROPOUT = { probability: 0.3, stream: 5 };
 
-async function checkForward(attrs: AttentionAttrs, dtype: Dtype, target: Partial<Target>) {
+async function checkForward(attrs: AttentionAttrs, dtype: Dtype, target: KernelChanges) {
   const inputs = [qkvInput(attrs, dtype), ...(attrs.segments ? [packedSegments(attrs)] : [])];
   const terms = Math.max(attrs.sequence, attrs.headSize);
   return await checkKernel(attention, inputs, attrs, { target, terms, what: attentionCaseName(attrs) });
 }
 
-async function checkGradient(attrs: AttentionAttrs, dtype: Dtype, target: Partial<Target>) {
+async function checkGradient(attrs: AttentionAttrs, dtype: Dtype, target: KernelChanges) {
   const qkv = qkvInput(attrs, dtype);
   const rounded = Float64Array.from(
     seededNumbers(qkv.shape[0] * qkv.shape[1], 1),

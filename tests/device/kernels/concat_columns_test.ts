@@ -1,6 +1,7 @@
 import { concatColumns, splitColumns } from "../../../kernels/concat_columns.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
+import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
 /** Rows, then widths: one of each, primes, whole vectors beside a part that is none, grouped heads. */
 const SIZES: [number, number[]][] = [[1, [1]], [13, [7, 3, 5]], [33, [8, 4, 4]], [64, [12, 30, 4]], [
@@ -9,11 +10,11 @@ const SIZES: [number, number[]][] = [[1, [1]], [13, [7, 3, 5]], [33, [8, 4, 4]],
 ]];
 
 for (const dtype of ["f32", "f16"] as const) {
-  for (const software of [true, false]) {
+  for (const kind of KERNEL_KINDS) {
     const options = await deviceTestOf(dtype);
-    const check = { target: { software }, allowed: 0 };
+    const check = { target: { kind }, allowed: 0 };
     Deno.test(
-      `concat_columns in ${dtype} (software: ${software}) copies every column`,
+      `concat_columns in ${dtype} (${kind}) copies every column`,
       options,
       async () => {
         for (const [rows, widths] of SIZES) {
@@ -24,7 +25,7 @@ for (const dtype of ["f32", "f16"] as const) {
     );
 
     Deno.test(
-      `split_columns in ${dtype} (software: ${software}) copies what is wanted`,
+      `split_columns in ${dtype} (${kind}) copies what is wanted`,
       options,
       async () => {
         for (const [rows, widths] of SIZES) {

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import {
   IGNORED_TARGET,
@@ -9,6 +8,7 @@ import {
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { seededIntegers } from "../../support/seeded.ts";
 import { deviceTest, deviceTestOf, isLongRun } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 interface Case {
   rows: number;
@@ -39,7 +39,7 @@ function inputsOf(
   ];
 }
 
-async function checkForward(test: Case, target: Partial<Target> = {}): Promise<number> {
+async function checkForward(test: Case, target: KernelChanges = {}): Promise<number> {
   const { chunkRows, transposedWeight = true, bias = false } = test;
   const attrs = { chunkRows, transposedWeight, bias };
   const terms = Math.max(test.channels, test.rows);
@@ -51,7 +51,7 @@ async function checkForward(test: Case, target: Partial<Target> = {}): Promise<n
   return loss[0];
 }
 
-async function checkGradient(test: Case, target: Partial<Target> = {}): Promise<Float64Array[]> {
+async function checkGradient(test: Case, target: KernelChanges = {}): Promise<Float64Array[]> {
   const { chunkRows, transposedWeight = true, bias = false, priors = false } = test;
   const inputs = inputsOf(test);
   const { rows, channels, vocabulary } = test;
@@ -90,12 +90,15 @@ const CASES: Case[] = [
   { rows: 70, channels: 16, vocabulary: 129, chunkRows: 32, transposedWeight: false, bias: true },
   { rows: 64, channels: 24, vocabulary: 64, chunkRows: 1000, transposedWeight: false, priors: true },
 ];
-/** In f16, and in forms beside the adapter's own, what differs is loads and stores: vectors, single numbers, both layouts. */
+/**
+ * In f16, and in forms beside the adapter's own, what differs is loads and
+ * stores: vectors, single numbers, both layouts.
+ */
 const FEW_CASES = [CASES[2], CASES[5]];
-const FORMS: { name: string; target: Partial<Target> }[] = [
+const FORMS: { name: string; target: KernelChanges }[] = [
   { name: "this adapter's form", target: {} },
-  { name: "one row per workgroup", target: { software: false, subgroupSize: 0 } },
-  { name: "one row per invocation", target: { software: true, subgroupSize: 0 } },
+  { name: "one row per workgroup", target: { kind: "gpu", subgroupSize: 0 } },
+  { name: "one row per invocation", target: { kind: "software", subgroupSize: 0 } },
 ];
 for (const dtype of ["f32", "f16"] as const) {
   const options = await deviceTestOf(dtype);
@@ -176,7 +179,7 @@ Deno.test(
     // Two parts of 8196 and two terms more; chunks of three rows and of two.
     for (const transposedWeight of isLongRun ? [true, false] : [true]) {
       const test = { rows: 5, channels: 6, vocabulary: 16394, chunkRows: 3, transposedWeight };
-      const [, split] = await checkGradient(test, { software: false, subgroupSize: 0 });
+      const [, split] = await checkGradient(test, { kind: "gpu", subgroupSize: 0 });
       assert.equal(split.length, 30);
     }
   },

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type Command, u32, whole } from "../../../engine/graph/launch.ts";
-import { defineOp, type OpDefinition } from "../../../engine/graph/op.ts";
+import { defineOp } from "../../../kernels/define_op.ts";
+import type { OpDefinition } from "../../../engine/graph/op.ts";
 import { attention } from "../../../kernels/attention.ts";
 import { dropout, type DropoutAttrs } from "../../../kernels/dropout.ts";
 import { flashAttention } from "../../../kernels/flash_attention.ts";
@@ -110,7 +111,7 @@ Deno.test("attention and flash attention drop the same past 2³⁴ probabilities
       if (kernel === "attention_softmax") words[1] += firstRow;
     });
     // Without a scratch texture, whose place would come first in the block.
-    const check = { target: { texelBytes: 0 }, skipOutputs: [0, 1, 2] };
+    const check = { target: { scratchBytes: 0 }, skipOutputs: [0, 1, 2] };
     const [o, probabilities, dropped] = await checkKernel(plain, [qkv], attrs, check);
     const keeps = new Set<boolean>();
     probabilities.forEach((p, i) => {

@@ -5,14 +5,15 @@ import { dropoutKeep } from "../../../kernels/random.ts";
 import { NEUTRAL_STEP } from "../../../kernels/step_block.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { deviceTest, runsF16 } from "../../support/with_device.ts";
+import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
 Deno.test("dropout agrees with the reference", deviceTest, async (t) => {
   for (const dtype of ["f32", "f16"] as Dtype[]) {
     if (dtype === "f16" && !await runsF16(t)) return;
-    for (const software of [true, false]) {
+    for (const kind of KERNEL_KINDS) {
       for (const size of [1, 13, 252, 255, 256, 257, 1023, 4100]) {
         const attrs = { probability: 0.3, stream: size };
-        await checkKernel(dropout, [{ shape: [size], dtype }], attrs, { target: { software } });
+        await checkKernel(dropout, [{ shape: [size], dtype }], attrs, { target: { kind } });
       }
     }
   }

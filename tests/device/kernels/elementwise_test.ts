@@ -14,8 +14,11 @@ import { refreshWorkingCopy } from "../../../kernels/working_copy.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTest, deviceTestOf, runsF16 } from "../../support/with_device.ts";
+import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
-/** One element, a prime, a workgroup of 64 vectors less one, just full, one over, and several of the GPU form. */
+/**
+ * One element, a prime, a workgroup of 64 vectors less one, just full, one over, and several of the GPU form.
+ */
 const SIZES = [1, 13, 252, 255, 256, 257, 1023, 4100];
 
 /** The op with attributes bound, and how many inputs it takes. */
@@ -39,10 +42,10 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
       `${op.name} ${JSON.stringify(attrs)} in ${dtype} agrees with the reference`,
       options,
       async () => {
-        for (const software of [true, false]) {
+        for (const kind of KERNEL_KINDS) {
           for (const size of SIZES) {
             const inputs = Array.from({ length: inputCount }, () => ({ shape: [size], dtype, scale: 3 }));
-            await checkKernel(op, inputs, attrs, { target: { software } });
+            await checkKernel(op, inputs, attrs, { target: { kind } });
           }
         }
       },

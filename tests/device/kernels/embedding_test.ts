@@ -4,8 +4,12 @@ import { embedding, embeddingGrad } from "../../../kernels/embedding.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededIntegers } from "../../support/seeded.ts";
 import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
+import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
-/** Tokens, vocabulary, width: one of each, primes, one run of one id, more ids than tokens, several column tiles. */
+/**
+ * Tokens, vocabulary, width: one of each, primes, one run of one id, more ids
+ * than tokens, several column tiles.
+ */
 const SIZES = [[1, 1, 1], [13, 7, 30], [64, 65, 4], [63, 1, 8], [40, 1001, 20], [100, 11, 260], [
   33,
   50,
@@ -22,34 +26,34 @@ function tokens(N: number, V: number) {
   }];
 }
 
-for (const software of [true, false]) {
+for (const kind of KERNEL_KINDS) {
   for (const dtype of ["f32", "f16"] as Dtype[]) {
     const options = await deviceTestOf(dtype);
     Deno.test(
-      `embedding in ${dtype} (software: ${software}) agrees with the reference`,
+      `embedding in ${dtype} (${kind}) agrees with the reference`,
       options,
       async () => {
         for (const [N, V, C] of SIZES) {
           const table = { shape: [V, C], dtype };
           const addend = { shape: [N, C], dtype };
           await checkKernel(embedding, [...tokens(N, V), table], { addend: false }, {
-            target: { software },
+            target: { kind },
             allowed: 0,
           });
           await checkKernel(embedding, [...tokens(N, V), table, addend], { addend: true }, {
-            target: { software },
+            target: { kind },
           });
         }
       },
     );
 
     Deno.test(
-      `embedding gradient of ${dtype} (software: ${software}) agrees with the reference`,
+      `embedding gradient of ${dtype} (${kind}) agrees with the reference`,
       options,
       async () => {
         for (const [N, V, C] of SIZES) {
           const dy = { shape: [N, C], dtype };
-          const check = { target: { software }, terms: N };
+          const check = { target: { kind }, terms: N };
           await checkKernel(embeddingGrad, [...tokens(N, V), dy], { vocabularySize: V, prior: false }, check);
           const prior = { shape: [V, C] };
           await checkKernel(

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { attendReference, EMPTY_LOGSUMEXP } from "../../../kernels/attention_reference.ts";
 import type { AttentionAttrs } from "../../../kernels/attention_shapes.ts";
@@ -14,20 +13,21 @@ import {
 import { checkKernel } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTest, deviceTestOf, isLongRun, sharedDevice } from "../../support/with_device.ts";
+import { changed, type KernelChanges } from "../../support/kernel_changes.ts";
 
 type Case = Partial<AttentionAttrs> & { sequence: number };
 
-const ANY_DEVICE = { software: false, maxComputeWorkgroupStorageSize: 16384 };
+const ANY_DEVICE: KernelChanges = { kind: "gpu", maxComputeWorkgroupStorageSize: 16384 };
 /** The kernels have two forms; the one for GPUs runs on any adapter. */
-const FORMS: { name: string; target: Partial<Target> }[] = [
+const FORMS: { name: string; target: KernelChanges }[] = [
   { name: "this adapter's form", target: {} },
-  { name: "tiles in workgroup memory", target: { software: false } },
+  { name: "tiles in workgroup memory", target: { kind: "gpu" } },
   ...(isLongRun ? [{ name: "tiles in the workgroup memory of any device", target: ANY_DEVICE }] : []),
 ];
 const PACKED = { segments: true, dropout: { probability: 0.3, stream: 5 } };
 /**
- * Sizes around tiles of 32 and 64. Few head sizes, because each is a text of its own, and a text takes a software adapter
- * seconds to compile.
+ * Sizes around tiles of 32 and 64. Few head sizes, because each is a text of its own, and a text takes a
+ * software adapter seconds to compile.
  */
 const CASES: Case[] = [
   { sequence: 1, headSize: 5, heads: 1 },
@@ -43,9 +43,9 @@ const HALF_CASES: Case[] = [CASES[4]];
 const HEAD_SIZES = isLongRun ? [1, 64, 80, 128] : [1, 64, 128];
 
 /** Every shape that the rules choose, with a head size and the memory for which all kernels take it. */
-const SHAPES: { shape: WorkgroupShape; target: Partial<Target>; headSize: number }[] = [
-  { shape: { rows: 64, down: 8 }, target: { software: false }, headSize: 64 },
-  { shape: { rows: 64, down: 16 }, target: { software: false }, headSize: 132 },
+const SHAPES: { shape: WorkgroupShape; target: KernelChanges; headSize: number }[] = [
+  { shape: { rows: 64, down: 8 }, target: { kind: "gpu" }, headSize: 64 },
+  { shape: { rows: 64, down: 16 }, target: { kind: "gpu" }, headSize: 132 },
   { shape: { rows: 32, down: 8 }, target: ANY_DEVICE, headSize: 20 },
 ];
 
@@ -54,14 +54,14 @@ function plainAndPacked(cases: readonly Case[]): Case[] {
   return cases.flatMap((attrs) => [attrs, { ...attrs, ...PACKED }]);
 }
 
-function casesOf(dtype: Dtype, { software }: Partial<Target>): Case[] {
+function casesOf(dtype: Dtype, { kind }: KernelChanges): Case[] {
   if (isLongRun) return plainAndPacked(CASES);
-  if (software !== false) return plainAndPacked(dtype === "f16" ? HALF_CASES : CASES);
+  if (kind !== "gpu") return plainAndPacked(dtype === "f16" ? HALF_CASES : CASES);
   // Beside a software adapter's own form the other one has single numbers and groups of heads here, several tiles below.
   return dtype === "f16" ? HALF_CASES : [CASES[1], ...plainAndPacked([CASES[4]])];
 }
 
-async function checkForward(attrs: AttentionAttrs, dtype: Dtype, target: Partial<Target>) {
+async function checkForward(attrs: AttentionAttrs, dtype: Dtype, target: KernelChanges) {
   const inputs = [qkvInput(attrs, dtype), ...(attrs.segments ? [packedSegments(attrs)] : [])];
   const terms = Math.max(attrs.sequence, attrs.headSize);
   return await checkKernel(flashAttention, inputs, attrs, { target, terms, what: attentionCaseName(attrs) });
@@ -70,7 +70,7 @@ async function checkForward(attrs: AttentionAttrs, dtype: Dtype, target: Partial
 async function checkGradient(
   attrs: AttentionAttrs,
   dtype: Dtype,
-  target: Partial<Target>,
+  target: KernelChanges,
 ): Promise<Float64Array[]> {
   const { batch, sequence, heads, headSize } = attrs;
   const qkv = qkvInput(attrs, dtype);
@@ -120,7 +120,7 @@ Deno.test(
 );
 
 for (const { shape, target, headSize } of SHAPES) {
-  const limits = { ...(await sharedDevice()).gpu.target, ...target };
+  const limits = changed((await sharedDevice()).gpu.kernels, target).target;
   const fits = (shape: WorkgroupShape) => {
     const { invocations, workgroupBytes } = workgroupTile(headSize, shape);
     return invocations <= limits.maxComputeInvocationsPerWorkgroup &&

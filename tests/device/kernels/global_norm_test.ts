@@ -6,10 +6,11 @@ import { globalNorm, globalNormReference } from "../../../kernels/global_norm.ts
 import { checkKernel, type KernelCheck, type TestInput } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTest } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 /** Sizes around a vector and a block of 4096, with and without a scalar rest. */
 const MIXED = [[1], [2, 2], [13], [4095], [4096], [4097], [3, 4100], [64, 65]];
-const FORMS = [{ software: true }, { software: true, subgroupSize: 0 }, { software: false }];
+const FORMS: KernelChanges[] = [{ kind: "software" }, { kind: "software", subgroupSize: 0 }, { kind: "gpu" }];
 
 /** Checks against the reference of a given step; the metrics are all sums over many products at most. */
 function check(gradients: readonly TestInput[], maxNorm: number, settings: KernelCheck = {}) {

@@ -1,19 +1,23 @@
-import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { layerNorm, layerNormInputGrad, layerNormParameterGrad } from "../../../kernels/layer_norm.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTest, deviceTestOf, sharedDevice } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
+import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
 const { gpu } = await sharedDevice();
 
 const EPS = 1e-5;
-/** One element, primes, one less and one more than a row of lanes, several workgroups; widths with and without vec4. */
+/**
+ * One element, primes, one less and one more than a row of lanes, several
+ * workgroups; widths with and without vec4.
+ */
 const SIZES = [[1, 1], [1, 4], [13, 30], [31, 28], [32, 32], [33, 36], [63, 5], [65, 64], [130, 260]];
-const FORMS: Record<string, Partial<Target>> = {
-  "software, subgroups": { software: true },
-  "software, no subgroups": { software: true, subgroupSize: 0 },
-  "GPU": { software: false },
+const FORMS: Record<string, KernelChanges> = {
+  "software, subgroups": { kind: "software" },
+  "software, no subgroups": { kind: "software", subgroupSize: 0 },
+  "GPU": { kind: "gpu" },
 };
 
 /** x, w, b and statistics that belong to x, which the gradient kernels assume. */
@@ -38,7 +42,7 @@ function rows(
 }
 
 for (const [form, target] of Object.entries(FORMS)) {
-  const lacksSubgroups = form === "software, subgroups" && gpu.target.subgroupSize === 0;
+  const lacksSubgroups = form === "software, subgroups" && gpu.kernels.target.subgroupSize === 0;
   for (const dtype of ["f32", "f16"] as Dtype[]) {
     const { ignore } = await deviceTestOf(dtype);
     const options = { ...deviceTest, ignore: ignore || lacksSubgroups };
@@ -54,7 +58,8 @@ for (const [form, target] of Object.entries(FORMS)) {
       options,
       async () => {
         for (const [N, C] of SIZES) {
-          // With one column dx is zero, the difference of equal numbers: there is no magnitude to measure errors by.
+          // With one column dx is zero, the difference of equal numbers: there is
+          // no magnitude to measure errors by.
           if (C === 1) continue;
           const { x, w, mean, rstd, dy } = rows(N, C, dtype);
           const check = { target, terms: C };
@@ -67,12 +72,11 @@ for (const [form, target] of Object.entries(FORMS)) {
 }
 
 for (
-  const [dtype, software] of (["f32", "f16"] as Dtype[]).flatMap((dtype) =>
-    [[dtype, true], [dtype, false]] as const
+  const [dtype, kind] of (["f32", "f16"] as Dtype[]).flatMap((dtype) =>
+    KERNEL_KINDS.map((kind) => [dtype, kind] as const)
   )
 ) {
-  const name =
-    `layer_norm parameter gradients in ${dtype} (software: ${software}) agree with the reference, priors or not`;
+  const name = `layer_norm parameter gradients in ${dtype} (${kind}) agree with the reference, priors or not`;
   Deno.test(name, await deviceTestOf(dtype), async () => {
     for (const [N, C] of [...SIZES, [300, 8], [9, 124], [9, 516], [5, 131]]) {
       const { x, mean, rstd, dy } = rows(N, C, dtype);
@@ -80,7 +84,7 @@ for (
         for (const priorB of [false, true]) {
           const priors = Array.from({ length: Number(priorW) + Number(priorB) }, () => ({ shape: [C] }));
           await checkKernel(layerNormParameterGrad, [x, mean, rstd, dy, ...priors], { priorW, priorB }, {
-            target: { software },
+            target: { kind },
             terms: N,
             skipOutputs: [2],
           });

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/target.ts";
 import { gelu, geluGrad } from "../../../kernels/elementwise.ts";
 import { linear, linearInputGrad } from "../../../kernels/linear.ts";
 import { linearGelu, linearInputGradGelu } from "../../../kernels/linear_gelu.ts";
@@ -7,6 +6,7 @@ import { checkKernel } from "../../support/check_op.ts";
 import { FAMILIES } from "../../support/matmul_checks.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTestOf, isLongRun } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 const GELU = { approximation: "tanh" } as const;
 /** Rows, input and output channels: whole vectors of four, and none. */
@@ -24,7 +24,7 @@ async function checkBoth(
   [rows, cIn, cOut]: readonly [number, number, number],
   dtype: "f32" | "f16",
   attrs: { transposedWeight: boolean; approximation: "tanh" | "erf" },
-  target: Partial<Target>,
+  target: KernelChanges,
 ) {
   // Results from −8 to 8, where GELU bends and where it does not.
   const x = { shape: [rows, cIn], dtype, scale: 4 };
@@ -69,7 +69,7 @@ Deno.test(
   "a product whose terms are split applies GELU after they have met",
   await deviceTestOf("f32"),
   async () => {
-    const checkSplit = async ([rows, cIn, cOut]: number[], target: Partial<Target>) => {
+    const checkSplit = async ([rows, cIn, cOut]: number[], target: KernelChanges) => {
       const check = { target, terms: cIn, what: `${rows} × ${cIn} → ${cOut}` };
       const attrs = { transposedWeight: false, bias: false, residual: false, ...GELU };
       const inputs = [{ shape: [rows, cIn] }, { shape: [cIn, cOut] }];
@@ -79,8 +79,8 @@ Deno.test(
       await checkKernel(linearInputGradGelu, operands, { transposedWeight: false, ...GELU }, check);
     };
     // A row of x alone passes what may be bound.
-    await checkSplit([3, 2100, 5], { maxStorageBufferBindingSize: 4096, texelBytes: 0 });
+    await checkSplit([3, 2100, 5], { maxStorageBufferBindingSize: 4096, scratchBytes: 0 });
     // Where there is a scratch texture: it takes half of the operands.
-    await checkSplit([64, 1024, 64], { texelBytes: 2 ** 18 });
+    await checkSplit([64, 1024, 64], { scratchBytes: 2 ** 18 });
   },
 );

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
-import { defineOp } from "../../../engine/graph/op.ts";
-import type { Target } from "../../../engine/graph/target.ts";
+import { defineOp } from "../../../kernels/define_op.ts";
 import { columnSum } from "../../../kernels/column_sum.ts";
 import { linear, linearInputGrad, linearWeightGrad } from "../../../kernels/linear.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { deviceTest, isLongRun, longDeviceTest, runsF16 } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
-const FAMILIES: [string, Partial<Target>][] = [
+const FAMILIES: [string, KernelChanges][] = [
   ["this adapter's", {}],
-  ["workgroup", { software: false, subgroupSize: 0 }],
+  ["workgroup", { kind: "gpu", subgroupSize: 0 }],
 ];
 /** Rows, Cin, Cout: one, primes, a tile and its neighbours, several tiles. */
 const SIZES = [[1, 1, 1], [7, 13, 5], [31, 33, 32], [32, 32, 32], [33, 64, 100]];
@@ -16,7 +16,7 @@ const SIZES = [[1, 1, 1], [7, 13, 5], [31, 33, 32], [32, 32, 32], [33, 64, 100]]
 for (const [family, target] of FAMILIES) {
   // What an op asks of a product, its adapter's family shows; the workgroup family has tests of its own for every form but
   // sums, and takes a software adapter a minute to compile for these.
-  const options = target.software === false ? longDeviceTest : deviceTest;
+  const options = target.kind === "gpu" ? longDeviceTest : deviceTest;
 
   Deno.test(`${family} linear equals its reference in both layouts of the weight`, options, async () => {
     for (const [rows, cIn, cOut] of SIZES) {
@@ -87,8 +87,8 @@ for (const [family, target] of FAMILIES) {
     `${family} gradient of the bias is summed once however the product beside it is split, folded or tiled`,
     deviceTest,
     async () => {
-      // Rows, columns and terms past the binding limit; more workgroups than a grid's row has, some to spare, be it for 25 tiles
-      // of 32 × 32 or 306 of subgroups of 4 lanes; tall tiles.
+      // Rows, columns and terms past the binding limit; more workgroups than a grid's row has, some to spare,
+      // be it for 25 tiles of 32 × 32 or 306 of subgroups of 4 lanes; tall tiles.
       const cases = [
         [[60, 40, 52], { maxStorageBufferBindingSize: 4096 }],
         [[37, 41, 43], { maxStorageBufferBindingSize: 4096 }],
@@ -96,7 +96,7 @@ for (const [family, target] of FAMILIES) {
         // A tall tile of scalar loads takes a minute to compile on a software adapter.
         ...!isLongRun ? [] : [[[300, 513, 520], {}] as const],
         // What products in workgroup memory sum in large tiles has tests of its own.
-        ...target.software === false && !isLongRun ? [] : [[[300, 512, 520], {}] as const],
+        ...target.kind === "gpu" && !isLongRun ? [] : [[[300, 512, 520], {}] as const],
       ] as const;
       for (const [[rows, cIn, cOut], limits] of cases) {
         for (const transposedWeight of [false, true]) {
@@ -157,13 +157,13 @@ Deno.test("linear reads a residual that is its own input through one binding", d
   const ofItself = defineOp({
     name: "linear_of_itself",
     inferTypes: ([x, w]) => linear.inferTypes([x, w, x], attrs),
-    lower: ({ inputs: [x, w], outputs, target }) => {
-      const commands = linear.lower({ inputs: [x, w, x], outputs, attrs, target });
+    lower: ({ inputs: [x, w], outputs, kernels }) => {
+      const commands = linear.lower({ inputs: [x, w, x], outputs, attrs, kernels });
       for (const command of commands) {
         assert.ok("bindings" in command);
         // x, w and y; where the scratch texture is read, copies of x and w, and y.
-        assert.equal(command.bindings.length, command.texels ? 1 : 3);
-        assert.equal(command.texels?.length ?? 2, 2);
+        assert.equal(command.bindings.length, command.copies ? 1 : 3);
+        assert.equal(command.copies?.length ?? 2, 2);
       }
       return commands;
     },

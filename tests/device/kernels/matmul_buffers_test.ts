@@ -1,5 +1,6 @@
 import { FAMILIES, testProducts } from "../../support/matmul_checks.ts";
 import { longDeviceTest } from "../../support/with_device.ts";
 
-// Lavapipe takes this form only where operands do not fall into whole vectors, which matmul_test.ts has cases of.
+// Lavapipe takes this form only where operands do not fall into whole vectors,
+// which matmul_test.ts has cases of.
 testProducts(...FAMILIES.buffers, longDeviceTest);

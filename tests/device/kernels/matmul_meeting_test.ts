@@ -1,6 +1,5 @@
 // Products in f16 whose terms are split over the binding limit.
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { attentionGrad } from "../../../kernels/attention.ts";
 import { attendReference } from "../../../kernels/attention_reference.ts";
@@ -10,13 +9,14 @@ import { FAMILIES } from "../../support/matmul_checks.ts";
 import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTestOf } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 /** One rounding to f16, relative to the largest result. */
 const ONE_ROUNDING = 2 ** -11;
 
 /**
- * Numbers of around 1 along the first half of the terms and of around −1 along the second: partial sums are hundreds, of which f16
- * keeps halves, and what they come to is small.
+ * Numbers of around 1 along the first half of the terms and of around −1 along the second: partial sums are
+ * hundreds, of which f16 keeps halves, and what they come to is small.
  */
 function cancelling(terms: number, others: number, termsFirst: boolean): TestInput {
   const noise = seededNumbers(terms * others, 7);
@@ -28,9 +28,9 @@ function cancelling(terms: number, others: number, termsFirst: boolean): TestInp
 }
 
 /** On buffers, and where parts are read from a scratch texture of four rows, in which not all terms have room. */
-const TARGETS: (readonly [string, Partial<Target>])[] = [
+const TARGETS: (readonly [string, KernelChanges])[] = [
   FAMILIES.buffers,
-  ["this adapter's small texture's", { texelBytes: 65536 }],
+  ["this adapter's small texture's", { scratchBytes: 65536 }],
   FAMILIES.workgroup,
 ];
 
@@ -38,8 +38,8 @@ for (const [family, target] of TARGETS) {
   const options = await deviceTestOf("f16");
   Deno.test(`${family} product in f16 rounds once, however often its terms are split`, options, async () => {
     const limit = { ...target, maxStorageBufferBindingSize: 4096 };
-    // In vectors and in single numbers; C alone, added to, and with all that an epilogue adds. A row of x alone passes the limit
-    // in the last one.
+    // In vectors and in single numbers; C alone, added to, and with all that an epilogue adds. A row of x
+    // alone passes the limit in the last one.
     for (const [m, n, k] of [[12, 20, 1200], [5, 7, 1531], [3, 5, 2100]]) {
       const f16: Dtype = "f16";
       const ones: TestInput = {
@@ -81,7 +81,8 @@ for (const [family, target] of TARGETS) {
     const limit = { ...target, maxStorageBufferBindingSize: 4096 };
     const [B, H, T] = [2, 3, 260];
     for (const [m, D] of [[8, 4], [5, 3]]) {
-      // As the gradient of values: A stored [k, m], heads side by side in the rows of C, which begins behind other columns.
+      // As the gradient of values: A stored [k, m], heads side by side in the
+      // rows of C, which begins behind other columns.
       const [ld, offset] = [2 * H * D, H * D];
       await checkKernel(matmulProbe, [
         { ...cancelling(T, m, true), shape: [1, T, m] },

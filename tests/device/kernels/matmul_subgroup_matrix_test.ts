@@ -1,22 +1,23 @@
 // Products on a device's matrix units. Skipped where there are none: on wgpu, and on most software adapters.
 import assert from "node:assert/strict";
 import type { Dispatch } from "../../../engine/graph/launch.ts";
-import { defineOp, type OpDefinition } from "../../../engine/graph/op.ts";
-import type { Target } from "../../../engine/graph/target.ts";
+import { defineOp } from "../../../kernels/define_op.ts";
+import type { OpDefinition } from "../../../engine/graph/op.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { SUBGROUP_MATRIX } from "../../../engine/runtime/provider_contract.ts";
 import { linear, linearWeightGrad } from "../../../kernels/linear.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";
 import { deviceTest, isLongRun, sharedDevice } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
-const { subgroupMatrix: shape, software } = (await sharedDevice()).gpu.target;
+const { kind, target: { subgroupMatrix: shape } } = (await sharedDevice()).gpu.kernels;
 const NEEDS = `needs ${SUBGROUP_MATRIX}`;
 const options = { ...deviceTest, ignore: !shape };
 /** Large tiles take a software adapter up to a minute each to compile. */
-const tilesOptions = { ...options, ignore: !shape || (software && !isLongRun) };
+const tilesOptions = { ...options, ignore: !shape || (kind === "software" && !isLongRun) };
 /** A software adapter's matrix units are there to be tested: its rules name another family. */
-const target: Partial<Target> = { software: false, texelBytes: 0 };
+const target: KernelChanges = { kind: "gpu", scratchBytes: 0 };
 
 const FORMS = [false, true].flatMap((aTransposed) =>
   [false, true].map((bTransposed) => ({ aTransposed, bTransposed }))
@@ -40,7 +41,7 @@ interface ProductOptions extends Partial<Pick<ProbeAttrs, "bias" | "residual" | 
   bTransposed?: boolean;
   c?: Dtype;
   tile?: string;
-  target?: Partial<Target>;
+  target?: KernelChanges;
 }
 
 /** Checks one unbatched product of packed f16 operands. */

@@ -1,23 +1,23 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/target.ts";
 import { linearWeightGrad } from "../../../kernels/linear.ts";
-import { chooseTile, fittingTiles, tileName } from "../../../kernels/matmul/tiles.ts";
+import { fittingTiles } from "../../../kernels/matmul/matmul.ts";
 import { normalise } from "../../../kernels/matmul/product.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { assertClose, tolerance } from "../../support/numerics.ts";
+import { changed, type KernelChanges } from "../../support/kernel_changes.ts";
 import { FAMILIES } from "../../support/matmul_checks.ts";
 import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";
 import { deviceTest, isLongRun, sharedDevice } from "../../support/with_device.ts";
 
 const [, WORKGROUP] = FAMILIES.workgroup;
-/** A product of few tiles and so many terms that four teams share them out, and one for two; both leave a remainder. */
+/**
+ * A product of few tiles and so many terms that four teams share them out, and
+ * one for two; both leave a remainder.
+ */
 const EXTENTS = { 4: [70, 66, 2051], 2: [33, 20, 600] } as const;
 
-async function gpuTarget(): Promise<Target> {
-  const { gpu: { target } } = await sharedDevice();
-  // The largest tiles take 45 KiB: more than some adapters have, which then do without teams.
-  return { ...target, ...WORKGROUP, maxComputeWorkgroupStorageSize: 49152 };
-}
+// The largest tiles take 45 KiB: more than some adapters have, which then do without teams.
+const TARGET: KernelChanges = { ...WORKGROUP, maxComputeWorkgroupStorageSize: 49152 };
 
 /** Names of the tiles for a product, the chosen one first. */
 async function tilesFor([m, n, k]: readonly [number, number, number]): Promise<string[]> {
@@ -26,9 +26,10 @@ async function tilesFor([m, n, k]: readonly [number, number, number]): Promise<s
   const spec = normalise({ name: "product", m, n, k, a, b, c });
   const whole = (count: number) => ({ first: 0, count });
   const part = { batchFirst: [0, 0, 0], batchCount: [1, 1, 1], m: whole(m), n: whole(n), k: whole(k) };
-  const target = await gpuTarget();
-  assert.equal(tileName(chooseTile(spec, part, target)), tileName(fittingTiles(spec, part, target)[0]));
-  return fittingTiles(spec, part, target).map(tileName);
+  const kernels = changed((await sharedDevice()).gpu.kernels, TARGET);
+  const names = fittingTiles(spec, part, kernels).map(({ name }) => name);
+  assert.equal(kernels.products.chosen(spec, part).name, names[0]);
+  return names;
 }
 
 Deno.test(
@@ -48,14 +49,14 @@ Deno.test(
 );
 
 /** The largest tile takes 45 KiB; Mesa's adapter runs it although it promises less. */
-const { software, maxComputeWorkgroupStorageSize } = (await sharedDevice()).gpu.target;
-const options = { ...deviceTest, ignore: !software && maxComputeWorkgroupStorageSize < 46080 };
+const { kind, target: { maxComputeWorkgroupStorageSize } } = (await sharedDevice()).gpu.kernels;
+const options = { ...deviceTest, ignore: kind === "gpu" && maxComputeWorkgroupStorageSize < 46080 };
 
 for (const teams of [2, 4] as const) {
   const [m, n, k] = EXTENTS[teams];
 
   Deno.test(`a product that ${teams} teams share out equals its reference`, options, async () => {
-    const target = await gpuTarget();
+    const target = TARGET;
     for (const [aTransposed, bTransposed] of [[false, false], [true, true], [true, false], [false, true]]) {
       // The other two load no operand in another way.
       if (aTransposed !== bTransposed && !isLongRun) continue;
@@ -77,7 +78,7 @@ for (const teams of [2, 4] as const) {
   });
 
   Deno.test(`${teams} teams sum an operand too`, options, async () => {
-    const target = await gpuTarget();
+    const target = TARGET;
     for (const transposedWeight of [false, true]) {
       const inputs = [{ shape: [k, m] }, { shape: [k, n] }];
       await checkKernel(linearWeightGrad, inputs, { transposedWeight, bias: true }, { target, terms: k });
@@ -86,7 +87,7 @@ for (const teams of [2, 4] as const) {
 }
 
 Deno.test("padding behind rows is loaded in whole vectors and never multiplied", deviceTest, async () => {
-  const target = await gpuTarget();
+  const target = TARGET;
   // What is multiplied with padding would show: NaN.
   const padded = (rows: number, columns: number, ld: number) =>
     Float64Array.from({ length: rows * ld }, (_, i) => i % ld < columns ? Math.fround(Math.sin(i)) : NaN);

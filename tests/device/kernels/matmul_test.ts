@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import type { Located } from "../../../engine/graph/launch.ts";
-import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { matmulCommands } from "../../../kernels/matmul/matmul.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { matmulProbe } from "../../support/matmul_probe.ts";
 import { deviceTest } from "../../support/with_device.ts";
 import { FAMILIES, testProducts } from "../../support/matmul_checks.ts";
+import { kernelsFor, kernelsUnder } from "../../../kernels/kernel_sets.ts";
 
 testProducts(...FAMILIES.own);
 
@@ -70,21 +70,20 @@ Deno.test("matmulCommands() refuses what it cannot bind or would overwrite", () 
     { name: `v${buffer}`, shape: [4, 4], dtype, buffer, byteOffset: 0, byteLength: 64 }
   );
   const operand = (buffer: number, dtype?: Dtype) => ({ value: located(buffer, dtype), ld: 4 });
-  const target: Target = {
+  const kernels = kernelsFor("software", {
     maxStorageBufferBindingSize: 4096,
     maxComputeWorkgroupsPerDimension: 65535,
     maxComputeWorkgroupStorageSize: 16384,
     maxComputeInvocationsPerWorkgroup: 256,
     maxStorageBuffersPerShaderStage: 8,
     subgroupSize: 8,
-    software: true,
     shaderF16: true,
-  };
+  }, 0);
   const spec = { name: "test", m: 4, n: 4, k: 4, a: operand(0), b: operand(1), c: operand(2) };
-  assert.equal(matmulCommands(spec, target).length, 1);
-  assert.throws(() => matmulCommands({ ...spec, c: operand(1) }, target), /over an operand/);
-  assert.throws(() => matmulCommands({ ...spec, b: operand(1, "u32") }, target), TypeError);
-  assert.throws(() => matmulCommands({ ...spec, m: 5 }, target), /Cannot read a/);
+  assert.equal(matmulCommands(spec, kernels).length, 1);
+  assert.throws(() => matmulCommands({ ...spec, c: operand(1) }, kernels), /over an operand/);
+  assert.throws(() => matmulCommands({ ...spec, b: operand(1, "u32") }, kernels), TypeError);
+  assert.throws(() => matmulCommands({ ...spec, m: 5 }, kernels), /Cannot read a/);
   const quantized = {
     format: "nf4" as const,
     absmax: located(3),
@@ -95,16 +94,19 @@ Deno.test("matmulCommands() refuses what it cannot bind or would overwrite", () 
   };
   const codes = { ...operand(1, "u8"), quantized };
   // 64 bytes are 128 codes of NF4.
-  assert.equal(matmulCommands({ ...spec, b: { ...codes, ld: 40 } }, target).length, 1);
-  assert.throws(() => matmulCommands({ ...spec, b: { ...codes, ld: 42 } }, target), /Cannot read b/);
-  assert.throws(() => matmulCommands({ ...spec, a: codes }, target), /only B can be quantized/);
-  assert.throws(() => matmulCommands({ ...spec, b: { ...codes, value: located(1) } }, target), /expected u8/);
-  const blockless = { ...codes, quantized: { ...quantized, quantBlockSize: 0 } };
-  assert.throws(() => matmulCommands({ ...spec, b: blockless }, target), /blocks of 0/);
-  assert.throws(() => matmulCommands({ ...spec, k: 0 }, target), RangeError);
-  assert.throws(() => matmulCommands({ ...spec, batch: [1, 1, 1, 1] }, target), /at most 3/);
+  assert.equal(matmulCommands({ ...spec, b: { ...codes, ld: 40 } }, kernels).length, 1);
+  assert.throws(() => matmulCommands({ ...spec, b: { ...codes, ld: 42 } }, kernels), /Cannot read b/);
+  assert.throws(() => matmulCommands({ ...spec, a: codes }, kernels), /only B can be quantized/);
   assert.throws(
-    () => matmulCommands(spec, { ...target, maxStorageBufferBindingSize: 2 }),
+    () => matmulCommands({ ...spec, b: { ...codes, value: located(1) } }, kernels),
+    /expected u8/,
+  );
+  const blockless = { ...codes, quantized: { ...quantized, quantBlockSize: 0 } };
+  assert.throws(() => matmulCommands({ ...spec, b: blockless }, kernels), /blocks of 0/);
+  assert.throws(() => matmulCommands({ ...spec, k: 0 }, kernels), RangeError);
+  assert.throws(() => matmulCommands({ ...spec, batch: [1, 1, 1, 1] }, kernels), /at most 3/);
+  assert.throws(
+    () => matmulCommands(spec, kernelsUnder(kernels, { maxStorageBufferBindingSize: 2 })),
     /however the product is split/,
   );
 });

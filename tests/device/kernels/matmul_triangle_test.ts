@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import type { Target } from "../../../engine/graph/target.ts";
 import type { Dtype } from "../../../engine/graph/types.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { FAMILIES } from "../../support/matmul_checks.ts";
 import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTestOf, isLongRun, sharedDevice } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 /** An odd number of matrices: the threads of a software adapter get a part of one. */
 const BATCH = 3;
@@ -43,11 +43,11 @@ const shapeOfB = ({ n, k, b }: ProbeAttrs) => [BATCH, ...(b.transposed ? [n, k] 
 // Below a tile, its edge, several tiles each way, and what falls into no whole vectors.
 const SIZES = [1, 4, 8, 12, 16, 20, 32, 33, 36, 64, 100, 132, 260];
 
-const { software, maxComputeWorkgroupStorageSize } = (await sharedDevice()).gpu.target;
-const takesTeams = software || maxComputeWorkgroupStorageSize >= 20480;
+const { kind, target: { maxComputeWorkgroupStorageSize } } = (await sharedDevice()).gpu.kernels;
+const takesTeams = kind === "software" || maxComputeWorkgroupStorageSize >= 20480;
 
 /** The adapter's own kernels, and those with workgroup memory, of which a software adapter compiles as few as will do. */
-const KERNELS: [string, Partial<Target>, Dtype, number[], tileRows?: number][] = [
+const KERNELS: [string, KernelChanges, Dtype, number[], tileRows?: number][] = [
   ["", {}, "f32", SIZES],
   [" in tiles of 32 rows", {}, "f32", [31, 32, 36, 68, 132], 32],
   ["", {}, "f16", SIZES],
@@ -108,9 +108,9 @@ for (const [family, target, dtype, sizes, tileRows] of KERNELS) {
 }
 
 Deno.test("products from the scratch texture leave a triangle out", await deviceTestOf("f32"), async () => {
-  const { gpu: { target } } = await sharedDevice();
+  const { gpu: { kernels } } = await sharedDevice();
   // Other forms may compute all of it.
-  if (!target.texelBytes) return;
+  if (!kernels.scratch) return;
   // Small products have tiles of 16 rows, however wide the adapter's vectors are.
   const [size, rows] = [100, 16];
   const dtype: Dtype = "f32";
@@ -125,7 +125,7 @@ Deno.test("products from the scratch texture leave a triangle out", await device
   const attrs = attrsOf("c", { size, other: 12, dtype, transposed: false });
   const inputs = [{ shape: [BATCH, size, 12] }, { shape: shapeOfB(attrs) }];
   const [product] = await checkKernel(matmulProbe, inputs, attrs, { skipOutputs: [0] });
-  const columns = 4 * target.subgroupSize;
+  const columns = 4 * kernels.target.subgroupSize;
   product.forEach((x, i) => {
     const [row, column] = [Math.floor(i / size) % size, i % size];
     const computed = Math.floor(column / columns) <= Math.floor(tile(row) * rows / columns);

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { openSafetensors } from "../../../engine/formats/safetensors.ts";
-import type { Target } from "../../../engine/graph/target.ts";
 import { dequantizeInt8 } from "../../../kernels/quantization.ts";
 import {
   dequantizationTables,
@@ -12,15 +11,17 @@ import {
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { seededIntegers, seededNumbers } from "../../support/seeded.ts";
 import { deviceTest, isLongRun, longDeviceTest, runsF16 } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 const FOLDER = new URL("../../fixtures/nf4/", import.meta.url).pathname;
-const FAMILIES: [string, Partial<Target>][] = [
+const FAMILIES: [string, KernelChanges][] = [
   ["this adapter's", {}],
-  ["workgroup", { software: false, subgroupSize: 0 }],
+  ["workgroup", { kind: "gpu", subgroupSize: 0 }],
 ];
 /**
- * Rows, cIn, cOut, weights in a block: one of each; an odd count in blocks across rows; rows of whole words in blocks across
- * rows; rows of half words; a row per block; several tiles of rows of whole blocks, k no multiple of a step of them.
+ * Rows, cIn, cOut, weights in a block: one of each; an odd count in blocks across rows; rows of whole words
+ * in blocks across rows; rows of half words; a row per block; several tiles of rows of whole blocks, k no
+ * multiple of a step of them.
  */
 const SIZES = [
   [1, 1, 1, 64],
@@ -33,11 +34,12 @@ const SIZES = [
 ];
 
 /**
- * The sizes to check a family at. A GPU's own family has all; where a software adapter runs it beside its own, and takes half a
- * second to compile each form, blocks across rows, half words and several tiles do, except in long runs.
+ * The sizes to check a family at. A GPU's own family has all; where a software
+ * adapter runs it beside its own, and takes half a second to compile each form,
+ * blocks across rows, half words and several tiles do, except in long runs.
  */
-function sizesOf(target: Partial<Target>): typeof SIZES {
-  return target.software === false && !isLongRun ? [SIZES[1], SIZES[3], SIZES[5]] : SIZES;
+function sizesOf(target: KernelChanges): typeof SIZES {
+  return target.kind === "gpu" && !isLongRun ? [SIZES[1], SIZES[3], SIZES[5]] : SIZES;
 }
 
 /** Storage of a weight nobody quantized: any codes and scales decode to something. */
@@ -70,7 +72,7 @@ for (const [family, target] of FAMILIES) {
     Deno.test(
       `${family} product with a quantized weight equals its reference, ${dtype}`,
       // How workgroup products load halves, they show without codes.
-      dtype === "f16" && target.software === false ? longDeviceTest : deviceTest,
+      dtype === "f16" && target.kind === "gpu" ? longDeviceTest : deviceTest,
       async (t) => {
         if (dtype === "f16" && !await runsF16(t)) return;
         // Half precision changes how activations are loaded, which two sizes show.
@@ -101,7 +103,7 @@ for (const [family, target] of FAMILIES) {
   }
 
   // How a product is split does not depend on the family.
-  const splitting = target.software === false ? longDeviceTest : deviceTest;
+  const splitting = target.kind === "gpu" ? longDeviceTest : deviceTest;
   Deno.test(`${family} product splits codes past the binding limit`, splitting, async () => {
     const small = { ...target, maxStorageBufferBindingSize: 4096 };
     const [rows, terms] = [12, 200];
@@ -169,12 +171,15 @@ for (const [family, target] of FAMILIES) {
   );
 }
 
-/** Both forms of the product, with the identity for the other factor: every other term is zero, so sums are exact. */
+/**
+ * Both forms of the product, with the identity for the other factor: every other
+ * term is zero, so sums are exact.
+ */
 async function checkDecoded(
   weight: QuantizedWeightAttrs,
   data: readonly ArrayLike<number>[],
   expected: Float32Array,
-  target: Partial<Target>,
+  target: KernelChanges,
 ): Promise<void> {
   const { cIn, cOut } = weight;
   const stored = quantizedTypes(weight).map((type, i) => ({ ...type, data: data[i] }));

@@ -1,12 +1,12 @@
-import type { Target } from "../../../engine/graph/target.ts";
 import { rmsNorm, rmsNormInputGrad, rmsNormParameterGrad } from "../../../kernels/rms_norm.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
+import type { KernelChanges } from "../../support/kernel_changes.ts";
 
-const FORMS: { name: string; target: Partial<Target> }[] = [
+const FORMS: { name: string; target: KernelChanges }[] = [
   { name: "this adapter's form", target: {} },
-  { name: "one row per workgroup", target: { software: false, subgroupSize: 0 } },
-  { name: "one row per invocation", target: { software: true, subgroupSize: 0 } },
+  { name: "one row per workgroup", target: { kind: "gpu", subgroupSize: 0 } },
+  { name: "one row per invocation", target: { kind: "software", subgroupSize: 0 } },
 ];
 /** Rows around the 8 of a chunk, columns around a vector and a subgroup of vectors. */
 const SIZES = [[1, 1], [7, 30], [8, 32], [9, 33], [300, 64]];

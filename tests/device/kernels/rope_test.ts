@@ -3,6 +3,7 @@ import { rope } from "../../../kernels/rope.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededIntegers } from "../../support/seeded.ts";
 import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
+import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
 /** Cosines, then sines, of position · 10000^(−2i / D). */
 function table(positions: number, headSize: number) {
@@ -25,11 +26,11 @@ for (const dtype of ["f32", "f16"] as const) {
         { shape: [rows], dtype: "u32" as const, data: seededIntegers(rows, 50, 3) },
       ];
       for (const inverse of [false, true]) {
-        for (const software of [true, false]) {
+        for (const kind of KERNEL_KINDS) {
           const what = `${rows} rows, ${heads}/${kvHeads} heads of ${headSize}, inverse ${inverse}`;
           await checkKernel(rope, inputs, { heads, kvHeads, headSize, inverse }, {
             what,
-            target: { software },
+            target: { kind },
           });
         }
       }

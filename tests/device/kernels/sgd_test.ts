@@ -5,6 +5,7 @@ import { assertClose, tolerance } from "../../support/numerics.ts";
 import { readOptimizerFixture } from "../../support/optimizer_fixture.ts";
 import { runOptimizer } from "../../support/run_optimizer.ts";
 import { deviceTest } from "../../support/with_device.ts";
+import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
 const STEP = { ...NEUTRAL_STEP, learningRate: 0.1 };
 /** Sizes around a vector and a block of 2048, with and without a scalar rest. */
@@ -34,8 +35,8 @@ function check(clip: readonly number[], attrs: Omit<SgdAttrs, "weightDecay">, se
 }
 
 Deno.test("sgd agrees with the reference, with and without momentum", deviceTest, async () => {
-  for (const software of [true, false]) {
-    for (const momentum of [0, 0.9]) await check([1, 0.7, 0, 0], { momentum }, { target: { software } });
+  for (const kind of KERNEL_KINDS) {
+    for (const momentum of [0, 0.9]) await check([1, 0.7, 0, 0], { momentum }, { target: { kind } });
   }
 });
 

@@ -29,8 +29,8 @@ Deno.test("zero clears every input, neighbours together", deviceTest, async () =
 
 Deno.test("zero leaves alone what lies between the values that it clears", deviceTest, async () => {
   const even = (_: unknown, i: number) => i % 2 === 0;
-  // Told of all inputs, so that all are compared, it is to clear every other one. One element between two values is the
-  // narrowest gap that is no padding.
+  // Told of all inputs, so that all are compared, it is to clear every other one. One element between two
+  // values is the narrowest gap that is no padding.
   const everyOther = {
     ...zero,
     lower: (context: Parameters<typeof zero.lower>[0]) =>

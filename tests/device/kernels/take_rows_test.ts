@@ -1,18 +1,19 @@
 import { takeRows, takeRowsGrad } from "../../../kernels/take_rows.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
+import { KERNEL_KINDS } from "../../../kernels/kernel_set.ts";
 
 /** Rows that are taken, distance, columns: one of each, primes, whole vectors, several workgroups. */
 const SIZES = [[1, 1, 1], [4, 13, 7], [3, 5, 24], [1, 17, 260], [33, 2, 36]];
 
 for (const dtype of ["f32", "f16"] as const) {
-  for (const software of [true, false]) {
+  for (const kind of KERNEL_KINDS) {
     Deno.test(
-      `take_rows and its gradient in ${dtype} (software: ${software}) copy rows`,
+      `take_rows and its gradient in ${dtype} (${kind}) copy rows`,
       await deviceTestOf(dtype),
       async () => {
         for (const [rows, every, columns] of SIZES) {
-          const check = { target: { software }, allowed: 0 };
+          const check = { target: { kind }, allowed: 0 };
           await checkKernel(takeRows, [{ shape: [rows * every, columns], dtype }], { every }, check);
           await checkKernel(takeRowsGrad, [{ shape: [rows, columns], dtype }], { every }, check);
         }

@@ -14,10 +14,11 @@ import { linear } from "../../../kernels/linear.ts";
 import { pack } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { deviceTest, sharedDevice } from "../../support/with_device.ts";
+import { changed } from "../../support/kernel_changes.ts";
 
 const { gpu: shared, pipelines } = await sharedDevice();
 /** The adapter as if it were a GPU: only there are kernels timed without being asked. */
-const gpu: Gpu = { ...shared, target: { ...shared.target, software: false, subgroupSize: 0 } };
+const gpu: Gpu = { ...shared, kernels: changed(shared.kernels, { kind: "gpu", subgroupSize: 0 }) };
 
 /** Time to compile all there is on a software adapter: what was not timed is not kept. */
 const PATIENT = { budgetMs: 600_000 };
@@ -31,7 +32,7 @@ function product() {
   const w = builder.persistents.declare("w", { shape: [C_IN, C_OUT], dtype: "f32" }, "weights");
   const attrs = { transposedWeight: false, bias: false, residual: false };
   const [y] = builder.call(linear, [x, w], attrs);
-  const plan = planGraphs([builder.finish("product", [y])], builder.persistents.all(), gpu.target);
+  const plan = planGraphs([builder.finish("product", [y])], builder.persistents.all(), gpu.kernels);
   return { plan, x, w, y };
 }
 
@@ -307,7 +308,7 @@ Deno.test(
     await inTemporaryFolder(async (folder) => {
       const { plan } = product();
       const cache = new ChoiceCache(gpu.adapter, folder);
-      const software: Gpu = { ...gpu, target: { ...gpu.target, software: true } };
+      const software: Gpu = { ...gpu, kernels: changed(gpu.kernels, { kind: "software" }) };
       for (const [mode, on] of [["off", gpu], ["on", software]] as const) {
         const tuned = await new Autotuner(mode, cache).tune(on, plan, pipelines);
         assert.equal(tuned.plan, plan);

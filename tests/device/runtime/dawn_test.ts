@@ -1,8 +1,9 @@
-// The engine on Dawn, and its kernels before Dawn's compiler. THREEFOLD_GPU=dawn runs all other device tests on it too.
+// The engine on Dawn, and its kernels before Dawn's compiler. THREEFOLD_GPU=dawn
+// runs all other device tests on it too.
 //
-// One file, because each file is an isolate of its own and `deno test --parallel` runs several in a process: Dawn's Node-API addon
-// hangs or crashes there when the isolate of one file ends while another's still uses it. Whatever loads Dawn without being told
-// to by THREEFOLD_GPU belongs in here.
+// One file, because each file is an isolate of its own and `deno test --parallel` runs several in a process:
+// Dawn's Node-API addon hangs or crashes there when the isolate of one file ends while another's still uses
+// it. Whatever loads Dawn without being told to by THREEFOLD_GPU belongs in here.
 import assert from "node:assert/strict";
 import { dawnFolder, dawnIsInstalled, loadDawn } from "../../../engine/runtime/dawn_package.ts";
 import { describeAdapter, openGpu } from "../../../engine/runtime/device.ts";
@@ -20,7 +21,7 @@ import { surveyProviders } from "../../../engine/runtime/survey.ts";
 import { trainOn } from "../../../engine/train/train.ts";
 import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";
 import { assertClose } from "../../support/numerics.ts";
-import { DAWN_TARGETS, kernelsOf } from "../../support/step_kernels.ts";
+import { DAWN_KERNELS, kernelsOf } from "../../support/step_kernels.ts";
 import { deviceTest } from "../../support/with_device.ts";
 
 /** Whether Dawn is installed and takes this machine's adapter: it asks more of one than wgpu. */
@@ -61,7 +62,7 @@ Deno.test(`20 AdamW steps on Dawn follow PyTorch's losses, and wgpu's (${NEEDS})
   assertClose(onDawn.losses, expected.runs.adamwClipLinearDecay.losses, 1e-6, "loss");
   const onWgpu = await lossesOn("wgpu");
   // One software adapter computes the same bits for both, unless their compilers differ; a GPU's may contract products.
-  const bound = onDawn.gpu.target.software ? 0 : 1e-6;
+  const bound = onDawn.gpu.kernels.kind === "software" ? 0 : 1e-6;
   assertClose(onDawn.losses, onWgpu.losses, bound, "loss on Dawn against wgpu");
 });
 
@@ -98,8 +99,9 @@ Deno.test(`a kernel that is not valid WGSL says why on Dawn (${NEEDS})`, options
   }
 });
 
-// Every kernel of every kind of step, read by Chromium's compiler: wgpu's lets pass what the language forbids. No adapter is needed,
-// as Dawn's null backend compiles and runs nothing, and has all features, f16 among them.
+// Every kernel of every kind of step, read by Chromium's compiler: wgpu's lets
+// pass what the language forbids. No adapter is needed, as Dawn's null backend
+// compiles and runs nothing, and has all features, f16 among them.
 Deno.test({
   name: "Dawn's compiler takes every kernel (needs the npm package webgpu)",
   ...deviceTest,
@@ -111,7 +113,7 @@ Deno.test({
     const requiredFeatures = ["shader-f16", "subgroups", SUBGROUP_MATRIX] as GPUFeatureName[];
     const device = await adapter.requestDevice({ requiredFeatures });
     const provider = await openProvider("dawn");
-    for (const [name, target] of Object.entries(DAWN_TARGETS)) {
+    for (const [name, target] of Object.entries(DAWN_KERNELS)) {
       await t.step(name, async () => {
         const kernels = kernelsOf(target);
         assert.ok(kernels.length > 60, `only ${kernels.length} kernels found`);

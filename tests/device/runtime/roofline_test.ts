@@ -3,7 +3,7 @@ import { measureRoofline } from "../../../engine/runtime/roofline.ts";
 import { deviceTest, sharedDevice } from "../../support/with_device.ts";
 
 Deno.test("measureRoofline() finds ceilings that some machine could have", deviceTest, async () => {
-  const { gpu: { target } } = await sharedDevice();
+  const { gpu: { kernels: { target } } } = await sharedDevice();
   const { matmulFlopsPerSecond: { f32, f16 }, copyBytesPerSecond, how, steadiness } = await measureRoofline({
     budgetMs: 100,
   });

@@ -7,12 +7,12 @@ import { planStep } from "../../../engine/train/trainer.ts";
 import { deviceTest, sharedDevice } from "../../support/with_device.ts";
 
 /**
- * Profiles of one step of a model that keeps the device busy, by every method the device has. Of a model that is small for a GPU a
- * step would be launches and waiting, not kernels.
+ * Profiles of one step of a model that keeps the device busy, by every method the device has. Of a model that
+ * is small for a GPU a step would be launches and waiting, not kernels.
  */
 async function profiles(): Promise<StepProfile[]> {
   const { gpu, pipelines } = await sharedDevice();
-  const [preset, microBatchSize, sequenceLength] = gpu.target.software
+  const [preset, microBatchSize, sequenceLength] = gpu.kernels.kind === "software"
     ? ["gpt2-nano" as const, 1, 32]
     : ["gpt2" as const, 8, 512];
   const { graphs, plan } = planStep({
@@ -26,7 +26,7 @@ async function profiles(): Promise<StepProfile[]> {
     clip: 0,
     dropout: 0,
     evaluate: false,
-  }, gpu.target);
+  }, gpu.kernels);
   const session = await Session.open(gpu, plan, { pipelines });
   try {
     await session.run(graphs.programs.micro); // compiles
@@ -55,8 +55,9 @@ Deno.test(
     assert.ok(facts[0].some(({ flops }) => flops > 0));
     for (const { kernels, wallMs, method } of all) {
       const sum = kernels.reduce((total, { ms }) => total + ms, 0);
-      // The machine may be busy with other things in either measurement, so no more than the order of magnitude; where a GPU
-      // takes less than a millisecond for the step, differences are what other processes make one of two submits wait.
+      // The machine may be busy with other things in either measurement, so no more than the order of
+      // magnitude; where a GPU takes less than a millisecond for the step, differences are what other
+      // processes make one of two submits wait.
       const waiting = method === "differential" ? 4 * kernels.length : 0;
       assert.ok(sum > wallMs / 10 && sum < 10 * wallMs + waiting, `${method}: ${sum} ms of ${wallMs}`);
       assert.deepEqual(kernels, [...kernels].sort((a, b) => b.ms - a.ms));

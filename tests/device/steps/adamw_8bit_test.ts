@@ -33,9 +33,10 @@ const distance = (a: readonly number[], b: readonly number[]) =>
   Math.max(...a.map((loss, i) => Math.abs(loss - b[i])));
 
 /**
- * How many learning rates AdamW can move a weight in so many steps without decay, whatever the gradients. With c1 and c2 the
- * bias corrections of step t, it moves c2/c1 · |m| / √v then, and by Cauchy and Schwarz
- * |m| ≤ (1 − β1) · Σ β1^j |g| ≤ (1 − β1) / √(1 − β2) · √(Σ (β1²/β2)^j) · √v, the sums over the t gradients so far.
+ * How many learning rates AdamW can move a weight in so many steps without decay, whatever the gradients.
+ * With c1 and c2 the bias corrections of step t, it moves c2/c1 · |m| / √v then, and by Cauchy and Schwarz
+ * |m| ≤ (1 − β1) · Σ β1^j |g| ≤ (1 − β1) / √(1 − β2) · √(Σ (β1²/β2)^j) · √v, the sums over the t gradients
+ * so far.
  */
 function longestWay(steps: number): number {
   const { beta1, beta2 } = ADAM;
@@ -105,8 +106,9 @@ Deno.test(
   deviceTest,
   async () => {
     const { losses, lossesF64 } = runs.adamw8bit;
-    // Roundings put moments half way between two codes on the one side or the other: f32 and f64 of the same algorithm come
-    // this far apart, 1.6e-5, and so may two in f32. AdamW is forty times as far, embeddings in 8 bits seven thousand times.
+    // Roundings put moments half way between two codes on the one side or the other: f32 and f64 of the same
+    // algorithm come this far apart, 1.6e-5, and so may two in f32. AdamW is forty times as far, embeddings
+    // in 8 bits seven thousand times.
     const allowed = 2 * distance(losses, lossesF64);
     assert.ok(allowed < distance(losses, runs.adamw.losses) / 10, `${allowed} tells nothing apart`);
     const ours = distance(await lossesOf(options()), losses);

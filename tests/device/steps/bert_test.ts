@@ -28,8 +28,8 @@ for (const task of TASKS) {
   Deno.test(`20 AdamW steps of BERT for ${task} follow PyTorch's losses`, deviceTest, async () => {
     const fixture = await bertFixture(task);
     const losses = await lossesOnBatches(fixture, fixture.batches);
-    // PyTorch decays all parameters in this run, we exempt norms, biases and embeddings: 20 steps at rate 1e-3 and decay
-    // 0.01 make those smaller by 2e-4, of which a tenth shows in the loss.
+    // PyTorch decays all parameters in this run, we exempt norms, biases and embeddings: 20 steps at rate
+    // 1e-3 and decay 0.01 make those smaller by 2e-4, of which a tenth shows in the loss.
     assertClose(losses, fixture.expected.runs.adamw.losses, 1e-4, "loss");
   });
 }

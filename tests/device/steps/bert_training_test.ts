@@ -23,7 +23,10 @@ function bertConfig(architecture: string): string {
   });
 }
 
-/** A folder with both models and reviews of different lengths, of which the loud ones have an exclamation mark. */
+/**
+ * A folder with both models and reviews of different lengths, of which the loud
+ * ones have an exclamation mark.
+ */
 function folderWithReviews(): TemporaryFolder {
   const folder = new TemporaryFolder();
   for (const model of ["classifier", "masked"]) Deno.mkdirSync(folder.file(model));
@@ -59,7 +62,8 @@ for (const model of ["classifier", "masked"] as const) {
       assert.ok(step.tokens < 8 * 24, "padding is not counted");
       if (model === "classifier") assert.equal(step.targets, 8);
     }
-    // The same sums in another order; each step starts from weights that differ by the rounding of the one before.
+    // The same sums in another order; each step starts from weights that differ
+    // by the rounding of the one before.
     const losses = ({ steps }: typeof whole) => steps.map(({ loss }) => loss);
     assertClose(losses(split), losses(whole), 1e-5, "loss");
   });

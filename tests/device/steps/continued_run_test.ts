@@ -125,8 +125,8 @@ Deno.test(
     const [dropped, whole] = [followed, off].map(({ steps }) => steps.map(({ loss }) => loss));
     dropped.forEach((loss, step) => assert.notEqual(loss, whole[step]));
 
-    // Going on, a run drops what it dropped before, whatever the configuration says, and so does one saved by a version
-    // that did not keep it.
+    // Going on, a run drops what it dropped before, whatever the configuration says, and so does one saved by
+    // a version that did not keep it.
     const further = await stepsOf(...model, "--steps", "5", "--dropout", "0");
     for (const [how, edit] of [["that run, 0", null], ["not kept: taken as 0", "dropout"]] as const) {
       if (edit) editState(saved, (state) => delete state[edit]);

@@ -49,7 +49,8 @@ Deno.test("packed replies train alike however a step is split, and learn", devic
   const of = (steps: StepReport[]) => steps.map(({ loss }) => loss);
   assert.deepEqual(split.map(({ targets }) => targets), whole.map(({ targets }) => targets));
   assert.ok(whole.every(({ targets, tokens }) => targets < tokens && tokens < 8 * 96));
-  // The same sums in another order; AdamW's first steps follow signs, which lets roundings of small gradients grow.
+  // The same sums in another order; AdamW's first steps follow signs, which lets
+  // roundings of small gradients grow.
   assertClose(of(split), of(whole), 1e-4, "loss");
   assert.ok(whole.at(-1)!.loss < whole[0].loss - 1, of(whole).join());
 });

@@ -16,8 +16,8 @@ const fixture = await gpt2Fixture();
 
 Deno.test("20 AdamW steps follow PyTorch's losses", deviceTest, async () => {
   const losses = await lossesOf(fixtureOptions(fixture));
-  // PyTorch decays all parameters in this run, we exempt norms, biases and embeddings: 20 steps at rate 1e-3 and decay
-  // 0.01 make those smaller by 2e-4, of which a tenth shows in the loss.
+  // PyTorch decays all parameters in this run, we exempt norms, biases and embeddings: 20 steps at rate 1e-3
+  // and decay 0.01 make those smaller by 2e-4, of which a tenth shows in the loss.
   assertClose(losses, fixture.expected.runs.adamw.losses, 1e-4, "loss");
 });
 

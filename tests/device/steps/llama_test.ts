@@ -30,8 +30,8 @@ for (const fixture of fixtures) {
   });
 
   Deno.test(`20 AdamW steps of ${modelType} follow PyTorch's losses`, deviceTest, async () => {
-    // PyTorch decays all parameters in this run, we exempt norms, biases and embeddings: 20 steps at rate 1e-3 and decay
-    // 0.01 make those smaller by 2e-4, of which a tenth shows in the loss.
+    // PyTorch decays all parameters in this run, we exempt norms, biases and embeddings: 20 steps at rate
+    // 1e-3 and decay 0.01 make those smaller by 2e-4, of which a tenth shows in the loss.
     assertClose(await lossesOf(fixtureOptions(fixture)), fixture.expected.runs.adamw.losses, 1e-4, "loss");
   });
 }

@@ -143,7 +143,7 @@ Deno.test(
       sequenceLength: options.sequenceLength,
       methods: { lora },
     });
-    const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.target), { pipelines });
+    const session = await Session.open(gpu, planGraphs([graph], persistents, gpu.kernels), { pipelines });
     try {
       using base = (await openWeights(`${FOLDER}base`))!;
       await loadWeights(session, parameters, base);

@@ -45,7 +45,8 @@ Deno.test(
   await deviceTestOf("f16"),
   async () => {
     const half = await run({ methods: ["fp16"] });
-    // f16 has 11 bits: single roundings of 5e-4, averaged over the batch; 20 steps of training amplify them somewhat.
+    // f16 has 11 bits: single roundings of 5e-4, averaged over the batch; 20
+    // steps of training amplify them somewhat.
     assertClose(half.losses, baseline.losses, 2e-3, "loss");
     assert.notDeepEqual(half.losses, baseline.losses);
     const { bookedByRole: bytes } = half.result;

@@ -21,8 +21,8 @@ for (const name of ["gpt2", "llama", "bert"]) {
       tokens: tokens.subarray(step * size, (step + 1) * size),
       targets: Int32Array.from(tokens.subarray(step * size + 1, (step + 1) * size + 1)),
     }));
-    // PyTorch decays all parameters in this run, we exempt norms, biases and embeddings: 20 steps at rate 1e-3 and decay
-    // 0.01 make those smaller by 2e-4, of which a tenth shows in the loss.
+    // PyTorch decays all parameters in this run, we exempt norms, biases and embeddings: 20 steps at rate
+    // 1e-3 and decay 0.01 make those smaller by 2e-4, of which a tenth shows in the loss.
     assertClose(
       await lossesOnBatches(fixture, batches),
       fixture.expected.runs.adamw.losses,

@@ -71,7 +71,8 @@ for (const [name, json] of MODELS) {
       // Norms stay near one, so that activations keep their size.
       return init.kind === "constant" && shape.length === 1 ? numbers.map((x) => 1 + x) : numbers;
     };
-    // Sums of up to 1001 f32 products in each of some thirty ops: roundings of 6e-8 · √1001, a few times over.
+    // Sums of up to 1001 f32 products in each of some thirty ops: roundings of
+    // 6e-8 · √1001, a few times over.
     await checkModelOnDevice(model, SIZE, batch, weight, 1e-5);
   });
 }

@@ -11,7 +11,8 @@ for (const name of PACKED_MODELS) {
     async (t) => {
       const fixture = await packedFixture(name);
       const plain = await lossesOnBatches(fixture, fixture.batches);
-      // Two correct f32 implementations: the losses of the fixtures are within 1.1e-6 of those in f64; ten times that.
+      // Two correct f32 implementations: the losses of the fixtures are within
+      // 1.1e-6 of those in f64; ten times that.
       assertClose(plain, fixture.losses, 1e-5, "loss");
       assertClose(await lossesOnBatches(fixture, fixture.batches, { flash: true }), plain, 1e-6, "flash");
       const checkpoint = { every: 1, selective: false };

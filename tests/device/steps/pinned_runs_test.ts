@@ -3,13 +3,17 @@ import { lossesOf, PINNED_RUNS, PINNED_RUNS_FILE } from "../../support/pinned_ru
 import { placeOf } from "../../support/pins.ts";
 import { longDeviceTest, sharedDevice } from "../../support/with_device.ts";
 
-// For changes that should change no number, as moves of code: tests/device/numerics_test.ts has a few of these for every run.
+// For changes that should change no number, as moves of code:
+// tests/device/numerics_test.ts has a few of these for every run.
 
 const pinned: { place: string; runs: Record<string, number[]> } = JSON.parse(
   await Deno.readTextFile(PINNED_RUNS_FILE),
 );
 const isHere = pinned.place === await placeOf((await sharedDevice()).gpu.adapter);
-/** Between adapters: sums in other orders and other functions of drivers, grown over ten steps; f16 rounds at 5e-4. */
+/**
+ * Between adapters: sums in other orders and other functions of drivers, grown
+ * over ten steps; f16 rounds at 5e-4.
+ */
 const ALLOWED = 1e-3;
 
 for (const run of PINNED_RUNS) {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describeAdapter } from "../../../engine/runtime/device.ts";
-import { likelyAdapter } from "../../../engine/runtime/planned_target.ts";
+import { likelyAdapter } from "../../../engine/runtime/planned_kernels.ts";
 import { planTraining } from "../../../engine/train/plan_training.ts";
 import { train } from "../../../engine/train/train.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";

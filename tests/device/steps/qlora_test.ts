@@ -37,10 +37,10 @@ const placed = (bytes: number) => alignUp(bytes, 256);
 const lora = await run("lora");
 
 /**
- * How far the first loss may be from the f32 base's: codes of NF4 are off by some 9 % of a weight's standard deviation, those
- * of int8 by 0.6 %, and this model, hardly better than a uniform guess, answers with 1.2e-3 and 1.7e-4 of its loss.
- * That the decoded weights are the right ones is not for these bounds to say: they come back bit for bit in
- * tests/device/kernels/quantized_linear_test.ts.
+ * How far the first loss may be from the f32 base's: codes of NF4 are off by some 9 % of a weight's standard
+ * deviation, those of int8 by 0.6 %, and this model, hardly better than a uniform guess, answers with 1.2e-3
+ * and 1.7e-4 of its loss. That the decoded weights are the right ones is not for these bounds to say: they
+ * come back bit for bit in tests/device/kernels/quantized_linear_test.ts.
  */
 const FORMATS = [
   {

@@ -67,7 +67,8 @@ Deno.test("a chain starts from saved weights, sees what is forgotten, and plans 
       assert.equal(points.length, cell.heldOut.length);
       assert.equal(cell.memory!.bookedPeakBytes, cell.memory!.plannedPeakBytes);
     }
-    // Full fine-tuning starts where the base model ended, to the last bit; adapters over an int8 base close by.
+    // Full fine-tuning starts where the base model ended, to the last bit;
+    // adapters over an int8 base close by.
     assert.equal(full.heldOutElsewhere[0].points[0].loss, base.heldOut.at(-1)!.loss);
     assert.ok(Math.abs(qlora.heldOutElsewhere[0].points[0].loss - base.heldOut.at(-1)!.loss) < 0.05);
     const adapter = await Deno.stat(join(out, "models", qlora.id, "adapter_model.safetensors"));

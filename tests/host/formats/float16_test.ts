@@ -8,7 +8,8 @@ Deno.test("widenFloat16() equals the conversion of the JavaScript engine for all
   widenFloat16(ALL_BITS, widened);
   const actual = new Float32Array(widened.buffer);
   new Float16Array(ALL_BITS.buffer).forEach((expected, bits) => {
-    // Object.is tells 0 from -0, and takes all NaN for one value: their payload is not the engine's to choose.
+    // Object.is tells 0 from -0, and takes all NaN for one value: their payload
+    // is not the engine's to choose.
     assert.ok(
       Object.is(actual[bits], expected),
       `0x${bits.toString(16)}: got ${actual[bits]}, expected ${expected}`,

@@ -110,8 +110,8 @@ Deno.test("Parquet that is cut off, broken or empty is refused with the file nam
   const pages = whole.slice();
   pages.fill(0xff, 4, 200); // the footer is right, what it points to is not
   await refused(pages);
-  // Found by chance among 3000: two columns that fail side by side, of which only one is waited for; and a schema in which the
-  // library looked for geometry without end.
+  // Found by chance among 3000: two columns that fail side by side, of which only one is waited for; and a
+  // schema in which the library looked for geometry without end.
   for (
     const damage of [[[873, 0], [222, 184], [511, 113]], [[116, 121], [161, 213], [285, 40], [452, 1]]]
   ) {

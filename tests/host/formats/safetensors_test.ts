@@ -82,7 +82,8 @@ Deno.test("chunks give all elements in order, for every dtype and chunk size", a
 
 Deno.test("a tensor larger than the internal buffer is converted completely", async () => {
   using folder = new TemporaryFolder();
-  const bits = Uint16Array.from({ length: 3_000_001 }, (_, i) => i % 0x7c00); // 6 MB, buffer 4 MiB; finite and positive
+  // 6 MB, buffer 4 MiB; finite and positive
+  const bits = Uint16Array.from({ length: 3_000_001 }, (_, i) => i % 0x7c00);
   const path = folder.file("large.safetensors");
   await writeSafetensors(path, [{ name: "x", dtype: "F16", shape: [bits.length], data: () => bits }]);
   using source = await openSafetensors(path);

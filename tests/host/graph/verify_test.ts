@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { GraphBuilder } from "../../../engine/graph/builder.ts";
-import { defineOp, type OpDefinition } from "../../../engine/graph/op.ts";
+import { defineOp } from "../../../kernels/define_op.ts";
+import type { OpDefinition } from "../../../engine/graph/op.ts";
 import type { TensorType } from "../../../engine/graph/types.ts";
 import { GraphError, verifyGraph } from "../../../engine/graph/verify.ts";
 import { add, tanh } from "../../../kernels/elementwise.ts";

@@ -2,11 +2,14 @@ import assert from "node:assert/strict";
 import type { Dispatch, Located } from "../../../engine/graph/launch.ts";
 import { ShapeError } from "../../../engine/graph/op.ts";
 import { DTYPE_BYTES, elementCount, type TensorType } from "../../../engine/graph/types.ts";
-import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { adafactor } from "../../../kernels/adafactor.ts";
 import { adafactorReference } from "../../../kernels/adafactor_reference.ts";
 import { adafactorRuns, adafactorStateShapes } from "../../support/adafactor_fixture.ts";
 import { assertClose, tolerance } from "../../support/numerics.ts";
+import { plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
+import { kernelsUnder } from "../../../kernels/kernel_sets.ts";
+
+const KERNELS = plannedKernels("gpu");
 
 const f32 = (...shape: number[]): TensorType => ({ shape, dtype: "f32" });
 const ATTRS = {
@@ -40,7 +43,8 @@ Deno.test("adafactor: the reference agrees with transformers over ten steps", as
         const expected = run.after(name, step);
         if (!expected) continue;
         const moved = expected.map((x, at) => Math.abs(x - initial[at]));
-        // transformers rounds weights to f32 in every step, and what it adds to them after sums of up to 96 terms.
+        // transformers rounds weights to f32 in every step, and what it adds to
+        // them after sums of up to 96 terms.
         const allowed = tolerance("f32", step + 1) * Math.max(...expected.map(Math.abs)) +
           tolerance("f32", 96) * Math.max(...moved);
         assertClose(inputs[i][0], expected, allowed, `${run.name} ${name} after step ${step}`, 1);
@@ -114,7 +118,7 @@ Deno.test("adafactor updates all of GPT-2 124M in a few dispatches of each kerne
     inputs: located,
     outputs: adafactor.inferTypes(located, attrs).map(place),
     attrs,
-    target: { ...DEFAULT_TARGET, maxStorageBufferBindingSize: 2 ** 31 - 4 },
+    kernels: kernelsUnder(KERNELS, { maxStorageBufferBindingSize: 2 ** 31 - 4 }),
   }) as Dispatch[];
   const counts: Record<string, number> = {};
   for (const { kernel: { name } } of dispatches) counts[name] = (counts[name] ?? 0) + 1;

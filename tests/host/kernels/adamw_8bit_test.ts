@@ -25,7 +25,8 @@ Deno.test("adamw_8bit: the reference agrees with the algorithm of bitsandbytes o
       sqrtBiasCorrection2: Math.sqrt(1 - beta2 ** (step + 1)),
     });
     for (const [i, { name }] of fixture.tensors.entries()) {
-      // The fixture, in f32, says how far it is from its own algorithm in f64 after the last step; both round in every step.
+      // The fixture, in f32, says how far it is from its own algorithm in f64
+      // after the last step; both round in every step.
       const { largestParameterDifference, state1CodesThatDiffer } = fixture.sensitivity[name];
       const expected = fixture.after(name, step);
       if (expected) {

@@ -22,7 +22,8 @@ Deno.test("dropout drops its share of elements, in every component of a vector",
       let dropped = 0;
       for (let i = component; i < 4 * count; i += 4) dropped += Number(!dropoutKeep(KEY, 1, i, p));
       const deviations = Math.abs(dropped - p * count) / Math.sqrt(count * p * (1 - p));
-      // Four standard deviations of a binomial: one chance in 16000, and the numbers are the same in every run.
+      // Four standard deviations of a binomial: one chance in 16000, and the
+      // numbers are the same in every run.
       assert.ok(deviations < 4, `p ${p}, component ${component}: ${dropped} of ${count} dropped`);
     }
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type FlashForm, flashForwardCode } from "../../../kernels/flash/text.ts";
 import type { TileForm } from "../../../kernels/flash/tile.ts";
-import { subgroupTile } from "../../../kernels/lavapipe/flash_tile.ts";
+import { flashSubgroupTile } from "../../../kernels/lavapipe/flash_tile.ts";
 import { workgroupShapes, workgroupTile } from "../../../kernels/flash/workgroup.ts";
 
 Deno.test("the name of a flash tile, by which texts are kept, tells its text from those of all other tiles", () => {
@@ -11,14 +11,14 @@ Deno.test("the name of a flash tile, by which texts are kept, tells its text fro
     segments: false,
     dropout: null,
     dtype: "f32",
-    words: false,
-    texels: [],
+    halvesAsWords: false,
+    copied: { names: [], wgsl: "" },
   };
   const texts = new Map<string, string>();
   for (const headSize of [32, 64, 128, 256]) {
     const shapes = [...workgroupShapes(headSize, 1), ...workgroupShapes(headSize, 2)];
     const tiles: TileForm[] = [
-      ...[4, 8, 16, 32].map((lanes) => subgroupTile(lanes, headSize)),
+      ...[4, 8, 16, 32].map((lanes) => flashSubgroupTile(lanes, headSize)),
       ...shapes.map((shape) => workgroupTile(headSize, shape)),
     ];
     for (const tile of tiles) {

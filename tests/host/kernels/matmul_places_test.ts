@@ -1,24 +1,24 @@
 import assert from "node:assert/strict";
 import type { Located } from "../../../engine/graph/launch.ts";
 import { type Dtype, DTYPE_BYTES } from "../../../engine/graph/types.ts";
-import { plannedTarget } from "../../../engine/runtime/planned_target.ts";
+import { plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
 import { matmulCommands } from "../../../kernels/matmul/matmul.ts";
 import type { MatmulSpec } from "../../../kernels/matmul/product.ts";
 
-const TARGET = plannedTarget("software");
+const fresh = () => plannedKernels("software");
 
 function located(buffer: number, byteOffset: number, count: number, dtype: Dtype = "f32"): Located {
   const name = `value at ${byteOffset} of ${buffer}`;
   return { name, shape: [count], dtype, buffer, byteOffset, byteLength: count * DTYPE_BYTES[dtype] };
 }
 
-/** Lowers the products one after the other for one target, and checks each against a target that saw no other. */
+/** Lowers the products one after the other for one set, and checks each against a set that saw no other. */
 function checkInTurn(specs: readonly MatmulSpec[]): void {
-  const target = { ...TARGET };
+  const kernels = fresh();
   for (const spec of specs) {
-    const commands = matmulCommands(spec, target);
-    assert.ok(commands.every((command) => "texels" in command));
-    assert.deepEqual(commands, matmulCommands(spec, { ...TARGET }));
+    const commands = matmulCommands(spec, kernels);
+    assert.ok(commands.every((command) => "copies" in command));
+    assert.deepEqual(commands, matmulCommands(spec, fresh()));
   }
 }
 
@@ -98,7 +98,7 @@ Deno.test("operands that overlap share ranges as far as they do, wherever they l
 });
 
 Deno.test("errors name the values of their own product", () => {
-  const target = { ...TARGET };
+  const kernels = fresh();
   const value = (buffer: number) => located(buffer, 0, 64 * 64);
   const spec = (buffer: number, rows = 64): MatmulSpec => ({
     name: "product",
@@ -109,10 +109,10 @@ Deno.test("errors name the values of their own product", () => {
     b: { value: value(buffer + 1), ld: 64 },
     c: { value: value(buffer + 2), ld: 64 },
   });
-  matmulCommands(spec(0), target);
-  matmulCommands(spec(3), target);
+  matmulCommands(spec(0), kernels);
+  matmulCommands(spec(3), kernels);
   for (const buffer of [0, 3]) {
-    assert.throws(() => matmulCommands(spec(buffer, 65), target), {
+    assert.throws(() => matmulCommands(spec(buffer, 65), kernels), {
       name: "RangeError",
       message: new RegExp(`"value at 0 of ${buffer}" has 4096`),
     });

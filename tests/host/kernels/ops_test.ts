@@ -1,5 +1,6 @@
-// Holds that kernels/ops.ts lists every op, and that no op goes without its checks: the gradient rule against central
-// differences, the kernel against the reference. Read from the sources of the tests, so that a new op cannot be forgotten.
+// Holds that kernels/ops.ts lists every op, and that no op goes without its checks:
+// the gradient rule against central differences, the kernel against the reference.
+// Read from the sources of the tests, so that a new op cannot be forgotten.
 import assert from "node:assert/strict";
 import { globSync } from "node:fs";
 import { join, posix, sep } from "node:path";
@@ -51,7 +52,7 @@ async function readDeclarations(): Promise<Declaration[]> {
   for (const [path, code] of await sourcesOf("kernels/**/*.ts")) {
     const exports: Record<string, unknown> = await import(`../../../${path}`);
     const names = declaredIn(code);
-    const calls = code.match(/\bdefineOp\s*[<(]/g)?.length ?? 0;
+    const calls = code.match(/(?<!function )\bdefineOp\s*[<(]/g)?.length ?? 0;
     assert.equal(calls, names.length, `${path}: an op is declared as export const NAME = defineOp(…)`);
     const ops = Object.keys(exports).filter((name) => isOp(exports[name]));
     assert.deepEqual(ops.toSorted(), names.toSorted(), `${path}: exported ops, and those declared there`);
@@ -73,9 +74,10 @@ function kernelImports(path: string, code: string): Map<string, string> {
 }
 
 /**
- * The ops that a test file hands to `check`, as `kernelImports` names them. They are its first argument, by their name or
- * by that of a local: a copy with parts replaced (`const op = { ...adamw, reference }`), or the first of the columns of a
- * table (`for (const [op, attrs] of TABLE)` with `const TABLE = [[add, {}], …];` at the file's top level).
+ * The ops that a test file hands to `check`, as `kernelImports` names them. They are its
+ * first argument, by their name or by that of a local: a copy with parts replaced (`const
+ * op = { ...adamw, reference }`), or the first of the columns of a table (`for (const
+ * [op, attrs] of TABLE)` with `const TABLE = [[add, {}], …];` at the file's top level).
  */
 function checkedIn(path: string, code: string, check: string): string[] {
   const imports = kernelImports(path, code);

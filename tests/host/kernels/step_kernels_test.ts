@@ -2,22 +2,22 @@
 // declare.
 import assert from "node:assert/strict";
 import { type Kernel, overlap } from "../../../engine/graph/launch.ts";
-import type { Target } from "../../../engine/graph/target.ts";
 import { storageOf } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
-import { PLANNED_ADAPTERS, plannedTarget } from "../../../engine/runtime/planned_target.ts";
+import { PLANNED_ADAPTERS, plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
 import { planStep, stepSettings } from "../../../engine/train/trainer.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
-import { DAWN_TARGETS, kernelsOf } from "../../support/step_kernels.ts";
+import type { KernelSet } from "../../../kernels/kernel_set.ts";
+import { DAWN_KERNELS, kernelsOf } from "../../support/step_kernels.ts";
 import { wrongDeclarations } from "../../support/wgsl_scan.ts";
 
-const known = new Map<Target, Kernel[]>();
+const known = new Map<KernelSet, Kernel[]>();
 
-/** The kernels for a target, made once. */
-function kernelsFor(target: Target): Kernel[] {
-  const kernels = known.get(target) ?? kernelsOf(target);
-  known.set(target, kernels);
+/** The kernels of a set, made once. */
+function stepKernels(set: KernelSet): Kernel[] {
+  const kernels = known.get(set) ?? kernelsOf(set);
+  known.set(set, kernels);
   return kernels;
 }
 
@@ -26,26 +26,26 @@ function namesWith(kernels: readonly Kernel[], pattern: RegExp): string[] {
   return [...new Set(kernels.filter(({ code }) => pattern.test(code)).map(({ name }) => name))].sort();
 }
 
-for (const [name, target] of Object.entries(DAWN_TARGETS)) {
+for (const [name, { kind, target }] of Object.entries(DAWN_KERNELS)) {
   Deno.test(`the kernels for "${name}" have the forms that its name says`, () => {
-    assert.equal(target.software, name.startsWith("software"));
-    const kernels = kernelsFor(target);
+    assert.equal(kind === "software", name.startsWith("software"));
+    const kernels = stepKernels(DAWN_KERNELS[name]);
     const lanes = Number(name.match(/(\d+) lanes/)?.[1] ?? 0);
     assert.equal(target.subgroupSize, lanes);
     // CPUs hand numbers round in subgroups, and without subgroups multiply as GPUs do; GPUs meet at barriers.
-    const onCpu = target.software && lanes > 0;
+    const onCpu = kind === "software" && lanes > 0;
     assert.equal(namesWith(kernels, /\bsubgroupShuffle/).length > 10, onCpu);
     assert.equal(namesWith(kernels, /\bworkgroupBarrier\b/).length > 10, !onCpu);
-    assert.equal(namesWith(kernels, /\bworkgroupBarrier\b/).includes("layer_norm_forward"), !target.software);
+    assert.equal(namesWith(kernels, /\bworkgroupBarrier\b/).includes("layer_norm_forward"), kind === "gpu");
     assert.equal(namesWith(kernels, /\btexture_storage_2d\b/).length > 10, name.includes("texture"));
     assert.equal(namesWith(kernels, /\bsubgroup_matrix_/).includes("linear"), name.includes("matrices"));
   });
 }
 
-const planned = PLANNED_ADAPTERS.map((adapter) => [`planned ${adapter}`, plannedTarget(adapter)] as const);
-for (const [name, target] of [...Object.entries(DAWN_TARGETS), ...planned]) {
+const planned = PLANNED_ADAPTERS.map((adapter) => [`planned ${adapter}`, plannedKernels(adapter)] as const);
+for (const [name, set] of [...Object.entries(DAWN_KERNELS), ...planned]) {
   Deno.test(`every kernel for "${name}" declares what it writes and its workgroup memory`, () => {
-    const kernels = kernelsFor(target);
+    const kernels = stepKernels(set);
     assert.ok(kernels.length > 200, `${kernels.length} kernels`);
     assert.deepEqual([...new Set(kernels.flatMap(wrongDeclarations))], []);
   });
@@ -63,7 +63,7 @@ for (const adapter of PLANNED_ADAPTERS) {
           methods,
           dropout: 0,
         });
-        const { plan } = planStep(stepSettings(model, config), plannedTarget(adapter));
+        const { plan } = planStep(stepSettings(model, config), plannedKernels(adapter));
         for (const { graph, commands, nodeOf } of plan.programs) {
           graph.nodes.forEach((node, index) => {
             const mutated = (node.op.mutates?.(node.inputs, node.attrs) ?? []).map((i) => node.inputs[i]);

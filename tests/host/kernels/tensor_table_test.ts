@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import type { Dispatch, Located } from "../../../engine/graph/launch.ts";
-import type { Target } from "../../../engine/graph/target.ts";
 import { DTYPE_BYTES } from "../../../engine/graph/types.ts";
-import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { adamw } from "../../../kernels/adamw.ts";
 import { globalNorm } from "../../../kernels/global_norm.ts";
 import { seededIntegers } from "../../support/seeded.ts";
+import { plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
+import { kernelsUnder } from "../../../kernels/kernel_sets.ts";
+
+const KERNELS = plannedKernels("gpu");
 
 /** Places values one after another in a buffer, as the planner does: aligned to 256 bytes. */
 class Shelf {
@@ -35,14 +37,14 @@ function gpt2Sizes(layers: number, C: number, V: number, T: number): number[] {
   return [V * C, T * C, ...Array.from({ length: layers }, () => block).flat(), C, C];
 }
 
-function lowerAdamW(clip: Located, tensors: Located[][], target: Target = DEFAULT_TARGET): Dispatch[] {
+function lowerAdamW(clip: Located, tensors: Located[][], kernels = KERNELS): Dispatch[] {
   const attrs = {
     beta1: 0.9,
     beta2: 0.999,
     eps: 1e-8,
     weightDecay: tensors.map(() => 0),
   };
-  return adamw.lower({ inputs: [clip, ...tensors.flat()], outputs: [], attrs, target }) as Dispatch[];
+  return adamw.lower({ inputs: [clip, ...tensors.flat()], outputs: [], attrs, kernels }) as Dispatch[];
 }
 
 /** Elements of a tensor's operands that dispatches of the vector form cover, read back from their tables. */
@@ -98,12 +100,12 @@ Deno.test("adamw of GPT-2 124M stays within 128 MiB bindings in few dispatches",
   // 475 MiB for each operand in windows of at most 128 MiB; the table is never the limit.
   assert.equal(dispatches.length, 4);
   // Where bindings take more it is one.
-  const roomy = { ...DEFAULT_TARGET, maxStorageBufferBindingSize: 2 ** 31 - 4 };
+  const roomy = kernelsUnder(KERNELS, { maxStorageBufferBindingSize: 2 ** 31 - 4 });
   assert.equal(lowerAdamW(new Shelf(9).place(4), tensors, roomy).length, 1);
   dispatches.forEach(assertApart);
   for (const { bindings } of dispatches) {
     for (const { byteLength, byteOffset } of bindings) {
-      assert.ok(byteLength <= DEFAULT_TARGET.maxStorageBufferBindingSize);
+      assert.ok(byteLength <= KERNELS.target.maxStorageBufferBindingSize);
       assert.equal(byteOffset % 256, 0);
     }
   }
@@ -119,7 +121,7 @@ Deno.test("clip and partial sums amid the gradients share their binding", () => 
     inputs: gradients,
     outputs,
     attrs: { maxNorm: 1 },
-    target: DEFAULT_TARGET,
+    kernels: KERNELS,
   });
   assert.equal(norm.length, 2);
   assert.deepEqual((norm[0] as Dispatch).bindings.length, 1);
@@ -138,12 +140,12 @@ Deno.test("tables cover every vector once for random sizes, places and limits, w
     const buffers = seededIntegers(4, 3, seed + 100);
     const shelves = [new Shelf(0), new Shelf(1), new Shelf(2)];
     const tensors = sizes.map((n) => [0, 1, 2, 3].map((k) => shelves[buffers[k]].place(n)));
-    const target = { ...DEFAULT_TARGET, maxStorageBufferBindingSize: 2 ** (13 + seed % 8) };
-    const dispatches = lowerAdamW(shelves[seed % 3].place(4), tensors, target);
+    const kernels = kernelsUnder(KERNELS, { maxStorageBufferBindingSize: 2 ** (13 + seed % 8) });
+    const dispatches = lowerAdamW(shelves[seed % 3].place(4), tensors, kernels);
     for (const dispatch of dispatches) {
       assertApart(dispatch);
       for (const { byteLength } of dispatch.bindings) {
-        assert.ok(byteLength <= target.maxStorageBufferBindingSize);
+        assert.ok(byteLength <= kernels.target.maxStorageBufferBindingSize);
       }
     }
     const scalar = dispatches.filter(({ kernel }) => /const WIDTH: u32 = 1u/.test(kernel.code));

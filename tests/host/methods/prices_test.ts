@@ -4,14 +4,17 @@ import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import type { StepMethods, StepSettings } from "../../../engine/passes/pipeline.ts";
 import type { LoraSettings } from "../../../engine/passes/lora.ts";
-import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
+import { plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
+
+const KERNELS = plannedKernels("gpu");
 
 // Every figure below is a literal. Beside it stands the formula it was checked against, with the letters
 //
 //   B 8 sequences, T 128 tokens, N = B·T = 1024, C 128 channels, H 4 heads, F 512, V 512 words, L 4 layers
 //   NC = 4·N·C = 524 288 bytes: one f32 activation of C channels
-//   P = 875 264 parameters, of which M = 868 352 in the 18 matrices (2 embeddings, 4 a layer) and 6912 in vectors
+//   P = 875 264 parameters, of which M = 868 352 in the 18 matrices (2
+//   embeddings, 4 a layer) and 6912 in vectors
 //
 // Values are multiples of 256 bytes here unless a formula rounds them.
 
@@ -40,7 +43,7 @@ interface Price {
 
 /** What the planner says. */
 function priceOf(...args: Parameters<typeof settings>): Price {
-  const { graphs, plan } = planStep(settings(...args), DEFAULT_TARGET);
+  const { graphs, plan } = planStep(settings(...args), KERNELS);
   return { nodes: graphs.graphs.map(({ nodes }) => nodes.length), bytes: plan.bytesByRole };
 }
 
@@ -53,19 +56,21 @@ const LORA: LoraSettings = {
 };
 
 const PLAIN: Price = {
-  // 32 forward: 1 reset of the loss, 2 embeddings, 7 a layer, 1 final norm. 57 backward: 1 head and loss, 2 of the final norm,
-  // 13 a layer, 2 embeddings. 2 of the update: norm and AdamW. GELU and its gradient are none: products have them.
+  // 32 forward: 1 reset of the loss, 2 embeddings, 7 a layer, 1 final norm. 57 backward: 1 head and loss, 2
+  // of the final norm, 13 a layer, 2 embeddings. 2 of the update: norm and AdamW. GELU and its gradient are
+  // none: products have them.
   nodes: [91],
   bytes: {
     weights: 3_501_056, // 4·P
     masterWeights: 0,
     gradients: 262_144, // 4·V·C: when the most is alive, the backward pass has come no further than the head
     optimizer: 7_002_112, // 8·P
-    // A layer keeps 16 NC (two normed inputs, qkv 3, attention's output, the residual stream twice, 4 before and 4 after
-    // GELU), the probabilities 4·B·H·T² and 4·4N of norm statistics. Then the embeddings' sum and the final norm: 2 NC + 8N.
+    // A layer keeps 16 NC (two normed inputs, qkv 3, attention's output, the residual stream twice, 4 before
+    // and 4 after GELU), the probabilities 4·B·H·T² and 4·4N of norm statistics. Then the embeddings' sum and
+    // the final norm: 2 NC + 8N.
     activations: 43_065_344, // L·(16 NC + 2 097 152 + 16 384) + 2 NC + 8192
-    // Logits of one chunk, here of all rows: 4·N·V; gradient of the final norm NC; losses of rows 4N; the loss 256; parameters
-    // of kernels 256 KiB; a readback of 256.
+    // Logits of one chunk, here of all rows: 4·N·V; gradient of the final norm NC; losses of rows 4N; the
+    // loss 256; parameters of kernels 256 KiB; a readback of 256.
     workspace: 2_888_192, // 2 097 152 + NC + 4096 + 256 + 262 144 + 256
     inputs: 20_736, // tokens, targets, positions and two sort orders 4N each; the step block 256
   },
@@ -100,12 +105,14 @@ Deno.test("price of checkpointing: layers run twice but for their last product; 
     nodes: [115], // 91 + 6·L
     bytes: {
       ...PLAIN.bytes,
-      // The most is alive in the backward pass of the first layer's feed-forward, when all later gradients exist:
-      // 3 layers of 4·198 272, the final norm's 1024, the head's 4·V·C, the second product's 4·(F·C + C).
+      // The most is alive in the backward pass of the first layer's feed-forward,
+      // when all later gradients exist: 3 layers of 4·198 272, the final norm's
+      // 1024, the head's 4·V·C, the second product's 4·(F·C + C).
       gradients: 2_905_088,
       // The layer's input and all of its inside: 16 NC and the probabilities.
       activations: 10_502_144, // 16 NC + 2 097 152 + 16 384
-      // dy NC + 256 + 2·262 144 + 256: recomputation has dispatches too. 2048 of the arena lie between values.
+      // dy NC + 256 + 2·262 144 + 256: recomputation has dispatches too. 2048 of
+      // the arena lie between values.
       workspace: 1_051_136,
     },
   });
@@ -152,16 +159,16 @@ Deno.test("price of flash attention: a logsumexp a row instead of probabilities"
 
 Deno.test("price of LoRA: state of the adapters alone, and no activations for gradients of frozen weights", () => {
   assert.deepEqual(priceOf({ lora: LORA }), {
-    // Forward 32 + 3·L. Backward: head 1, final norm 1; a layer 5 input gradients and 4 of the adapter; 3 more to reach the
-    // layer below, which the first does not. Update 2.
+    // Forward 32 + 3·L. Backward: head 1, final norm 1; a layer 5 input gradients and 4 of the adapter; 3
+    // more to reach the layer below, which the first does not. Update 2.
     nodes: [93],
     bytes: {
       ...PLAIN.bytes,
       weights: 3_566_592, // 4·P + 4·16 384: R·(C + 3C) a layer
       gradients: 0, // none exists yet when the most is alive, at the head
       optimizer: 131_072, // 8·16 384
-      // A layer keeps 10 NC (normed input, qkv 3, residual stream 2, before GELU 4), the probabilities and x·Aᵀ 4·N·R; the
-      // final norm NC; statistics of all norms but the first, 8·8N.
+      // A layer keeps 10 NC (normed input, qkv 3, residual stream 2, before GELU 4), the probabilities and
+      // x·Aᵀ 4·N·R; the final norm NC; statistics of all norms but the first, 8·8N.
       activations: 30_081_024, // L·(10 NC + 2 097 152 + 32 768) + NC + 65 536
     },
   });
@@ -188,8 +195,9 @@ Deno.test("price of a base in NF4: 4 bits a weight, 8 a block of 64, 32 a block 
     nodes: [101], // as LoRA, and 2·L: products of codes have no GELU
     bytes: {
       ...priceOf({ lora: LORA }).bytes,
-      // A layer: codes 196 608 ÷ 2, absmax 196 608 ÷ 64, four nested absmax of 256 (12 or 20 bytes, rounded). Then tables
-      // 1280 (272 f32, rounded); embeddings 4·81 920, vectors 4·6912 and adapters 4·16 384 stay f32.
+      // A layer: codes 196 608 ÷ 2, absmax 196 608 ÷ 64, four nested absmax of
+      // 256 (12 or 20 bytes, rounded). Then tables 1280 (272 f32, rounded);
+      // embeddings 4·81 920, vectors 4·6912 and adapters 4·16 384 stay f32.
       weights: 831_744, // L·(98 304 + 3072 + 1024) + 1280 + 327 680 + 27 648 + 65 536
     },
   });
@@ -201,7 +209,8 @@ Deno.test("price of a base in int8: a byte a weight, 4 a row", () => {
     nodes: [101], // as above
     bytes: {
       ...priceOf({ lora: LORA }).bytes,
-      // A layer: codes 196 608; absmax 4·(3C + C + F + C); four unused nested absmax of 256. The rest as with NF4.
+      // A layer: codes 196 608; absmax 4·(3C + C + F + C); four unused nested
+      // absmax of 256. The rest as with NF4.
       weights: 1_231_104, // L·(196 608 + 4608 + 1024) + 1280 + 327 680 + 27 648 + 65 536
     },
   });
@@ -212,7 +221,8 @@ Deno.test("price of whole logits, over 50 257 words: all rows of them instead of
   const [chunked, whole] = [priceOf({}, changes), priceOf({ wholeLogits: true }, changes)];
   assert.deepEqual(chunked.nodes, [91]);
   assert.deepEqual(whole.nodes, [91]);
-  // 4·256·50 260 + 4·24·256·C for parts of dx + NC + 4096 + 256 + 262 144 + 256; rows of logits are a whole number of four
+  // 4·256·50 260 + 4·24·256·C for parts of dx + NC + 4096 + 256 + 262 144 + 256;
+  // rows of logits are a whole number of four
   assert.equal(chunked.bytes.workspace, 55_403_008);
   assert.equal(whole.bytes.workspace, 219_238_912); // with 4·1024·50 260 + 4·24·1024·C
   assert.deepEqual({ ...whole.bytes, workspace: 0 }, { ...chunked.bytes, workspace: 0 });
@@ -236,7 +246,8 @@ Deno.test("price of the optimizer in the backward pass, where weights and not ac
     nodes: [193], // 91 − 2 + 52 tensors · 2
     bytes: {
       ...PLAIN.bytes,
-      // Head 4·V·C, of which the embedding's part is still to come, and the one that is being applied, 4·(F·C + C).
+      // Head 4·V·C, of which the embedding's part is still to come, and the one
+      // that is being applied, 4·(F·C + C).
       gradients: 524_800,
       // All layers but the output of the last; the embeddings' sum.
       activations: 544_768, // L·(16 NC + 4096 + 4·256) − NC + NC
@@ -255,7 +266,8 @@ Deno.test("state of the optimizers, gpt2-nano", () => {
   assert.equal(state("adamw", PLAIN_OPTIONS), 7_002_112); // 8·P
   assert.equal(state("sgd", { momentum: 0, weightDecay: 0 }), 0);
   assert.equal(state("sgd", { momentum: 0.9, weightDecay: 0 }), 3_501_056); // 4·P
-  // 2·L + 8·L ÷ 256 of the layers' 786 432; the embeddings, (512 + 128)·C, and the vectors, smaller than 4096, 8·88 832
+  // 2·L + 8·L ÷ 256 of the layers' 786 432; the embeddings, (512 + 128)·C, and
+  // the vectors, smaller than 4096, 8·88 832
   assert.equal(state("adamw8bit", PLAIN_OPTIONS), 2_308_096);
   // 2·M + 8·M ÷ 256; the vectors 8·6912
   assert.equal(state("adamw8bit", { ...PLAIN_OPTIONS, quantizeEmbeddings: true }), 1_819_136);
@@ -266,7 +278,7 @@ Deno.test("state of the optimizers, gpt2-nano", () => {
 const PLAIN_OPTIONS = settings({}).optimizerOptions;
 
 Deno.test("planned bytes are the sum of their roles, and P is what the literals assume", () => {
-  const { graphs, plan } = planStep(settings({}), DEFAULT_TARGET);
+  const { graphs, plan } = planStep(settings({}), KERNELS);
   const count = (least: number) =>
     graphs.parameters.filter(({ value }) => value.shape.length >= least)
       .reduce((sum, { value }) => sum + elementCount(value), 0);

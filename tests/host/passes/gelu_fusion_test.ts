@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { GraphBuilder } from "../../../engine/graph/builder.ts";
 import type { Dispatch, Located } from "../../../engine/graph/launch.ts";
-import type { Target } from "../../../engine/graph/target.ts";
 import type { Graph } from "../../../engine/graph/graph.ts";
 import { elementCount, type Value } from "../../../engine/graph/types.ts";
 import { verifyGraph } from "../../../engine/graph/verify.ts";
@@ -11,14 +10,17 @@ import { appendBackward } from "../../../engine/passes/autodiff.ts";
 import { fuseGelu } from "../../../engine/passes/gelu_fusion.ts";
 import type { StepMethods } from "../../../engine/passes/pipeline.ts";
 import { planGraphs } from "../../../engine/plan/plan.ts";
-import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
-import { plannedTarget } from "../../../engine/runtime/planned_target.ts";
+import { plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
 import { gelu } from "../../../kernels/elementwise.ts";
 import { linear, linearInputGrad } from "../../../kernels/linear.ts";
 import { linearGelu, linearInputGradGelu } from "../../../kernels/linear_gelu.ts";
 import { contents, interpret, type Memory } from "../../support/interpret.ts";
 import { seededNumbers } from "../../support/seeded.ts";
+import type { KernelSet } from "../../../kernels/kernel_set.ts";
+import { kernelsFor } from "../../../kernels/kernel_sets.ts";
+
+const KERNELS = plannedKernels("gpu");
 
 const PLAIN = { transposedWeight: false, bias: false, residual: false };
 const GELU = { approximation: "tanh" } as const;
@@ -75,7 +77,7 @@ function run(graph: Graph): Float64Array[] {
 }
 
 function arenaBytes(graph: Graph): number {
-  const { buffers } = planGraphs([graph], persistentsOf(graph), DEFAULT_TARGET);
+  const { buffers } = planGraphs([graph], persistentsOf(graph), KERNELS);
   return buffers.filter(({ kind }) => kind === "arena").reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
@@ -90,7 +92,8 @@ Deno.test("GELU fusion leaves two nodes less in a block, the same bytes and the 
     ...["linear_weight_grad", "linear_input_grad_gelu", "linear_weight_grad", "linear_input_grad"],
   ]);
   assert.deepEqual(run(fused), run(apart));
-  // At the gradient by what GELU gave: y [N, C], its weight's gradient [4C, C], h and the result, both [N, 4C].
+  // At the gradient by what GELU gave: y [N, C], its weight's gradient [4C, C], h
+  // and the result, both [N, 4C].
   assert.equal(arenaBytes(apart), 5632);
   assert.equal(arenaBytes(fused), 5632);
 });
@@ -145,7 +148,7 @@ function geluOps(methods: StepMethods): Record<string, number[]> {
     clip: methods.optimizerInBackward ? 0 : 1,
     dropout: 0,
     evaluate: true,
-  }, DEFAULT_TARGET);
+  }, KERNELS);
   const names = ["linear_gelu", "gelu", "linear_input_grad_gelu", "gelu_grad"];
   return Object.fromEntries(
     graphs.map((graph) => [
@@ -177,8 +180,8 @@ Deno.test("LoRA on both sides of GELU keeps its gradient apart, products of code
   });
 });
 
-/** Kernels of the fused product [64, 1024] · [1024, 64], in order, and whether all read the scratch texture. */
-function kernelsOf(target: Target): { names: string[]; texels: boolean } {
+/** Kernels of the fused product [64, 1024] · [1024, 64], in order, and whether all read copies. */
+function kernelsOf(kernels: KernelSet): { names: string[]; copies: boolean } {
   const located = (buffer: number, ...shape: number[]): Located => ({
     name: `value ${buffer}`,
     shape,
@@ -191,19 +194,19 @@ function kernelsOf(target: Target): { names: string[]; texels: boolean } {
     inputs: [located(0, 64, 1024), located(1, 1024, 64)],
     outputs: [located(2, 64, 64), located(3, 64, 64)],
     attrs: { ...PLAIN, ...GELU },
-    target,
+    kernels,
   }) as Dispatch[];
   return {
     names: commands.map(({ kernel }) => kernel.name),
-    texels: commands.every(({ texels }) => texels !== undefined),
+    copies: commands.every(({ copies }) => copies !== undefined),
   };
 }
 
 Deno.test("a product whose terms do not fit the scratch texture together stays in it, and GELU follows", () => {
-  const software = plannedTarget("software");
-  assert.deepEqual(kernelsOf(software), { names: ["linear_gelu"], texels: true });
-  const { names, texels } = kernelsOf({ ...software, texelBytes: 2 ** 18 });
-  assert.ok(names.length > 2 && texels);
+  const software = plannedKernels("software");
+  assert.deepEqual(kernelsOf(software), { names: ["linear_gelu"], copies: true });
+  const { names, copies } = kernelsOf(kernelsFor("software", software.target, 2 ** 18));
+  assert.ok(names.length > 2 && copies);
   assert.deepEqual([names[0], names.at(-1)], ["linear_gelu", "gelu_tanh"]);
-  assert.deepEqual(kernelsOf(DEFAULT_TARGET).names, ["linear_gelu"]);
+  assert.deepEqual(kernelsOf(KERNELS).names, ["linear_gelu"]);
 });

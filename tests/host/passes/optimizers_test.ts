@@ -8,7 +8,9 @@ import { adafactorSchedule } from "../../../engine/passes/optimizers/adafactor.t
 import { appendAdamw8bit } from "../../../engine/passes/optimizers/adamw_8bit.ts";
 import { buildStep, type StepSettings } from "../../../engine/passes/pipeline.ts";
 import { planGraphs } from "../../../engine/plan/plan.ts";
-import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
+import { plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
+
+const KERNELS = plannedKernels("gpu");
 
 const ADAM = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01 };
 const ADAFACTOR = {
@@ -45,12 +47,12 @@ function stepOf(
 function priceOf(optimizer: string, options: OptimizerOptions) {
   const { graphs, persistents } = stepOf(optimizer, options);
   const ops = graphs[0].nodes.filter(({ phase }) => phase === "update").map(({ op }) => op.name);
-  return { ops, bytes: planGraphs(graphs, persistents, DEFAULT_TARGET).bytesByRole.optimizer };
+  return { ops, bytes: planGraphs(graphs, persistents, KERNELS).bytesByRole.optimizer };
 }
 
-// Matrices of gpt2-nano with C = 128: embeddings [512, C] and [128, C]; in each of four layers [C, 3C], [C, C], [C, 4C] and
-// [4C, C]: 868 352 parameters, all in tensors of 4096 or more. Vectors: 6912. State begins at multiples of 256 bytes, which
-// takes no padding here.
+// Matrices of gpt2-nano with C = 128: embeddings [512, C] and [128, C]; in each of four layers [C, 3C], [C,
+// C], [C, 4C] and [4C, C]: 868 352 parameters, all in tensors of 4096 or more. Vectors: 6912. State begins at
+// multiples of 256 bytes, which takes no padding here.
 const MATRICES = 868_352;
 const VECTORS = 6912;
 

@@ -1,18 +1,18 @@
 // Memory depends on the kind of adapter, software or GPU, and on nothing else of it (docs/decisions/0001).
 import assert from "node:assert/strict";
 import { GraphBuilder } from "../../../engine/graph/builder.ts";
-import type { Target } from "../../../engine/graph/target.ts";
 import { ROLES } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import { buildStep, type StepGraphs } from "../../../engine/passes/pipeline.ts";
 import { spaceOf } from "../../../engine/plan/launch_space.ts";
 import { paramsSpace, type Plan, planGraphs } from "../../../engine/plan/plan.ts";
-import { PLANNED_ADAPTERS, plannedTarget } from "../../../engine/runtime/planned_target.ts";
+import { PLANNED_ADAPTERS, plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
 import { stepSettings } from "../../../engine/train/trainer.ts";
 import { tanh } from "../../../kernels/elementwise.ts";
 import type { Settings } from "../../../results/settings.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
+import { changed, type KernelChanges } from "../../support/kernel_changes.ts";
 
 const MODELS: readonly Settings[] = [
   { model: "gpt2-nano", microBatchSize: 4, sequenceLength: 128, dropout: 0.1 },
@@ -36,7 +36,7 @@ const MODELS: readonly Settings[] = [
 ];
 
 /** Limits by what adapters have of them: WebGPU's least, what drivers often say, and the most. */
-const LIMITS: Readonly<Record<string, Partial<Target>>> = {
+const LIMITS: Readonly<Record<string, KernelChanges>> = {
   "128 MiB bindings": {},
   "1 GiB bindings": { maxStorageBufferBindingSize: 2 ** 30 },
   "2 GiB bindings, the least workgroups": {
@@ -53,9 +53,9 @@ const LIMITS: Readonly<Record<string, Partial<Target>>> = {
   "no f16": { shaderF16: false },
 };
 /** What else adapters of a kind differ in. */
-const KINDS: Readonly<Record<typeof PLANNED_ADAPTERS[number], readonly Partial<Target>[]>> = {
+const KINDS: Readonly<Record<typeof PLANNED_ADAPTERS[number], readonly KernelChanges[]>> = {
   gpu: [{ subgroupSize: 0 }, { subgroupSize: 32, subgroupMatrix: { m: 16, n: 16, k: 16 } }],
-  software: [...[0, 4, 8, 16].map((subgroupSize) => ({ subgroupSize })), { texelBytes: 0 }],
+  software: [...[0, 4, 8, 16].map((subgroupSize) => ({ subgroupSize })), { scratchBytes: 0 }],
 };
 
 /** A plan's bytes in all, by role and by buffer. */
@@ -79,7 +79,7 @@ for (const settings of MODELS) {
   Deno.test(`${[model, ...methods, optimizer].join(", ")}: a plan's bytes are those of its kind of adapter`, () => {
     const { graphs, persistents } = graphsOf(settings);
     const kinds = PLANNED_ADAPTERS.map((adapter) => {
-      const planned = planGraphs(graphs, persistents, plannedTarget(adapter));
+      const planned = planGraphs(graphs, persistents, plannedKernels(adapter));
       const differing = [
         ...Object.values(LIMITS),
         ...KINDS[adapter].map((further) => ({
@@ -88,7 +88,7 @@ for (const settings of MODELS) {
         })),
       ];
       for (const changes of differing) {
-        const plan = planGraphs(graphs, persistents, { ...plannedTarget(adapter), ...changes });
+        const plan = planGraphs(graphs, persistents, changed(plannedKernels(adapter), changes));
         assert.deepEqual(bytesOf(plan), bytesOf(planned), `${adapter}, ${JSON.stringify(changes)}`);
         const used = spaceOf(plan.programs.flatMap(({ commands }) => commands));
         assert.ok(used.paramsBytes <= plan.buffers[plan.paramsBuffer].bytes);
@@ -114,7 +114,7 @@ Deno.test("an adapter that binds less than WebGPU's least gets the space that it
   const x = builder.persistents.declare("x", { shape: [2 ** 24], dtype: "f32" }, "inputs");
   const graph = builder.finish("tanh", builder.call(tanh, [x], {}));
   const plan = (maxStorageBufferBindingSize: number) =>
-    planGraphs([graph], [x], { ...plannedTarget("gpu"), maxStorageBufferBindingSize });
+    planGraphs([graph], [x], changed(plannedKernels("gpu"), { maxStorageBufferBindingSize }));
   const [least, less] = [plan(2 ** 27), plan(2 ** 15)];
   const used = spaceOf(less.programs.flatMap(({ commands }) => commands)).paramsBytes;
   const bytes = less.buffers[less.paramsBuffer].bytes;

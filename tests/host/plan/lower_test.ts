@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type Dispatch, type Kernel, u32 } from "../../../engine/graph/launch.ts";
 import type { Target } from "../../../engine/graph/target.ts";
 import { checkDispatch } from "../../../engine/plan/lower.ts";
-import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_kernels.ts";
 
 const TARGET: Target = { ...DEFAULT_TARGET, maxStorageBuffersPerShaderStage: 8 };
 

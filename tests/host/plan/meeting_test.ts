@@ -3,15 +3,15 @@ import { GraphBuilder } from "../../../engine/graph/builder.ts";
 import type { OpDefinition } from "../../../engine/graph/op.ts";
 import { type Dtype, elementCount, type TensorType } from "../../../engine/graph/types.ts";
 import { planGraphs } from "../../../engine/plan/plan.ts";
-import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
+import { DEFAULT_TARGET } from "../../../engine/plan/reference_kernels.ts";
 import { attention, attentionGrad } from "../../../kernels/attention.ts";
 import { linearCrossEntropyGrad } from "../../../kernels/cross_entropy.ts";
 import { linear, linearInputGrad } from "../../../kernels/linear.ts";
 import { linearGelu, linearInputGradGelu } from "../../../kernels/linear_gelu.ts";
 import { quantizedLinearInputGrad, quantizedTypes } from "../../../kernels/quantized_linear.ts";
 import { attentionAttrs } from "../../support/attention_cases.ts";
+import { kernelsFor } from "../../../kernels/kernel_sets.ts";
 
-const TARGET = { ...DEFAULT_TARGET, shaderF16: true };
 /** Bytes of the smallest binding that an adapter may have as its largest, less what windows are wider than what lies in them. */
 const LEAST = 2 ** 27 - 512;
 
@@ -21,11 +21,9 @@ function planned<Attrs>(op: OpDefinition<Attrs>, inputs: readonly TensorType[], 
   const values = inputs.map((type, i) => builder.persistents.declare(`input${i}`, type, "inputs"));
   const outputs = builder.call(op, values, attrs);
   const graph = builder.finish("op", [outputs[0]]);
-  const plans = [TARGET, { ...TARGET, software: false, subgroupSize: 32 }, {
-    ...TARGET,
-    software: false,
-    maxStorageBufferBindingSize: 2 ** 31 - 4,
-  }].map((target) => planGraphs([graph], builder.persistents.all(), target));
+  const plans = [{}, { subgroupSize: 32 }, { maxStorageBufferBindingSize: 2 ** 31 - 4 }].map((limits) =>
+    planGraphs([graph], builder.persistents.all(), kernelsFor("gpu", { ...DEFAULT_TARGET, ...limits }))
+  );
   const bytes = new Set(plans.map(({ peakBytes }) => peakBytes));
   assert.equal(bytes.size, 1, "a plan does not depend on the adapter");
   return {
@@ -62,7 +60,8 @@ const matrix = (rows: number, columns: number, dtype: Dtype = "f16"): TensorType
 });
 
 Deno.test("a weight in f16 past the least binding limit gives its products somewhere to meet", () => {
-  // Rows of 1024 bytes: 131 072 of them are 2²⁷ bytes. A few below, all fit; from there to the limit the workspace is not used.
+  // Rows of 1024 bytes: 131 072 of them are 2²⁷ bytes. A few below, all fit; from
+  // there to the limit the workspace is not used.
   const [N, columns] = [3, 512];
   const plain = { bias: false, residual: false };
   const gelu = { approximation: "tanh" } as const;

@@ -3,8 +3,10 @@ import { byteLength } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import type { QuantizeSettings } from "../../../engine/passes/quantize_base.ts";
-import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
+import { plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
+
+const KERNELS = plannedKernels("gpu");
 
 /** Weights of gpt2's linear layers, and their output rows. */
 const WEIGHTS = 12 * 12 * 768 * 768;
@@ -26,7 +28,7 @@ function storageBytes(quantize: QuantizeSettings): { weights: number; tables: nu
     clip: 0,
     dropout: 0,
     evaluate: false,
-  }, DEFAULT_TARGET);
+  }, KERNELS);
   const sum = (pattern: RegExp) =>
     graphs.persistents.filter(({ name }) => pattern.test(name)).reduce(
       (bytes, value) => bytes + byteLength(value),

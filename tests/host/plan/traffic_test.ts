@@ -4,7 +4,9 @@ import { dispatchBytes, slotsRead } from "../../../engine/plan/traffic.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { planStep } from "../../../engine/train/trainer.ts";
-import { DEFAULT_TARGET } from "../../../engine/plan/reference_targets.ts";
+import { plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
+
+const KERNELS = plannedKernels("gpu");
 
 const CODE = `
 @group(0) @binding(0) var<storage, read_write> source: array<f32>; // source[0] = 1.0 in a comment
@@ -75,7 +77,7 @@ Deno.test("every dispatch of a whole step reads something and writes something",
       clip: 1,
       dropout: 0.1,
       evaluate: true,
-    }, DEFAULT_TARGET);
+    }, KERNELS);
     for (const command of plan.programs.flatMap(({ commands }) => commands)) {
       if ("clear" in command) continue;
       const { kernel, bindings } = command;

@@ -25,7 +25,10 @@ const has = ({ config }: CellRecord, what: string) =>
   config.methods.includes(what) || config.optimizer === what ||
   (what === "accumulation" && config.gradientAccumulationSteps > 1);
 
-/** Memory: checkpointing a half, Adafactor a quarter less. Time: checkpointing 1.3, fp16 0.7. Nothing else does anything. */
+/**
+ * Memory: checkpointing a half, Adafactor a quarter less. Time: checkpointing
+ * 1.3, fp16 0.7. Nothing else does anything.
+ */
 const product: Model = (cell) => ({
   bytes: 1e6 * (has(cell, "checkpoint") ? 0.5 : 1) * (has(cell, "adafactor") ? 0.75 : 1),
   ms: 10 * (has(cell, "checkpoint") ? 1.3 : 1) * (has(cell, "fp16") ? 0.7 : 1),

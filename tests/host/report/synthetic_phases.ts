@@ -1,6 +1,6 @@
 /**
- * The phases of the paper's suite beyond batch sizes and ladder, made up in the same way: single methods, the factorial, batch
- * sizes, an overflow, rates, optimizers, attention, fine-tuning, and plans.
+ * The phases of the paper's suite beyond batch sizes and ladder, made up in the same way: single methods, the
+ * factorial, batch sizes, an overflow, rates, optimizers, attention, fine-tuning, and plans.
  */
 import type {
   BytesByRole,
@@ -24,7 +24,9 @@ export interface SyntheticPhases {
 
 const LOSS_AT_END: Record<string, number> = { adafactor: 0.02, adamw8bit: 0.002 };
 
-/** Seeds move the loss of all configurations alike, as a common order of data does; methods move it by little. */
+/**
+ * Seeds move the loss of all configurations alike, as a common order of data does; methods move it by little.
+ */
 export function shareSeeds(cell: CellRecord): void {
   const { config } = cell;
   if (config.startFrom !== null || cell.heldOut.length === 0) return;

@@ -1,6 +1,7 @@
 /**
- * Run folders made up for tests of the report: deterministic, shaped like what the runner writes, with knobs for everything
- * that can go wrong. The figures follow a plain model of a training step, so that charts look like charts.
+ * Run folders made up for tests of the report: deterministic, shaped like what
+ * the runner writes, with knobs for everything that can go wrong. The figures
+ * follow a plain model of a training step, so that charts look like charts.
  */
 import { join } from "node:path";
 import type {

@@ -12,7 +12,10 @@ import {
   studentQuantile,
 } from "../../../results/stats.ts";
 
-/** Absolute distance allowed where the expected value is printed to `digits` decimals: half a unit of the last. */
+/**
+ * Absolute distance allowed where the expected value is printed to `digits`
+ * decimals: half a unit of the last.
+ */
 function assertNear(actual: number, expected: number, digits: number) {
   const allowed = 0.5 * 10 ** -digits;
   assert.ok(
@@ -84,7 +87,8 @@ Deno.test("bootstrap intervals are the same for the same seed, hold the estimate
   const few = many.slice(0, 10);
   const interval = bootstrapMedian(few, { seed: 3 });
   assert.deepEqual(bootstrapMedian(few, { seed: 3 }), interval);
-  // Medians of ten samples take few values, so two seeds may agree on them; those of 200, resampled 50 times, do not.
+  // Medians of ten samples take few values, so two seeds may agree on them; those
+  // of 200, resampled 50 times, do not.
   assert.notDeepEqual(
     bootstrapMedian(many, { seed: 4, resamples: 50 }),
     bootstrapMedian(many, { seed: 3, resamples: 50 }),
@@ -103,7 +107,8 @@ Deno.test("bootstrapMedian() covers the true median about as often as it says", 
     const { low, high } = bootstrapMedian(samples, { seed: i, resamples: 300 });
     if (low <= 0.5 && 0.5 <= high) covered++;
   }
-  // 200 trials at 95 %: a binomial standard deviation is 1.5 points; the percentile bootstrap runs a little low.
+  // 200 trials at 95 %: a binomial standard deviation is 1.5 points; the
+  // percentile bootstrap runs a little low.
   assert.ok(covered >= 176 && covered <= 200, `covered ${covered} of 200`);
 });
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { TEXEL_ROW_BYTES } from "../../../engine/graph/launch.ts";
+import { SCRATCH_ROW_BYTES } from "../../../engine/graph/launch.ts";
 import { zeroBytesByRole } from "../../../engine/graph/types.ts";
 import { PACK_BYTES, type Plan, type PlannedBuffer } from "../../../engine/plan/plan.ts";
 import { createBuffers, Ledger } from "../../../engine/runtime/buffers.ts";
@@ -46,12 +46,15 @@ function planOf(...buffers: [PlannedBuffer["kind"], number][]): Plan {
   } as Plan;
 }
 
-const PLAN = planOf(["persistent", 1024], ["arena", 512], ["uniform", 256], ["texels", 3 * TEXEL_ROW_BYTES]);
+const PLAN = planOf(["persistent", 1024], ["arena", 512], ["uniform", 256], [
+  "texture",
+  3 * SCRATCH_ROW_BYTES,
+]);
 
 Deno.test("createBuffers() frees what it has made, and books it out, whichever buffer or texture fails and how", async () => {
   for (const fate of ["out of memory", "lost", "short"] as const) {
     for (let failing = 0; failing < PLAN.buffers.length; failing++) {
-      if (fate === "short" && PLAN.buffers[failing].kind === "texels") continue;
+      if (fate === "short" && PLAN.buffers[failing].kind === "texture") continue;
       const { gpu, alive } = fakeGpu(
         Array.from({ length: failing + 1 }, (_, i) => i < failing ? "created" : fate),
       );
@@ -71,7 +74,7 @@ Deno.test("createBuffers() books what it makes, and destroy() frees all of it, t
   const { gpu, alive } = fakeGpu(["created", "created", "created", "created"]);
   const made = await createBuffers(gpu, PLAN);
   assert.equal(alive.size, 4);
-  assert.equal(made.ledger.bytes, 1024 + 512 + 256 + 3 * TEXEL_ROW_BYTES);
+  assert.equal(made.ledger.bytes, 1024 + 512 + 256 + 3 * SCRATCH_ROW_BYTES);
   made.destroy();
   assert.equal(alive.size, 0);
   assert.equal(made.ledger.bytes, 0);

@@ -11,10 +11,10 @@ import type {
 } from "../../../suites/engine.ts";
 
 /**
- * A trainer that trains nothing: losses follow a formula, memory is 1 MiB a sequence, and the name of the model says how
- * the run ends. It stands in for the engine where the runner is tested. A learning rate off its best by a factor of e costs
- * 0.1 of the held-out loss, one above 1 diverges. Saved weights are the tokens trained on so far, so that a chain's losses
- * tell what it started from.
+ * A trainer that trains nothing: losses follow a formula, memory is 1 MiB a sequence, and the name of the
+ * model says how the run ends. It stands in for the engine where the runner is tested. A learning rate off
+ * its best by a factor of e costs 0.1 of the held-out loss, one above 1 diverges. Saved weights are the
+ * tokens trained on so far, so that a chain's losses tell what it started from.
  */
 
 const MEBIBYTE = 2 ** 20;

@@ -106,7 +106,8 @@ Deno.test("a chosen batch size is applied, and rungs that fall together at it ru
 
 Deno.test("ids change with the numerics alone, not with the order in which settings are written", () => {
   const config = resolveSettings({ model: "gpt2", data: "moby-dick", tokenizer: "gpt2", seed: 1 });
-  // A literal: published results are found by these ids. A new field in RunConfig changes them all, and must say so.
+  // A literal: published results are found by these ids. A new field in RunConfig
+  // changes them all, and must say so.
   assert.equal(cellId("batch-size", 0, config, 2), "79a777e4c406");
   assert.equal(cellId("batch-size", 0, config), cellId("batch-size", 0, config, NUMERICS));
   const reversed = Object.fromEntries(Object.entries(config).reverse()) as unknown as typeof config;

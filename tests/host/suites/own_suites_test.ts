@@ -95,8 +95,8 @@ Deno.test("the software tier's ladder has the proportions of the guide's BERT-la
     const baseline = await at("baseline", size);
     const { activations, weights, optimizer } = baseline.plannedByRole;
     assert.equal(Math.round(optimizer / weights), 2, "AdamW's two moments a weight");
-    // 14949 MB at batch 4, of which 4 bytes · 335 M weights, three times that for gradients and states, 1343 MB context:
-    // 8.2 GB of activations to 1.34 GB of weights.
+    // 14949 MB at batch 4, of which 4 bytes · 335 M weights, three times that for gradients and states, 1343
+    // MB context: 8.2 GB of activations to 1.34 GB of weights.
     if (size === 4) assert.ok(Math.abs(activations / weights - 6.15) < 0.5, `${activations / weights}`);
     const lean = await at("+ Adafactor instead", size);
     assert.ok(baseline.plannedPeakBytes >= 3 * lean.plannedPeakBytes);
@@ -112,8 +112,9 @@ Deno.test("the stand-in of the guide's suite has BERT-large's proportions, and i
   const [full] = phases.get("guide-full-size")!;
   assert.deepEqual([small.config.model, full.config.model], ["bert-nano", "bert-large"]);
   assert.equal(full.config.sequenceLength * full.config.microBatchSize, 2048);
-  // Workspace with the activations: it is one layer's scratch, half of what two layers save and a 24th of what 24 do. Planned
-  // for a GPU: a software adapter's scratch texture is a thing of the adapter, not of the step.
+  // Workspace with the activations: it is one layer's scratch, half of what two
+  // layers save and a 24th of what 24 do. Planned for a GPU: a software adapter's
+  // scratch texture is a thing of the adapter, not of the step.
   const share = async ({ config }: Cell) => {
     const { plannedByRole: bytes } = await engine.planTraining(config, "gpu");
     return (bytes.activations + bytes.workspace) / bytes.weights;

@@ -40,7 +40,8 @@ Deno.test("bytes that are not UTF-8 are refused with their position", async () =
     assertInputError(() => loadData(folder.file("a.txt", Uint8Array.from(bytes))), "a.txt", ...parts);
   await refused([0xff], "byte 0 (0xff)");
   await refused([97, 0xc3, 0xa9, 0x80], "byte 3 (0x80)");
-  await refused([0xef, 0xbf, 0xbd, 0xf0, 0x9f, 0x90, 0x8b, 0xc3], "byte 7 (0xc3)"); // a genuine U+FFFD and a whale first
+  // a genuine U+FFFD and a whale first
+  await refused([0xef, 0xbf, 0xbd, 0xf0, 0x9f, 0x90, 0x8b, 0xc3], "byte 7 (0xc3)");
   await refused([97, 0xed, 0xa0, 0x80], "byte 1 (0xed)"); // half a surrogate pair
   await refused([0xef, 0xbb, 0xbf, 0xc0, 0xaf], "byte 3 (0xc0)"); // an overlong form after a byte order mark
 });

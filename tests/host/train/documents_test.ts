@@ -59,7 +59,8 @@ Deno.test("packDocuments() leaves the least room it finds, in the order of the f
     packDocuments(documents(...lengths), 10).map((bin) => bin.map(({ tokens }) => tokens.length));
   assert.deepEqual(lengthsOf(3, 7, 6, 4, 10), [[3, 7], [6, 4], [10]]);
   assert.deepEqual(lengthsOf(1, 1, 1), [[1, 1, 1]]);
-  assert.deepEqual(lengthsOf(2, 5, 3, 6), [[2, 5], [3, 6]]); // 6, 5 beside it, 3 where 4 are left, 2 where 5 are
+  // 6, 5 beside it, 3 where 4 are left, 2 where 5 are
+  assert.deepEqual(lengthsOf(2, 5, 3, 6), [[2, 5], [3, 6]]);
 });
 
 Deno.test("packDocuments() keeps every document once, whole, and wastes less than one sequence in two", () => {

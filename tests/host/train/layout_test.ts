@@ -90,7 +90,8 @@ Deno.test("15 % of the tokens are to be predicted: 80 % of those hidden, 10 % re
       else replaced++;
     }
   }
-  // 15000 draws: four standard deviations are 0.013 of 0.8 and 0.01 of 0.1. One in 1000 replacements is the token itself.
+  // 15000 draws: four standard deviations are 0.013 of 0.8 and 0.01 of 0.1. One
+  // in 1000 replacements is the token itself.
   assert.ok(Math.abs(hidden / 15000 - 0.8) < 0.014, `${hidden} hidden`);
   assert.ok(Math.abs(replaced / 15000 - 0.1) < 0.011, `${replaced} replaced`);
   assert.ok(Math.abs(shown / 15000 - 0.1) < 0.011, `${shown} shown`);

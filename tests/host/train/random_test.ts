@@ -76,7 +76,10 @@ Deno.test("below() takes every number equally often", () => {
   assert.equal(random.below(1), 0);
 });
 
-/** Mean and variance of so many samples lie within five standard errors of the distribution's (fourth moment ≤ 3σ⁴). */
+/**
+ * Mean and variance of so many samples lie within five standard errors of the
+ * distribution's (fourth moment ≤ 3σ⁴).
+ */
 function assertMoments(values: number[], mean: number, variance: number): void {
   const actualMean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const actualVariance = values.reduce((sum, value) => sum + (value - actualMean) ** 2, 0) / values.length;

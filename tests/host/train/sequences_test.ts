@@ -40,7 +40,8 @@ function firstTokens(source: BatchSource, count: number): number[] {
 
 Deno.test("splitWindows() holds out the last tokens", () => {
   const { training, heldOut } = splitWindows(positions(100), { sequenceLength: 4, heldOutFraction: 0.1 });
-  assert.deepEqual([training.count, heldOut!.count], [22, 2]); // 90 tokens hold 22·4 and a target, 10 hold 2·4
+  // 90 tokens hold 22·4 and a target, 10 hold 2·4
+  assert.deepEqual([training.count, heldOut!.count], [22, 2]);
   const into = emptyBatch(1, 4);
   training.write(21, 0, into, "");
   assert.deepEqual([...into.targets], [85, 86, 87, 88]);

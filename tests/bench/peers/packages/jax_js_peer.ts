@@ -30,7 +30,10 @@ function attention(
   return nn.dotProductAttention(heads[0], heads[1], heads[2], { isCausal: true }).reshape([B * T, C]);
 }
 
-/** Rows of zeros with a one at each index. `nn.oneHot` takes rows of an identity matrix: 256 MiB of it at 8192 columns. */
+/**
+ * Rows of zeros with a one at each index. `nn.oneHot` takes rows of an identity
+ * matrix: 256 MiB of it at 8192 columns.
+ */
 function oneHot(indices: np.Array, columns: number): np.Array {
   const places = np.arange(0, columns, 1, { dtype: np.int32 }).reshape([1, columns]);
   return np.equal(indices.reshape([-1, 1]), places).astype(np.float32);
@@ -41,7 +44,8 @@ function meanLoss(p: Tensors, tokens: np.Array, targets: np.Array, shape: PeerSh
   const { batchSize: B, sequenceLength: T, hiddenSize: C, vocabularySize: V } = shape;
   const embedding = p["transformer.wte.weight"];
   const positions = p["transformer.wpe.weight"].ref.slice([0, T]).reshape([1, T, C]);
-  // Not gathered: the gradient of a gather is a scatter, whose shader naga refuses (a pointer to storage as an argument).
+  // Not gathered: the gradient of a gather is a scatter, whose shader naga
+  // refuses (a pointer to storage as an argument).
   let x = np.matmul(oneHot(tokens, V), embedding.ref).reshape([B, T, C]).add(positions)
     .reshape([B * T, C]);
   for (let l = 0; l < shape.layerCount; l++) {

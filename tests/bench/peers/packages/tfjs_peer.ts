@@ -1,4 +1,5 @@
-// Peer: TensorFlow.js on its WebGPU backend: eager ops, gradients by its tape, its own Adam with decoupled decay before it.
+// Peer: TensorFlow.js on its WebGPU backend: eager ops, gradients by its tape,
+// its own Adam with decoupled decay before it.
 import * as tf from "@tensorflow/tfjs";
 import manifest from "./deno.json" with { type: "json" };
 import { type OpenPeer, type PeerJob, type PeerShape, servePeer } from "../protocol.ts";
@@ -60,7 +61,8 @@ function meanLoss(
 /**
  * Opens TensorFlow.js on WebGPU.
  *
- * Its backend asks for one feature by a list in place of a name, which browsers take for the name and Deno refuses.
+ * Its backend asks for one feature by a list in place of a name, which browsers
+ * take for the name and Deno refuses.
  */
 async function openBackend(): Promise<string> {
   const requestDevice = GPUAdapter.prototype.requestDevice;

@@ -1,18 +1,21 @@
-import type { Target } from "../graph/target.ts";
-import { DEFAULT_TARGET, SOFTWARE_TARGET } from "../plan/reference_targets.ts";
+import { KERNEL_KINDS, type KernelKind, type KernelSet } from "../../kernels/kernel_set.ts";
+import { kernelsFor } from "../../kernels/kernel_sets.ts";
+import { DEFAULT_TARGET, SOFTWARE_TARGET } from "../plan/reference_kernels.ts";
 import { lavapipeLanes } from "./lavapipe/environment.ts";
 
 /**
- * What a step can be planned for without asking an adapter: the two kinds there are. Memory is the same on
- * all adapters of a kind, and on both but for the scratch texture of software ones (`Target.texelBytes`).
+ * What a step can be planned for without asking an adapter: the kinds there are. Memory is the same on all adapters
+ * of a kind, and on both but for the scratch texture of software ones (`KernelSet.scratch`).
  */
-export const PLANNED_ADAPTERS = ["gpu", "software"] as const;
+export const PLANNED_ADAPTERS = KERNEL_KINDS;
 /** One of `PLANNED_ADAPTERS`. */
-export type PlannedAdapter = typeof PLANNED_ADAPTERS[number];
+export type PlannedAdapter = KernelKind;
 
-/** The target that a plan for `adapter` is lowered to. */
-export function plannedTarget(adapter: PlannedAdapter): Target {
-  return adapter === "software" ? { ...SOFTWARE_TARGET, subgroupSize: lavapipeLanes() } : DEFAULT_TARGET;
+/** The kernels that a plan for `adapter` is lowered to. */
+export function plannedKernels(adapter: PlannedAdapter): KernelSet {
+  return adapter === "software"
+    ? kernelsFor("software", { ...SOFTWARE_TARGET, subgroupSize: lavapipeLanes() })
+    : kernelsFor("gpu", DEFAULT_TARGET);
 }
 
 /** Files that a Linux machine has where a GPU has a driver: DRM, NVIDIA's own, AMD's compute, WSL's. */

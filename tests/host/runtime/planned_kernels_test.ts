@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { likelyAdapter, plannedTarget } from "../../../engine/runtime/planned_target.ts";
+import { likelyAdapter, plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
 import { planTraining } from "../../../engine/train/plan_training.ts";
 import { engine } from "../../../suites/engine.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
@@ -26,6 +26,6 @@ Deno.test("plans for a software adapter are larger by the scratch texture alone,
   const scratch = ofSoftware - ofGpu;
   assert.equal(software.plannedPeakBytes - gpu.plannedPeakBytes, scratch);
   assert.ok(scratch > 0 && scratch <= gpu.plannedPeakBytes / 8, `the scratch texture takes ${scratch} bytes`);
-  assert.equal(plannedTarget("gpu").texelBytes ?? 0, 0);
+  assert.equal(plannedKernels("gpu").scratch, null);
   assert.ok(engine.likelyAdapter!() === "gpu" || engine.likelyAdapter!() === "software");
 });
