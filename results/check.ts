@@ -3,14 +3,11 @@ import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.
 import { InputError } from "../engine/input_error.ts";
 import { migrateCell, migrateRun } from "./migrate.ts";
 import { CellRecord, RECORD_VERSION, RunRecord } from "./record.ts";
+import { numberWords, type ValueRule } from "./schema_parts.ts";
 
 /** What the check needs of a JSON schema. */
-interface Schema {
-  title?: string;
-  type?: string;
-  enum?: readonly unknown[];
+interface Schema extends ValueRule {
   const?: unknown;
-  minimum?: number;
   anyOf?: readonly Schema[];
   properties?: Readonly<Record<string, Schema>>;
 }
@@ -18,7 +15,8 @@ interface Schema {
 const compiled = new Map<object, ValidateFunction>();
 
 function checkerOf(schema: object): ValidateFunction {
-  const checker = compiled.get(schema) ?? new Ajv2020({ verbose: true }).compile(schema);
+  const checker = compiled.get(schema) ??
+    new Ajv2020({ verbose: true, allowUnionTypes: true }).compile(schema);
   compiled.set(schema, checker);
   return checker;
 }
@@ -28,8 +26,8 @@ function checkerOf(schema: object): ValidateFunction {
  *
  * @throws {InputError} naming file, field, value given and value expected, where it is not one.
  */
-export function asCellRecord(value: unknown, file: string): CellRecord {
-  return checked<CellRecord>(value, file, CellRecord, migrateCell);
+export function asCellRecord(value: unknown, file: string, schema: object = CellRecord): CellRecord {
+  return checked<CellRecord>(value, file, schema, migrateCell);
 }
 
 /** As `asCellRecord`, of a `RunRecord`. @throws {InputError} */
@@ -98,17 +96,18 @@ function pathOf(pointer: string, record: unknown): string {
 }
 
 /** What a schema allows, in words. */
-function expectedOf({ title, type, enum: allowed, const: only, minimum, anyOf }: Schema): string {
+function expectedOf(schema: Schema): string {
+  const { title, type, enum: allowed, const: only, minimum, anyOf } = schema;
   if (title) return title;
+  if (Array.isArray(type)) return type.map((one) => expectedOf({ ...schema, type: one })).join(" or ");
   if (anyOf) return anyOf.map(expectedOf).join(" or ");
   if (allowed) return `one of ${allowed.join(", ")}`;
   if (only !== undefined) return JSON.stringify(only);
-  const least = minimum === undefined ? "" : ` of at least ${minimum}`;
   switch (type) {
     case "number":
-      return minimum === undefined ? "a finite number" : `a number${least}`;
+      return minimum === undefined ? "a finite number" : numberWords(schema);
     case "integer":
-      return `a whole number${least}`;
+      return numberWords(schema);
     case "boolean":
       return "true or false";
     case "array":
@@ -117,6 +116,6 @@ function expectedOf({ title, type, enum: allowed, const: only, minimum, anyOf }:
     case "string":
       return "a string";
     default:
-      return type ?? "a value";
+      return String(type ?? "a value");
   }
 }

@@ -1,4 +1,6 @@
-import { type Static, type TSchema, Type } from "typebox";
+import { type Static, Type } from "typebox";
+import { cellId, mapOf, orNull } from "./schema_parts.ts";
+import { RunConfig } from "./settings.ts";
 
 /**
  * What a benchmark run leaves behind: one `CellRecord` a cell and one `RunRecord` a run, as JSON. This is the
@@ -7,9 +9,11 @@ import { type Static, type TSchema, Type } from "typebox";
  * times milliseconds.
  *
  * Types, the check of what is read (`check.ts`) and `record.schema.json` (`deno task schema`) come from the
- * declarations here. Fields that a record has beside them are left as they are: a version may add some that
- * older readers do without.
+ * declarations here, those of a run's settings from `settings.ts`. Fields that a record has beside them are
+ * left as they are: a version may add some that older readers do without.
  */
+
+export { RunConfig };
 
 /**
  * Version of the format; `migrate.ts` brings records of earlier ones up to it, readers refuse versions they
@@ -60,15 +64,11 @@ export const PHASE_SHOWS = [
 ] as const;
 export type PhaseShows = typeof PHASE_SHOWS[number];
 
-// Titles say what is expected in the words of messages, where the rule itself does not read well.
-
 const text = (description?: string) => Type.String({ description });
 const flag = (description?: string) => Type.Boolean({ description });
 const number = (description?: string) => Type.Number({ description });
 /** Bytes, times, counts: never below 0. */
 const amount = (description?: string) => Type.Number({ minimum: 0, description });
-const cellId = (description?: string) =>
-  Type.String({ pattern: "^[0-9a-f]{12}$", title: "twelve hex digits", description });
 const gitHash = (description?: string) =>
   Type.String({ pattern: "^[0-9a-f]{40}$", title: "forty hex digits", description });
 const version = () => Type.Literal(RECORD_VERSION, { description: "Version of the format." });
@@ -79,19 +79,6 @@ const numerics = () =>
       "Number of the engine's numerics (`engine/numerics.ts`): where two differ, the same configuration may " +
       "have other losses. 1 is all that came before there was a number.",
   });
-
-function orNull<T extends TSchema>(schema: T, description?: string) {
-  return Type.Union([schema, Type.Null()], { description });
-}
-
-/** An object of any keys with values of one kind. */
-function mapOf<T extends TSchema>(values: T, description?: string) {
-  return Type.Unsafe<Record<string, Static<T>>>({
-    type: "object",
-    additionalProperties: values,
-    description,
-  });
-}
 
 export const BytesByRole = Type.Object({
   weights: amount(),
@@ -107,62 +94,6 @@ export type Role = keyof BytesByRole;
 
 /** What cannot be given back first, so that the top of a stack of bars is what the methods attack. */
 export const ROLES = Object.keys(BytesByRole.properties) as Role[];
-
-/** Everything a training run depends on, nothing left to defaults. Part of the cell's identity. */
-export const RunConfig = Type.Object({
-  model: text("A preset, or a folder."),
-  startFrom: orNull(
-    cellId(),
-    "Id of the cell of the same run whose saved weights this one starts from; null: `model` as it is.",
-  ),
-  data: text("Named corpus or file."),
-  task: Type.Optional(
-    Type.Enum(["own", "classify"], {
-      description: "What the model is to be trained for, where it is not its own task.",
-    }),
-  ),
-  textField: Type.Optional(
-    text("Field of a file of examples that has the text; absent: `text`, or a conversation."),
-  ),
-  labelField: Type.Optional(text("Field that has the label; absent: `label`.")),
-  packing: Type.Optional(flag("Whether documents share sequences; absent: each has its own, padded.")),
-  overlong: Type.Optional(
-    Type.Enum(["refuse", "truncate", "split"], {
-      description: "What becomes of documents longer than a sequence; absent: they are refused.",
-    }),
-  ),
-  tokenizer: text("`bytes`, `gpt2`, `bpe512` …, or `model` (the folder's own)."),
-  heldOutFraction: amount("Share of the corpus, at its end, held out for evaluation; 0 is none."),
-  sequenceLength: amount(),
-  microBatchSize: amount(),
-  gradientAccumulationSteps: amount(),
-  methods: Type.Array(text(), { description: "Memory methods switched on, sorted." }),
-  methodOptions: mapOf(mapOf(Type.Unknown()), "Settings of those methods (`{ lora: { rank: 8, … } }`)."),
-  optimizer: text(),
-  optimizerOptions: mapOf(
-    Type.Union([Type.Number(), Type.Boolean(), Type.Null()]),
-    "Settings of the optimizer (`beta1`, `beta2`, `eps`, `weightDecay`, …).",
-  ),
-  learningRate: number(),
-  schedule: Type.Enum(["constant", "cosine"]),
-  warmupSteps: amount(),
-  clip: amount("Largest global gradient norm; 0 is off."),
-  dropout: amount(),
-  steps: amount(),
-  evaluateEvery: amount(
-    "Held-out loss is taken before step 0, then every so many steps, and at the end; 0 is at the end alone.",
-  ),
-  heldOutWindows: amount("Held-out windows used for each evaluation; 0 is all."),
-  alsoEvaluate: Type.Array(text(), {
-    description:
-      "Other data whose held-out loss is taken at the same points as that of `data`, to see what is forgotten.",
-  }),
-  seed: number(),
-  shuffle: flag(),
-}, {
-  description: "Everything a training run depends on, nothing left to defaults. Part of the cell's identity.",
-});
-export type RunConfig = Static<typeof RunConfig>;
 
 export const HeldOutPoint = Type.Object({ step: amount(), tokens: amount(), loss: number() }, {
   description:

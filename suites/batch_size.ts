@@ -2,7 +2,7 @@ import type { CellRecord, Decision } from "../results/record.ts";
 import { timedTokensPerSecond } from "../results/rates.ts";
 import { median } from "../results/stats.ts";
 import { finalLosses, typicalSpread } from "./candidates.ts";
-import { effectiveBatchSize } from "./tokens_per_step.ts";
+import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 
 const RULE =
   "Of the batch sizes whose runs all ended well and whose mean held-out loss at equal tokens exceeds the lowest " +

@@ -1,65 +1,66 @@
 import { defaultTokenizer, PRESET_NAMES } from "../mod.ts";
-import type { RunConfig } from "../results/record.ts";
-import { FIELDS } from "./fields.ts";
-import { hasBetas, methodById, optimizerById, type Setting } from "./methods.ts";
-import { kebab, methodSettingFlag } from "./setting_flags.ts";
-import { effectiveBatchSize } from "./tokens_per_step.ts";
+import type { MethodSettings } from "../results/methods.ts";
+import {
+  flagName,
+  givenSettings,
+  RUN_SETTINGS,
+  type RunConfig,
+  type SettingTable,
+} from "../results/settings.ts";
+import { effectiveBatchSize } from "../results/tokens_per_step.ts";
+import { methodById, optimizerById } from "./methods.ts";
+import { OPTION_FLAGS } from "./option_flags.ts";
 
 /**
  * The flags that repeat a configuration, without those at their defaults.
  *
  * @returns Words for a shell; those that need it are quoted.
  */
-export function trainFlags(config: RunConfig): string[] {
+export function trainFlags(config: RunConfig, table: SettingTable = RUN_SETTINGS): string[] {
   const words: string[] = [];
   const add = (flag: string, value: unknown) => words.push(`--${flag}`, shellWord(String(value)));
-  for (const [field, rule] of Object.entries(FIELDS)) {
-    const value = config[field as keyof RunConfig];
-    if (!rule.flag || field === "effectiveBatchSize" || field === "microBatchSize") continue;
+  for (const [field, setting] of Object.entries(givenSettings(table))) {
+    const value = (config as Record<string, unknown>)[field];
+    const flag = flagName(setting);
+    if (!flag || field === "effectiveBatchSize" || field === "microBatchSize") continue;
     if (field === "tokenizer" && value === defaultTokenizer(config.model)) continue;
     // Without the flag a folder's own configuration would say how much is dropped.
-    const implied = field === "dropout" && !PRESET_NAMES.includes(config.model) ? undefined : rule.default;
+    const implied = field === "dropout" && !PRESET_NAMES.includes(config.model) ? undefined : setting.default;
     if (value === undefined || value === implied) continue;
-    if (rule.kind === "flag") words.push(`--${rule.flag}`);
-    else if (rule.kind !== "list") add(rule.flag, value);
-    else if ((value as string[]).length > 0) add(rule.flag, (value as string[]).join(","));
+    if (setting.schema.type === "boolean") words.push(`--${flag}`);
+    else if (!Array.isArray(value)) add(flag, value);
+    else if (value.length > 0) add(flag, value.join(","));
     if (field === "data") {
       add("batch-size", effectiveBatchSize(config));
       if (config.gradientAccumulationSteps > 1) add("micro-batch-size", config.microBatchSize);
     }
   }
-  return [...words, ...optionFlags(config)];
+  const { settings } = optimizerById(config.optimizer);
+  return [
+    ...words,
+    ...optionFlags(config.optimizer, settings, config.optimizerOptions),
+    ...config.methods.flatMap((id) =>
+      optionFlags(id, methodById(id).settings, config.methodOptions[id] ?? {})
+    ),
+  ];
 }
 
-function optionFlags(config: RunConfig): string[] {
-  const words: string[] = [];
-  for (
-    const [key, value] of changedOptions(optimizerById(config.optimizer).settings, config.optimizerOptions)
-  ) {
-    if (hasBetas(optimizerById(config.optimizer)) && (key === "beta1" || key === "beta2")) continue;
-    words.push(`--${kebab(key)}`, String(value));
-  }
-  const { beta1, beta2 } = config.optimizerOptions;
-  const betas = optimizerById(config.optimizer).settings;
-  const paired = hasBetas(optimizerById(config.optimizer));
-  if (paired && (beta1 !== betas.beta1.default || beta2 !== betas.beta2.default)) {
-    words.push("--betas", `${beta1},${beta2}`);
-  }
-  for (const id of config.methods) {
-    for (const [key, value] of changedOptions(methodById(id).settings, config.methodOptions[id] ?? {})) {
-      words.push(`--${methodSettingFlag(id, key)}`, String(value));
-    }
-  }
-  return words;
-}
-
-function changedOptions(
-  settings: Readonly<Record<string, Setting>>,
+/**
+ * Flags of one optimizer's or method's settings that are not at their defaults; those that take several last.
+ */
+function optionFlags(
+  id: string,
+  settings: MethodSettings,
   given: Readonly<Record<string, unknown>>,
-) {
-  return Object.entries(settings)
-    .filter(([key, setting]) => key in given && given[key] !== setting.default)
-    .map(([key]) => [key, given[key]] as const);
+): string[] {
+  const isChanged = (key: string) => key in given && given[key] !== settings[key].default;
+  const flags = [...OPTION_FLAGS].map(([flag, { sets }]) => ({
+    flag,
+    keys: sets.filter((one) => one.id === id).map(({ key }) => key),
+  }));
+  return flags.filter(({ keys }) => keys.some(isChanged))
+    .toSorted((a, b) => a.keys.length - b.keys.length)
+    .flatMap(({ flag, keys }) => [`--${flag}`, keys.map((key) => given[key]).join()]);
 }
 
 function shellWord(text: string): string {

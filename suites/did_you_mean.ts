@@ -1,18 +1,8 @@
+import damerauLevenshtein from "damerau-levenshtein";
+
 /** Fewest insertions, deletions, substitutions and swaps of neighbours that turn one word into the other. */
 export function editDistance(from: string, to: string): number {
-  let [beforeLast, last]: [number[], number[]] = [[], Array.from({ length: to.length + 1 }, (_, j) => j)];
-  for (let i = 1; i <= from.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= to.length; j++) {
-      const substitution = last[j - 1] + (from[i - 1] === to[j - 1] ? 0 : 1);
-      row[j] = Math.min(last[j] + 1, row[j - 1] + 1, substitution);
-      if (i > 1 && j > 1 && from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1]) {
-        row[j] = Math.min(row[j], beforeLast[j - 2] + 1);
-      }
-    }
-    [beforeLast, last] = [last, row];
-  }
-  return last[to.length];
+  return damerauLevenshtein(from, to).steps;
 }
 
 /** The known word that was most likely meant, or null where none is close: at most a third of the letters differ. */

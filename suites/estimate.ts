@@ -1,6 +1,6 @@
 import { median } from "../results/stats.ts";
 import type { CellRecord, Roofline } from "../results/record.ts";
-import type { Tier } from "./suite.ts";
+import type { Tier } from "./schema.ts";
 
 /** What time a cell takes is guessed from, until cells of the run have finished. */
 export const ASSUMED: Readonly<Record<Tier, { flopsPerSecond: number; stepMs: number; startMs: number }>> = {

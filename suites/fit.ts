@@ -1,8 +1,8 @@
 import type { RunConfig } from "../results/record.ts";
 import type { Engine, TrainingPlan } from "./engine.ts";
-import { METHODS, OPTIMIZERS, trainsAdapters } from "./methods.ts";
+import { METHODS, OPTIMIZERS, trainsAdapters } from "../results/methods.ts";
 import { resolveSettings } from "./resolve_settings.ts";
-import { effectiveBatchSize } from "./tokens_per_step.ts";
+import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 
 /** A way to train within a memory budget. */
 export interface Fit {

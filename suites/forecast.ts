@@ -1,19 +1,25 @@
 import { canonicalJson } from "../results/canonical_json.ts";
 import { type Cell, expandPhase, type Known, missingDecision, NOTHING_KNOWN } from "./matrix.ts";
 import type { TunedRate } from "./learning_rates.ts";
-import { effectiveBatchSize } from "./tokens_per_step.ts";
+import { partOf, RUN_SETTINGS, type RunConfig, type SettingTable } from "../results/settings.ts";
+import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 import type { TieredSuite } from "./suite.ts";
 
 /** A cell that a run will come to. */
 export interface ForecastCell {
   cell: Cell;
-  /** Its batch size or learning rate is still to be decided; a candidate stands in, so its id is not final. */
+  /**
+   * Its batch size or learning rate is still to be decided; a candidate stands in, so its id is not final.
+   */
   guessed: boolean;
   /** Whether it takes time: not where it is only planned, pruned, or the same as an earlier cell. */
   runs: boolean;
 }
 
-/** The cells of all phases. Where a batch size is still to be chosen the largest stands in, for a rate the highest. */
+/**
+ * The cells of all phases. Where a batch size is still to be chosen the largest stands in, for a rate the
+ * highest.
+ */
 export function forecastCells(
   tiered: TieredSuite,
   { batchSize, rates }: Known = NOTHING_KNOWN,
@@ -64,32 +70,18 @@ export function reuseKey({ kind, config, repeat, warmupSteps }: Cell): string {
 }
 
 /** What the memory of a step depends on, besides the micro-batch size. */
-export function memoryKey(config: Cell["config"]): string {
-  const {
-    model,
-    task,
-    packing,
-    tokenizer,
-    sequenceLength,
-    gradientAccumulationSteps,
-    methods,
-    methodOptions,
-    optimizer,
-    optimizerOptions,
-  } = config;
-  return canonicalJson({
-    model,
-    task,
-    packing, // the segments of the tokens
-    tokenizer,
-    sequenceLength,
-    accumulates: gradientAccumulationSteps > 1, // gradients outlive a micro-step
-    methods,
-    methodOptions,
-    optimizer,
-    optimizerOptions,
-    clips: config.clip > 0,
-    drops: config.dropout > 0,
-    evaluates: config.heldOutFraction > 0,
-  });
+export function memoryKey(
+  { microBatchSize: _, ...config }: RunConfig,
+  table: SettingTable = RUN_SETTINGS,
+): string {
+  const values: Record<string, unknown> = config;
+  const depends = Object.entries(table).filter(([, { memory }]) => memory).map(([name, { memory }]) =>
+    [name, typeof memory === "object" ? Number(values[name]) > memory.above : values[name]] as const
+  );
+  return canonicalJson(Object.fromEntries(depends));
+}
+
+/** What a plan depends on: seeds and rates share one. */
+export function planKey(config: RunConfig, table: SettingTable = RUN_SETTINGS): string {
+  return canonicalJson(partOf(config, ({ memory }) => memory !== false, table));
 }

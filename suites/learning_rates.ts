@@ -1,6 +1,6 @@
 import type { CellRecord, Decision } from "../results/record.ts";
 import { finalLosses, typicalSpread } from "./candidates.ts";
-import { effectiveBatchSize } from "./tokens_per_step.ts";
+import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 
 const RULE =
   "For each optimizer, of the learning rates whose runs all ended well, the one with the lowest mean held-out loss over " +

@@ -5,11 +5,17 @@ import { canonicalJson } from "../results/canonical_json.ts";
 import type { CellKind, RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { TunedRate } from "./learning_rates.ts";
-import { methodsLabel, OPTIMIZERS, trainsAdapters } from "./methods.ts";
-import { type CellReference, FIELDS, type Settings } from "./fields.ts";
+import { methodsLabel, OPTIMIZERS, trainsAdapters } from "../results/methods.ts";
+import {
+  type CellReference,
+  RUN_SETTINGS,
+  SETTINGS,
+  type Settings,
+  type SettingTable,
+} from "../results/settings.ts";
 import { mergeSettings } from "./merge_settings.ts";
 import { resolveSettings } from "./resolve_settings.ts";
-import { effectiveBatchSize } from "./tokens_per_step.ts";
+import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 import type { TieredPhase } from "./suite.ts";
 import type { KeyPath } from "./suite_source.ts";
 
@@ -86,36 +92,20 @@ export function within({ path }: Pick<TieredPhase, "path">, ...keys: (string | n
 
 /** Whether settings have every value a partial names; fields left out have their defaults. */
 function matches(settings: Settings, partial: Settings): boolean {
-  return Object.entries(partial).every(([field, wanted]) => {
-    const value = settings[field as keyof Settings] ??
-      (field === "methods" ? [] : FIELDS[field as keyof Settings].default);
-    if (field === "methods") {
-      return canonicalJson([...value as string[]].sort()) === canonicalJson([...wanted].sort());
-    }
-    return canonicalJson(value ?? null) === canonicalJson(wanted);
+  return Object.entries(partial).every(([name, wanted]) => {
+    const field = name as keyof Settings;
+    const { names, default: usual } = SETTINGS[field];
+    const text = (value: unknown) =>
+      canonicalJson(names === "method" ? [...value as string[]].sort() : value);
+    return text(settings[field] ?? usual) === text(wanted);
   });
 }
 
 function axisLabel(field: string, value: unknown): string {
-  switch (field) {
-    case "effectiveBatchSize":
-      return `batch ${value}`;
-    case "microBatchSize":
-      return `micro-batch ${value}`;
-    case "sequenceLength":
-      return `T ${value}`;
-    case "learningRate":
-      return `lr ${value}`;
-    case "methods":
-      return methodsLabel(value as string[]);
-    case "optimizer":
-      return OPTIMIZERS.find(({ id }) => id === value)?.label ?? String(value);
-    case "model":
-    case "data":
-      return String(value);
-    default:
-      return `${field} ${typeof value === "object" ? canonicalJson(value) : value}`;
-  }
+  const { names, axis = field } = SETTINGS[field as keyof Settings];
+  if (names === "method") return methodsLabel(value as string[]);
+  if (names === "optimizer") return OPTIMIZERS.find(({ id }) => id === value)?.label ?? String(value);
+  return `${axis} ${typeof value === "object" ? canonicalJson(value) : value}`.trimStart();
 }
 
 /** Whether a decision is still missing that the phase takes from a sweep before it, and which. */
@@ -186,7 +176,7 @@ export function tunedRate(optimizer: string, rates: Known["rates"]): TunedRate |
 /** The cell that a reference means: of the same seed, and its first repeat. @throws {InputError} */
 function sourceOf({ phase, label }: CellReference, settings: Settings, cells: readonly Cell[]): Cell {
   const named = cells.filter((cell) => cell.phase === phase && cell.label === label);
-  const seed = settings.seed ?? FIELDS.seed.default;
+  const seed = settings.seed ?? SETTINGS.seed.default;
   const source = named.find(({ config, repeat }) => config.seed === seed && repeat === 0);
   const refuse = (why: string) => new InputError(`Cannot start from cell ${label} of phase ${phase}: ${why}`);
   if (!source) {
@@ -232,20 +222,19 @@ function cellOf(
 }
 
 /**
- * Twelve hex digits of the sha256 of phase, repeat, numerics and configuration: the same on every machine. Fields of chains
- * count where they are used alone.
+ * Twelve hex digits of the sha256 of phase, repeat, numerics and configuration: the same on every machine. Settings that are
+ * younger than ids count where they are used alone.
  */
 export function cellId(
   phase: string,
   repeat: number,
-  { startFrom, alsoEvaluate, ...rest }: RunConfig,
+  whole: RunConfig,
   numerics: number = NUMERICS,
 ): string {
-  const config = {
-    ...rest,
-    ...startFrom !== null && { startFrom },
-    ...alsoEvaluate.length > 0 && { alsoEvaluate },
-  };
+  const table: SettingTable = RUN_SETTINGS;
+  const counts = ([name, value]: [string, unknown]) =>
+    !table[name]?.late || canonicalJson(value) !== canonicalJson(table[name].default);
+  const config = Object.fromEntries(Object.entries(whole).filter(counts));
   return createHash("sha256").update(canonicalJson({ phase, repeat, numerics, config })).digest("hex").slice(
     0,
     12,
@@ -297,15 +286,10 @@ export function parseFilter(text: string): Filter {
     if (!field) {
       throw new InputError(`Cannot read --filter ${part}: expected field=value, field!=value or field~text`);
     }
-    const known = [
-      ...Object.keys(FILTER_FIELDS),
-      ...Object.keys(FIELDS).filter((name) => !/okens$|Rule|RateBatch/.test(name)),
-    ];
+    const known = [...Object.keys(FILTER_FIELDS), ...Object.keys(RUN_SETTINGS)];
     if (!known.includes(field)) {
       throw new InputError(
-        `Unknown field ${field} in --filter: expected ${[...new Set(known)].join(", ")}${
-          didYouMean(field, known)
-        }`,
+        `Unknown field ${field} in --filter: expected ${known.join(", ")}${didYouMean(field, known)}`,
       );
     }
     const read = FILTER_FIELDS[field] ?? (({ config }: Cell) => config[field as keyof RunConfig]);

@@ -1,4 +1,4 @@
-import type { Settings } from "./fields.ts";
+import type { Settings } from "../results/settings.ts";
 
 /**
  * Merges settings from general to particular. Options are merged key by key, everything else is replaced; `steps` and

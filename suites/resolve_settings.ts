@@ -1,69 +1,80 @@
+import { Type } from "typebox";
 import { InputError } from "../engine/input_error.ts";
 import { defaultTokenizer } from "../mod.ts";
-import type { RunConfig } from "../results/record.ts";
+import type { MethodSettings } from "../results/methods.ts";
+import {
+  flagName,
+  givenSettings,
+  RUN_SETTINGS,
+  type RunConfig,
+  SETTINGS,
+  type Settings,
+  type SettingTable,
+} from "../results/settings.ts";
+import { effectiveBatchSize, tokensPerStep } from "../results/tokens_per_step.ts";
 import { didYouMean } from "./did_you_mean.ts";
-import { asField, FIELDS, type Naming, type Settings } from "./fields.ts";
-import { checkMethods, checkMethodSettings, methodById, optimizerById, type Setting } from "./methods.ts";
-import { expected, inRange } from "./number_range.ts";
+import { checkMethods, checkMethodSettings, methodById, optimizerById } from "./methods.ts";
+import { checkValue } from "./setting_values.ts";
+
+/** How messages call a field: as its flag on the command line, by its name in a suite. */
+export type Naming = (field: string, table?: SettingTable) => string;
+export const asField: Naming = (field) => field;
+export const asFlag: Naming = (field, table = RUN_SETTINGS) => {
+  const setting = givenSettings(table)[field];
+  const flag = setting && flagName(setting);
+  return flag ? `--${flag}` : field;
+};
 
 /**
- * A complete configuration: defaults filled in, batch sizes, steps and learning rate worked out, every value checked.
+ * A complete configuration: defaults filled in, batch sizes, steps and learning rate worked out, every value
+ * checked.
  *
  * @param name How messages call fields.
  * @throws {InputError} naming the field, the value given and the value expected.
  */
-export function resolveSettings(settings: Settings, name: Naming = asField): RunConfig {
-  checkValues(settings, name);
+export function resolveSettings(
+  settings: Settings,
+  name: Naming = asField,
+  table: SettingTable = RUN_SETTINGS,
+): RunConfig {
+  checkValues(settings, name, table);
   const methods = [...settings.methods ?? []].sort();
-  const optimizer = settings.optimizer ?? "adamw";
+  const optimizer = settings.optimizer ?? SETTINGS.optimizer.default as string;
   checkMethods(methods, optimizer);
-  const batch = resolveBatch(settings, name);
-  const clip = settings.clip ?? defaultOf("clip");
-  const methodOptions = resolveMethodOptions(methods, settings.methodOptions ?? {});
-  const { gradientAccumulationSteps } = batch;
-  checkMethodSettings(methods, { clip, gradientAccumulationSteps, optimizer, methodOptions });
-  const sequenceLength = settings.sequenceLength ?? defaultOf("sequenceLength");
   const model = required(settings.model, "model", name);
-  return {
+  const config = {
+    ...withDefaults(settings, table),
     model,
     startFrom: resolvedStart(settings.startFrom),
     data: required(settings.data, "data", name),
-    ...documentSettings(settings),
     tokenizer: settings.tokenizer ?? defaultTokenizer(model),
-    heldOutFraction: settings.heldOutFraction ?? defaultOf("heldOutFraction"),
-    sequenceLength,
-    microBatchSize: batch.microBatchSize,
-    gradientAccumulationSteps: batch.gradientAccumulationSteps,
+    ...resolveBatch(settings, name),
     methods,
-    methodOptions,
+    methodOptions: resolveMethodOptions(methods, settings.methodOptions ?? {}),
     optimizer,
     optimizerOptions: resolveOptions(
       `optimizer ${optimizer}`,
       "optimizerOptions",
       optimizerById(optimizer).settings,
       settings.optimizerOptions ?? {},
-    ) as RunConfig["optimizerOptions"],
-    learningRate: resolveLearningRate(settings, batch.effectiveBatchSize, name),
-    schedule: settings.schedule ?? "constant",
-    warmupSteps: resolveWarmup(settings, batch.effectiveBatchSize * sequenceLength, name),
-    clip,
-    dropout: settings.dropout ?? defaultOf("dropout"),
-    steps: resolveSteps(settings, batch.effectiveBatchSize * sequenceLength, name),
-    evaluateEvery: settings.evaluateEvery ?? defaultOf("evaluateEvery"),
-    heldOutWindows: settings.heldOutWindows ?? defaultOf("heldOutWindows"),
-    alsoEvaluate: settings.alsoEvaluate ?? [],
-    seed: settings.seed ?? defaultOf("seed"),
-    shuffle: settings.shuffle ?? true,
+    ),
+  } as RunConfig;
+  checkMethodSettings(methods, config);
+  return {
+    ...config,
+    learningRate: resolveLearningRate(settings, effectiveBatchSize(config), name),
+    warmupSteps: resolveWarmup(settings, tokensPerStep(config), name),
+    steps: resolveSteps(settings, tokensPerStep(config), name),
   };
 }
 
-/** Only what is given and not the default: most data are not documents, and their configurations stay as they were. */
-function documentSettings(settings: Settings): Partial<RunConfig> {
-  const fields = ["task", "textField", "labelField", "packing", "overlong"] as const;
-  const given = fields.filter((field) =>
-    (settings[field] ?? FIELDS[field].default) !== FIELDS[field].default
+/** In the order of the table. What a configuration may leave out is there where it is not the default. */
+function withDefaults(settings: Settings, table: SettingTable): Record<string, unknown> {
+  const values: Record<string, unknown> = settings;
+  return Object.fromEntries(
+    Object.entries(table).map(([field, { default: usual }]) => [field, values[field] ?? usual] as const)
+      .filter(([field, value]) => !Type.IsOptional(table[field].schema) || value !== table[field].default),
   );
-  return Object.fromEntries(given.map((field) => [field, settings[field]]));
 }
 
 /** @throws {TypeError} where the cell is still a name: the matrix knows its id. */
@@ -73,33 +84,19 @@ function resolvedStart(start: Settings["startFrom"]): string | null {
 }
 
 function defaultOf(field: keyof Settings): number {
-  return FIELDS[field].default as number;
+  return SETTINGS[field].default as number;
 }
 
 function required(value: string | undefined, field: keyof Settings, name: Naming): string {
   if (value) return value;
-  throw new InputError(`Missing ${name(field)}: expected a ${FIELDS[field].what}`);
+  throw new InputError(`Missing ${name(field)}: expected a ${SETTINGS[field].what}`);
 }
 
-function checkValues(settings: Settings, name: Naming) {
+function checkValues(settings: Settings, name: Naming, table: SettingTable) {
+  const rules = givenSettings(table);
   for (const [field, value] of Object.entries(settings)) {
-    const rule = FIELDS[field as keyof Settings];
     if (value === undefined) continue;
-    if (rule.kind === "number" && (typeof value !== "number" || !inRange(value, rule))) {
-      throw new InputError(`Cannot use ${name(field)} ${JSON.stringify(value)}: expected ${expected(rule)}`);
-    }
-    if (rule.choices && !rule.choices.includes(value)) {
-      const hint = didYouMean(String(value), rule.choices);
-      throw new InputError(
-        `Cannot use ${name(field)} ${value}: expected ${rule.choices.join(" or ")}${hint}`,
-      );
-    }
-    if (field === "tokenizer" && !/^(bytes|gpt2|model|bpe[1-9]\d*)$/.test(value)) {
-      const hint = didYouMean(value, ["bytes", "gpt2", "model"]);
-      throw new InputError(
-        `Cannot use ${name(field)} ${value}: expected bytes, gpt2, model or bpe<size>${hint}`,
-      );
-    }
+    checkValue(value, rules[field].schema, name(field, table), typeof value === "string" ? value : undefined);
   }
 }
 
@@ -128,7 +125,7 @@ function resolveBatch(settings: Settings, name: Naming) {
         `${effective} in micro-batches of ${micro} takes ${steps}`,
     );
   }
-  return { effectiveBatchSize: effective, microBatchSize: micro, gradientAccumulationSteps: steps };
+  return { microBatchSize: micro, gradientAccumulationSteps: steps };
 }
 
 function resolveSteps({ tokens, steps }: Settings, perStep: number, name: Naming): number {
@@ -190,7 +187,7 @@ function resolveMethodOptions(
 function resolveOptions(
   owner: string,
   path: string,
-  settings: Readonly<Record<string, Setting>>,
+  settings: MethodSettings,
   given: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
   for (const [key, value] of Object.entries(given)) {
@@ -200,26 +197,10 @@ function resolveOptions(
       const list = known.length === 0 ? "it has none" : `expected ${known.join(", ")}`;
       throw new InputError(`Unknown setting ${path}.${key} of ${owner}: ${list}${didYouMean(key, known)}`);
     }
-    checkSetting(setting, value, `${path}.${key}`);
+    // Null is off, where that is the default.
+    if (value !== null || setting.default !== null) checkValue(value, setting.schema, `${path}.${key}`);
   }
   return Object.fromEntries(
     Object.entries(settings).map(([key, setting]) => [key, given[key] ?? setting.default]),
   );
-}
-
-function checkSetting(setting: Setting, value: unknown, name: string) {
-  if (value === null && setting.default === null) return; // off, as it is without a value
-  if (setting.choices) {
-    if (setting.choices.includes(value as string)) return;
-    const hint = didYouMean(String(value), setting.choices);
-    throw new InputError(
-      `Cannot use ${name} ${JSON.stringify(value)}: expected ${setting.choices.join(" or ")}${hint}`,
-    );
-  }
-  if (typeof setting.default === "boolean") {
-    if (typeof value === "boolean") return;
-    throw new InputError(`Cannot use ${name} ${JSON.stringify(value)}: expected true or false`);
-  }
-  if (typeof value === "number" && inRange(value, setting)) return;
-  throw new InputError(`Cannot use ${name} ${JSON.stringify(value)}: expected ${expected(setting)}`);
 }

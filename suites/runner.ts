@@ -14,9 +14,8 @@ import { NUMERICS } from "../mod.ts";
 import { decideBatchSize } from "./batch_size.ts";
 import type { Engine, PlannedAdapter, TrainingPlan } from "./engine.ts";
 import { calibrate, estimateMs } from "./estimate.ts";
-import { type ForecastCell, forecastCells, memoryKey, reuseKey, rootOf } from "./forecast.ts";
+import { type ForecastCell, forecastCells, memoryKey, planKey, reuseKey, rootOf } from "./forecast.ts";
 import { decideLearningRates } from "./learning_rates.ts";
-import { canonicalJson } from "../results/canonical_json.ts";
 import {
   type Cell,
   expandPhase,
@@ -28,7 +27,8 @@ import {
   type Shard,
 } from "./matrix.ts";
 import { measureCell, overBudgetReason, plannedCell, reusedCell, unmeasured } from "./measure_cell.ts";
-import { checkImplemented, trainsAdapters } from "./methods.ts";
+import { trainsAdapters } from "../results/methods.ts";
+import { checkImplemented } from "./methods.ts";
 import type { MemorySource } from "./observed_memory.ts";
 import type { Message } from "./protocol.ts";
 import { exclusively, type RunLock } from "./run_lock.ts";
@@ -545,20 +545,6 @@ export function smallerOutOfMemory(
   return null;
 }
 
-/** Fields that change nothing in a plan, at one value each. */
-const WITHOUT_MEMORY: Partial<Cell["config"]> = {
-  startFrom: null,
-  learningRate: 0,
-  schedule: "constant",
-  warmupSteps: 0,
-  steps: 0,
-  evaluateEvery: 0,
-  heldOutWindows: 0,
-  alsoEvaluate: [],
-  seed: 0,
-  shuffle: true,
-};
-
 /** Plans by what they depend on: seeds, repeats and rates share one. */
 export class PlanCache {
   readonly #engine: Pick<Engine, "planTraining">;
@@ -575,7 +561,7 @@ export class PlanCache {
   get({ config, kind }: Pick<Cell, "config" | "kind">): Promise<TrainingPlan | Error> {
     // Cells that are only planned are about GPUs large enough for them, wherever they are planned.
     const adapter = kind === "planned" ? "gpu" : this.#adapter;
-    const key = canonicalJson({ ...config, ...WITHOUT_MEMORY, adapter: adapter ?? null });
+    const key = `${adapter} ${planKey(config)}`;
     const plan = this.#plans.get(key) ??
       this.#engine.planTraining(config, adapter).catch((error) => error as Error);
     this.#plans.set(key, plan);

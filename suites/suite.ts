@@ -3,66 +3,12 @@ import { basename } from "node:path";
 import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
 import { InputError } from "../engine/input_error.ts";
 import { parseBytes } from "../results/bytes.ts";
-import type { PhaseKind, PhaseShows } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
-import type { Settings } from "./fields.ts";
+import type { Settings } from "../results/settings.ts";
 import { mergeSettings } from "./merge_settings.ts";
-import { expected } from "./number_range.ts";
-import schema from "./schema.json" with { type: "json" };
+import { numberWords, type ValueRule } from "../results/schema_parts.ts";
+import { type Phase, type PhaseBody, type Suite, suiteSchema, type Tier } from "./schema.ts";
 import { type Issue, type KeyPath, SuiteSource } from "./suite_source.ts";
-
-/** Sizes of adapter a suite can be cut to. */
-export const TIERS = ["software", "gpu-small", "gpu-large"] as const;
-export type Tier = typeof TIERS[number];
-
-/** What phases and their overrides share. */
-export interface PhaseBody {
-  description?: string;
-  defaults?: Settings;
-  /** Fields with the values to cross; the first one varies slowest. */
-  axes?: Partial<Record<keyof Settings, unknown[]>>;
-  cells?: (Settings & { label: string })[];
-  include?: Settings[];
-  exclude?: Settings[];
-  /** Cells that are planned but not run, with the rule that says why. */
-  prune?: { where: Settings; because: string }[];
-  seeds?: number[];
-  repeats?: number;
-  /** Takes the record of a cell of an earlier phase where the configuration is the same. */
-  reuse?: boolean;
-  timing?: { warmupSteps?: number };
-  timeoutSeconds?: number;
-  divergenceFactor?: number;
-  /** Times every kernel over one more step of each cell. */
-  profile?: boolean;
-  rule?: "fastest-within-seed-spread" | "lowest-loss-lower-rate";
-  /** Smallest batch size that the rule may pick: with too few sequences there is nothing to accumulate. */
-  smallestChoice?: number;
-}
-
-export interface Phase extends PhaseBody {
-  name: string;
-  kind: PhaseKind;
-  shows?: PhaseShows;
-}
-
-export interface Override {
-  defaults?: Settings;
-  memoryBudget?: string;
-  phases?: Record<string, PhaseBody & { skip?: boolean }>;
-}
-
-/** A suite as it is written. `schema.json` describes the same shape. */
-export interface Suite {
-  title: string;
-  description?: string;
-  defaults?: Settings;
-  tiers?: Partial<Record<Tier, Override & { quick?: Override; quickByDefault?: boolean }>>;
-  quick?: Override;
-  phases: Phase[];
-  /** Phases of other suites, run after these. */
-  phasesFrom?: { suite: string; phases?: string[] }[];
-}
 
 /** A suite with the file it came from. */
 export interface SuiteFile {
@@ -99,9 +45,12 @@ let schemaCheck: ValidateFunction | undefined;
 
 /** The schema's check, compiled when the first suite is read: that takes longer than most commands, which read none. */
 function compiledSchema(): ValidateFunction {
-  return schemaCheck ??= new Ajv2020({ allErrors: true, verbose: true, allowUnionTypes: true }).compile(
-    schema,
-  );
+  return schemaCheck ??= suiteCheck(suiteSchema());
+}
+
+/** The check of a suite's schema. */
+export function suiteCheck(schema: object): ValidateFunction {
+  return new Ajv2020({ allErrors: true, verbose: true, allowUnionTypes: true }).compile(schema);
 }
 
 /**
@@ -158,17 +107,8 @@ function schemaIssues(errors: readonly ErrorObject[]): Issue[] {
   });
 }
 
-/** The numbers that a schema takes, in words. */
-function numberOf(schema: NonNullable<ErrorObject["parentSchema"]>): string {
-  return expected({
-    integer: [schema.type].flat().includes("integer"),
-    minimum: schema.minimum ?? schema.exclusiveMinimum,
-    maximum: schema.maximum,
-    above: schema.exclusiveMinimum !== undefined,
-  });
-}
-
 function expectedBy({ keyword, params, data, parentSchema = {} }: ErrorObject): string {
+  const numbers = numberWords(parentSchema as ValueRule);
   // Fields that take a number or one word: chosen, tuned.
   const word = String(parentSchema.pattern ?? "").match(/^\^(chosen|tuned)\$$/)?.[1];
   if (keyword === "enum") {
@@ -178,13 +118,13 @@ function expectedBy({ keyword, params, data, parentSchema = {} }: ErrorObject): 
   if (keyword === "minItems") return "a list of at least one value";
   if (keyword === "minProperties") return "at least one key";
   if (keyword === "uniqueItems") return `values that differ: items ${params.j} and ${params.i} are the same`;
-  if (keyword === "pattern" && word !== undefined) return `${numberOf(parentSchema)}, or ${word}`;
+  if (keyword === "pattern" && word !== undefined) return `${numbers}, or ${word}`;
   if (keyword === "pattern" || keyword === "minLength") {
     return String(parentSchema.description ?? "text that is not empty").replace(/\.$/, "");
   }
   const types: string[] = [parentSchema.type].flat();
   if (types.includes("integer") || types.includes("number")) {
-    return word === undefined ? numberOf(parentSchema) : `${numberOf(parentSchema)}, or ${word}`;
+    return word === undefined ? numbers : `${numbers}, or ${word}`;
   }
   const words: Record<string, string> = {
     string: "text",

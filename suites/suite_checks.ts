@@ -18,18 +18,10 @@ import {
 } from "./matrix.ts";
 import { checkMethods, methodById, optimizerById } from "./methods.ts";
 import { hubNameKind } from "../mod.ts";
-import { tokensPerStep } from "./tokens_per_step.ts";
-import {
-  type Override,
-  parseSuite,
-  type PhaseBody,
-  suiteError,
-  type SuiteFile,
-  type Tier,
-  type TieredPhase,
-  tieredSuite,
-  TIERS,
-} from "./suite.ts";
+import { givenSettings, type Setting } from "../results/settings.ts";
+import { effectiveBatchSize, tokensPerStep } from "../results/tokens_per_step.ts";
+import { type Override, type PhaseBody, type Tier, TIERS } from "./schema.ts";
+import { parseSuite, suiteError, type SuiteFile, type TieredPhase, tieredSuite } from "./suite.ts";
 import type { Issue, KeyPath } from "./suite_source.ts";
 
 /** Names that `model` and `data` take besides paths. */
@@ -200,7 +192,7 @@ function overrides({ suite }: Pick<SuiteFile, "suite">): { path: KeyPath; overri
 /** A value that names something outside the file. */
 interface NamedValue {
   path: KeyPath;
-  field: "model" | "data" | "alsoEvaluate" | "methods" | "optimizer";
+  names: NonNullable<Setting["names"]>;
   value: string;
 }
 
@@ -210,29 +202,24 @@ function namedValues(json: unknown, path: KeyPath): NamedValue[] {
   return Object.entries(json).flatMap(([key, value]) => {
     const at = [...path, Array.isArray(json) ? Number(key) : key];
     if (key === "methodOptions" || key === "optimizerOptions") return [];
-    if (
-      key === "model" || key === "data" || key === "alsoEvaluate" || key === "methods" || key === "optimizer"
-    ) {
-      return texts(key, value, at);
-    }
-    return namedValues(value, at);
+    const names = givenSettings()[key]?.names;
+    return names ? texts(names, value, at) : namedValues(value, at);
   });
 }
 
 /** A setting is a text or a list of them; on an axis, a list of those. */
-function texts(field: NamedValue["field"], value: unknown, path: KeyPath): NamedValue[] {
-  if (typeof value === "string") return [{ path, field, value }];
-  return Array.isArray(value) ? value.flatMap((item, i) => texts(field, item, [...path, i])) : [];
+function texts(names: NamedValue["names"], value: unknown, path: KeyPath): NamedValue[] {
+  if (typeof value === "string") return [{ path, names, value }];
+  return Array.isArray(value) ? value.flatMap((item, i) => texts(names, item, [...path, i])) : [];
 }
 
-async function nameIssues({ path, field, value }: NamedValue, known: KnownNames): Promise<Issue[]> {
-  switch (field) {
+async function nameIssues({ path, names, value }: NamedValue, known: KnownNames): Promise<Issue[]> {
+  switch (names) {
     case "model":
       return await modelIssues(path, value, known);
     case "data":
-    case "alsoEvaluate":
       return await placeIssues(path, value, "corpus", known.corpora, "");
-    case "methods":
+    case "method":
       return caught(path, () => methodById(value));
     case "optimizer":
       return caught(path, () => optimizerById(value));
@@ -433,7 +420,7 @@ class PhaseChecker {
       const { config } = first;
       this.#rates.set(optimizer, {
         rate: Math.max(...rates),
-        effectiveBatchSize: config.microBatchSize * config.gradientAccumulationSteps,
+        effectiveBatchSize: effectiveBatchSize(config),
       });
     }
     if (new Set(cells.map(({ config }) => config.steps * tokensPerStep(config))).size > 1) {

@@ -7,17 +7,35 @@ import { type FolderAdapter, readFolderAdapter, requireSettingsOf } from "./adap
 import { DEFAULT_LOSS_SCALE, type LossScaleSettings } from "./loss_scale.ts";
 import type { TrainOptions } from "./options.ts";
 
+/** Settings of a method, as they are given. */
+type Given = Readonly<Record<string, unknown>>;
+
+/** What a method is made for. */
+interface Target {
+  model: Model;
+  /** The adapter that training goes on with: the settings of LoRA are its own. */
+  adapter?: Pick<FolderAdapter, "settings">;
+}
+
+/**
+ * What each memory method asks of the passes, by the name the command line gives it. What methods are called
+ * and which settings they take stands in `results/methods.ts`; what is not given is as it says there.
+ */
+const METHODS: Readonly<Record<string, (given: Given, target: Target) => StepMethods>> = {
+  checkpoint: ({ blocksPerCheckpoint = 1, selective }) => ({
+    checkpoint: { every: Number(blocksPerCheckpoint), selective: selective === true },
+  }),
+  fp16: () => ({ fp16: true }),
+  flash: () => ({ flash: true }),
+  lora: (given, target) => ({ lora: loraSettings(given, target) }),
+  "qlora-nf4": (given, target) => quantizedLora("nf4", given, target),
+  "qlora-int8": (given, target) => quantizedLora("int8", given, target),
+  "whole-logits": () => ({ wholeLogits: true }),
+  "optimizer-in-backward": () => ({ optimizerInBackward: true }),
+};
+
 /** Memory methods that train today, by the names the command line gives them. */
-export const IMPLEMENTED_METHODS: readonly string[] = [
-  "checkpoint",
-  "fp16",
-  "flash",
-  "lora",
-  "qlora-nf4",
-  "qlora-int8",
-  "whole-logits",
-  "optimizer-in-backward",
-];
+export const IMPLEMENTED_METHODS: readonly string[] = Object.keys(METHODS);
 
 /** Optimizers that train today. */
 export const IMPLEMENTED_OPTIMIZERS: readonly string[] = Object.keys(OPTIMIZERS);
@@ -32,40 +50,33 @@ export function stepMethods(
   model: Model,
   adapter?: Pick<FolderAdapter, "settings">,
 ): StepMethods {
-  const settings = (method: string) => methodOptions[method] ?? {};
-  const has = (method: string) => methods.includes(method);
-  const adapters = methods.find(isLora);
-  const lora = settings(adapters ?? "lora");
+  const asked = methods.map((id) => METHODS[id]?.(methodOptions[id] ?? {}, { model, adapter }));
+  return Object.assign({}, ...asked);
+}
+
+function loraSettings(given: Given, { model, adapter }: Target): StepMethods["lora"] {
+  const { rank = 8, alpha = 16, dropout = 0, targets = "query-value", rankStabilized, plusRatio = 1 } = given;
   return {
-    ...has("checkpoint") && {
-      checkpoint: {
-        every: Number(settings("checkpoint").blocksPerCheckpoint ?? 1),
-        selective: settings("checkpoint").selective === true,
-      },
+    ...adapter?.settings ?? {
+      rank: Number(rank),
+      alpha: Number(alpha),
+      dropout: Number(dropout),
+      targetModules: loraTargets(targets, model),
+      rankStabilized: rankStabilized === true,
     },
-    ...(has("qlora-nf4") || has("qlora-int8")) && {
-      quantize: {
-        format: has("qlora-nf4") ? "nf4" as const : "int8" as const,
-        quantBlockSize: Number(lora.quantBlockSize ?? 64),
-        doubleQuantization: lora.doubleQuantization !== false,
-      },
+    plusRatio: Number(plusRatio),
+  };
+}
+
+function quantizedLora(format: "nf4" | "int8", given: Given, target: Target): StepMethods {
+  const { quantBlockSize = 64, doubleQuantization } = given;
+  return {
+    quantize: {
+      format,
+      quantBlockSize: Number(quantBlockSize),
+      doubleQuantization: doubleQuantization !== false,
     },
-    ...has("flash") && { flash: true },
-    ...has("fp16") && { fp16: true },
-    ...has("whole-logits") && { wholeLogits: true },
-    ...has("optimizer-in-backward") && { optimizerInBackward: true },
-    ...adapters && {
-      lora: {
-        ...adapter?.settings ?? {
-          rank: Number(lora.rank ?? 8),
-          alpha: Number(lora.alpha ?? 16),
-          dropout: Number(lora.dropout ?? 0),
-          targetModules: loraTargets(lora.targets ?? "query-value", model),
-          rankStabilized: lora.rankStabilized === true,
-        },
-        plusRatio: Number(lora.plusRatio ?? 1),
-      },
-    },
+    lora: loraSettings(given, target),
   };
 }
 

@@ -1,4 +1,5 @@
 /** C9, C11 and C12: adapters, over full and over quantized weights, and what they forget. */
+import { trainsAdapters } from "../../results/methods.ts";
 import { type Configuration, settingKey } from "../rows/configuration.ts";
 import type { Analysis } from "../rows/analysis.ts";
 import { memoryRatio, type Pair } from "../rows/pairs.ts";
@@ -63,7 +64,7 @@ export const C9: Claim = {
     const bytes = pair.changed.ok.find(({ adapterBytes }) => adapterBytes !== null)?.adapterBytes ?? null;
     const isSmall = share >= LORA.shareLow && share <= LORA.shareHigh;
     const large = analysis.planned.find(({ config, ok: [cell] }) =>
-      config.methods.some((method) => /lora/.test(method)) && cell?.parameters && cell.trainableParameters
+      trainsAdapters(config.methods) && cell?.parameters && cell.trainableParameters
     )?.ok[0];
     const planned = large
       ? `; planned for ${large.config.model}: ${

@@ -1,4 +1,5 @@
 /** Bytes of optimizer state a parameter: as a run held them, and as planned at 3 B parameters. */
+import { trainsAdapters } from "../../results/methods.ts";
 import type { Configuration } from "../rows/configuration.ts";
 import type { Analysis } from "../rows/analysis.ts";
 import { formatNumber, formatSignificant } from "../words/format.ts";
@@ -26,7 +27,7 @@ export function optimizerStates({ trained, planned }: Analysis): OptimizerState[
     const forms = [false, true].map((quantized) => {
       const isForm = ({ config }: Configuration) =>
         config.optimizer === optimizer && quantizesEmbeddings(config) === quantized;
-      const own = trained.filter((one) => isForm(one) && !trainsAdapters(one));
+      const own = trained.filter((one) => isForm(one) && !trainsAdapters(one.config.methods));
       return {
         optimizer,
         label: quantized ? `${label} with quantized embeddings` : label,
@@ -41,10 +42,6 @@ export function optimizerStates({ trained, planned }: Analysis): OptimizerState[
 
 const weight = ({ shows, config }: Configuration) =>
   (shows === "optimizer-convergence" ? 2 : 0) + (config.methods.length === 0 ? 1 : 0);
-
-function trainsAdapters({ config }: Configuration): boolean {
-  return config.methods.some((method) => /lora/.test(method));
-}
 
 /** The first whose optimizer bytes are known: state is never freed, so all of it is alive at the peak. */
 function first(candidates: readonly Configuration[]): { configuration: Configuration; bytes: number } | null {

@@ -13,7 +13,9 @@ import type {
 } from "../../results/record.ts";
 import { canonicalJson } from "../../results/canonical_json.ts";
 import { timedStepMs, timedTokensPerSecond } from "../../results/rates.ts";
+import { partOf, RUN_SETTINGS, type SettingTable } from "../../results/settings.ts";
 import { type Interval, median } from "../../results/stats.ts";
+import { effectiveBatchSize } from "../../results/tokens_per_step.ts";
 import { type CellSamples, type Measured, measureTogether } from "./measured.ts";
 
 /** Memory of a configuration, in bytes. */
@@ -127,7 +129,7 @@ function configurationOf(
     label,
     config,
     start: config.startFrom === null ? null : startName(config.startFrom),
-    effectiveBatchSize: config.microBatchSize * config.gradientAccumulationSteps,
+    effectiveBatchSize: effectiveBatchSize(config),
     cells,
     ok,
     seeds: [...new Set(ok.map((cell) => cell.config.seed))],
@@ -174,31 +176,17 @@ function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): Conf
 }
 
 /** All that must be equal before two are compared: all but methods, optimizer and its rate. */
-export function settingKey({ config, start, effectiveBatchSize }: Configuration): string {
-  const { model, data, tokenizer, heldOutFraction, sequenceLength, schedule, clip, dropout } = config;
-  return canonicalJson({
-    model,
-    start,
-    data,
-    tokenizer,
-    heldOutFraction,
-    sequenceLength,
-    schedule,
-    clip,
-    dropout,
-    effectiveBatchSize,
-  });
+export function settingKey(
+  { config, start, effectiveBatchSize }: Configuration,
+  table: SettingTable = RUN_SETTINGS,
+): string {
+  const apart = partOf(config, ({ compare }) => compare === "apart", table);
+  return canonicalJson({ ...apart, startFrom: start, effectiveBatchSize });
 }
 
 /** What a configuration switches on, in one text: methods, optimizer and whether it accumulates. */
-export function combinationKey({ config }: Configuration): string {
-  const { methods, methodOptions, optimizer, optimizerOptions, gradientAccumulationSteps } = config;
-  const accumulates = gradientAccumulationSteps > 1;
-  return canonicalJson({
-    methods: [...methods].sort(),
-    methodOptions,
-    optimizer,
-    optimizerOptions,
-    accumulates,
-  });
+export function combinationKey({ config }: Configuration, table: SettingTable = RUN_SETTINGS): string {
+  const switched = partOf(config, ({ compare }) => compare === "switched", table);
+  const accumulates = config.gradientAccumulationSteps > 1;
+  return canonicalJson({ ...switched, methods: [...config.methods].sort(), accumulates });
 }

@@ -3,6 +3,8 @@ import type { CellRecord, HeldOutPoint } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Analysis } from "./analysis.ts";
 import { meanInterval } from "./intervals.ts";
+import { canonicalJson } from "../../results/canonical_json.ts";
+import { partOf } from "../../results/settings.ts";
 import type { Interval } from "../../results/stats.ts";
 
 /** One value a seed: a held-out loss, or how it changed. */
@@ -87,12 +89,14 @@ export function lossesOn(
   if (!after || after.step === 0) return null;
   if (points[0].step === 0) return { before: points[0].loss, after: after.loss };
   const parent = cells.find(({ id }) => id === cell.config.startFrom);
-  const isAlike = parent && EVALUATION.every((key) => parent.config[key] === cell.config[key]);
+  const isAlike = parent && evaluationKey(parent) === evaluationKey(cell);
   return { before: isAlike ? pointsOn(parent, data).at(-1)?.loss ?? null : null, after: after.loss };
 }
 
-/** Settings on which a held-out loss hangs beside the weights. */
-const EVALUATION = ["tokenizer", "heldOutFraction", "heldOutWindows", "sequenceLength"] as const;
+/** The settings on which a held-out loss hangs beside the weights. */
+function evaluationKey({ config }: CellRecord): string {
+  return canonicalJson(partOf(config, ({ heldOut }) => heldOut === true));
+}
 
 function domainLoss({ ok }: Configuration, data: string, cells: readonly CellRecord[]): DomainLoss | null {
   const bySeed = new Map<number, { id: string; seed: number; before: number; after: number }>();

@@ -1,29 +1,13 @@
 /** What methods and optimizers are called in charts and tables; an unknown one keeps its own name. */
+import { METHODS, OPTIMIZERS, trainsAdapters } from "../../results/methods.ts";
 import type { RunConfig } from "../../results/record.ts";
 
-const METHODS: Readonly<Record<string, string>> = {
-  accumulation: "accumulation",
-  checkpoint: "checkpointing",
-  fp16: "fp16",
-  flash: "flash attention",
-  lora: "LoRA",
-  "qlora-nf4": "QLoRA NF4",
-  "qlora-int8": "QLoRA int8",
-};
-
-const OPTIMIZERS: Readonly<Record<string, string>> = {
-  adamw: "AdamW",
-  adafactor: "Adafactor",
-  adamw8bit: "8-bit AdamW",
-  sgd: "SGD",
-};
-
 export function methodName(id: string): string {
-  return METHODS[id] ?? id;
+  return METHODS.find((method) => method.id === id)?.short ?? id;
 }
 
 export function optimizerName(id: string): string {
-  return OPTIMIZERS[id] ?? id;
+  return OPTIMIZERS.find((optimizer) => optimizer.id === id)?.label ?? id;
 }
 
 /**
@@ -32,7 +16,7 @@ export function optimizerName(id: string): string {
  */
 export function quantizesEmbeddings({ methods, optimizer, optimizerOptions }: RunConfig): boolean {
   return optimizer === "adamw8bit" && optimizerOptions.quantizeEmbeddings !== false &&
-    !methods.some((method) => /lora/.test(method));
+    !trainsAdapters(methods);
 }
 
 /** `accumulation + fp16 + Adafactor`: what a configuration switches on, however its cell is labelled. */

@@ -3,9 +3,9 @@ import { resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { InputError } from "../../engine/input_error.ts";
-import { EXIT } from "../../suites/command.ts";
-import { type CommandSpec, helpText, parseFlags } from "../../suites/flags.ts";
-import { applyGpuFlags, GPU_FLAGS } from "../../suites/gpu_flags.ts";
+import { EXIT } from "../../suites/cli/command.ts";
+import { type CommandSpec, helpText, parseFlags } from "../../suites/cli/flags.ts";
+import { applyGpuFlags, GPU_FLAGS } from "../../suites/cli/gpu_flags.ts";
 import { compareGpu, gpuComparisonText, type SidedRun } from "./gpu_comparison.ts";
 import {
   DEFAULT_ENGINE_VARIANTS,

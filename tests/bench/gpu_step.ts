@@ -3,7 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { InputError } from "../../engine/input_error.ts";
 import { describeAdapter } from "../../mod.ts";
-import { EXIT } from "../../suites/command.ts";
+import { EXIT } from "../../suites/cli/command.ts";
 import { median } from "../../results/stats.ts";
 
 /** How the engine trains, by dtype and attention: memory methods of `deno task train`. */
@@ -137,7 +137,7 @@ export function readTraining(
 export async function runEngine(gpuCase: GpuCase, variant: string, steps: GpuSteps): Promise<GpuRun> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "-A", "--config", here("../../deno.json"), here("../../suites/main.ts"), "train"],
+      ...["run", "-A", "--config", here("../../deno.json"), here("../../suites/cli/main.ts"), "train"],
       ...trainFlags(gpuCase, variant, steps),
     ],
     stdout: "piped",

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { IMPLEMENTED_METHODS, IMPLEMENTED_OPTIMIZERS } from "../../mod.ts";
-import { METHOD_IDS, OPTIMIZER_IDS } from "../../suites/methods.ts";
+import { METHOD_IDS, OPTIMIZER_IDS } from "../../results/methods.ts";
 
 const PROJECT = join(import.meta.dirname!, "..", "..");
 

@@ -36,7 +36,7 @@ def deno(*words):
 
 def loss_of_eval(model, data, adapter):
     flags = ["--adapter", adapter] if adapter else []
-    return json.loads(deno("suites/main.ts", "eval", "--model", model, "--data", data, "--seq-len", T,
+    return json.loads(deno("suites/cli/main.ts", "eval", "--model", model, "--data", data, "--seq-len", T,
                            "--batch-size", 2, "--json", *flags))["loss"]
 
 
@@ -89,7 +89,7 @@ class NextTokenLoss:
 
 
 def train(model, data, out, *flags):
-    deno("suites/main.ts", "train", "--model", model, "--data", data, "--seq-len", T, "--batch-size", 2, "--steps", 3,
+    deno("suites/cli/main.ts", "train", "--model", model, "--data", data, "--seq-len", T, "--batch-size", 2, "--steps", 3,
          "--lr", "0.01", "--save", out, "--quiet", "--fresh", *flags)
 
 

@@ -2,8 +2,8 @@
 // from its start, in seconds: without the system's share, which on busy machines is that of others.
 import process from "node:process";
 import { engine } from "../../suites/engine.ts";
-import { main } from "../../suites/main.ts";
-import { standardError } from "../../suites/progress.ts";
+import { main } from "../../suites/cli/main.ts";
+import { standardError } from "../../suites/cli/progress.ts";
 
 if (import.meta.main) {
   const code = await main(["plan", ...Deno.args], {

@@ -6,7 +6,7 @@ import type { Target } from "../../engine/graph/target.ts";
 import type { KernelSet } from "../../kernels/kernel_set.ts";
 import { kernelsFor, MESA_SCRATCH_BYTES } from "../../kernels/kernel_sets.ts";
 import { planStep, stepSettings } from "../../engine/train/trainer.ts";
-import type { Settings } from "../../suites/fields.ts";
+import type { Settings } from "../../results/settings.ts";
 import { resolveSettings } from "../../suites/resolve_settings.ts";
 
 /** The limits that every device has. */

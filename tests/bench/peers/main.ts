@@ -1,8 +1,8 @@
 // The same GPT-2 training step in this engine and in its peers, side by side: `deno task peers --help`.
 import process from "node:process";
 import { InputError } from "../../../engine/input_error.ts";
-import { EXIT } from "../../../suites/command.ts";
-import { type CommandSpec, helpText, parseFlags } from "../../../suites/flags.ts";
+import { EXIT } from "../../../suites/cli/command.ts";
+import { type CommandSpec, helpText, parseFlags } from "../../../suites/cli/flags.ts";
 import { type Bound, checkBounds, compareRuns, comparisonText, ENGINE } from "./comparison.ts";
 import type { PeerRow, PeerRun } from "./comparison.ts";
 import { SHAPES, writeJob } from "./job.ts";

@@ -3,7 +3,7 @@ import { openSafetensors } from "../../../engine/formats/safetensors.ts";
 import { InputError } from "../../../engine/input_error.ts";
 import type { TrainOptions } from "../../../engine/train/options.ts";
 import { train, type TrainExtras } from "../../../engine/train/train.ts";
-import type { Settings } from "../../../suites/fields.ts";
+import type { Settings } from "../../../results/settings.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import { TemporaryFolder } from "../../host/formats/temporary_folder.ts";
 import { fixtureOptions, languageModelFixture } from "../../support/model_fixture.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { main } from "../../../suites/main.ts";
+import { main } from "../../../suites/cli/main.ts";
 import { engine } from "../../../suites/engine.ts";
 import { fakeServices } from "../../host/suites/fake_services.ts";
 import { TemporaryFolder } from "../../host/formats/temporary_folder.ts";

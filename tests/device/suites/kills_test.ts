@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { CellRecord, RunRecord } from "../../../results/record.ts";
 import { engine } from "../../../suites/engine.ts";
-import { main } from "../../../suites/main.ts";
+import { main } from "../../../suites/cli/main.ts";
 import { seededNumbers } from "../../support/seeded.ts";
 import { isLongRun } from "../../support/with_device.ts";
 

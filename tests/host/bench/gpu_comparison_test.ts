@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { InputError } from "../../../engine/input_error.ts";
 import { engine } from "../../../suites/engine.ts";
-import { parseFlags } from "../../../suites/flags.ts";
-import { train } from "../../../suites/commands/train.ts";
-import { configFromFlags } from "../../../suites/train_flags.ts";
+import { parseFlags } from "../../../suites/cli/flags.ts";
+import { train } from "../../../suites/cli/commands/train.ts";
+import { configFromFlags } from "../../../suites/cli/train_flags.ts";
 import { main } from "../../bench/gpu_against_torch.ts";
 import { compareGpu, gpuComparisonText, type Side, type SidedRun } from "../../bench/gpu_comparison.ts";
 import { ENGINE_VARIANTS, parseGpuCase, readTraining, trainFlags } from "../../bench/gpu_step.ts";

@@ -12,16 +12,13 @@ import {
 } from "../../../engine/train/methods.ts";
 import { IMPLEMENTED_OPTIMIZERS } from "../../../engine/train/methods.ts";
 import {
-  checkMethods,
-  checkMethodSettings,
   METHOD_IDS,
-  methodById,
   METHODS,
+  type MethodSetting,
   OPTIMIZER_IDS,
-  optimizerById,
-  type Setting,
   trainsAdapters,
-} from "../../../suites/methods.ts";
+} from "../../../results/methods.ts";
+import { checkMethods, checkMethodSettings, methodById, optimizerById } from "../../../suites/methods.ts";
 import { defaults } from "../../support/setting_defaults.ts";
 
 /** The error a function throws, or null. Anything but an `InputError` passes through. */
@@ -149,7 +146,7 @@ Deno.test("every setting of a method reaches the step", () => {
   }
 });
 
-function anotherValue({ default: value, choices, maximum }: Setting): unknown {
+function anotherValue({ default: value, schema: { enum: choices, maximum } }: MethodSetting): unknown {
   if (choices) return choices.find((choice) => choice !== value);
   if (typeof value === "boolean") return !value;
   const number = Number(value);

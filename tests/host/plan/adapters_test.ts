@@ -10,7 +10,7 @@ import { paramsSpace, type Plan, planGraphs } from "../../../engine/plan/plan.ts
 import { PLANNED_ADAPTERS, plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
 import { stepSettings } from "../../../engine/train/trainer.ts";
 import { tanh } from "../../../kernels/elementwise.ts";
-import type { Settings } from "../../../suites/fields.ts";
+import type { Settings } from "../../../results/settings.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import { changed, type KernelChanges } from "../../support/kernel_changes.ts";
 

@@ -76,6 +76,6 @@ Deno.test("the engine leaves the environment to the command line, imported or at
   const before = Deno.env.toObject();
   await openProvider("wgpu");
   assert.deepEqual(Deno.env.toObject(), before);
-  const main = await Deno.readTextFile(new URL("../../../suites/main.ts", import.meta.url));
+  const main = await Deno.readTextFile(new URL("../../../suites/cli/main.ts", import.meta.url));
   assert.match(main, /^if \(import\.meta\.main\) \{[^}]*\btuneLavapipe\(\);/ms);
 });

@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
-import { main } from "../../../suites/main.ts";
+import { main } from "../../../suites/cli/main.ts";
 import { fakeServices } from "./fake_services.ts";
 import type { CellRecord, RunRecord } from "../../../results/record.ts";
 

@@ -7,8 +7,8 @@ import {
   Progress,
   type ProgressState,
   recordLine,
-  wrap,
-} from "../../../suites/progress.ts";
+} from "../../../suites/cli/progress.ts";
+import { wrap } from "../../../suites/cli/wrap.ts";
 import { closest, editDistance } from "../../../suites/did_you_mean.ts";
 import { calibrate, durationText, estimateMs } from "../../../suites/estimate.ts";
 import { run } from "./command_line.ts";

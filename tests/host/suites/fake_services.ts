@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Services } from "../../../suites/command.ts";
+import type { Services } from "../../../suites/cli/command.ts";
 import { fakeEngine } from "./fake_engine.ts";
 
 /** What commands get in tests: a trainer and a report that are quick, and plain progress without colour. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { main } from "../../../suites/main.ts";
+import { main } from "../../../suites/cli/main.ts";
 import type { GenerateOptions } from "../../../mod.ts";
 import { fakeServices } from "./fake_services.ts";
 

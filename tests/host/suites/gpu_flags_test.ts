@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { applyGpuFlags } from "../../../suites/gpu_flags.ts";
+import { applyGpuFlags } from "../../../suites/cli/gpu_flags.ts";
 import { providerFlags } from "../../../suites/measure_cell.ts";
 
 const VARIABLES = ["THREEFOLD_GPU", "THREEFOLD_AUTOTUNE"] as const;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { DownloadLines, downloadText, pinnedField, withPinnedModel } from "../../../suites/hub_model.ts";
+import { DownloadLines, downloadText, pinnedField, withPinnedModel } from "../../../suites/cli/hub_model.ts";
 import type { PinOptions } from "../../../mod.ts";
 import { fakeServices } from "./fake_services.ts";
 

@@ -13,7 +13,8 @@ import {
 } from "../../../suites/matrix.ts";
 import { NUMERICS } from "../../../engine/numerics.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
-import type { PhaseBody, TieredPhase } from "../../../suites/suite.ts";
+import type { PhaseBody } from "../../../suites/schema.ts";
+import type { TieredPhase } from "../../../suites/suite.ts";
 
 function phase(body: PhaseBody, defaults = {}): TieredPhase {
   return {

@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { engine } from "../../../suites/engine.ts";
 import { forecastCells } from "../../../suites/forecast.ts";
-import { effectiveBatchSize, tokensPerStep } from "../../../suites/tokens_per_step.ts";
-import { tieredSuite, TIERS } from "../../../suites/suite.ts";
+import { effectiveBatchSize, tokensPerStep } from "../../../results/tokens_per_step.ts";
+import { TIERS } from "../../../suites/schema.ts";
+import { tieredSuite } from "../../../suites/suite.ts";
 import { loadSuite } from "../../../suites/suite_checks.ts";
 import type { Cell } from "../../../suites/matrix.ts";
 

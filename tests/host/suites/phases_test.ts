@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { main } from "../../../suites/main.ts";
+import { main } from "../../../suites/cli/main.ts";
 import { records, run, withSuite } from "./command_line.ts";
 import { fakeServices } from "./fake_services.ts";
 

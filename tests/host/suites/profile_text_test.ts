@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ProfiledStep, profileText } from "../../../suites/profile_text.ts";
+import { type ProfiledStep, profileText } from "../../../suites/cli/profile_text.ts";
 
 const STEP: ProfiledStep = {
   profile: [

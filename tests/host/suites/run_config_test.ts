@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
-import { parseFlags } from "../../../suites/flags.ts";
-import { configFromFlags, runOptions, trainingFlags, withFolderLora } from "../../../suites/train_flags.ts";
+import { parseFlags } from "../../../suites/cli/flags.ts";
+import {
+  configFromFlags,
+  runOptions,
+  trainingFlags,
+  withFolderLora,
+} from "../../../suites/cli/train_flags.ts";
 import { trainFlags } from "../../../suites/config_flags.ts";
 import { mergeSettings } from "../../../suites/merge_settings.ts";
-import { parseNumber } from "../../../suites/number_range.ts";
+import { parseNumber } from "../../../suites/setting_values.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
-import {
-  checkImplemented,
-  checkMethods,
-  METHODS,
-  methodsLabel,
-  OPTIMIZERS,
-} from "../../../suites/methods.ts";
+import { METHODS, methodsLabel, OPTIMIZERS } from "../../../results/methods.ts";
+import { checkImplemented, checkMethods } from "../../../suites/methods.ts";
 import type { RunConfig } from "../../../results/record.ts";
 
 const EVERYTHING = {

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { FIELDS } from "../../../suites/fields.ts";
+import { type Setting, SETTINGS } from "../../../results/settings.ts";
+import { SUITE_SCHEMA_FILE, suiteSchemaText } from "../../../suites/schema.ts";
+import { isOfNumbers } from "../../../suites/setting_values.ts";
 import { bytesText, parseBytes } from "../../../results/bytes.ts";
 import { parseSuite, tieredSuite } from "../../../suites/suite.ts";
 import { checkSuite } from "../../../suites/suite_checks.ts";
@@ -258,18 +260,26 @@ Deno.test("the schema has all that a phase can show", () => {
 
 Deno.test("the schema has every field with its range, in settings, cells and axes", () => {
   const { settings, cell, axes } = schema.$defs;
-  const fields = Object.keys(FIELDS).sort();
+  const fields = Object.keys(SETTINGS).sort();
   assert.deepEqual(Object.keys(settings.properties).sort(), fields);
   assert.deepEqual(Object.keys(axes.properties).sort(), fields);
   assert.deepEqual(Object.keys(cell.properties).sort(), [...fields, "label"].sort());
-  for (const [name, field] of Object.entries(FIELDS)) {
+  for (const [name, { schema: rule }] of Object.entries<Setting>(SETTINGS)) {
     const written: Record<string, unknown> = settings.properties[name as keyof typeof settings.properties];
-    if (field.kind === "number") {
-      assert.deepEqual([written.minimum, written.maximum], [field.minimum, field.maximum], name);
-      assert.ok([written.type].flat().includes(field.integer ? "integer" : "number"), name);
+    if (isOfNumbers(rule)) {
+      assert.deepEqual([written.minimum, written.maximum], [rule.minimum, rule.maximum], name);
+      assert.ok([written.type].flat().includes(rule.type), name);
     }
-    if (field.choices) assert.deepEqual(written.enum, [...field.choices], name);
+    if (rule.enum) assert.deepEqual(written.enum, [...rule.enum], name);
   }
+});
+
+Deno.test("schema.json is what `deno task schema` writes", async () => {
+  assert.equal(
+    await Deno.readTextFile(SUITE_SCHEMA_FILE),
+    suiteSchemaText(),
+    "suites/schema.json is stale: run `deno task schema`",
+  );
 });
 
 Deno.test("parseBytes() reads binary units and refuses what is not one; bytesText() writes them", () => {

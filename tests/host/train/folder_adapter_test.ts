@@ -9,7 +9,7 @@ import { adapterToGoOnWith } from "../../../engine/train/methods.ts";
 import { stepSettings } from "../../../engine/train/trainer.ts";
 import { dropout } from "../../../kernels/dropout.ts";
 import { engine } from "../../../suites/engine.ts";
-import { main } from "../../../suites/main.ts";
+import { main } from "../../../suites/cli/main.ts";
 import { assertInputError, TemporaryFolder } from "../formats/temporary_folder.ts";
 import { fakeServices } from "../suites/fake_services.ts";
 import { fixtureOptions, gpt2Fixture } from "../../support/gpt2_fixture.ts";

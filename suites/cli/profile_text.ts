@@ -1,5 +1,5 @@
-import type { KernelProfile, Roofline } from "../results/record.ts";
-import { kernelRates, modelFlopsUtilisation } from "../results/roofline.ts";
+import type { KernelProfile, Roofline } from "../../results/record.ts";
+import { kernelRates, modelFlopsUtilisation } from "../../results/roofline.ts";
 
 /** A profiled step, with what the device can do at best. */
 export interface ProfiledStep {

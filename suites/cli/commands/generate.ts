@@ -1,8 +1,8 @@
-import { InputError } from "../../mod.ts";
+import { InputError } from "../../../mod.ts";
 import { type Command, EXIT } from "../command.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { OFFLINE_FLAG, withPinnedModel } from "../hub_model.ts";
-import { parseNumber } from "../number_range.ts";
+import { parseNumber } from "../../setting_values.ts";
 import { trainingFlags } from "../train_flags.ts";
 
 const { model, seed } = trainingFlags();
@@ -41,7 +41,7 @@ export const generate: Command = {
     if (!values.model) throw new InputError(`Missing --model: expected a ${model.what}`);
     if (values.prompt === undefined) throw new InputError("Missing --prompt: expected the text to continue");
     if (!engine.generate) throw new InputError("Cannot generate: this engine does not");
-    const count = { integer: true, minimum: 1 };
+    const count = { type: "integer", minimum: 1 };
     const options = {
       model: values.model,
       adapter: values.adapter ?? null,
@@ -50,8 +50,8 @@ export const generate: Command = {
       tokenizer: values.tokenizer ?? null,
       maxNewTokens: parseNumber(values["max-new-tokens"] ?? "64", "--max-new-tokens", count),
       temperature: parseNumber(values.temperature ?? "0", "--temperature", { minimum: 0 }),
-      topP: parseNumber(values["top-p"] ?? "1", "--top-p", { minimum: 0, above: true, maximum: 1 }),
-      seed: parseNumber(values.seed ?? "0", "--seed", { integer: true, minimum: 0 }),
+      topP: parseNumber(values["top-p"] ?? "1", "--top-p", { exclusiveMinimum: 0, maximum: 1 }),
+      seed: parseNumber(values.seed ?? "0", "--seed", { type: "integer", minimum: 0 }),
     };
     if (options.temperature === 0 && values["top-p"] !== undefined) {
       throw new InputError("Flag --top-p does nothing at temperature 0: expected --temperature above 0");

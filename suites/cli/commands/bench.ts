@@ -1,24 +1,24 @@
 import { join, relative } from "node:path";
-import { InputError } from "../../engine/input_error.ts";
-import { NUMERICS } from "../../mod.ts";
-import { mixtureOf } from "../../results/environment.ts";
-import { readCells, readRun } from "../../results/files.ts";
-import type { CellRecord, RunRecord, Status } from "../../results/record.ts";
-import { cgroupLimitBytes } from "../cgroup.ts";
+import { InputError } from "../../../engine/input_error.ts";
+import { NUMERICS } from "../../../mod.ts";
+import { mixtureOf } from "../../../results/environment.ts";
+import { readCells, readRun } from "../../../results/files.ts";
+import type { CellRecord, RunRecord, Status } from "../../../results/record.ts";
+import { cgroupLimitBytes } from "../../cgroup.ts";
 import { type Command, EXIT, type Services } from "../command.ts";
-import { didYouMean } from "../did_you_mean.ts";
-import type { AdapterDescription } from "../engine.ts";
-import { environmentOf, PROJECT } from "../environment.ts";
-import { calibrate, durationText, estimateBasis, estimateMs } from "../estimate.ts";
+import { didYouMean } from "../../did_you_mean.ts";
+import type { AdapterDescription } from "../../engine.ts";
+import { environmentOf, PROJECT } from "../../environment.ts";
+import { calibrate, durationText, estimateBasis, estimateMs } from "../../estimate.ts";
 import type { Arguments } from "../flags.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
-import { forecastCells, rootOf } from "../forecast.ts";
-import type { TunedRate } from "../learning_rates.ts";
-import { type Cell, inShard, type Known, parseFilter, parseShard } from "../matrix.ts";
-import { type Baseline, measureBaseline, overBudgetReason, providerFlags } from "../measure_cell.ts";
-import { deviceMemoryBytes, memorySource } from "../observed_memory.ts";
+import { forecastCells, rootOf } from "../../forecast.ts";
+import type { TunedRate } from "../../learning_rates.ts";
+import { type Cell, inShard, type Known, parseFilter, parseShard } from "../../matrix.ts";
+import { type Baseline, measureBaseline, overBudgetReason, providerFlags } from "../../measure_cell.ts";
+import { deviceMemoryBytes, memorySource } from "../../observed_memory.ts";
 import { Progress } from "../progress.ts";
-import { checkResume } from "../resume.ts";
+import { checkResume } from "../../resume.ts";
 import {
   PlanCache,
   RETRIED,
@@ -27,13 +27,14 @@ import {
   runSuite,
   stands,
   wantedCells,
-} from "../runner.ts";
-import { bytesText } from "../../results/bytes.ts";
-import { type SuiteFile, type Tier, tieredSuite, TIERS } from "../suite.ts";
-import { loadSuite } from "../suite_checks.ts";
-import { effectiveBatchSize } from "../tokens_per_step.ts";
-import { RunLock } from "../run_lock.ts";
-import { chooseTier, softwareTier, type TierChoice } from "../tiers.ts";
+} from "../../runner.ts";
+import { bytesText } from "../../../results/bytes.ts";
+import { type Tier, TIERS } from "../../schema.ts";
+import { type SuiteFile, tieredSuite } from "../../suite.ts";
+import { loadSuite } from "../../suite_checks.ts";
+import { effectiveBatchSize } from "../../../results/tokens_per_step.ts";
+import { RunLock } from "../../run_lock.ts";
+import { chooseTier, softwareTier, type TierChoice } from "../../tiers.ts";
 
 /** `deno task bench`: runs a suite and reports on it. */
 export const bench: Command = {

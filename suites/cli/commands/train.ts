@@ -1,11 +1,16 @@
 import { type Command, EXIT, type Services } from "../command.ts";
-import type { AdapterDescription, Engine, StepReport, TrainingPlan, TrainResult } from "../engine.ts";
+import type { AdapterDescription, Engine, StepReport, TrainingPlan, TrainResult } from "../../engine.ts";
 import type { Arguments } from "../flags.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { OFFLINE_FLAG, pinnedField, withPinnedModel } from "../hub_model.ts";
-import { kernelRates, modelFlopsUtilisation, raisedRoofline, stepAsKernel } from "../../results/roofline.ts";
-import { median } from "../../results/stats.ts";
-import { divergence } from "../measure.ts";
+import {
+  kernelRates,
+  modelFlopsUtilisation,
+  raisedRoofline,
+  stepAsKernel,
+} from "../../../results/roofline.ts";
+import { median } from "../../../results/stats.ts";
+import { divergence } from "../../measure.ts";
 import {
   MemoryPoller,
   memorySource,
@@ -13,9 +18,9 @@ import {
   observation,
   ProcessPeak,
   residentBytes,
-} from "../observed_memory.ts";
+} from "../../observed_memory.ts";
 import { type ProfiledStep, profileText } from "../profile_text.ts";
-import { bytesText } from "../../results/bytes.ts";
+import { bytesText } from "../../../results/bytes.ts";
 import { configFromFlags, runOptions, trainingFlags, withFolderLora } from "../train_flags.ts";
 
 /** `deno task train`: one training run in this process. */

@@ -1,7 +1,8 @@
 import { type Command, EXIT } from "../command.ts";
-import { forecastCells } from "../forecast.ts";
-import { type Tier, tieredSuite, TIERS } from "../suite.ts";
-import { loadSuite } from "../suite_checks.ts";
+import { forecastCells } from "../../forecast.ts";
+import { type Tier, TIERS } from "../../schema.ts";
+import { tieredSuite } from "../../suite.ts";
+import { loadSuite } from "../../suite_checks.ts";
 
 /** `deno task validate`: checks a suite without running it. */
 export const validate: Command = {

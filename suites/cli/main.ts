@@ -1,6 +1,6 @@
 import process from "node:process";
-import { InputError } from "../engine/input_error.ts";
-import { tuneLavapipe } from "../mod.ts";
+import { InputError } from "../../engine/input_error.ts";
+import { tuneLavapipe } from "../../mod.ts";
 import { type Command, EXIT, type Services } from "./command.ts";
 import { bench } from "./commands/bench.ts";
 import { compare } from "./commands/compare.ts";
@@ -11,10 +11,10 @@ import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
 import { train } from "./commands/train.ts";
 import { validate } from "./commands/validate.ts";
-import { didYouMean } from "./did_you_mean.ts";
-import { PROJECT } from "./environment.ts";
+import { didYouMean } from "../did_you_mean.ts";
+import { PROJECT } from "../environment.ts";
 import { helpText, parseFlags } from "./flags.ts";
-import { workTree } from "./work_tree.ts";
+import { workTree } from "../work_tree.ts";
 
 const COMMANDS: readonly Command[] = [
   bench,
@@ -71,10 +71,10 @@ function overview(): string {
 }
 
 /** Loaded when asked for: drawing charts takes a document model that training does without. */
-async function loadReport(): Promise<typeof import("../report/main.ts")> {
+async function loadReport(): Promise<typeof import("../../report/main.ts")> {
   // The document model's own use of Node's deprecated punycode is no news to the reader of a report.
   Object.assign(process, { noDeprecation: true });
-  return await import("../report/main.ts");
+  return await import("../../report/main.ts");
 }
 
 if (import.meta.main) {
@@ -83,10 +83,13 @@ if (import.meta.main) {
   if (typedIn !== undefined) Deno.chdir(typedIn);
   // Processes that measure inherit it. A program that uses the engine decides for itself.
   tuneLavapipe();
-  const [{ engine }, { standardError }] = await Promise.all([import("./engine.ts"), import("./progress.ts")]);
+  const [{ engine }, { standardError }] = await Promise.all([
+    import("../engine.ts"),
+    import("./progress.ts"),
+  ]);
   const services: Services = {
     engine,
-    measureScript: new URL("./measure.ts", import.meta.url),
+    measureScript: new URL("../measure.ts", import.meta.url),
     workTree: (out) => workTree(PROJECT, out),
     writeReport: async (runs, out) => await (await loadReport()).writeReport(runs, out),
     compareRuns: async (runs, out, options) => await (await loadReport()).compareRuns(runs, out, options),

@@ -1,4 +1,4 @@
-import { InputError } from "../../mod.ts";
+import { InputError } from "../../../mod.ts";
 import { type Command, EXIT } from "../command.ts";
 import {
   type Engine,
@@ -6,12 +6,12 @@ import {
   type PlannedAdapter,
   PRINTOUTS,
   type TrainOptions,
-} from "../engine.ts";
-import { cheapestFits, type Fit, largestMicroBatch } from "../fit.ts";
+} from "../../engine.ts";
+import { cheapestFits, type Fit, largestMicroBatch } from "../../fit.ts";
 import { OFFLINE_FLAG, pinnedField, withPinnedModel } from "../hub_model.ts";
-import { methodsLabel } from "../methods.ts";
-import { effectiveBatchSize } from "../tokens_per_step.ts";
-import { bytesText, parseBytes } from "../../results/bytes.ts";
+import { methodsLabel } from "../../../results/methods.ts";
+import { effectiveBatchSize } from "../../../results/tokens_per_step.ts";
+import { bytesText, parseBytes } from "../../../results/bytes.ts";
 import { configFromFlags, runOptions, trainingFlags } from "../train_flags.ts";
 
 /** `deno task plan`: the memory of a configuration, without a GPU. */

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
-import { InputError } from "../engine/input_error.ts";
-import { didYouMean } from "./did_you_mean.ts";
-import { wrap } from "./progress.ts";
+import { InputError } from "../../engine/input_error.ts";
+import { didYouMean } from "../did_you_mean.ts";
+import { wrap } from "./wrap.ts";
 
 /** One flag of a command. */
 export interface Flag {

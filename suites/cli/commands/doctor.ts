@@ -1,12 +1,12 @@
-import { cgroupLimitBytes } from "../cgroup.ts";
+import { cgroupLimitBytes } from "../../cgroup.ts";
 import { type Command, EXIT } from "../command.ts";
-import type { AdapterDescription, Engine, ProviderSurvey } from "../engine.ts";
-import { environmentOf } from "../environment.ts";
+import type { AdapterDescription, Engine, ProviderSurvey } from "../../engine.ts";
+import { environmentOf } from "../../environment.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
-import { deviceMemoryBytes, memorySource, ProcessPeak } from "../observed_memory.ts";
-import { wrap } from "../progress.ts";
-import { bytesText } from "../../results/bytes.ts";
-import { chooseTier } from "../tiers.ts";
+import { deviceMemoryBytes, memorySource, ProcessPeak } from "../../observed_memory.ts";
+import { wrap } from "../wrap.ts";
+import { bytesText } from "../../../results/bytes.ts";
+import { chooseTier } from "../../tiers.ts";
 
 /** What a feature of the adapter is good for. */
 const FEATURES: Readonly<Record<string, string>> = {

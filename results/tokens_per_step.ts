@@ -1,7 +1,9 @@
-import type { RunConfig } from "../results/record.ts";
+import type { RunConfig } from "./settings.ts";
 
 /** Sequences in one optimizer step. */
-export function effectiveBatchSize(config: RunConfig): number {
+export function effectiveBatchSize(
+  config: Pick<RunConfig, "microBatchSize" | "gradientAccumulationSteps">,
+): number {
   return config.microBatchSize * config.gradientAccumulationSteps;
 }
 

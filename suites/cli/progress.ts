@@ -1,11 +1,12 @@
 import cliProgress from "cli-progress";
 import process from "node:process";
-import type { CellRecord, Decision } from "../results/record.ts";
-import { durationText } from "./estimate.ts";
-import type { Cell } from "./matrix.ts";
-import type { Message } from "./protocol.ts";
-import type { RunListener } from "./runner.ts";
-import { bytesText } from "../results/bytes.ts";
+import type { CellRecord, Decision } from "../../results/record.ts";
+import { durationText } from "../estimate.ts";
+import type { Cell } from "../matrix.ts";
+import type { Message } from "../protocol.ts";
+import type { RunListener } from "../runner.ts";
+import { bytesText } from "../../results/bytes.ts";
+import { wrap } from "./wrap.ts";
 
 /** What a progress line shows. */
 export interface ProgressState {
@@ -230,17 +231,4 @@ function clock(ms: number): string {
 
 function cut(text: string, length: number): string {
   return text.length <= length ? text : `${text.slice(0, Math.max(0, length - 1))}…`;
-}
-
-/** Breaks text at spaces into lines of at most `columns`, each but the first indented. */
-export function wrap(text: string, columns: number, indent = ""): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(/\s+/)) {
-    if (line !== "" && line.length + 1 + word.length > columns) {
-      lines.push(line);
-      line = indent + word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return line === "" ? lines : [...lines, line];
 }

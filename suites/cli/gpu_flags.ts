@@ -5,7 +5,7 @@ import {
   defaultProvider,
   GPU_PROVIDERS,
   providerNamed,
-} from "../mod.ts";
+} from "../../mod.ts";
 import type { Arguments, Flag } from "./flags.ts";
 
 /** Flags of all commands that open a device. */

@@ -1,7 +1,7 @@
-import type { Engine } from "./engine.ts";
+import type { Engine } from "../engine.ts";
 import type { Arguments, CommandSpec } from "./flags.ts";
 import type { ProgressOutput } from "./progress.ts";
-import type { WorkTree } from "./work_tree.ts";
+import type { WorkTree } from "../work_tree.ts";
 
 /** What commands get from outside, so that tests can give them a trainer, a report and an output of their own. */
 export interface Services {
