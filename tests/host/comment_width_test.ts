@@ -13,6 +13,8 @@ const CLEAN = [
   "engine/plan",
   "engine/train",
   "kernels",
+  "report",
+  "results",
   "tests",
 ];
 

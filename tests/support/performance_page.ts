@@ -2,6 +2,7 @@
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readCells, readRun } from "../../results/files.ts";
+import { timedStepMs } from "../../results/rates.ts";
 import type { CellRecord } from "../../results/record.ts";
 import { median } from "../../results/stats.ts";
 import { compareGpu, type GpuRow, type SidedRun } from "../bench/gpu_comparison.ts";
@@ -93,7 +94,7 @@ export function trainedRows(runs: readonly PublishedRun[]): StepRow[] {
       stepKey,
     );
     for (const [key, cells] of groups) {
-      const ms = cells.flatMap(({ samples, warmupSteps }) => samples?.ms.slice(warmupSteps) ?? []);
+      const ms = cells.flatMap(timedStepMs);
       if (ms.length < LEAST_STEPS) continue;
       const { model, microBatchSize, gradientAccumulationSteps, sequenceLength, methods, optimizer } =
         cells[0].config;
