@@ -3,6 +3,7 @@
  *
  * @module
  */
+export type { Environment } from "./engine/host.ts";
 export { InputError } from "./engine/input_error.ts";
 export { NUMERICS } from "./engine/numerics.ts";
 export type { DropoutRates } from "./engine/model/dropout.ts";

@@ -23,22 +23,28 @@ export interface Operand {
 
 /** How a kernel reaches its operands; see `accessOf`. */
 export interface Access {
-  /** The kernel's source with its accesses. Where loads are from copies, its `Params` begin with a field for each. */
+  /**
+   * The kernel's source with its accesses. Where loads are from copies, its
+   * `Params` begin with a field for each.
+   */
   code(source: string): string;
   /** Further properties of a dispatch whose copied operands are bound so, in their order. */
   of(
     ranges: readonly Binding[],
     params: readonly ParamWord[],
   ): { params: ParamWord[]; copies?: ScratchCopy[] };
-  /** Which operands are loaded from copies where there are any, by their place: `of` is given the ranges of these. */
+  /**
+   * Which operands are loaded from copies where there are any, by their place:
+   * `of` is given the ranges of these.
+   */
   copied: readonly number[];
   /** Limits to split operands by: the binding limit is what a dispatch may copy of one, where it copies. */
   target: Target;
 }
 
 /**
- * How a kernel reaches its operands: bound as their storage has them, and loaded from copies where the set has them
- * and rows are vectors of four.
+ * How a kernel reaches its operands: bound as their storage has them, and loaded from copies where the set
+ * has them and rows are vectors of four.
  *
  * @param width Elements of the kernel's `vec_t`.
  * @param leastBytes Bytes of an operand that a dispatch must take at least: more than may be copied are read

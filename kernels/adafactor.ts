@@ -8,10 +8,11 @@ import { type AdafactorAttrs, type AdafactorTensor, tensorsOf } from "./adafacto
 import { NEUTRAL_STEP } from "./step_block.ts";
 
 /**
- * One Adafactor update of many tensors: inputs `[clip f32 [4], then for each tensor w, g, its second moment[, m]]`. The
- * second moment of a matrix [rows, columns] is two values, means of rows [rows] and columns [columns]; that of
- * a vector [n] one, [n]. m is there with `beta1`. All but the gradients are updated in place, fresh state is zeros. The
- * output is scratch. Gradients are multiplied by clip[1]; with clip[2] set nothing changes.
+ * One Adafactor update of many tensors: inputs
+ * `[clip f32 [4], then for each tensor w, g, its second moment[, m]]`. The second moment of a matrix [rows,
+ * columns] is two values, means of rows [rows] and columns [columns]; that of a vector [n] one, [n]. m is
+ * there with `beta1`. All but the gradients are updated in place, fresh state is zeros. The output is
+ * scratch. Gradients are multiplied by clip[1]; with clip[2] set nothing changes.
  *
  * Shazeer & Stern 2018, arXiv:1804.04235, as transformers.optimization.Adafactor.
  */

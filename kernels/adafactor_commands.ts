@@ -63,7 +63,10 @@ export function adafactorCommands(
   ]);
 }
 
-/** Matrices in batches whose scratch stays within `budget`, and, where operands are copied, whose weights and gradients may be at once. */
+/**
+ * Matrices in batches whose scratch stays within `budget`, and, where operands are copied, whose weights and
+ * gradients may be at once.
+ */
 function batchesOf(matrices: readonly Decayed[], budget: number, copyBytes: number): Matrix[][] {
   const batches: Matrix[][] = [];
   let bytes = 0;
@@ -91,7 +94,10 @@ interface RowRun {
   rowsPerBlock: number;
 }
 
-/** A matrix in runs of whole slabs that fit bindings and what may be copied. @throws {RangeError} where a slab does not. */
+/**
+ * A matrix in runs of whole slabs that fit bindings and what may be copied.
+ * @throws {RangeError} where a slab does not.
+ */
 function rowRuns(matrix: Matrix, width: 1 | 4, mostBytes: number, kernels: KernelSet): RowRun[] {
   const [rows, columns] = matrix.w.shape;
   const perSlab = rowsPerSlab(rows);
@@ -127,7 +133,8 @@ function matrixCommands(
   const ownScratch = { ...scratch, shape: [vectors, 4], byteLength: 16 * vectors };
   const most = (of: (shape: Shape) => number) => Math.max(...batch.map(({ w }) => of(w.shape)));
   const limit = kernels.target.maxStorageBufferBindingSize;
-  // A third of it for weights and for gradients, and a rest; where not even a slab fits, all is read where it lies.
+  // A third of it for weights and for gradients, and a rest; where not even a
+  // slab fits, all is read where it lies.
   const slabBytes = most(([rows, columns]) => Math.min(rows, rowsPerSlab(rows)) * columns * DTYPE_BYTES.f32);
   const copied = width === 4 && slabBytes <= copyBytes / 3 ? copyBytes : 0;
   const runs = batch.flatMap((matrix) =>

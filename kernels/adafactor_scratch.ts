@@ -2,8 +2,8 @@ import type { Shape } from "../engine/graph/types.ts";
 import { rowVectorWidth } from "./rows/reduction.ts";
 
 /**
- * Rows whose column sums are added up together. A property of the matrix alone, because it fixes the order of summation: about a
- * thirty-second of the rows, a power of two.
+ * Rows whose column sums are added up together. A property of the matrix alone, because it fixes the order of
+ * summation: about a thirty-second of the rows, a power of two.
  */
 export function rowsPerSlab(rows: number): number {
   let perSlab = 32;
@@ -30,8 +30,8 @@ export function scratchOf([rows, columns]: Shape, first: number): Scratch {
 }
 
 /**
- * Scratch memory that matrices updated together take, as a share of the weights and at least: an optimizer that saves memory must not
- * ask for much.
+ * Scratch memory that matrices updated together take, as a share of the weights and at least: an optimizer
+ * that saves memory must not ask for much.
  */
 const SCRATCH_SHARE = 1 / 100;
 const LEAST_SCRATCH_VECTORS = 2 ** 16;

@@ -22,8 +22,8 @@ const DTYPES: readonly Dtype[] = ["f32", "f32", "f32", "f32"];
 
 /**
  * One AdamW update of many tensors: inputs `[clip f32 [4], then for each tensor w, g, m, v (all f32)]`. w, m
- * and v are updated in place; there are no outputs. Gradients are multiplied by clip[1]; with clip[2] set nothing
- * changes. Learning rate and bias corrections come from the step block.
+ * and v are updated in place; there are no outputs. Gradients are multiplied by clip[1]; with clip[2] set
+ * nothing changes. Learning rate and bias corrections come from the step block.
  *
  * Loshchilov & Hutter 2019, arXiv:1711.05101, in the order of torch.optim.AdamW.
  */

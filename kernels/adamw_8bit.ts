@@ -37,10 +37,11 @@ export interface AdamW8bitAttrs {
 }
 
 /**
- * One AdamW update of many tensors whose moments are stored in 8 bits: inputs `[clip f32 [4], then for each tensor
- * w f32, g f32, codes of m u8, codes of v u8, scales of m f32 [blocks], scales of v f32 [blocks]]`. All but the
- * gradients are updated in place; there are no outputs. Fresh state is zeros. Gradients are multiplied by clip[1]; with
- * clip[2] set nothing changes. Learning rate and bias corrections come from the step block.
+ * One AdamW update of many tensors whose moments are stored in 8 bits: inputs
+ * `[clip f32 [4], then for each tensor w and g f32, codes of m and v u8, scales of m and v f32 [blocks]]`.
+ * All but the gradients are updated in place; there are no outputs. Fresh state
+ * is zeros. Gradients are multiplied by clip[1]; with clip[2] set nothing
+ * changes. Learning rate and bias corrections come from the step block.
  *
  * Dettmers et al. 2022, arXiv:2110.02861, in the order of bitsandbytes' CUDA kernel.
  */
@@ -131,7 +132,10 @@ function checkTensor(tensor: readonly TensorType[]): void {
   }
 }
 
-/** Workgroups to keep a GPU busy with; beyond them each takes several scales, where it has to copy the maps first. */
+/**
+ * Workgroups to keep a GPU busy with; beyond them each takes several scales,
+ * where it has to copy the maps first.
+ */
 const BUSY_WORKGROUPS = 2048;
 const MOST_SCALES_PER_BLOCK = 16;
 
@@ -237,7 +241,10 @@ function tensorPieces(
   return pieces;
 }
 
-/** The maps as the kernel looks them up: values of the signed one from 0 up, its middles; values of the unsigned one, its middles. */
+/**
+ * The maps as the kernel looks them up: values of the signed one from 0 up, its middles; values of the
+ * unsigned one, its middles.
+ */
 function maps(): ParamWord[] {
   const signed = dynamicMap(true);
   const unsigned = dynamicMap(false);

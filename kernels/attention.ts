@@ -30,8 +30,8 @@ import type { KernelSet } from "./kernel_set.ts";
 
 /**
  * Softmax attention that holds the probabilities: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D],
- * probabilities [B, H, T, T])`, both in the dtype of `qkv`; with dropout also the dropped probabilities as workspace.
- * A query that sees no key gives zeros.
+ * probabilities [B, H, T, T])`, both in the dtype of `qkv`; with dropout also the dropped probabilities as
+ * workspace. A query that sees no key gives zeros.
  */
 export const attention = defineOp<AttentionAttrs>({
   name: "attention",
@@ -95,8 +95,8 @@ export const attention = defineOp<AttentionAttrs>({
 });
 
 /**
- * Gradient of `attention`: `(qkv, probabilities, dO [N, H·D]) → (dqkv, dS [B, H, T, T] workspace)`. Grouped heads are
- * summed in the order of the heads, in f32: in f16 they have a workspace for it.
+ * Gradient of `attention`: `(qkv, probabilities, dO [N, H·D]) → (dqkv, dS [B, H, T, T] workspace)`. Grouped
+ * heads are summed in the order of the heads, in f32: in f16 they have a workspace for it.
  */
 export const attentionGrad = defineOp<AttentionAttrs>({
   name: "attention_grad",
@@ -200,8 +200,8 @@ function headsType(
 }
 
 /**
- * Where parts of the gradients meet: of every head where sums over keys may be split, of every key/value head where sums over
- * queries may be, or where several heads add to one.
+ * Where parts of the gradients meet: of every head where sums over keys may be split, of every key/value head
+ * where sums over queries may be, or where several heads add to one.
  */
 function gradMeetingType(qkv: TensorType, dO: TensorType, attrs: AttentionAttrs): OutputType[] {
   const { batch, sequence, heads, kvHeads } = attrs;

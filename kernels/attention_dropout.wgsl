@@ -5,7 +5,8 @@
 //
 // Shapes    probabilities, dropped: [B·H·T, T]; row r = (b·H + h)·T + query.
 // Dtypes    both as stored (f16 or f32).
-// Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (rows/reduction.ts).
+// Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ...
+//           of the row (rows/reduction.ts).
 // Limits    none beyond those of the row form.
 // Source    Srivastava et al. 2014; the mask comes from the counter, never from memory (random.ts).
 struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstDropped: u32, stream: u32 }

@@ -16,7 +16,9 @@ function columnsOf(attrs: AttentionAttrs) {
   };
 }
 
-/** What dropout multiplies one probability with; `row` counts (b·H + h)·T + query. As at the first micro-step. */
+/**
+ * What dropout multiplies one probability with; `row` counts (b·H + h)·T + query. As at the first micro-step.
+ */
 function keepScale(row: number, key: number, { sequence, dropout }: AttentionAttrs): number {
   if (!dropout) return 1;
   const element = row * Math.ceil(sequence / 4) * 4 + key;

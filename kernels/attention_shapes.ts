@@ -68,9 +68,10 @@ export function checkAttentionInputs(
 }
 
 /**
- * WGSL that dropout of probabilities needs, none without it: `dropoutScale(stream, row, sequence, i)`, what probabilities
- * 4·i … 4·i + 3 of a row are multiplied with. The random numbers of row `(b·H + h)·T + query` and keys `4·i … 4·i + 3` are those of
- * group `row · ceil(T / 4) + i`, in every form of attention, so that they all drop the same elements.
+ * WGSL that dropout of probabilities needs, none without it: `dropoutScale(stream, row, sequence, i)`, what
+ * probabilities 4·i … 4·i + 3 of a row are multiplied with. The random numbers of row `(b·H + h)·T + query`
+ * and keys `4·i … 4·i + 3` are those of group `row · ceil(T / 4) + i`, in every form of attention, so that
+ * they all drop the same elements.
  */
 export function attentionDropoutWgsl({ dropout }: AttentionAttrs): string {
   if (!dropout) return "";

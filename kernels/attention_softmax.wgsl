@@ -3,12 +3,15 @@
 //   p[r,j] = exp(s[r,j] − max_j s[r,j]) / Σ_j exp(s[r,j] − max_j s[r,j])   over the keys j that r may see
 //   d[r,j] = p[r,j] · keep(r,j) / (1 − dropout probability)                where there is dropout
 //
-// Shapes    probabilities (scores before, p after), dropped: [B·H·T, T]; row r = (b·H + h)·T + query.   segments: [B·T].
+// Shapes    probabilities (scores before, p after), dropped: [B·H·T, T]; row r =
+//           (b·H + h)·T + query.   segments: [B·T].
 // Dtypes    probabilities, dropped: as stored (f16 or f32); maximum and sum: f32.   segments: u32.
-// Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (rows/reduction.ts).
-// Limits    a row without any visible key becomes zeros.   Only visible scores are read: behind the diagonal of a causal
-//           row the product may have left anything.
-// Source    online maximum and sum: Milakov & Gimelshein 2018, arXiv:1805.02867. Checked against the f64 reference.
+// Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ...
+//           of the row (rows/reduction.ts).
+// Limits    a row without any visible key becomes zeros.   Only visible scores are read: behind the diagonal
+//           of a causal row the product may have left anything.
+// Source    online maximum and sum: Milakov & Gimelshein 2018, arXiv:1805.02867.
+//           Checked against the f64 reference.
 struct Params { rows: u32, firstRow: u32, sequence: u32, rowsPerSequence: u32, first: u32, firstDropped: u32, stream: u32 }
 
 @group(1) @binding(0) var<uniform> params: Params;

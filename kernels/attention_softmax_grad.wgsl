@@ -5,8 +5,10 @@
 //
 // Shapes    probabilities, gradient (dp before, ds after): [B·H·T, T]; row r = (b·H + h)·T + query.
 // Dtypes    both as stored (f16 or f32); the sum: f32.
-// Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ... of the row (rows/reduction.ts).
-// Limits    behind the diagonal of a causal row nothing is read and zeros are written. Masked keys have p = 0, hence ds = 0.
+// Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ...
+//           of the row (rows/reduction.ts).
+// Limits    behind the diagonal of a causal row nothing is read and zeros are
+//           written. Masked keys have p = 0, hence ds = 0.
 // Source    derivative of softmax. Checked against the f64 reference.
 struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstGradient: u32, stream: u32 }
 

@@ -17,10 +17,11 @@ const GPU_COLUMNS = 4;
  *
  * Shapes    x: [N, C] row-major.   sum: [C].
  * Dtypes    x: f32 or f16.   sum: f32.
- * Mapping   an invocation owns four columns. With `lanes` > 0 it walks all rows, in workgroups of so many. Otherwise 4
- *           column groups × 64 row classes make a workgroup; class i takes rows i, i + 64, …, and the classes are added
- *           pairwise in workgroup memory, always in the same order.
- * Limits    x is bound as vec4 where C is a multiple of four, else as scalars, columns clamped to the last one.
+ * Mapping   an invocation owns four columns. With `lanes` > 0 it walks all rows, in workgroups of so many.
+ *           Otherwise 4 column groups × 64 row classes make a workgroup; class i takes rows i, i + 64, …, and
+ *           the classes are added pairwise in workgroup memory, always in the same order.
+ * Limits    x is bound as vec4 where C is a multiple of four, else as scalars,
+ *           columns clamped to the last one.
  */
 function columnSumCode(storage: StorageForm, vector: boolean, accumulate: boolean, lanes: number): string {
   const parts = [0, 1, 2, 3];
@@ -97,7 +98,9 @@ fn column_sum(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
 `;
 }
 
-/** Sum of each column, f32: `(x [N, C], prior? [C]) → sum [C]`, added in place to `prior` where it is given. */
+/**
+ * Sum of each column, f32: `(x [N, C], prior? [C]) → sum [C]`, added in place to `prior` where it is given.
+ */
 export const columnSum = defineOp({
   name: "column_sum",
   inferTypes: ([x, prior]) => {

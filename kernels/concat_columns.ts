@@ -29,7 +29,8 @@ export const concatColumns: OpDefinition<Record<string, never>> = defineOp({
   },
   vjp: ({ builder, inputs, outGrads: [dy], needs }) => {
     if (!dy) return [];
-    // Parts that nobody needs are left out: adapters on query and value alone need no gradient of the first key.
+    // Parts that nobody needs are left out: adapters on query and value alone
+    // need no gradient of the first key.
     const widths = inputs.map(({ shape }) => shape[1]);
     const wanted = inputs.map((_, i) => needs(i));
     const parts = builder.call(splitColumns, [dy], { widths, wanted }).values();

@@ -39,11 +39,12 @@ export interface LinearCrossEntropyGradAttrs extends LinearCrossEntropyAttrs {
 export const IGNORED_TARGET = -100;
 
 /**
- * Rows per chunk: as many as fit 64 MiB of logits, in multiples of 128 so that the products' tiles are full, at least
- * 128 and at most all.
+ * Rows per chunk: as many as fit 64 MiB of logits, in multiples of 128 so that the products' tiles are full,
+ * at least 128 and at most all.
  *
- * One rule and no tuning knob: each chunk reads the weight twice and its gradient once, and writes that, 16 bytes for 6 · rows
- * operations, which a few hundred rows hide on a GPU; and 64 MiB is far below the memory of `[N, V]`.
+ * One rule and no tuning knob: each chunk reads the weight twice and its gradient
+ * once, and writes that, 16 bytes for 6 · rows operations, which a few hundred
+ * rows hide on a GPU; and 64 MiB is far below the memory of `[N, V]`.
  */
 export function crossEntropyChunkRows(rows: number, vocabularySize: number): number {
   const fitting = Math.floor((64 * 2 ** 20) / (4 * leadingColumns(vocabularySize)));
@@ -54,8 +55,8 @@ export function crossEntropyChunkRows(rows: number, vocabularySize: number): num
 const LEAST_TERMS = 2048;
 
 /**
- * Parts into which a GPU splits the vocabulary where the gradient of the input sums over it: few rows of C channels alone have
- * fewer tiles than a GPU has cores. As many as make one wave of the largest tiles.
+ * Parts into which a GPU splits the vocabulary where the gradient of the input sums over it: few rows of C
+ * channels alone have fewer tiles than a GPU has cores. As many as make one wave of the largest tiles.
  */
 function inputGradParts(vocabulary: number, rows: number, channels: number): number {
   const tiles = Math.ceil(rows / 128) * Math.ceil(channels / 128);
@@ -67,10 +68,11 @@ function inputGradParts(vocabulary: number, rows: number, channels: number): num
 
 /**
  * Cross-entropy of a linear layer's logits, which never exist as a whole: `(x [N, C], w [V, C] or [C, V],
- * targets i32 [N], loss f32 [1], bias [V]?) → loss`, to which the sum over rows with a target other than −100 is added in
- * place. Workspace: logits of a chunk, losses of all rows.
+ * targets i32 [N], loss f32 [1], bias [V]?) → loss`, to which the sum over rows with a target other than −100
+ * is added in place. Workspace: logits of a chunk, losses of all rows.
  *
- * Its gradient node makes the loss too (Liger Kernel, arXiv:2410.10989), so that the logits are computed once.
+ * Its gradient node makes the loss too (Liger Kernel, arXiv:2410.10989), so that
+ * the logits are computed once.
  */
 export const linearCrossEntropy = defineOp<LinearCrossEntropyAttrs>({
   name: "linear_cross_entropy",
@@ -126,9 +128,10 @@ export const linearCrossEntropy = defineOp<LinearCrossEntropyAttrs>({
 });
 
 /**
- * Loss and gradients of `linearCrossEntropy` together: `(x, w, targets, loss, bias?, prior dw?, prior db?) → (loss, dx?,
- * dw f32?, db f32?)`. The gradient of the logits is `(softmax − onehot) · step.gradientScale` and takes the place of the
- * logits, chunk by chunk; dw and db add up over chunks in f32.
+ * Loss and gradients of `linearCrossEntropy` together:
+ * `(x, w, targets, loss, bias?, prior dw?, prior db?) → (loss, dx?, dw f32?, db f32?)`. The gradient of the
+ * logits is `(softmax − onehot) · step.gradientScale` and takes the place of the logits, chunk by chunk; dw
+ * and db add up over chunks in f32.
  */
 export const linearCrossEntropyGrad = defineOp<LinearCrossEntropyGradAttrs>({
   name: "linear_cross_entropy_grad",

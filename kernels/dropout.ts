@@ -17,10 +17,12 @@ export interface DropoutAttrs {
 }
 
 /**
- * Dropout `x → y`, same shape and dtype: elements are zero with `probability`, the others scaled by 1 ÷ (1 − probability).
+ * Dropout `x → y`, same shape and dtype: elements are zero with `probability`,
+ * the others scaled by 1 ÷ (1 − probability).
  *
- * The gradient is the same op on `dy`, with the same mask. It is a new value rather than in place of `dy`: dropout sits on
- * residual branches, where `dy` is the gradient of the residual stream as well. Srivastava et al. 2014.
+ * The gradient is the same op on `dy`, with the same mask. It is a new value
+ * rather than in place of `dy`: dropout sits on residual branches, where `dy` is
+ * the gradient of the residual stream as well. Srivastava et al. 2014.
  */
 export const dropout: OpDefinition<DropoutAttrs> = defineOp<DropoutAttrs>({
   name: "dropout",

@@ -2,11 +2,11 @@
 export const DYNAMIC_DECADES = 7;
 
 /**
- * The 256 values of an 8-bit dynamic map, ascending f32 numbers: per decade 10^e, e = −6 … 0, the middles of 2^k equal
- * steps over [0.1, 1] · 10^e, twice as many in each decade as in the one below; and 0 and 1.
+ * The 256 values of an 8-bit dynamic map, ascending f32 numbers: per decade 10^e, e = −6 … 0, the middles of
+ * 2^k equal steps over [0.1, 1] · 10^e, twice as many in each decade as in the one below; and 0 and 1.
  *
- * Signed maps have 1, 2, … 64 steps and each value with both signs: 127 negative values, 0 at index 127, 1 at 255.
- * Unsigned ones have 2, 4, … 128 steps: 0 at index 0, 1 at 255. Bit for bit those of bitsandbytes
+ * Signed maps have 1, 2, … 64 steps and each value with both signs: 127 negative values, 0 at index 127, 1 at
+ * 255. Unsigned ones have 2, 4, … 128 steps: 0 at index 0, 1 at 255. Bit for bit those of bitsandbytes
  * (`create_dynamic_map`); Dettmers 2016, arXiv:1511.04561, and Dettmers et al. 2022, arXiv:2110.02861.
  */
 export function dynamicMap(signed: boolean): Float32Array<ArrayBuffer> {
@@ -30,8 +30,8 @@ export function stepsOfDecade(decade: number, signed: boolean): number {
 }
 
 /**
- * Bounds between the codes of a map: a value above `middles[k]` is nearer to code k + 1 than to k, one at it is given
- * code k.
+ * Bounds between the codes of a map: a value above `middles[k]` is nearer to code
+ * k + 1 than to k, one at it is given code k.
  *
  * @returns One number fewer than the map has, ascending.
  */
@@ -42,7 +42,10 @@ export function middlesOf(map: Float32Array): Float32Array<ArrayBuffer> {
   );
 }
 
-/** Index of the map's value nearest to `x` by binary search; half way between two the lower one. NaN is given the lowest. */
+/**
+ * Index of the map's value nearest to `x` by binary search; half way between two
+ * the lower one. NaN is given the lowest.
+ */
 export function nearestCode(x: number, middles: Float32Array): number {
   let low = 0;
   let high = middles.length;
@@ -55,8 +58,8 @@ export function nearestCode(x: number, middles: Float32Array): number {
 }
 
 /**
- * As torch.linspace in f32, which counts the upper half from the end and rounds once after multiply and add: products of
- * these numbers are exact in f64.
+ * As torch.linspace in f32, which counts the upper half from the end and rounds once after multiply and add:
+ * products of these numbers are exact in f64.
  */
 function linspace(start: number, end: number, count: number): Float32Array {
   const step = Math.fround((end - start) / (count - 1));

@@ -184,7 +184,10 @@ function phiSlope(x: number, approximation: "tanh" | "erf"): number {
   return 0.5 * (1 - t * t) * TANH_RATE * (1 + 3 * 0.044715 * x * x);
 }
 
-/** erf by the series 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (2n+1)!!, whose terms all have one sign (Abramowitz & Stegun 7.1.6). */
+/**
+ * erf by the series 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (2n+1)!!, whose terms all
+ * have one sign (Abramowitz & Stegun 7.1.6).
+ */
 function erf(x: number): number {
   if (Math.abs(x) > 6) return Math.sign(x);
   let term = x;

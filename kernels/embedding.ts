@@ -11,10 +11,11 @@ import forwardSource from "./embedding.wgsl" with { type: "text" };
 import gradSource from "./embedding_grad.wgsl" with { type: "text" };
 
 /**
- * Table lookup `(ids u32 [N], order u32 [N], table [V, C][, addend [N, C]]) → y [N, C]`, added to `addend` in place where
- * there is one. Every id must be below V.
+ * Table lookup `(ids u32 [N], order u32 [N], table [V, C][, addend [N, C]]) → y [N, C]`, added to `addend` in
+ * place where there is one. Every id must be below V.
  *
- * `order` holds the positions 0 … N − 1 sorted by id, ties by position: the backward pass sums equal ids in that order.
+ * `order` holds the positions 0 … N − 1 sorted by id, ties by position: the
+ * backward pass sums equal ids in that order.
  */
 export const embedding = defineOp<{ addend: boolean }>({
   name: "embedding",
@@ -91,8 +92,9 @@ export const embedding = defineOp<{ addend: boolean }>({
 });
 
 /**
- * Table gradient of `embedding`: `(ids u32 [N], order u32 [N], dy [N, C][, prior [V, C]]) → dtable f32 [V, C]`, added to
- * `prior` in place where there is one. Equal ids are summed in ascending order of position, so results repeat bit by bit.
+ * Table gradient of `embedding`:
+ * `(ids u32 [N], order u32 [N], dy [N, C][, prior [V, C]]) → dtable f32 [V, C]`, added to `prior` in place
+ * where there is one. Equal ids are summed in ascending order of position, so results repeat bit by bit.
  */
 export const embeddingGrad = defineOp<{ vocabularySize: number; prior: boolean }>({
   name: "embedding_grad",

@@ -2,10 +2,11 @@
 //
 //   y[n,c] = table[ids[n], c]        with ADD: y[n,c] += table[ids[n], c]
 //
-// Shapes    ids: [N].   table: [V, C], of which rows first_id … first_id + id_count − 1 are bound.   y: [N, C].
+// Shapes    ids: [N].   table: [V, C], of which rows first_id … first_id +
+//           id_count − 1 are bound.   y: [N, C].
 // Dtypes    ids: u32; table and y: as stored (32- or 16-bit floats); the addition in f32.
-// Mapping   LANES invocations per row n, lane i takes vectors i, i + LANES, ...; rows whose id is not in the bound part are
-//           left alone, so one dispatch per part fills y.
+// Mapping   LANES invocations per row n, lane i takes vectors i, i + LANES, ...; rows whose id is not in the
+//           bound part are left alone, so one dispatch per part fills y.
 // Source    the lookup of torch.nn.Embedding.
 
 struct Params {

@@ -2,13 +2,16 @@
 //
 //   dtable[v,c] += Σ_{n : ids[n] = v} dy[n,c], in ascending order of n
 //
-// Shapes    ids, order: [N], order = positions sorted by id, ties by position.   dy: [N, C], of which rows first_row …
-//           first_row + row_count − 1 are bound.   dtable: [V, C], of which rows first_id … first_id + id_count − 1 are bound.
+// Shapes    ids, order: [N], order = positions sorted by id, ties by position.   dy: [N, C], of which rows
+//           first_row … first_row + row_count − 1 are bound.   dtable: [V, C], of which rows first_id …
+//           first_id + id_count − 1 are bound.
 // Dtypes    dy: as stored; sums and dtable: f32.
-// Mapping   LANES invocations per sorted position. A position leads when the one before has another id; the leader alone
-//           sums the run of its id, so nothing is added atomically and the order of summation is fixed. A lane keeps four
-//           vectors of columns in registers, because finding the row costs more than loading one vector of it.
-// Limits    the longest run is summed one after another: a frequent token costs time, not accuracy or repeatability.
+// Mapping   LANES invocations per sorted position. A position leads when the one before has another id; the
+//           leader alone sums the run of its id, so nothing is added atomically and the order of summation is
+//           fixed. A lane keeps four vectors of columns in registers, because finding the row costs more than
+//           loading one vector of it.
+// Limits    the longest run is summed one after another: a frequent token costs
+//           time, not accuracy or repeatability.
 // Source    sort-and-segment form of torch.nn.Embedding's backward pass.
 
 struct Params {

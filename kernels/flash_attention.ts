@@ -29,8 +29,9 @@ import { rowWindows, type Window, windowOf } from "./rows/windows.ts";
 import type { Scratch } from "./scratch.ts";
 
 /**
- * Softmax attention that never holds a T × T matrix: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D], logsumexp f32
- * [B, H, T])`. Same result as `attention`, the dropped probabilities included. Dao 2023, arXiv:2307.08691.
+ * Softmax attention that never holds a T × T matrix:
+ * `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D], logsumexp f32 [B, H, T])`. Same result as
+ * `attention`, the dropped probabilities included. Dao 2023, arXiv:2307.08691.
  */
 export const flashAttention = defineOp<AttentionAttrs>({
   name: "flash_attention",
@@ -64,8 +65,9 @@ export const flashAttention = defineOp<AttentionAttrs>({
 });
 
 /**
- * Gradient of `flashAttention`: `(qkv, o, logsumexp, dO, segments?) → (dqkv, D f32 [B, H, T] workspace)`. Scores are made
- * again from `logsumexp`. Deterministic: each gradient is summed by one invocation, in the order of tokens and heads.
+ * Gradient of `flashAttention`: `(qkv, o, logsumexp, dO, segments?) → (dqkv, D f32 [B, H, T] workspace)`.
+ * Scores are made again from `logsumexp`. Deterministic: each gradient is summed by one invocation, in the
+ * order of tokens and heads.
  */
 export const flashAttentionGrad = defineOp<AttentionAttrs>({
   name: "flash_attention_grad",
@@ -145,7 +147,9 @@ function formOf(
   return { headSize, causal, segments, dropout, dtype, halvesAsWords: readsHalvesAsWords, copied };
 }
 
-/** Matrices that a kernel reads from copies, all that it reads or none, and the limits to split the batch by. */
+/**
+ * Matrices that a kernel reads from copies, all that it reads or none, and the limits to split the batch by.
+ */
 interface Copies {
   scratch: Scratch | null;
   names: readonly string[];

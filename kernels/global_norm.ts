@@ -20,7 +20,8 @@ const VECTORS_PER_BLOCK = 1024;
  * Norm of all gradients together: `(gradients f32 …) → clip f32 [4]`, which holds
  *
  * - the norm of the gradients with the loss scale taken out,
- * - the factor to multiply each (scaled) gradient with: 1 ÷ loss scale, and less where the norm passes `maxNorm`,
+ * - the factor to multiply each (scaled) gradient with: 1 ÷ loss scale, and less
+ *   where the norm passes `maxNorm`,
  * - 1 if any gradient is infinite or NaN (the factor is 0 then, and optimizers skip the update), else 0,
  * - and a spare 0.
  *

@@ -14,8 +14,9 @@ export const KERNEL_KINDS = ["gpu", "software"] as const;
 export type KernelKind = typeof KERNEL_KINDS[number];
 
 /**
- * What lowering knows of the machine: the limits of a device, and the forms of kernels that suit it. An op asks
- * for a product, for rows or for a tile; none asks what it runs on. Chosen once, where the device is opened.
+ * What lowering knows of the machine: the limits of a device, and the forms of
+ * kernels that suit it. An op asks for a product, for rows or for a tile; none
+ * asks what it runs on. Chosen once, where the device is opened.
  */
 export interface KernelSet {
   readonly kind: KernelKind;
@@ -36,7 +37,10 @@ export interface KernelSet {
    * @param alone Lanes of a workgroup that has one team.
    */
   rowTeams(alone: number): RowTeams;
-  /** Rows of so many vectors that a block of a table has: more than one where finding it takes as long as a row. */
+  /**
+   * Rows of so many vectors that a block of a table has: more than one where
+   * finding it takes as long as a row.
+   */
   rowsPerBlock(vectors: number): number;
   readonly products: ProductForms;
   /** Tiles of flash attention for a kernel with so many sums, the best first. */
@@ -59,7 +63,9 @@ export interface ProductForms {
   whole(spec: CheckedSpec, part: Part): Dispatch[] | undefined;
   /** The tile that the rules choose for a part. */
   chosen(spec: CheckedSpec, part: Part): ProductTile;
-  /** The tiles that can do a part and sum in the same order, from which the clock may choose; in any order. */
+  /**
+   * The tiles that can do a part and sum in the same order, from which the clock may choose; in any order.
+   */
   tiles(spec: CheckedSpec, part: Part): readonly ProductTile[];
   /** Whether shares of the terms are multiplied side by side where a product has few tiles. */
   readonly splitsTerms: boolean;

@@ -9,7 +9,8 @@ export { MESA_SCRATCH_BYTES };
 /**
  * The set for a device. The one place that knows which sets there are.
  *
- * @param scratchBytes Most bytes that a dispatch of a software adapter may copy into the scratch texture; default:
+ * @param scratchBytes Most bytes that a dispatch of a software adapter may copy
+ * into the scratch texture; default:
  *   what pays on Mesa's.
  */
 export function kernelsFor(

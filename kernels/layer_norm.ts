@@ -12,8 +12,8 @@ import inputGradSource from "./layer_norm_input_grad.wgsl" with { type: "text" }
 import parameterGradSource from "./layer_norm_parameter_grad.wgsl" with { type: "text" };
 
 /**
- * Layer norm over the last axis: `(x [N, C], w [C], b [C]) → (y [N, C], mean [N], rstd [N])`; the statistics, in f32,
- * are kept for the backward pass. Ba, Kiros & Hinton 2016, arXiv:1607.06450.
+ * Layer norm over the last axis: `(x [N, C], w [C], b [C]) → (y [N, C], mean [N], rstd [N])`; the statistics,
+ * in f32, are kept for the backward pass. Ba, Kiros & Hinton 2016, arXiv:1607.06450.
  */
 export const layerNorm = defineOp<{ eps: number }>({
   name: "layer_norm",
@@ -78,7 +78,10 @@ export const layerNorm = defineOp<{ eps: number }>({
   },
 });
 
-/** Input gradient of `layerNorm`: `(x, w, mean, rstd, dy[, prior]) → dx`, added to `prior` in place where there is one. */
+/**
+ * Input gradient of `layerNorm`: `(x, w, mean, rstd, dy[, prior]) → dx`, added to
+ * `prior` in place where there is one.
+ */
 export const layerNormInputGrad = defineOp<{ prior: boolean }>({
   name: "layer_norm_input_grad",
   inferTypes: ([x, , , , dy, prior], attrs) => {
@@ -126,8 +129,8 @@ export const layerNormInputGrad = defineOp<{ prior: boolean }>({
 });
 
 /**
- * Parameter gradients of `layerNorm`: `(x, mean, rstd, dy[, priorW][, priorB]) → (dw [C], db [C])`, in f32, each added to
- * its prior in place where there is one. The third output is scratch.
+ * Parameter gradients of `layerNorm`: `(x, mean, rstd, dy[, priorW][, priorB]) → (dw [C], db [C])`, in f32,
+ * each added to its prior in place where there is one. The third output is scratch.
  */
 export const layerNormParameterGrad = defineOp<{ priorW: boolean; priorB: boolean }>({
   name: "layer_norm_parameter_grad",

@@ -8,12 +8,13 @@
 //   dw[c] = Σ_n dy[n,c] · xhat[n,c]                 db[c] = Σ_n dy[n,c]
 //
 // Shapes    x, y, dy, dx: [N, C] row-major, N = B·T.   w, b, dw, db: [C].   mean, rstd: [N].
-// Dtypes    x, y, dy, dx, w, b: as stored (32- or 16-bit floats).   Statistics, sums, dw, db: f32, since a sum of C
-//           half-precision squares can overflow.
-// Moments   per lane by Chan's update, one vector at a time, then merged over the lanes: two reads of x, and no
-//           cancellation when |mean| is large against the deviation.
+// Dtypes    x, y, dy, dx, w, b: as stored (32- or 16-bit floats).   Statistics, sums, dw, db: f32, since a
+//           sum of C half-precision squares can overflow.
+// Moments   per lane by Chan's update, one vector at a time, then merged over the lanes: two reads of x, and
+//           no cancellation when |mean| is large against the deviation.
 // Reads     by load_x(i) …, writes by store_y(i, v) …: kernels/access.ts.
-// Mapping   rows as rows/reduction.ts says. Gradients: layer_norm_input_grad.wgsl, layer_norm_parameter_grad.wgsl.
+// Mapping   rows as rows/reduction.ts says. Gradients: layer_norm_input_grad.wgsl,
+//           layer_norm_parameter_grad.wgsl.
 // Limits    rows folded into grid x and y; C up to 2³² / N.
 // Source    Ba, Kiros & Hinton 2016, arXiv:1607.06450; Chan, Golub & LeVeque 1983.
 

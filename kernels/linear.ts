@@ -20,7 +20,9 @@ export interface LinearAttrs {
 /** Attributes of the gradient of `linear` by its input. */
 export type LinearGradAttrs = Pick<LinearAttrs, "transposedWeight">;
 
-/** Attributes of the gradient of `linear` by its weight, and by its bias where it has one that is trained too. */
+/**
+ * Attributes of the gradient of `linear` by its weight, and by its bias where it has one that is trained too.
+ */
 export type LinearWeightGradAttrs = Pick<LinearAttrs, "transposedWeight" | "bias">;
 
 /** `[Cin, Cout]` of a weight. */
@@ -89,8 +91,8 @@ export function linearInputProduct(
 
 /**
  * Affine map of rows: `(x [N, Cin], w, bias? [Cout], residual? [N, Cout]) → y [N, Cout]` with
- * y = x · w (+ bias) (+ residual), in the dtype of x; sums are f32. An f16 y of a weight past the least binding limit has a
- * workspace beside it, where parts of the sums meet.
+ * y = x · w (+ bias) (+ residual), in the dtype of x; sums are f32. An f16 y of a weight past the least
+ * binding limit has a workspace beside it, where parts of the sums meet.
  */
 export const linear = defineOp<LinearAttrs>({
   name: "linear",
@@ -172,8 +174,8 @@ export const linear = defineOp<LinearAttrs>({
 });
 
 /**
- * Gradient of `linear` by its input: `(dy [N, Cout], w, prior? [N, Cin]) → dx [N, Cin]` with dx = dy · wᵀ, added in
- * place to `prior` where it is given. Without a prior dx has the dtype of dy.
+ * Gradient of `linear` by its input: `(dy [N, Cout], w, prior? [N, Cin]) → dx [N, Cin]` with dx = dy · wᵀ,
+ * added in place to `prior` where it is given. Without a prior dx has the dtype of dy.
  */
 export const linearInputGrad = defineOp<LinearGradAttrs>({
   name: "linear_input_grad",
@@ -210,9 +212,10 @@ export const linearInputGrad = defineOp<LinearGradAttrs>({
 });
 
 /**
- * Gradient of `linear` by its weight: `(x [N, Cin], dy [N, Cout], prior?, biasPrior?) → (dw, db?)`, f32 whatever the
- * inputs. dw has the layout of the weight: xᵀ · dy, or dyᵀ · x where the weight is transposed. db = Σ_n dy[n], with `bias`.
- * Both are added in place to their priors where these are given, to both or to none.
+ * Gradient of `linear` by its weight:
+ * `(x [N, Cin], dy [N, Cout], prior?, biasPrior?) → (dw, db?)`, f32 whatever the inputs. dw has
+ * the layout of the weight: xᵀ · dy, or dyᵀ · x where the weight is transposed. db = Σ_n dy[n],
+ * with `bias`. Both are added in place to their priors where these are given, to both or to none.
  */
 export const linearWeightGrad = defineOp<LinearWeightGradAttrs>({
   name: "linear_weight_grad",
@@ -274,7 +277,9 @@ export const linearWeightGrad = defineOp<LinearWeightGradAttrs>({
   },
 });
 
-/** The type of a gradient, in place of the prior it is added to. @throws {ShapeError} if their shapes differ. */
+/**
+ * The type of a gradient, in place of the prior it is added to. @throws {ShapeError} if their shapes differ.
+ */
 function accumulated(type: OutputType, prior: TensorType | undefined, input: number): OutputType {
   if (!prior) return type;
   if (prior.shape.length !== type.shape.length || prior.shape.some((extent, d) => extent !== type.shape[d])) {

@@ -14,8 +14,9 @@ import { matmulCommands } from "./matmul/matmul.ts";
 import { unusedOutputs } from "./matmul/partial_sums.ts";
 
 /**
- * `linear` and the GELU of what it gives, in one kernel: inputs of `linear` → (h, GELU(h)), both in the dtype of x, with the bits of
- * the two ops one after the other. h is what the backward pass takes the derivative at.
+ * `linear` and the GELU of what it gives, in one kernel: inputs of `linear` → (h,
+ * GELU(h)), both in the dtype of x, with the bits of the two ops one after the
+ * other. h is what the backward pass takes the derivative at.
  */
 export const linearGelu = defineOp<LinearAttrs & GeluAttrs>({
   name: "linear_gelu",
@@ -36,8 +37,9 @@ export const linearGelu = defineOp<LinearAttrs & GeluAttrs>({
 });
 
 /**
- * Gradient of a `linear` by its input and of the GELU that made the input: `(dy [N, Cout], w, h [N, Cin]) → dh [N, Cin]` with
- * dh = (dy · wᵀ) · GELU′(h), in one kernel, with the bits of `linearInputGrad` and `geluGrad` one after the other.
+ * Gradient of a `linear` by its input and of the GELU that made the input:
+ * `(dy [N, Cout], w, h [N, Cin]) → dh [N, Cin]` with dh = (dy · wᵀ) · GELU′(h), in one kernel, with the bits
+ * of `linearInputGrad` and `geluGrad` one after the other.
  */
 export const linearInputGradGelu = defineOp<LinearGradAttrs & GeluAttrs>({
   name: "linear_input_grad_gelu",

@@ -23,9 +23,9 @@ import { takeRows, takeRowsGrad } from "./take_rows.ts";
 import { refreshWorkingCopy } from "./working_copy.ts";
 
 /**
- * Every op that `kernels/` declares, for what speaks of all of them: tests, documents, printouts. A step imports those that
- * it uses. A file is a family; the order is that of the files, then that in the file. `tests/host/kernels/ops_test.ts`
- * holds that the list is complete and that every op on it has its checks.
+ * Every op that `kernels/` declares, for what speaks of all of them: tests, documents, printouts. A step
+ * imports those that it uses. A file is a family; the order is that of the files, then that in the file.
+ * `tests/host/kernels/ops_test.ts` holds that the list is complete and that every op on it has its checks.
  */
 export const OPS: readonly OpDefinition[] = [
   adafactor,

@@ -57,8 +57,9 @@ export interface DoubleQuantized {
 }
 
 /**
- * Quantizes a flattened weight to NF4: each block of `quantBlockSize` weights is divided by its absmax and takes the
- * nearest code, the lower one half way. As bitsandbytes' `quantize_4bit`; a block of zeros has absmax 0 and codes of 0.
+ * Quantizes a flattened weight to NF4: each block of `quantBlockSize` weights is divided by its absmax and
+ * takes the nearest code, the lower one half way. As bitsandbytes' `quantize_4bit`; a block of zeros has
+ * absmax 0 and codes of 0.
  */
 export function quantizeNf4(weights: Float32Array, quantBlockSize = 64): Nf4Weight {
   const packed = new Uint8Array(Math.ceil(weights.length / 2));
@@ -77,7 +78,8 @@ export function quantizeNf4(weights: Float32Array, quantBlockSize = 64): Nf4Weig
 
 /** Quantizes the absmax values themselves, less their mean, in blocks of 256 with the signed dynamic map. */
 export function doubleQuantize(absmax: Float32Array): DoubleQuantized {
-  // Summed in f64 and rounded once; torch's f32 sum may differ in the last bit, which moves no code of the fixtures.
+  // Summed in f64 and rounded once; torch's f32 sum may differ in the last bit,
+  // which moves no code of the fixtures.
   const offset = Math.fround(absmax.reduce((sum, x) => sum + x, 0) / absmax.length);
   const centred = absmax.map((x) => Math.fround(x - offset));
   const nestedAbsmax = blockAbsmax(centred, NESTED_BLOCK_SIZE);
@@ -119,7 +121,10 @@ export interface Int8Weight {
   absmax: Float32Array<ArrayBuffer>;
 }
 
-/** Quantizes a `[rows, columns]` weight by its row maxima, half to even (LLM.int8(), Dettmers et al. 2022, arXiv:2208.07339). */
+/**
+ * Quantizes a `[rows, columns]` weight by its row maxima, half to even
+ * (LLM.int8(), Dettmers et al. 2022, arXiv:2208.07339).
+ */
 export function quantizeInt8(weights: Float32Array, rows: number): Int8Weight {
   const columns = weights.length / rows;
   const absmax = blockAbsmax(weights, columns);
@@ -134,7 +139,10 @@ export function quantizeInt8(weights: Float32Array, rows: number): Int8Weight {
   return { codes, absmax };
 }
 
-/** The weights that int8 codes stand for: (code · absmax) · (1 ÷ 127) in f32, each factor rounded as bitsandbytes does. */
+/**
+ * The weights that int8 codes stand for: (code · absmax) · (1 ÷ 127) in f32, each
+ * factor rounded as bitsandbytes does.
+ */
 export function dequantizeInt8({ codes, absmax }: Int8Weight): Float32Array<ArrayBuffer> {
   const columns = codes.length / absmax.length;
   const unit = Math.fround(1 / 127);
@@ -152,7 +160,9 @@ function blockAbsmax(values: Float32Array, blockSize: number): Float32Array<Arra
   return absmax;
 }
 
-/** Adding it leaves an f64 of magnitude below 2⁵¹ no room for a fraction: the sum is rounded, half to even. */
+/**
+ * Adding it leaves an f64 of magnitude below 2⁵¹ no room for a fraction: the sum is rounded, half to even.
+ */
 const NO_FRACTION = 1.5 * 2 ** 52;
 
 function roundHalfToEven(x: number): number {

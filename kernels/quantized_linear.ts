@@ -39,8 +39,8 @@ export const DEQUANTIZATION_TABLE_SIZE = 272;
 export const QUANTIZED_INPUTS = 4;
 
 /**
- * Types of those values: codes u8, absmax (f32, or u8 codes under double quantization), nested f32 (the offset, then one
- * absmax per 256 blocks; a single zero without double quantization) and the decoding tables.
+ * Types of those values: codes u8, absmax (f32, or u8 codes under double quantization), nested f32 (the
+ * offset, then one absmax per 256 blocks; a single zero without double quantization) and the decoding tables.
  */
 export function quantizedTypes(attrs: QuantizedWeightAttrs): TensorType[] {
   const count = attrs.cIn * attrs.cOut;
@@ -55,8 +55,9 @@ export function quantizedTypes(attrs: QuantizedWeightAttrs): TensorType[] {
 }
 
 /**
- * `linear` over a frozen, quantized weight: `(x [N, cIn], codes, absmax, nested, tables, bias?, residual?) → y [N, cOut]`.
- * Weights are decoded tile by tile inside the product and never exist as a whole. The only gradient is the input's.
+ * `linear` over a frozen, quantized weight:
+ * `(x [N, cIn], codes, absmax, nested, tables, bias?, residual?) → y [N, cOut]`. Weights are decoded tile by
+ * tile inside the product and never exist as a whole. The only gradient is the input's.
  */
 export const quantizedLinear = defineOp<QuantizedLinearAttrs>({
   name: "quantized_linear",
@@ -121,7 +122,10 @@ export const quantizedLinear = defineOp<QuantizedLinearAttrs>({
   },
 });
 
-/** Gradient of `quantizedLinear` by its input: `(dy, codes, absmax, nested, tables, prior?) → dx = dy · W`, added to `prior`. */
+/**
+ * Gradient of `quantizedLinear` by its input:
+ * `(dy, codes, absmax, nested, tables, prior?) → dx = dy · W`, added to `prior`.
+ */
 export const quantizedLinearInputGrad = defineOp<QuantizedWeightAttrs>({
   name: "quantized_linear_input_grad",
   inferTypes: (inputs, attrs) => {

@@ -1,10 +1,12 @@
 import type { StepBlock } from "./step_block.ts";
 
 /**
- * Counter-based random words as WGSL: every element's number follows from (seed, step, micro-step, stream, element) alone,
- * so a backward pass or a recomputed forward pass draws the same ones and nothing is stored. `step` is the step block.
+ * Counter-based random words as WGSL: every element's number follows from (seed, step, micro-step, stream,
+ * element) alone, so a backward pass or a recomputed forward pass draws the same ones and nothing is stored.
+ * `step` is the step block.
  *
- * Groups of four elements are counted in 64 bits, low word and high word, as probabilities of attention can be more than 2³⁴:
+ * Groups of four elements are counted in 64 bits, low word and high word, as
+ * probabilities of attention can be more than 2³⁴:
  *
  * - `counter_at(rows, width, i) -> vec2<u32>`: the counter rows · width + i, where rows · width + i < 2⁶⁴.
  * - `random_words(stream, group: vec2<u32>) -> vec4<u32>`: the words of elements 4·group … 4·group + 3.
@@ -22,8 +24,9 @@ fn counter_at(rows: u32, width: u32, i: u32) -> vec2<u32> {
   return vec2<u32>(low + i, high + select(0u, 1u, low + i < low));
 }
 fn random_words(stream: u32, group: vec2<u32>) -> vec4<u32> {
-  // Micro-steps are spread over the stream axis by an odd constant: streams are few, so the two cannot meet. High words of
-  // counters are spread over the steps in the same way: below 2⁸ only steps millions apart can meet.
+  // Micro-steps are spread over the stream axis by an odd constant: streams are few, so the two cannot meet.
+  // High words of counters are spread over the steps in the same way: below 2⁸ only steps millions apart can
+  // meet.
   var v = vec4<u32>(
     group.x,
     stream + step.microStepIndex * 0x9e3779b9u,
@@ -51,7 +54,10 @@ export function dropoutThreshold(probability: number): number {
 /** The parts of the step block that random numbers are keyed by. */
 export type RandomKey = Pick<StepBlock, "seed" | "stepIndex" | "microStepIndex">;
 
-/** The random word of one element in [0, 2³²), computed word by word: one of those that `random_words` gives on a device. */
+/**
+ * The random word of one element in [0, 2³²), computed word by word: one of those
+ * that `random_words` gives on a device.
+ */
 export function randomWord(key: RandomKey, stream: number, element: number): number {
   const mad = (a: number, b: number, c: number) => (Math.imul(a, b) + c) >>> 0;
   const group = Math.floor(element / 4);

@@ -15,8 +15,8 @@ import { rowWindows, windowOf } from "./rows/windows.ts";
 const IN_PLACE = { reads: true, copied: false };
 
 /**
- * Root-mean-square norm over the last axis: `(x [N, C], w [C]) → (y [N, C], rstd f32 [N])`. Zhang & Sennrich 2019,
- * arXiv:1910.07467.
+ * Root-mean-square norm over the last axis:
+ * `(x [N, C], w [C]) → (y [N, C], rstd f32 [N])`. Zhang & Sennrich 2019, arXiv:1910.07467.
  */
 export const rmsNorm = defineOp<{ eps: number }>({
   name: "rms_norm",
@@ -67,7 +67,9 @@ export const rmsNorm = defineOp<{ eps: number }>({
   },
 });
 
-/** Input gradient of `rmsNorm`: `(x, w, rstd, dy, prior?) → dx`, added to `prior` in place where there is one. */
+/**
+ * Input gradient of `rmsNorm`: `(x, w, rstd, dy, prior?) → dx`, added to `prior` in place where there is one.
+ */
 export const rmsNormInputGrad = defineOp<{ prior: boolean }>({
   name: "rms_norm_input_grad",
   inferTypes: ([x, , , dy, prior], attrs) => {
@@ -99,8 +101,8 @@ export const rmsNormInputGrad = defineOp<{ prior: boolean }>({
 });
 
 /**
- * Parameter gradient of `rmsNorm`: `(x, rstd, dy, prior?) → dw f32 [C]`, added to `prior` in place where there is one.
- * The second output is scratch.
+ * Parameter gradient of `rmsNorm`: `(x, rstd, dy, prior?) → dw f32 [C]`, added to `prior` in place where
+ * there is one. The second output is scratch.
  */
 export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
   name: "rms_norm_parameter_grad",

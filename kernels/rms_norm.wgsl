@@ -6,8 +6,10 @@
 //   dw[c] = Σ_n dy[n,c] · xhat[n,c]
 //
 // Shapes    x, y, dy, dx: [N, C] row-major, N = B·T.   w, dw: [C].   rstd: [N], saved for the backward pass.
-// Dtypes    x, y, w: as stored (f16 or f32).   rstd and the sum: f32, because a sum of C f16 squares can overflow.
-// Mapping   rows as rows/reduction.ts says. Gradients: rms_norm_input_grad.wgsl, rms_norm_parameter_grad.wgsl.
+// Dtypes    x, y, w: as stored (f16 or f32).   rstd and the sum: f32, because a
+//           sum of C f16 squares can overflow.
+// Mapping   rows as rows/reduction.ts says. Gradients: rms_norm_input_grad.wgsl,
+//           rms_norm_parameter_grad.wgsl.
 // Limits    rows folded into grid x and y.
 // Source    Zhang & Sennrich 2019, arXiv:1910.07467. Checked against the f64 reference.
 struct Params { rows: u32, vectors: u32, eps: f32 }

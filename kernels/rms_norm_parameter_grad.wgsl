@@ -3,8 +3,9 @@
 //   dw[c] (+)= Σ_n dy[n,c] · x[n,c] · rstd[n]
 //
 // Dtypes    x, dy: as stored; sums and dw: f32. ACCUMULATE adds to the dw already there.
-// Mapping   stage 1: a lane sums a vector of columns over the rows of a chunk into chunkSums[chunk]. Stage 2: over the chunks. In
-//           both, teams share the rows or chunks out (rows/teams.ts), always alike, so that the result depends on no schedule.
+// Mapping   stage 1: a lane sums a vector of columns over the rows of a chunk into chunkSums[chunk]. Stage 2:
+//           over the chunks. In both, teams share the rows or chunks out (rows/teams.ts), always alike, so
+//           that the result depends on no schedule.
 struct Params { rows: u32, vectors: u32, rowsPerChunk: u32, firstChunk: u32, chunks: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<x_t>;

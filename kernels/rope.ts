@@ -18,9 +18,9 @@ export interface RopeAttrs {
 }
 
 /**
- * Rotary position embedding in place: `(qkv [N, (H+2K)·D], table f32 [P, D], positions u32 [N]) → qkv`. Columns
- * `[0, D/2)` of the table are cosines, `[D/2, D)` sines; columns `i` and `i + D/2` of every query and key head turn by the
- * angle of the token's position. Su et al. 2021, arXiv:2104.09864.
+ * Rotary position embedding in place: `(qkv [N, (H+2K)·D], table f32 [P, D], positions u32 [N]) → qkv`.
+ * Columns `[0, D/2)` of the table are cosines, `[D/2, D)` sines; columns `i` and `i + D/2` of every query and
+ * key head turn by the angle of the token's position. Su et al. 2021, arXiv:2104.09864.
  */
 export const rope: OpDefinition<RopeAttrs> = defineOp<RopeAttrs>({
   name: "rope",

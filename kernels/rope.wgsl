@@ -4,12 +4,15 @@
 //   x[i] ← x[i] · cos[p,i] − x[i + D/2] · sin[p,i]
 //   x[i + D/2] ← x[i + D/2] · cos[p,i] + x[i] · sin[p,i]
 //
-// Shapes    qkv: [N, (H+2K)·D], of which the first (H+K)·D columns turn.   table: [P, D], cos in the first half of the
-//           columns, sin in the second.   positions: [N].
+// Shapes    qkv: [N, (H+2K)·D], of which the first (H+K)·D columns turn.   table: [P, D], cos in the first
+//           half of the columns, sin in the second.   positions: [N].
 // Dtypes    qkv: as stored (f16 or f32); table f32; products in f32.   positions: u32.
-// Mapping   invocation (n, i) takes vector i of the half row of every head, so that cos and sin are loaded once.
-// Limits    D even; positions below P, else the last row of the table counts. INVERSE turns back: the gradient.
-// Source    Su et al. 2021, arXiv:2104.09864; halves rather than neighbours are paired, as in Hugging Face's rotate_half.
+// Mapping   invocation (n, i) takes vector i of the half row of every head, so
+//           that cos and sin are loaded once.
+// Limits    D even; positions below P, else the last row of the table counts.
+//           INVERSE turns back: the gradient.
+// Source    Su et al. 2021, arXiv:2104.09864; halves rather than neighbours are
+//           paired, as in Hugging Face's rotate_half.
 struct Params { rows: u32, rowVectors: u32, halfVectors: u32, turningHeads: u32, positionCount: u32 }
 
 @group(0) @binding(0) var<storage, read_write> qkv: array<qkv_t>;

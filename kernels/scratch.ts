@@ -1,8 +1,8 @@
 import type { Binding, ParamWord, ScratchCopy } from "../engine/graph/launch.ts";
 
 /**
- * Copies that kernels read in place of their operands, where loads from the scratch texture are so much cheaper
- * than from a buffer that copying pays.
+ * Copies that kernels read in place of their operands, where loads from the scratch texture are so much
+ * cheaper than from a buffer that copying pays.
  */
 export interface Scratch {
   /** Most bytes that one dispatch may copy. */
@@ -20,8 +20,8 @@ export interface Scratch {
    */
   vectorOf(copies: readonly ScratchCopy[], copy: number, offset?: number): ParamWord;
   /**
-   * WGSL of `copied(i) -> vec4<u32>`, the sixteen bytes at vector `i`, and of `copiedHalf(i) -> vec2<u32>`, the
-   * eight bytes at half a vector.
+   * WGSL of `copied(i) -> vec4<u32>`, the sixteen bytes at vector `i`, and of `copiedHalf(i) -> vec2<u32>`,
+   * the eight bytes at half a vector.
    */
   wgsl: string;
 }

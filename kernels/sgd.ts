@@ -15,9 +15,10 @@ export interface SgdAttrs {
 }
 
 /**
- * One step of gradient descent on many tensors: inputs `[clip f32 [4], then for each tensor w, g[, momentum buffer] (all
- * f32)]`. w and the buffer are updated in place; there are no outputs. Gradients are multiplied by clip[1]; with clip[2] set
- * nothing changes. The learning rate comes from the step block.
+ * One step of gradient descent on many tensors: inputs
+ * `[clip f32 [4], then for each tensor w, g[, momentum buffer] (all f32)]`. w and the buffer are updated in
+ * place; there are no outputs. Gradients are multiplied by clip[1]; with clip[2] set nothing changes. The
+ * learning rate comes from the step block.
  *
  * Semantics of torch.optim.SGD with dampening 0; buffers start as zeros.
  */

@@ -1,6 +1,6 @@
 /**
- * What varies from step to step is data in one uniform block, never baked into a recorded dispatch. Every kernel sees it
- * as `step` (group 1, binding 1). The trainer writes it before each submit.
+ * What varies from step to step is data in one uniform block, never baked into a recorded dispatch. Every
+ * kernel sees it as `step` (group 1, binding 1). The trainer writes it before each submit.
  */
 export const STEP_FIELDS = [
   /** Learning rate of this update. */
@@ -34,7 +34,10 @@ export const STEP_BLOCK_WGSL = `struct Step {\n${
 @group(1) @binding(1) var<uniform> step: Step;
 `;
 
-/** The values a fresh block holds: scales of one, everything else zero. Tests of single kernels run with these. */
+/**
+ * The values a fresh block holds: scales of one, everything else zero. Tests of
+ * single kernels run with these.
+ */
 export const NEUTRAL_STEP: StepBlock = {
   learningRate: 0,
   biasCorrection1: 1,

@@ -5,7 +5,8 @@ import { elementCount } from "../engine/graph/types.ts";
 
 /**
  * Zeroes a small accumulator at the first micro-step of a step and leaves it alone at the others:
- * `(x f32 [n]) → x`, in place. The micro-step is data (`step.microStepIndex`), so one recording serves all of them.
+ * `(x f32 [n]) → x`, in place. The micro-step is data (`step.microStepIndex`), so
+ * one recording serves all of them.
  */
 export const resetAtStepStart = defineOp({
   name: "reset_at_step_start",
@@ -33,7 +34,10 @@ struct Params { count: u32 }
   reference: ([x]) => [new Float64Array(x.length)],
 });
 
-/** Zeroes any number of values in place: gradients that the next step adds to. Neighbours are cleared together. */
+/**
+ * Zeroes any number of values in place: gradients that the next step adds to.
+ * Neighbours are cleared together.
+ */
 export const zero = defineOp({
   name: "zero",
   inferTypes: () => [],

@@ -5,8 +5,8 @@ export type StorageWidth = 1 | 4 | 8;
 
 /**
  * How elements of a type lie in a buffer, and how kernels, which compute in f32, get at them. The one place
- * that a new form of storage is declared in: products, flash attention, row and elementwise kernels take it from
- * here.
+ * that a new form of storage is declared in: products, flash attention, row and
+ * elementwise kernels take it from here.
  */
 export interface StorageForm {
   /** Bytes of an element. */
@@ -17,7 +17,9 @@ export interface StorageForm {
   load(stored: string, width: 1 | 4): string;
   /** WGSL of what is stored of an `f32` or a `vec4<f32>`. */
   store(value: string, width: 1 | 4): string;
-  /** WGSL of four elements from a `vec4<u32>`, or of two bytes each from a `vec2<u32>`: as copies have them. */
+  /**
+   * WGSL of four elements from a `vec4<u32>`, or of two bytes each from a `vec2<u32>`: as copies have them.
+   */
   ofWords(words: string): string;
   /** WGSL of functions that these texts call; it goes into a kernel once. */
   wgsl: string;
@@ -48,7 +50,10 @@ const F16: StorageForm = {
   wgsl: UNPACK_HALVES,
 };
 
-/** f16 bound as words and taken apart in registers, where they are read in fours: NVIDIA's compiler loads the halves of a vector one by one. */
+/**
+ * f16 bound as words and taken apart in registers, where they are read in fours: NVIDIA's compiler loads the
+ * halves of a vector one by one.
+ */
 export const HALF_WORDS: StorageForm = {
   ...F16,
   element: (width) => width === 1 ? "f16" : `vec${width / 2}<u32>`,

@@ -9,8 +9,8 @@ import { ELEMENTWISE_WGSL as source } from "./elementwise_source.ts";
 const LARGEST_F16 = 65504;
 
 /**
- * Makes an f16 working copy anew: `(master f32, working f16) → working`, in place of the old copy. Weights beyond ±65504
- * are clamped; none that trains is near it.
+ * Makes an f16 working copy anew: `(master f32, working f16) → working`, in place of the old copy. Weights
+ * beyond ±65504 are clamped; none that trains is near it.
  */
 export const refreshWorkingCopy = defineOp({
   name: "refresh_working_copy",

@@ -1,12 +1,10 @@
 /** Pages from run folders: what `report` and `compare` on the command line call. */
 import { join, relative, resolve, sep } from "node:path";
-import { compareLoaded, type Comparison } from "./compare.ts";
-import { comparisonPage } from "./compare_page.ts";
-import { InputError } from "./input_error.ts";
-import { loadRun } from "./load.ts";
-import { renderReport } from "./page.ts";
-
-export { InputError } from "./input_error.ts";
+import { compareLoaded, type Comparison } from "./rows/compare.ts";
+import { comparisonPage } from "./page/compare_page.ts";
+import { InputError } from "../engine/input_error.ts";
+import { loadRun } from "../results/load.ts";
+import { renderReport } from "./page/page.ts";
 
 /** URL of `target` relative to a page in `from`. */
 function relativeUrl(from: string, target: string): string {
@@ -20,7 +18,8 @@ async function writePage(outDir: string, page: string): Promise<void> {
 }
 
 /**
- * Writes `outDir/index.markup` from the records in `runDirs`. The same records and folders give the same bytes.
+ * Writes `outDir/index.html` from the records in `runDirs`. The same records and folders give the same
+ * bytes.
  *
  * @throws InputError where a folder is no run, or a record is not what its version says.
  */
@@ -34,7 +33,7 @@ export async function writeReport(runDirs: readonly string[], outDir: string): P
 }
 
 /**
- * Compares runs with the first one and writes `outDir/index.markup`.
+ * Compares runs with the first one and writes `outDir/index.html`.
  *
  * @param failOn Rules such as `tokensPerSecond<0.9`, on ratios to the first run; see `parseRule`.
  * @returns Whether a rule failed, and in which configurations.

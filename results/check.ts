@@ -55,7 +55,7 @@ function checked<T>(
   if (recordVersion !== 1 && recordVersion !== RECORD_VERSION) {
     return fail("recordVersion", recordVersion, `1 or ${RECORD_VERSION}`);
   }
-  const current = recordVersion === 1 ? migrate(record) : record;
+  const current = migrate(record);
   const check = checkerOf(schema);
   if (check(current)) return current as T;
   const { path, got, expected } = problemOf(check.errors!, current);

@@ -1,5 +1,6 @@
 import { linearRegression, rSquared } from "simple-statistics";
-import { type Interval, studentQuantile } from "./stats.ts";
+import type { Interval } from "./stats.ts";
+import { studentQuantile } from "./student.ts";
 
 /** One measured point of a curve; both positive. */
 export interface CurvePoint {
@@ -20,8 +21,8 @@ export interface PowerLaw {
 /**
  * Least squares on logarithms, with Student's interval of the slope.
  *
- * The interval is about the points lying off a line, by noise or because the curve is none; it says nothing of points that
- * were not measured.
+ * The interval is about the points lying off a line, by noise or because the curve is none; it says nothing
+ * of points that were not measured.
  *
  * @returns Null for fewer than three points, or fewer than three different x: two points lie on every line.
  * @throws {RangeError} where a coordinate is not above 0.
@@ -52,8 +53,8 @@ export function fitPowerLaw(
 }
 
 /**
- * y = fixed + rate · x by least squares of relative distances, so that the smallest point counts as much as the largest;
- * null for fewer than two different x. Source: weighted least squares with weights 1/y².
+ * y = fixed + rate · x by least squares of relative distances, so that the smallest point counts as much as
+ * the largest; null for fewer than two different x. Source: weighted least squares with weights 1/y².
  */
 export function fitStraightLine(points: readonly CurvePoint[]): { fixed: number; rate: number } | null {
   let [w, wx, wy, wxx, wxy] = [0, 0, 0, 0, 0];

@@ -46,6 +46,24 @@ export type CellKind = typeof CELL_KINDS[number];
 export const PHASE_KINDS = ["batch-sweep", "matrix", "rate-sweep", "plan"] as const;
 export type PhaseKind = typeof PHASE_KINDS[number];
 
+/** What the report draws and judges from a phase: see docs/suites.md. */
+export const PHASE_SHOWS = [
+  "single-methods",
+  "method-ladder",
+  "method-combinations",
+  "batch-size-effects",
+  "overflow-recovery",
+  "attention-lengths",
+  "optimizer-convergence",
+  "guide-table",
+  "three-billion-plan",
+  "llama-7b-plan",
+  "growth-with-parameters",
+  "growth-with-sequence",
+  "growth-with-batch",
+] as const;
+export type PhaseShows = typeof PHASE_SHOWS[number];
+
 const text = (description?: string) => Type.String({ description });
 const flag = (description?: string) => Type.Boolean({ description });
 const number = (description?: string) => Type.Number({ description });
@@ -72,6 +90,10 @@ export const BytesByRole = Type.Object({
   inputs: amount(),
 }, { description: "Bytes by what they are for." });
 export type BytesByRole = Static<typeof BytesByRole>;
+export type Role = keyof BytesByRole;
+
+/** What cannot be given back first, so that the top of a stack of bars is what the methods attack. */
+export const ROLES = Object.keys(BytesByRole.properties) as Role[];
 
 export const HeldOutPoint = Type.Object({ step: amount(), tokens: amount(), loss: number() }, {
   description:
@@ -298,9 +320,18 @@ export const RunRecord = Type.Object({
   command: text(),
   startedAt: text(),
   finishedAt: orNull(text(), "Null while the run goes on, or when it was interrupted."),
-  phases: Type.Array(Type.Object({ name: text(), kind: Type.Enum(PHASE_KINDS), description: text() }), {
-    description: "The phases of the suite on this tier, in order.",
-  }),
+  phases: Type.Array(
+    Type.Object({
+      name: text(),
+      kind: Type.Enum(PHASE_KINDS),
+      shows: orNull(
+        Type.Enum(PHASE_SHOWS),
+        "What the report draws and judges from it; null: nothing of its own.",
+      ),
+      description: text(),
+    }),
+    { description: "The phases of the suite on this tier, in order." },
+  ),
   cells: Type.Array(Type.Object({ id: cellId(), phase: text(), label: text() }), {
     description: "Every cell of the run, in order; some may have no record yet.",
   }),

@@ -7,9 +7,9 @@ export interface KernelRates {
   /** FLOPs for each byte moved; 0 for a kernel that only moves. */
   intensity: number;
   /**
-   * Share of what the device can do at this intensity: the smaller of its products' rate and of intensity × its copies'
-   * rate (Williams et al. 2009, doi:10.1145/1498765.1498785); 1 at most. Null without a roofline, or without
-   * a time.
+   * Share of what the device can do at this intensity: the smaller of its products' rate and of intensity ×
+   * its copies' rate (Williams et al. 2009, doi:10.1145/1498765.1498785); 1 at most. Null without a roofline,
+   * or without a time.
    */
   ceilingShare: number | null;
 }
@@ -55,8 +55,9 @@ export function stepAsKernel(
 const RAISED = "; or the fastest kernel of a step, where that was faster";
 
 /**
- * The roof with every ceiling that a kernel of these profiles went through raised to the best one seen: the probe may have
- * run while the machine did something else. Kernels below a hundredth of their step do not count, as clocks are rounded.
+ * The roof with every ceiling that a kernel of these profiles went through raised to the best one seen: the
+ * probe may have run while the machine did something else. Kernels below a hundredth of their step do not
+ * count, as clocks are rounded.
  *
  * @param profiles Steps computed in `dtype`.
  */
@@ -93,8 +94,9 @@ export function productRate({ matmulFlopsPerSecond }: Roofline, dtype: "f32" | "
 }
 
 /**
- * Model FLOPs utilisation: FLOPs of the model's products in one step, recomputation not counted, over what the device's
- * products could do in the step's time. Source: Chowdhery et al. 2022, arXiv:2204.02311, appendix B.
+ * Model FLOPs utilisation: FLOPs of the model's products in one step, recomputation not counted, over what
+ * the device's products could do in the step's time. Source: Chowdhery et al. 2022, arXiv:2204.02311,
+ * appendix B.
  */
 export function modelFlopsUtilisation(
   { modelFlopsPerStep, stepMs }: { modelFlopsPerStep: number; stepMs: number },

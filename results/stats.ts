@@ -1,7 +1,8 @@
 import { mean, median, medianAbsoluteDeviation, quantile, sampleVariance } from "simple-statistics";
 
 /**
- * Statistics of raw samples. Everything here is a pure function of its arguments: resampling is seeded, so the same
+ * Statistics of raw samples; what rests on Student's t is in student.ts, whose packages a measuring process
+ * does without. Everything here is a pure function of its arguments: resampling is seeded, so the same
  * records give the same pages, byte for byte.
  */
 
@@ -12,6 +13,16 @@ export interface Interval {
   estimate: number;
   low: number;
   high: number;
+}
+
+/** A figure without noise. */
+export function exactly(value: number): Interval {
+  return { estimate: value, low: value, high: value };
+}
+
+/** The interval of 1 / x. */
+export function inverse({ estimate, low, high }: Interval): Interval {
+  return { estimate: 1 / estimate, low: 1 / high, high: 1 / low };
 }
 
 /** Median absolute deviation from the median, unscaled. Throws for no samples. */
@@ -50,8 +61,8 @@ export function bootstrapMedian(samples: readonly number[], options: BootstrapOp
 }
 
 /**
- * Percentile bootstrap interval of `median(numerator) / median(denominator)`. Both sides are resampled independently:
- * they come from different processes, so their samples are not paired.
+ * Percentile bootstrap interval of `median(numerator) / median(denominator)`. Both sides are resampled
+ * independently: they come from different processes, so their samples are not paired.
  */
 export function bootstrapRatioOfMedians(
   numerator: readonly number[],
@@ -81,7 +92,7 @@ function bootstrap(
   return { estimate, low: quantile(estimates, tail), high: quantile(estimates, 1 - tail) };
 }
 
-/** Medians of as many samples drawn with replacement: counts of sorted places, as sorting every draw took most of a report. */
+/** Medians of samples drawn with replacement, by counts of sorted places: sorting each draw is slow. */
 function resampledMedian(samples: readonly number[], random: () => number): () => number {
   const count = samples.length;
   const order = [...samples.keys()].sort((i, j) => samples[i] - samples[j]);
@@ -112,143 +123,6 @@ export function seededRandom(seed: number): () => number {
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
-}
-
-/** What two one-sided tests say of a difference of means. */
-export interface Equivalence {
-  /** Whether the difference lies inside ±margin at level `alpha`. */
-  equivalent: boolean;
-  /** mean(a) − mean(b), or the mean of the paired differences. */
-  difference: number;
-  /** Interval of the difference at 1 − 2·alpha: equivalence holds where it lies inside ±margin. */
-  low: number;
-  high: number;
-  /** The larger of the two one-sided p-values. */
-  pValue: number;
-  margin: number;
-  alpha: number;
-  degreesOfFreedom: number;
-}
-
-/**
- * Two one-sided t-tests (TOST): shows that two means differ by less than a stated margin, which a test that merely
- * finds no difference does not.
- *
- * Samples are compared by Welch's test, or pair by pair (`paired`) where sample i of both sides shares its seed.
- * Source: Schuirmann 1987, doi:10.1007/BF01068419.
- *
- * @throws {RangeError} where a side has fewer than two samples, or the margin is not positive.
- */
-export function equivalenceTest(
-  a: readonly number[],
-  b: readonly number[],
-  { margin, alpha = 0.05, paired = false }: { margin: number; alpha?: number; paired?: boolean },
-): Equivalence {
-  if (a.length < 2 || b.length < 2) {
-    throw new RangeError(
-      `Cannot test ${a.length} against ${b.length} samples: expected two or more on both sides`,
-    );
-  }
-  if (paired && a.length !== b.length) {
-    throw new RangeError(`Cannot pair ${a.length} samples with ${b.length}: expected as many on both sides`);
-  }
-  if (!(margin > 0)) {
-    throw new RangeError(`Cannot test for equivalence within ${margin}: expected a margin above 0`);
-  }
-  const { difference, standardError, degreesOfFreedom } = paired
-    ? pairedDifference(a, b)
-    : welchDifference(a, b);
-  const upperTail = (distance: number) =>
-    standardError > 0 ? 1 - studentCdf(distance / standardError, degreesOfFreedom) : distance > 0 ? 0 : 1;
-  const pValue = Math.max(upperTail(difference + margin), upperTail(margin - difference));
-  const reach = standardError * studentQuantile(1 - alpha, degreesOfFreedom);
-  return {
-    equivalent: pValue < alpha,
-    difference,
-    low: difference - reach,
-    high: difference + reach,
-    pValue,
-    margin,
-    alpha,
-    degreesOfFreedom,
-  };
-}
-
-function pairedDifference(a: readonly number[], b: readonly number[]) {
-  const differences = a.map((value, i) => value - b[i]);
-  return {
-    difference: mean(differences),
-    standardError: standardDeviation(differences) / Math.sqrt(differences.length),
-    degreesOfFreedom: differences.length - 1,
-  };
-}
-
-function welchDifference(a: readonly number[], b: readonly number[]) {
-  const [va, vb] = [a, b].map((side) => sampleVariance([...side]) / side.length);
-  const variance = va + vb;
-  return {
-    difference: mean([...a]) - mean([...b]),
-    standardError: Math.sqrt(variance),
-    // Welch-Satterthwaite; without any variance the degrees do not matter.
-    degreesOfFreedom: variance === 0
-      ? a.length + b.length - 2
-      : variance ** 2 / (va ** 2 / (a.length - 1) + vb ** 2 / (b.length - 1)),
-  };
-}
-
-/** Distribution function of Student's t. */
-export function studentCdf(t: number, degreesOfFreedom: number): number {
-  if (!Number.isFinite(t)) return t > 0 ? 1 : 0;
-  const tail = incompleteBeta(degreesOfFreedom / (degreesOfFreedom + t * t), degreesOfFreedom / 2, 0.5) / 2;
-  return t > 0 ? 1 - tail : tail;
-}
-
-/** Inverse of `studentCdf`, by bisection to the last bit that matters here. @param p Between 0 and 1, exclusive. */
-export function studentQuantile(p: number, degreesOfFreedom: number): number {
-  let [low, high] = [-1, 1];
-  while (studentCdf(low, degreesOfFreedom) > p) low *= 2;
-  while (studentCdf(high, degreesOfFreedom) < p) high *= 2;
-  for (let i = 0; i < 100; i++) {
-    const middle = (low + high) / 2;
-    if (studentCdf(middle, degreesOfFreedom) < p) low = middle;
-    else high = middle;
-  }
-  return (low + high) / 2;
-}
-
-/**
- * Regularised incomplete beta function I_x(a, b), from its continued fraction (DLMF 8.17.22), evaluated by Lentz's
- * method; converges quickly for x < (a + 1) / (a + b + 2), and the symmetry I_x(a, b) = 1 − I_{1−x}(b, a) gives the rest.
- */
-function incompleteBeta(x: number, a: number, b: number): number {
-  if (x <= 0) return 0;
-  if (x >= 1) return 1;
-  if (x > (a + 1) / (a + b + 2)) return 1 - incompleteBeta(1 - x, b, a);
-  const logBeta = logGamma(a) + logGamma(b) - logGamma(a + b);
-  const front = Math.exp(a * Math.log(x) + b * Math.log1p(-x) - logBeta) / a;
-  const coefficient = (k: number) => {
-    const m = k >> 1;
-    return k % 2 === 0
-      ? (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m))
-      : (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
-  };
-  let [fraction, c, d] = [1, 1, 0];
-  for (let k = 1; k < 1000; k++) {
-    c = 1 + coefficient(k) / c;
-    d = 1 / (1 + coefficient(k) * d);
-    fraction *= c * d;
-    if (Math.abs(c * d - 1) < 1e-15) break;
-  }
-  return front / fraction;
-}
-
-/** log Γ(x) for x > 0: Stirling's series (DLMF 5.11.1) after shifting x above 10 by the recurrence; error below 1e-13. */
-function logGamma(x: number): number {
-  let shift = 0;
-  for (; x < 10; x++) shift -= Math.log(x);
-  const inverse = 1 / (x * x);
-  const series = (1 / 12 - inverse * (1 / 360 - inverse * (1 / 1260 - inverse / 1680))) / x;
-  return shift + (x - 0.5) * Math.log(x) - x + Math.log(2 * Math.PI) / 2 + series;
 }
 
 function requireSamples(samples: readonly number[]) {

@@ -1,6 +1,7 @@
 import type { CellRecord, Decision } from "../results/record.ts";
+import { timedTokensPerSecond } from "../results/rates.ts";
 import { median } from "../results/stats.ts";
-import { heldOutLosses, typicalSpread } from "./candidates.ts";
+import { finalLosses, typicalSpread } from "./candidates.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 
 const RULE =
@@ -87,17 +88,11 @@ function reasonFor(
 }
 
 function candidateOf(size: number, cells: readonly CellRecord[]): Candidate {
-  const held = heldOutLosses(cells);
+  const held = finalLosses(cells);
   return {
     size,
     label: `batch ${size}`,
-    tokensPerSecond: held.heldOutLoss === null ? null : median(cells.flatMap(tokensPerSecond)),
+    tokensPerSecond: held.heldOutLoss === null ? null : median(cells.flatMap(timedTokensPerSecond)),
     ...held,
   };
-}
-
-/** Tokens per second of every timed step. */
-function tokensPerSecond({ samples, warmupSteps }: CellRecord): number[] {
-  if (!samples) return [];
-  return samples.ms.map((ms, i) => (samples.tokens[i] / ms) * 1000).slice(warmupSteps);
 }

@@ -2,7 +2,7 @@ import type { CellRecord } from "../results/record.ts";
 import { mean, median, standardDeviation } from "../results/stats.ts";
 
 /** What the rules of sweeps know of the held-out losses of one value they can pick. */
-export interface HeldOutLosses {
+export interface FinalLosses {
   /** One mean loss a seed; empty where not all runs ended well. */
   losses: number[];
   /** Null where not all runs ended well. */
@@ -10,7 +10,7 @@ export interface HeldOutLosses {
 }
 
 /** Held-out losses at the end of the runs of one value, by seed. */
-export function heldOutLosses(cells: readonly CellRecord[]): HeldOutLosses {
+export function finalLosses(cells: readonly CellRecord[]): FinalLosses {
   const complete = cells.every(({ status, heldOut }) => status === "ok" && heldOut.length > 0);
   if (!complete || cells.length === 0) return { losses: [], heldOutLoss: null };
   const seeds = [...new Set(cells.map(({ config }) => config.seed))];

@@ -26,7 +26,7 @@ export async function environmentOf(adapter: AdapterDescription, code?: WorkTree
     features: adapter.features,
     limits: adapter.limits,
     subgroupSize: adapter.subgroupSize,
-    gpuProvider: adapter.provider,
+    gpuProvider: adapter.provider as Environment["gpuProvider"], // suites do not run in a page
     gpuProviderVersion: adapter.providerVersion,
     threads: adapter.threads,
     vectorWidth: adapter.vectorWidth,

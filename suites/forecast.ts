@@ -1,11 +1,5 @@
-import {
-  canonicalJson,
-  type Cell,
-  expandPhase,
-  type Known,
-  missingDecision,
-  NOTHING_KNOWN,
-} from "./matrix.ts";
+import { canonicalJson } from "../results/canonical_json.ts";
+import { type Cell, expandPhase, type Known, missingDecision, NOTHING_KNOWN } from "./matrix.ts";
 import type { TunedRate } from "./learning_rates.ts";
 import { partOf, RUN_SETTINGS, type RunConfig, type SettingTable } from "../results/settings.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";

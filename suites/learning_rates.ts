@@ -1,5 +1,5 @@
 import type { CellRecord, Decision } from "../results/record.ts";
-import { heldOutLosses, typicalSpread } from "./candidates.ts";
+import { finalLosses, typicalSpread } from "./candidates.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 
 const RULE =
@@ -46,7 +46,7 @@ function decideFor(optimizer: string, cells: readonly CellRecord[]): RateDecisio
   const candidates = rates.map((rate): Candidate => ({
     rate,
     label: `lr ${rate}`,
-    ...heldOutLosses(cells.filter(({ config }) => config.learningRate === rate)),
+    ...finalLosses(cells.filter(({ config }) => config.learningRate === rate)),
   }));
   const spread = typicalSpread(candidates.map(({ losses }) => losses));
   const usable = candidates.filter(({ heldOutLoss }) => heldOutLoss !== null);

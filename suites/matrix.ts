@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { InputError } from "../engine/input_error.ts";
 import { NUMERICS } from "../mod.ts";
+import { canonicalJson } from "../results/canonical_json.ts";
 import type { CellKind, RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { TunedRate } from "./learning_rates.ts";
@@ -238,16 +239,6 @@ export function cellId(
     0,
     12,
   );
-}
-
-/** JSON with sorted keys and no white space. */
-export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
-  if (typeof value !== "object" || value === null) return JSON.stringify(value ?? null);
-  const entries = Object.entries(value).filter(([, item]) => item !== undefined).sort(([a], [b]) =>
-    a < b ? -1 : 1
-  );
-  return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonicalJson(item)}`).join(",")}}`;
 }
 
 /** One of `count` parts of a matrix; `index` counts from 1. */

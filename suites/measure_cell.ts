@@ -1,13 +1,13 @@
-import type {
-  CellRecord,
-  Environment,
-  HeldOutPoint,
-  MemoryRecord,
-  Roofline,
-  Status,
-  StepSamples,
+import {
+  type CellRecord,
+  type Environment,
+  type HeldOutPoint,
+  type MemoryRecord,
+  RECORD_VERSION,
+  type Roofline,
+  type Status,
+  type StepSamples,
 } from "../results/record.ts";
-import { RECORD_VERSION } from "../results/record.ts";
 import { NUMERICS } from "../mod.ts";
 import { type ChildEnd, runChild } from "./child.ts";
 import type { AdapterDescription, StepReport, TrainingPlan, TrainResult } from "./engine.ts";
@@ -21,7 +21,7 @@ import {
 } from "./observed_memory.ts";
 import type { Message } from "./protocol.ts";
 import { trainFlags } from "./config_flags.ts";
-import { bytesText } from "./suite.ts";
+import { bytesText } from "../results/bytes.ts";
 
 /** What cells of a run share. */
 export interface CellContext {

@@ -584,7 +584,12 @@ function newRun(
     command,
     startedAt: previous?.startedAt ?? new Date().toISOString(),
     finishedAt: null,
-    phases: tiered.phases.map(({ name, kind, description = "" }) => ({ name, kind, description })),
+    phases: tiered.phases.map(({ name, kind, shows = null, description = "" }) => ({
+      name,
+      kind,
+      shows,
+      description,
+    })),
     cells: [],
     decisions: [],
     roofline: previous?.roofline ?? roofline ?? null,

@@ -1,6 +1,6 @@
 /** What a suite file is: `schema.json` (written by `deno task schema`), the check of it, and the types. */
 import { type Static, type TSchema, Type } from "typebox";
-import { PHASE_KINDS } from "../results/record.ts";
+import { PHASE_KINDS, PHASE_SHOWS } from "../results/record.ts";
 import {
   described,
   description,
@@ -127,6 +127,13 @@ function partsOf(table: SettingTable) {
         "A batch-sweep ends in the decision that later phases take as `effectiveBatchSize: chosen`, a " +
         "rate-sweep in those they take as `learningRate: tuned`; a plan asks the planner alone, without a GPU.",
     }),
+    shows: may(
+      Type.Enum(PHASE_SHOWS, {
+        description:
+          "What the report draws and judges from a matrix or plan; without it, its cells stand in the tables alone. " +
+          "Sweeps show themselves.",
+      }),
+    ),
     ...body,
   }, closed);
   const phaseOverride = Type.Object({ skip: flag("Leaves the phase out."), ...body }, closed);

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
 import { InputError } from "../engine/input_error.ts";
+import { parseBytes } from "../results/bytes.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { Settings } from "../results/settings.ts";
 import { mergeSettings } from "./merge_settings.ts";
@@ -192,28 +193,4 @@ function tieredPhase(
     divergenceFactor: merged.divergenceFactor ?? 1.5,
     path,
   };
-}
-
-const UNITS: Readonly<Record<string, number>> = {
-  B: 1,
-  KiB: 2 ** 10,
-  MiB: 2 ** 20,
-  GiB: 2 ** 30,
-  TiB: 2 ** 40,
-};
-
-/** `24GiB` in bytes. @throws {InputError} for anything but a number and a binary unit. */
-export function parseBytes(text: string): number {
-  const [, amount, unit] = text.match(/^(\d+(?:\.\d+)?) ?(B|KiB|MiB|GiB|TiB)$/) ?? [];
-  if (unit && Number(amount) > 0) return Math.round(Number(amount) * UNITS[unit]);
-  throw new InputError(
-    `Cannot read ${JSON.stringify(text)} as bytes: expected a number with a unit, as 512MiB or 24GiB`,
-  );
-}
-
-/** `1.50 GiB` */
-export function bytesText(bytes: number): string {
-  const unit = bytes >= 2 ** 30 ? "GiB" : bytes >= 2 ** 20 ? "MiB" : "KiB";
-  const amount = bytes / UNITS[unit];
-  return `${amount.toFixed(amount < 10 ? 2 : amount < 100 ? 1 : 0)} ${unit}`;
 }

@@ -135,7 +135,7 @@ function phaseNameIssues({ suite, imports }: SuiteFile): Issue[] {
     );
   });
   const names = [...suite.phases, ...imported].map(({ name }) => name);
-  const issues: Issue[] = suite.phases.flatMap(({ name, kind, rule }, i) => {
+  const issues: Issue[] = suite.phases.flatMap(({ name, kind, rule, shows }, i) => {
     const path: KeyPath = ["phases", i];
     const found: Issue[] = [];
     if (names.indexOf(name) < i) {
@@ -151,6 +151,13 @@ function phaseNameIssues({ suite, imports }: SuiteFile): Issue[] {
         message: RULES[kind]
           ? `got ${rule}, expected ${RULES[kind]}: the rule of a ${kind}`
           : `a ${kind} decides nothing: only a batch-sweep or a rate-sweep has a rule`,
+      });
+    }
+    if (shows && RULES[kind]) {
+      found.push({
+        path: [...path, "shows"],
+        atKey: true,
+        message: `got ${shows}, expected none: a ${kind} shows itself`,
       });
     }
     return found;

@@ -1,5 +1,5 @@
+import { bytesText } from "../results/bytes.ts";
 import type { Tier } from "./schema.ts";
-import { bytesText } from "./suite.ts";
 
 /** What is known of the machine when a tier is picked. */
 export interface TierFacts {

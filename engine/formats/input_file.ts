@@ -1,3 +1,4 @@
+import { disk, FROM_START, type OpenFile } from "../host.ts";
 import { InputError } from "../input_error.ts";
 import { parseJsonObject } from "./json.ts";
 
@@ -5,11 +6,11 @@ import { parseJsonObject } from "./json.ts";
 export class InputFile {
   readonly path: string;
   readonly byteLength: number;
-  #file: Deno.FsFile;
+  #file: OpenFile;
   // A seek and the read after it are two operations on one shared file position, so they must not interleave.
   #lastRead: Promise<unknown> = Promise.resolve();
 
-  private constructor(path: string, file: Deno.FsFile, byteLength: number) {
+  private constructor(path: string, file: OpenFile, byteLength: number) {
     this.path = path;
     this.#file = file;
     this.byteLength = byteLength;
@@ -19,8 +20,8 @@ export class InputFile {
   static async open(path: string): Promise<InputFile> {
     const refused = () => new InputError(`Cannot read ${path}: expected a file, found a folder or a device`);
     // Asked before it is opened: opening a pipe would wait for somebody to write to it.
-    if (!(await naming(path, () => Deno.stat(path))).isFile) throw refused();
-    const file = await naming(path, () => Deno.open(path));
+    if (!(await naming(path, () => disk.stat(path))).isFile) throw refused();
+    const file = await naming(path, () => disk.open(path));
     const { isFile, size } = await file.stat();
     if (isFile) return new InputFile(path, file, size);
     file.close();
@@ -35,7 +36,7 @@ export class InputFile {
   }
 
   async #readAt(position: number, target: Uint8Array): Promise<void> {
-    await this.#file.seek(position, Deno.SeekMode.Start);
+    await this.#file.seek(position, FROM_START);
     for (let filled = 0; filled < target.length;) {
       const count = await this.#file.read(target.subarray(filled));
       if (count === null) {
@@ -74,17 +75,17 @@ export async function readJsonInput(path: string): Promise<Record<string, unknow
 /** Whether a file or folder of this name exists; throws InputError when that cannot be found out. */
 export async function inputExists(path: string): Promise<boolean> {
   try {
-    await Deno.stat(path);
+    await disk.stat(path);
     return true;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return false;
+    if (["NotFound", "NotADirectory"].includes((error as Error).name)) return false;
     throw new InputError(`Cannot read ${path}: ${(error as Error).message}`);
   }
 }
 
 /** File names in a folder, sorted; throws InputError when it is missing, not readable or not a folder. */
 export async function listInputs(folder: string): Promise<string[]> {
-  const entries = await naming(folder, () => Array.fromAsync(Deno.readDir(folder)), "folder");
+  const entries = await naming(folder, () => Array.fromAsync(disk.readDir(folder)), "folder");
   return entries.map(({ name }) => name).sort();
 }
 
@@ -127,7 +128,7 @@ async function naming<T>(path: string, operation: () => Promise<T>, kind = "file
   try {
     return await operation();
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new InputError(`Cannot read ${path}: no such ${kind}`);
+    if ((error as Error).name === "NotFound") throw new InputError(`Cannot read ${path}: no such ${kind}`);
     throw new InputError(`Cannot read ${path}: ${(error as Error).message}`);
   }
 }

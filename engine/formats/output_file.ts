@@ -1,3 +1,5 @@
+import { disk, type OpenFile } from "../host.ts";
+
 /** Appends bytes to the file being written. */
 export type Append = (bytes: Uint8Array) => Promise<void>;
 
@@ -14,13 +16,13 @@ export async function writeFileAtomically(
   const temporaryPath = `${path}.${crypto.randomUUID().slice(0, 8)}.partial`;
   try {
     {
-      using file = await Deno.open(temporaryPath, { write: true, createNew: true });
+      using file = await disk.open(temporaryPath, { write: true, createNew: true });
       await write((bytes) => writeAll(file, bytes));
       await file.sync(); // or a power cut could leave the name on an empty file
     }
-    await Deno.rename(temporaryPath, path);
+    await disk.rename(temporaryPath, path);
   } catch (error) {
-    await Deno.remove(temporaryPath).catch(() => {});
+    await disk.remove(temporaryPath).catch(() => {});
     throw error;
   }
 }
@@ -30,7 +32,8 @@ export function writeTextAtomically(path: string, text: string): Promise<void> {
   return writeFileAtomically(path, (append) => append(new TextEncoder().encode(text)));
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+/** Appends bytes to an open file, all of them. */
+export async function writeAll(file: OpenFile, bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.length;) {
     written += await file.write(bytes.subarray(written));
   }

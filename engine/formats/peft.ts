@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { disk, join } from "../host.ts";
 import { InputError } from "../input_error.ts";
 import type { AdapterConfig } from "./adapter_config.ts";
 import { readJsonInput } from "./input_file.ts";
@@ -89,7 +89,7 @@ export async function writeAdapter(
   config: AdapterConfig,
   tensors: readonly TensorToWrite[],
 ): Promise<void> {
-  await Deno.mkdir(folder, { recursive: true });
+  await disk.mkdir(folder, { recursive: true });
   await writeSafetensors(join(folder, TENSORS_NAME), tensors, { format: "pt" });
   // Last, so that a folder with a configuration has its weights too.
   await writeTextAtomically(

@@ -9,7 +9,7 @@
 // Typed arrays have the byte order of the machine. Every machine that Deno runs
 // on is little-endian, as the file is.
 
-import { dirname, join } from "node:path";
+import { dirname, join } from "../host.ts";
 import { InputError } from "../input_error.ts";
 import { widenBfloat16, widenFloat16 } from "./float16.ts";
 import { decodeUtf8, inputExists, InputFile, listInputs, readJsonInput } from "./input_file.ts";

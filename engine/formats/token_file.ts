@@ -1,4 +1,4 @@
-import { extname } from "node:path";
+import { extname } from "../host.ts";
 import { InputError } from "../input_error.ts";
 import { readInput } from "./input_file.ts";
 

@@ -1,4 +1,4 @@
-import { basename, join } from "node:path";
+import { basename, disk, join } from "../host.ts";
 import { InputError } from "../input_error.ts";
 import {
   BpeEncoder,
@@ -115,7 +115,7 @@ export async function tokenizerFromFolder(folder: string): Promise<Tokenizer> {
 /** Writes `tokenizer.json` and `tokenizer_config.json` into a folder, which is made if there is none. */
 export async function saveTokenizer(folder: string, tokenizer: Tokenizer): Promise<void> {
   const { tokenizer: definition, config } = tokenizer.files();
-  await Deno.mkdir(folder, { recursive: true });
+  await disk.mkdir(folder, { recursive: true });
   await writeTextAtomically(join(folder, "tokenizer.json"), JSON.stringify(definition) + "\n");
   await writeTextAtomically(join(folder, "tokenizer_config.json"), JSON.stringify(config, null, 2) + "\n");
 }

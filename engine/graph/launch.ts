@@ -32,7 +32,10 @@ export function whole({ buffer, byteOffset, byteLength }: Located): Binding {
 export interface Kernel {
   /** Name for profiles: `"matmul_nn"`. */
   name: string;
-  /** WGSL without bindings for group 1 and without `enable` lines: the runtime adds both (`kernels/prelude.ts`). */
+  /**
+   * WGSL without bindings for group 1 and without `enable` lines: the runtime
+   * adds both (`kernels/prelude.ts`).
+   */
   code: string;
   entryPoint: string;
   constants?: Record<string, number>;
@@ -97,11 +100,14 @@ export interface Dispatch {
 }
 
 /**
- * The kernels that can do one launch. They bind the same ranges and compute the same values, up to the order of sums on
- * GPUs; which is fastest depends on the adapter, so that planning chooses by rules and the runtime may choose by the clock.
+ * The kernels that can do one launch. They bind the same ranges and compute the same values, up to the order
+ * of sums on GPUs; which is fastest depends on the adapter, so that planning chooses by rules and the runtime
+ * may choose by the clock.
  */
 export interface KernelChoice {
-  /** What the best kernel depends on besides the adapter, as text; launches with the same key share a choice. */
+  /**
+   * What the best kernel depends on besides the adapter, as text; launches with the same key share a choice.
+   */
   key: string;
   /** The one that the rules chose: the launch as it stands. */
   chosen: string;

@@ -8,7 +8,10 @@ export class ShapeError extends TypeError {
 
 /** What shape inference says of one output. */
 export interface OutputType extends TensorType {
-  /** Booked role of a transient output; default: the role of the phase (`activations` forward, `workspace` backward). */
+  /**
+   * Booked role of a transient output; default: the role of the phase
+   * (`activations` forward, `workspace` backward).
+   */
   role?: Role;
   /** Index of the input whose storage this output takes over: the op works in place. */
   aliasOfInput?: number;
@@ -31,7 +34,9 @@ export interface LowerContext<Attrs, Kernels> {
 
 /** What an op's gradient rule asks of the builder of a graph. */
 export interface OpCaller {
-  /** Appends `op(inputs)` to the graph and returns its outputs. @throws {ShapeError} if the types do not fit. */
+  /**
+   * Appends `op(inputs)` to the graph and returns its outputs. @throws {ShapeError} if the types do not fit.
+   */
   call<Attrs>(op: OpDefinition<Attrs>, inputs: readonly Value[], attrs: Attrs): Value[];
 }
 
@@ -46,8 +51,9 @@ export interface VjpContext<Attrs> {
   /** Whether anything needs the gradient of input `i`. */
   needs(i: number): boolean;
   /**
-   * The gradient that other uses of input `i` have contributed so far, to be added in by this op's own kernel. Calling
-   * it takes it over: the gradient then returned for input `i` must include it. Where it is not called, autodiff adds.
+   * The gradient that other uses of input `i` have contributed so far, to be added in by this op's own
+   * kernel. Calling it takes it over: the gradient then returned for input `i` must include it. Where it is
+   * not called, autodiff adds.
    */
   takePrior(i: number): Value | undefined;
 }
@@ -64,11 +70,14 @@ export interface OpDefinition<Attrs = any, Kernels = any> {
   gradientReplacesForward?: boolean;
   /** Dispatches that compute the outputs. */
   lower(context: LowerContext<Attrs, Kernels>): Command[];
-  /** Gradients of the inputs, undefined where `needs(i)` is false or there is none. Ops without it stop gradients. */
+  /**
+   * Gradients of the inputs, undefined where `needs(i)` is false or there is
+   * none. Ops without it stop gradients.
+   */
   vjp?(context: VjpContext<Attrs>): (Value | undefined)[];
   /**
-   * The op in f64, by plain loops that share no code with the kernel. Returns one array per output, in place or not;
-   * for mutated inputs it writes into the input arrays.
+   * The op in f64, by plain loops that share no code with the kernel. Returns one array per output, in place
+   * or not; for mutated inputs it writes into the input arrays.
    */
   reference(inputs: Float64Array[], attrs: Attrs, types: ReferenceTypes): Float64Array[];
 }

@@ -2,7 +2,9 @@ import type { Graph, Node } from "./graph.ts";
 import { typeText, type Value } from "./types.ts";
 
 /**
- * A graph as text, one node a line: `%12 f32[512, 128] = linear(%9, transformer.h.0.mlp.c_fc.weight) {…}  # layers.0.mlp`.
+ * A graph as text, one node a line:
+ * `%12 f32[512, 128] = linear(%9, transformer.h.0.mlp.c_fc.weight) {…}  # layers.0.mlp`.
+ *
  * Transient values are numbered in order of appearance, so the text does not depend on ids.
  */
 export function printGraph(graph: Graph): string {

@@ -31,7 +31,9 @@ export interface MatrixShape {
   k: number;
 }
 
-/** Workgroup counts for `count` workgroups in a row, folded into y where one dimension would pass the limit. */
+/**
+ * Workgroup counts for `count` workgroups in a row, folded into y where one dimension would pass the limit.
+ */
 export function foldGrid(count: number, target: Target): readonly [number, number, number] {
   const limit = target.maxComputeWorkgroupsPerDimension;
   if (count <= limit) return [Math.max(count, 1), 1, 1];

@@ -1,4 +1,7 @@
-/** Element types a value can have. `u8` is stored four to a `u32` word, so its bytes are padded to a multiple of four. */
+/**
+ * Element types a value can have. `u8` is stored four to a `u32` word, so its
+ * bytes are padded to a multiple of four.
+ */
 export type Dtype = "f32" | "f16" | "u32" | "i32" | "u8";
 
 /** Bytes of one element. */
@@ -34,14 +37,21 @@ export interface TensorType {
   readonly dtype: Dtype;
 }
 
-/** One tensor of a step. Persistent values live across steps and are shared between graphs; transient ones live inside one. */
+/**
+ * One tensor of a step. Persistent values live across steps and are shared
+ * between graphs; transient ones live inside one.
+ */
 export interface Value extends TensorType {
   readonly id: number;
-  /** Unique for persistent values (`"transformer.h.0.ln_1.weight"`); for transient ones a hint for readers. */
+  /**
+   * Unique for persistent values (`"transformer.h.0.ln_1.weight"`); for transient ones a hint for readers.
+   */
   readonly name: string;
   readonly role: Role;
   readonly persistent: boolean;
-  /** The value whose storage this one reuses: an op that works in place returns its input under a new name. */
+  /**
+   * The value whose storage this one reuses: an op that works in place returns its input under a new name.
+   */
   readonly aliasOf?: Value;
 }
 

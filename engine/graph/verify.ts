@@ -7,9 +7,9 @@ export class GraphError extends Error {
 }
 
 /**
- * Checks what every pass must keep: values are defined before use and once, recorded types are those shape inference
- * gives, storage that an op overwrites is not read later under its old name, and what an op mutates is an
- * input that no other of its values shares, and no weight that the step still computes with.
+ * Checks what every pass must keep: values are defined before use and once, recorded types are those shape
+ * inference gives, storage that an op overwrites is not read later under its old name, and what an op mutates
+ * is an input that no other of its values shares, and no weight that the step still computes with.
  *
  * @param after The pass that made the graph, for the message.
  * @throws {GraphError} naming the node.

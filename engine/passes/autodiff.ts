@@ -93,7 +93,7 @@ function dependents(nodes: readonly Node[], sources: readonly Value[]): Set<numb
 export function backward({ accumulate }: { accumulate: boolean }): Pass {
   return {
     name: "autodiff",
-    run(draft: StepDraft) {
+    step(draft: StepDraft) {
       const trained = draft.parameters.filter(({ trainable }) => trainable);
       const accumulators = new Map<Value, Value>();
       if (accumulate) {

@@ -21,7 +21,7 @@ export interface CheckpointSettings {
 export function checkpointing(settings: CheckpointSettings): Pass {
   return {
     name: "checkpointing",
-    run({ builder }) {
+    step({ builder }) {
       for (const segment of segmentsOf(builder.nodes, settings)) recomputeSegment(builder, segment);
     },
   };

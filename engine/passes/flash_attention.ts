@@ -10,7 +10,7 @@ import type { Pass } from "./step.ts";
 export function fuseAttention(): Pass {
   return {
     name: "flash attention",
-    run(draft) {
+    step(draft) {
       rewriteForward(draft, (node, inputs, builder) => {
         if (node.op !== attention) return undefined;
         // The second output is saved for the backward pass alone: probabilities there, the logsumexp here.

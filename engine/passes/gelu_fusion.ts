@@ -19,13 +19,13 @@ interface Fusions {
  * dispatches and three passes over [N, 4·C] less for each block and step. Every bit stays what it was, and so do the bytes
  * of a step whose backward pass reads the product's input. Where nothing else does, it lives until GELU has been made.
  *
- * Last of all passes, as the fused ops have no VJP. Products of codes, and those added to a gradient (LoRA on both sides of
+ * In the last stage, as the fused ops have no VJP. Products of codes, and those added to a gradient (LoRA on both sides of
  * GELU), stay apart.
  */
 export function geluFusion(): Pass {
   return {
     name: "GELU fusion",
-    run(draft) {
+    finish(draft) {
       const { builder, current } = fuseGelu(draft.builder);
       draft.builder = builder;
       draft.loss = current(draft.loss);

@@ -40,7 +40,7 @@ export function injectLora(settings: LoraSettings): Pass {
   return {
     name: "lora",
     declare: (shared) => declareAdapters(shared, settings),
-    rewrite(draft) {
+    forward(draft) {
       const adapters = adaptersByWeight(draft.parameters);
       // Streams of the model's own dropout count up from 0.
       let stream = 1 << 16;

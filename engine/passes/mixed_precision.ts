@@ -12,7 +12,7 @@ export function mixedPrecision(): Pass {
   return {
     name: "mixed precision",
     declare: declareWorkingCopies,
-    run: refreshWorkingCopies,
+    finish: refreshWorkingCopies,
   };
 }
 
@@ -32,6 +32,7 @@ function declareWorkingCopies({ persistents, parameters }: SharedDraft): void {
 
 /** After the update, working copies are made anew from the masters. */
 function refreshWorkingCopies(draft: StepDraft): void {
+  if (!draft.training) return;
   const builder = draft.update ?? draft.builder;
   builder.phase = "update";
   builder.scope("working_weights", () => {

@@ -1,19 +1,19 @@
 import { GraphBuilder } from "../graph/builder.ts";
 import { globalNorm } from "../../kernels/global_norm.ts";
 import { zero } from "../../kernels/step_start.ts";
-import { appendAdafactor } from "./optimizers/adafactor.ts";
-import { appendAdamw } from "./optimizers/adamw.ts";
-import { appendAdamw8bit } from "./optimizers/adamw_8bit.ts";
-import type { AppendOptimizer, OptimizerOptions, Update } from "./optimizers/contract.ts";
-import { appendSgd } from "./optimizers/sgd.ts";
+import { adafactorOptimizer } from "./optimizers/adafactor.ts";
+import { adamwOptimizer } from "./optimizers/adamw.ts";
+import { adamw8bitOptimizer } from "./optimizers/adamw_8bit.ts";
+import type { Optimizer, OptimizerOptions, Update } from "./optimizers/contract.ts";
+import { sgdOptimizer } from "./optimizers/sgd.ts";
 import type { Pass, StepDraft } from "./step.ts";
 
 /** Optimizers by the name the command line gives them. */
-export const OPTIMIZERS: Readonly<Record<string, AppendOptimizer>> = {
-  adamw: appendAdamw,
-  adafactor: appendAdafactor,
-  adamw8bit: appendAdamw8bit,
-  sgd: appendSgd,
+export const OPTIMIZERS: Readonly<Record<string, Optimizer>> = {
+  adamw: adamwOptimizer,
+  adafactor: adafactorOptimizer,
+  adamw8bit: adamw8bitOptimizer,
+  sgd: sgdOptimizer,
 };
 
 /**
@@ -30,13 +30,13 @@ export function appendOptimizer(
 ): Pass {
   return {
     name: `optimizer ${optimizer}`,
-    run(draft: StepDraft) {
+    step(draft: StepDraft) {
       const builder = accumulate ? draft.update = new GraphBuilder(draft.persistents) : draft.builder;
       builder.phase = "update";
       const updates = [...draft.gradients].map(([parameter, gradient]): Update => ({ parameter, gradient }));
       builder.scope("update", () => {
         [draft.clip] = builder.call(globalNorm, updates.map(({ gradient }) => gradient), { maxNorm: clip });
-        OPTIMIZERS[optimizer](builder, updates, draft.clip, options);
+        OPTIMIZERS[optimizer].append(builder, updates, draft.clip, options);
         if (accumulate) builder.call(zero, updates.map(({ gradient }) => gradient), {});
       });
     },

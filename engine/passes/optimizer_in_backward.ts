@@ -17,7 +17,7 @@ export function optimizerInBackward(
 ): Pass {
   return {
     name: `optimizer ${optimizer} in the backward pass`,
-    run(draft) {
+    step(draft) {
       const insertions = [...draft.gradients].map(([parameter, gradient]) => ({
         parameter,
         gradient,
@@ -50,7 +50,7 @@ function appendUpdate(
 ): void {
   draft.builder.scope(`update.${parameter.spec.name}`, () => {
     const [clip] = draft.builder.call(globalNorm, [gradient], { maxNorm: 0 });
-    OPTIMIZERS[optimizer](draft.builder, [{ parameter, gradient }], clip, options);
+    OPTIMIZERS[optimizer].append(draft.builder, [{ parameter, gradient }], clip, options);
     // The step reports the flags of its last tensor.
     draft.clip = clip;
   });

@@ -13,7 +13,7 @@ import { appendOptimizer } from "./optimizer.ts";
 import type { OptimizerOptions } from "./optimizers/contract.ts";
 import { checkpointing, type CheckpointSettings } from "./checkpointing.ts";
 import { fuseAttention } from "./flash_attention.ts";
-import { fuseGelu, geluFusion } from "./gelu_fusion.ts";
+import { geluFusion } from "./gelu_fusion.ts";
 import { injectLora, type LoraSettings } from "./lora.ts";
 import { optimizerInBackward } from "./optimizer_in_backward.ts";
 import { quantizeBase, type QuantizeSettings } from "./quantize_base.ts";
@@ -73,17 +73,16 @@ export interface StepGraphs {
   clip: Value;
 }
 
-/**
- * The passes of evaluation, in order. Each has up to three stages (`declare`, `rewrite`, `run`), and a stage runs for all
- * passes before the next one begins.
- */
-function forwardPasses({ lora, quantize, flash, fp16, wholeLogits: whole }: StepMethods): Pass[] {
+/** The passes of any graph of a model, in order: those of evaluation are these alone. */
+function modelPasses({ lora, quantize, flash, fp16, wholeLogits: whole }: StepMethods): Pass[] {
   return [
     ...whole ? [wholeLogits()] : [],
     ...lora ? [injectLora(lora)] : [],
     ...quantize ? [quantizeBase(quantize)] : [],
     ...flash ? [fuseAttention()] : [],
+    // Its working copies are of every parameter there is.
     ...fp16 ? [mixedPrecision()] : [],
+    geluFusion(),
   ];
 }
 
@@ -92,17 +91,13 @@ function passesFor(
   { methods, optimizer, optimizerOptions, clip, gradientAccumulationSteps }: StepSettings,
 ): Pass[] {
   const accumulate = gradientAccumulationSteps > 1;
-  const precision = methods.fp16 ? [mixedPrecision()] : [];
   return [
-    ...forwardPasses({ ...methods, fp16: false }),
+    ...modelPasses(methods),
     backward({ accumulate }),
     ...methods.checkpoint ? [checkpointing(methods.checkpoint)] : [],
     methods.optimizerInBackward
       ? optimizerInBackward({ optimizer, options: optimizerOptions })
       : appendOptimizer({ optimizer, options: optimizerOptions, clip, accumulate }),
-    // After the optimizer: its working copies are of every parameter there is, and are made anew after the update.
-    ...precision,
-    geluFusion(),
   ];
 }
 
@@ -115,8 +110,9 @@ export function buildStep(settings: StepSettings): StepGraphs {
     dropout: settings.dropout,
     result: "loss",
   });
-  runPasses(draft, passes, "rewrite", settings.trace);
-  runPasses(draft, passes, "run", settings.trace);
+  for (const stage of ["forward", "step", "finish"] as const) {
+    runPasses(draft, passes, stage, settings.trace);
+  }
   const graphs = draftGraphs(draft);
   const evaluate = settings.evaluate ? graphs.push(evaluationGraph(settings, shared, passes)) - 1 : null;
   return {
@@ -133,7 +129,7 @@ export function buildStep(settings: StepSettings): StepGraphs {
 export function buildEvaluation(
   settings: ForwardSettings,
 ): { graph: Graph; persistents: Value[]; parameters: Parameter[]; inputs: BatchInputs } {
-  const passes = forwardPasses(settings.methods);
+  const passes = modelPasses(settings.methods);
   const shared = declareShared(settings, passes);
   const graph = evaluationGraph(settings, shared, passes);
   return { graph, ...shared, persistents: shared.persistents.all() };
@@ -166,26 +162,34 @@ function declareShared(
 export function buildLogits(
   settings: ForwardSettings,
 ): { graph: Graph; persistents: Value[]; parameters: Parameter[]; inputs: BatchInputs; logits: Value } {
-  const passes = forwardPasses(settings.methods);
+  const passes = modelPasses(settings.methods);
   const shared = declareShared(settings, passes);
-  const draft = forwardDraft(settings, shared, { training: false, dropout: 0, result: "logits" });
-  runPasses(draft, passes, "rewrite");
-  const { builder, current } = fuseGelu(draft.builder);
-  const logits = current(draft.loss);
-  const graph = builder.finish("logits", [logits]);
+  const draft = withoutTraining(settings, shared, passes, "logits");
+  const graph = draft.builder.finish("logits", [draft.loss]);
   verifyGraph(graph, "logits");
   settings.trace?.("logits", printGraph(graph));
-  return { graph, ...shared, persistents: shared.persistents.all(), logits };
+  return { graph, ...shared, persistents: shared.persistents.all(), logits: draft.loss };
 }
 
 /** What evaluation replays: the forward graph without dropout. */
 function evaluationGraph(settings: ForwardSettings, shared: SharedDraft, passes: readonly Pass[]): Graph {
-  const draft = forwardDraft(settings, shared, { training: false, dropout: 0, result: "loss" });
-  runPasses(draft, passes, "rewrite");
-  const graph = fuseGelu(draft.builder).builder.finish("evaluate", []);
+  const graph = withoutTraining(settings, shared, passes, "loss").builder.finish("evaluate", []);
   verifyGraph(graph, "evaluation");
   settings.trace?.("evaluation", printGraph(graph));
   return graph;
+}
+
+/** The forward pass alone. */
+function withoutTraining(
+  settings: ForwardSettings,
+  shared: SharedDraft,
+  passes: readonly Pass[],
+  result: "loss" | "logits",
+): StepDraft {
+  const draft = forwardDraft(settings, shared, { training: false, dropout: 0, result });
+  runPasses(draft, passes, "forward");
+  runPasses(draft, passes, "finish");
+  return draft;
 }
 
 function forwardDraft(

@@ -29,7 +29,7 @@ export function quantizeBase(settings: QuantizeSettings): Pass {
   return {
     name: `quantize base to ${settings.format}`,
     declare: (shared) => declareStorage(shared, settings),
-    rewrite(draft) {
+    forward(draft) {
       const storages = new Map(
         draft.parameters.flatMap((
           { value, quantized },

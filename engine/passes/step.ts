@@ -39,7 +39,7 @@ export interface StepDraft {
   builder: GraphBuilder;
   /** What the forward graph computes: the summed loss, or the logits of a graph without one. */
   loss: Value;
-  /** Evaluation has no dropout. */
+  /** Evaluation has no dropout and no update. */
   training: boolean;
   /** Gradients by parameter, once autodiff has run. */
   gradients: Map<Parameter, Value>;
@@ -52,15 +52,20 @@ export interface StepDraft {
 /** What the graphs of a step share. */
 export type SharedDraft = Pick<StepDraft, "persistents" | "parameters" | "inputs">;
 
-/** One memory method, or one part of the step that every run needs. Never looks at the GPU. */
+/**
+ * One memory method, or one part of the step that every run needs. Never looks at the GPU. It acts in up to four stages; a
+ * stage is done by all passes, in their order, before the next one begins.
+ */
 export interface Pass {
   name: string;
   /** Changes which parameters there are and how they are stored, before any graph is built. */
   declare?(shared: SharedDraft): void;
-  /** Rewrites the forward graph; applied to evaluation as well. */
-  rewrite?(draft: StepDraft): void;
-  /** Appends to, or rewrites, the whole step. */
-  run?(draft: StepDraft): void;
+  /** Rewrites the forward graph, that of evaluation as well. */
+  forward?(draft: StepDraft): void;
+  /** Makes a training step of the forward graph: gradients, recomputation, the update. */
+  step?(draft: StepDraft): void;
+  /** Works on graphs that are whole, that of evaluation as well; what it makes need not have a VJP. */
+  finish?(draft: StepDraft): void;
 }
 
 /** Graphs after a pass, as text; what `--print graph` shows. */
@@ -70,7 +75,7 @@ export type PassTrace = (pass: string, text: string) => void;
 export function runPasses(
   draft: StepDraft,
   passes: readonly Pass[],
-  stage: "rewrite" | "run",
+  stage: "forward" | "step" | "finish",
   trace?: PassTrace,
 ): void {
   for (const pass of passes) {

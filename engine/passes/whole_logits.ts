@@ -9,7 +9,7 @@ import type { Pass } from "./step.ts";
 export function wholeLogits(): Pass {
   return {
     name: "whole logits",
-    rewrite(draft) {
+    forward(draft) {
       rewriteForward(draft, (node, inputs, builder) => {
         if (node.op !== linearCrossEntropy) return undefined;
         return builder.call(linearCrossEntropy, inputs, { ...node.attrs, chunkRows: inputs[0].shape[0] });

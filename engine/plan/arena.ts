@@ -22,9 +22,10 @@ export function alignUp(bytes: number, alignment: number): number {
 /**
  * Assigns arena offsets so that values alive at the same time never overlap.
  *
- * Largest first, each at the lowest offset free over its whole live range ("greedy by size", Pisarchyk & Lee 2020,
- * arXiv:2001.03288), in the first buffer where it ends within `maxBufferBytes`; a value larger than that gets a buffer
- * of its own size. Not optimal; the lower bound is the largest sum of live bytes at any one node.
+ * Largest first, each at the lowest offset free over its whole live range ("greedy by
+ * size", Pisarchyk & Lee 2020, arXiv:2001.03288), in the first buffer where it ends
+ * within `maxBufferBytes`; a value larger than that gets a buffer of its own size.
+ * Not optimal; the lower bound is the largest sum of live bytes at any one node.
  *
  * @param alignment Offset alignment in bytes; at least the device's `minStorageBufferOffsetAlignment`.
  */

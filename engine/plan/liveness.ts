@@ -1,7 +1,10 @@
 import type { Graph } from "../graph/graph.ts";
 import { byteLength, type Role, storageOf, type Value } from "../graph/types.ts";
 
-/** When a transient value's bytes must survive: from the node that writes it to its last reader, both included. */
+/**
+ * When a transient value's bytes must survive: from the node that writes it to
+ * its last reader, both included.
+ */
 export interface LiveRange {
   value: Value;
   role: Role;

@@ -14,7 +14,8 @@ export interface Lowered {
 /**
  * Turns every node into commands over located values.
  *
- * @throws {RangeError} naming the op when a dispatch would pass a limit of the target, or binds overlapping ranges.
+ * @throws {RangeError} naming the op when a dispatch would pass a limit of the
+ * target, or binds overlapping ranges.
  */
 export function lowerGraph(graph: Graph, locate: (value: Value) => Binding, kernels: KernelSet): Lowered {
   const commands: Command[] = [];

@@ -50,8 +50,8 @@ export interface Plan {
   stepBuffer: number;
   readbackBuffer: number;
   /**
-   * Index of the texture that dispatches copy ranges into, always the last entry; null where none does. Its rows have
-   * `SCRATCH_ROW_VECTORS` vectors of 16 bytes.
+   * Index of the texture that dispatches copy ranges into, always the last entry; null where none does. Its
+   * rows have `SCRATCH_ROW_VECTORS` vectors of 16 bytes.
    */
   scratchTexture: number | null;
   /** Sum of all buffers. */
@@ -63,8 +63,8 @@ export interface Plan {
 }
 
 /**
- * Largest buffer the planner packs values into. A constant rather than the adapter's `maxBufferSize`, so that a plan
- * made without a GPU equals one made with it; a single larger value gets a buffer of its own.
+ * Largest buffer the planner packs values into. A constant rather than the adapter's `maxBufferSize`, so that
+ * a plan made without a GPU equals one made with it; a single larger value gets a buffer of its own.
  */
 export const PACK_BYTES = 2 ** 30;
 
@@ -169,7 +169,9 @@ function unevenRows(rows: number): number {
   return rows;
 }
 
-/** Persistent values of one role lie side by side, in order of declaration, so that optimizers can walk them. */
+/**
+ * Persistent values of one role lie side by side, in order of declaration, so that optimizers can walk them.
+ */
 function placePersistents(values: readonly Value[], buffers: PlannedBuffer[]): Map<Value, Binding> {
   const places = new Map<Value, Binding>();
   for (const role of ROLES) {

@@ -3,8 +3,8 @@ import { total } from "./plan.ts";
 import type { Plan } from "./plan.ts";
 
 /**
- * A plan as text: its buffers, then each program node by node with the bytes alive at it and where its outputs lie.
- * Recomputed nodes say so: what checkpointing drops is what they make again.
+ * A plan as text: its buffers, then each program node by node with the bytes alive at it and where its
+ * outputs lie. Recomputed nodes say so: what checkpointing drops is what they make again.
  */
 export function printPlan({ buffers, programs, transients }: Plan): string {
   const lines = [

@@ -3,8 +3,8 @@ import type { KernelSet } from "../../kernels/kernel_set.ts";
 import { kernelsFor } from "../../kernels/kernel_sets.ts";
 
 /**
- * What plans for GPUs assume where no adapter is asked: 128 MiB bindings, the least that WebGPU allows. Memory does
- * not depend on it; how many dispatches a step takes does.
+ * What plans for GPUs assume where no adapter is asked: 128 MiB bindings, the least that WebGPU allows.
+ * Memory does not depend on it; how many dispatches a step takes does.
  */
 export const DEFAULT_TARGET: Target = {
   maxStorageBufferBindingSize: 2 ** 27,
@@ -20,8 +20,8 @@ export const DEFAULT_TARGET: Target = {
 export const SOFTWARE_TARGET: Target = { ...DEFAULT_TARGET, subgroupSize: 8 };
 
 /**
- * The sets whose launches space is reserved for, of all kinds, with the least that WebGPU lets an adapter bind at
- * once: with more, values fall into fewer launches.
+ * The sets whose launches space is reserved for, of all kinds, with the least that WebGPU lets an adapter
+ * bind at once: with more, values fall into fewer launches.
  */
 export const REFERENCE_KERNELS: readonly KernelSet[] = [
   kernelsFor("gpu", DEFAULT_TARGET),
@@ -29,8 +29,8 @@ export const REFERENCE_KERNELS: readonly KernelSet[] = [
 ];
 
 /**
- * Whether a set takes as many launches as a reference, with as many parameters and copies: what else they have only
- * chooses among kernels.
+ * Whether a set takes as many launches as a reference, with as many parameters and copies: what else they
+ * have only chooses among kernels.
  */
 export function launchesAlike(kernels: KernelSet, reference: KernelSet): boolean {
   return kernels.kind === reference.kind &&

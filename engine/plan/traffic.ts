@@ -1,12 +1,12 @@
 import type { Dispatch, Kernel } from "../graph/launch.ts";
 
 /**
- * Bytes that a dispatch moves at least: every binding once for being read and once for being written, what it reads from the
- * scratch texture once.
+ * Bytes that a dispatch moves at least: every binding once for being read and once for being written, what it
+ * reads from the scratch texture once.
  *
- * A lower bound where tiles read an operand several times, and an upper one where a kernel takes some rows of a table that
- * is bound whole and `reached` does not tell. What is written the kernel declares; what is read its text
- * tells (`slotsRead`).
+ * A lower bound where tiles read an operand several times, and an upper one where a kernel takes some rows of
+ * a table that is bound whole and `reached` does not tell. What is written the kernel declares; what is read
+ * its text tells (`slotsRead`).
  */
 export function dispatchBytes({ kernel, bindings, reached, copies = [] }: Dispatch): number {
   const read = slotsRead(kernel);

@@ -1,6 +1,5 @@
-import { join } from "node:path";
 import { writeTextAtomically } from "../formats/output_file.ts";
-import { cacheFolder } from "./cache_folder.ts";
+import { cacheFolder, disk, join } from "../host.ts";
 import type { AdapterDescription } from "./gpu.ts";
 
 /** A choice that is kept. */
@@ -33,7 +32,7 @@ export class ChoiceCache {
   /** The kept choices by key; none where the file is missing, unreadable, not whole, or another adapter's. */
   async read(): Promise<Map<string, KeptChoice>> {
     try {
-      const { format, adapter, choices } = JSON.parse(await Deno.readTextFile(this.path));
+      const { format, adapter, choices } = JSON.parse(await disk.readTextFile(this.path));
       if (format !== FORMAT || JSON.stringify(adapter) !== JSON.stringify(this.#adapter)) return new Map();
       return new Map(
         Object.entries(choices).filter((entry): entry is [string, KeptChoice] => isKept(entry[1])),
@@ -54,7 +53,7 @@ export class ChoiceCache {
     const sorted = Object.fromEntries([...all].sort(([a], [b]) => (a < b ? -1 : 1)));
     const text = JSON.stringify({ format: FORMAT, adapter: this.#adapter, choices: sorted }, null, 1);
     try {
-      await Deno.mkdir(join(this.path, ".."), { recursive: true });
+      await disk.mkdir(join(this.path, ".."), { recursive: true });
       await writeTextAtomically(this.path, `${text}\n`);
       return true;
     } catch {

@@ -1,3 +1,4 @@
+import { environmentVariable } from "../host.ts";
 import { InputError } from "../input_error.ts";
 
 /** `on`: kernels are timed on GPUs, once. `force`: they are timed anew, on software adapters too. `off`: rules choose. */
@@ -7,7 +8,7 @@ export type AutotuneMode = typeof AUTOTUNE_MODES[number];
 
 /** The mode that the environment variable `THREEFOLD_AUTOTUNE` names; `on` without it. @throws {InputError} */
 export function defaultAutotuneMode(): AutotuneMode {
-  const name = Deno.env.get("THREEFOLD_AUTOTUNE");
+  const name = environmentVariable("THREEFOLD_AUTOTUNE");
   return name === undefined || name === "" ? "on" : autotuneModeNamed(name, "THREEFOLD_AUTOTUNE");
 }
 

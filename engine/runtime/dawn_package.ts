@@ -1,8 +1,5 @@
-import { createRequire } from "node:module";
-import { join } from "node:path";
-import process from "node:process";
+import { cacheFolder, disk, installPackages, join, loadNative, nativeSystem } from "../host.ts";
 import { InputError } from "../input_error.ts";
-import { cacheFolder } from "./cache_folder.ts";
 
 /** Version of the npm package `webgpu`, which is Dawn built for Node-API. */
 export const DAWN_VERSION = "0.6.2";
@@ -26,7 +23,7 @@ export function dawnFolder(): string {
 /** Whether Dawn is installed. */
 export async function dawnIsInstalled(): Promise<boolean> {
   try {
-    return (await Deno.stat(libraryIn(dawnFolder()))).isFile;
+    return (await disk.stat(libraryIn(dawnFolder()))).isFile;
   } catch {
     return false;
   }
@@ -42,16 +39,14 @@ export async function installDawn(): Promise<string> {
   if (await dawnIsInstalled()) return folder;
   const partial = `${folder}.${crypto.randomUUID().slice(0, 8)}.partial`;
   try {
-    await Deno.mkdir(partial, { recursive: true });
+    await disk.mkdir(partial, { recursive: true });
     console.error(`Getting Dawn (npm package webgpu ${DAWN_VERSION}, 132 MB) into ${folder}`);
     // An empty configuration, so that none of a folder above it is found.
-    await Deno.writeTextFile(join(partial, "deno.json"), "{}\n");
+    await disk.writeTextFile(join(partial, "deno.json"), "{}\n");
     const dependencies = { webgpu: DAWN_VERSION };
-    await Deno.writeTextFile(join(partial, "package.json"), `${JSON.stringify({ dependencies })}\n`);
-    const install = new Deno.Command(Deno.execPath(), { args: ["install", "--quiet"], cwd: partial });
-    const { success, stderr } = await install.output();
-    if (!success) throw new Error(firstLine(new TextDecoder().decode(stderr)));
-    await Deno.stat(libraryIn(partial));
+    await disk.writeTextFile(join(partial, "package.json"), `${JSON.stringify({ dependencies })}\n`);
+    await installPackages(partial);
+    await disk.stat(libraryIn(partial));
     await moveInto(partial, folder);
     return folder;
   } catch (error) {
@@ -61,16 +56,16 @@ export async function installDawn(): Promise<string> {
         `${DAWN_VERSION} once: install it where there is a network and keep ${folder}, or use --gpu wgpu`,
     );
   } finally {
-    await Deno.remove(partial, { recursive: true }).catch(() => {});
+    await disk.remove(partial, { recursive: true }).catch(() => {});
   }
 }
 
 /** Renames a finished folder; one that another process has finished meanwhile is as good. */
 async function moveInto(partial: string, folder: string): Promise<void> {
   // What lies there is no whole installation, or it would have been used.
-  if (!await dawnIsInstalled()) await Deno.remove(folder, { recursive: true }).catch(() => {});
+  if (!await dawnIsInstalled()) await disk.remove(folder, { recursive: true }).catch(() => {});
   try {
-    await Deno.rename(partial, folder);
+    await disk.rename(partial, folder);
   } catch (error) {
     if (!await dawnIsInstalled()) throw error;
   }
@@ -78,12 +73,13 @@ async function moveInto(partial: string, folder: string): Promise<void> {
 
 /** Loads the installed library. @throws {Error} where it is broken, or its own libraries are missing. */
 export function loadDawn(folder: string): DawnModule {
-  return createRequire(import.meta.url)(libraryIn(folder));
+  return loadNative(libraryIn(folder));
 }
 
 /** The library for this system. @throws {InputError} where the package has none. */
 function libraryIn(folder: string): string {
-  const system = process.platform === "darwin" ? "darwin-universal" : `${process.platform}-${process.arch}`;
+  const { platform, architecture } = nativeSystem();
+  const system = platform === "darwin" ? "darwin-universal" : `${platform}-${architecture}`;
   if (!SYSTEMS.includes(system)) {
     throw new InputError(`Cannot use Dawn on ${system}: the npm package webgpu has ${SYSTEMS.join(", ")}`);
   }

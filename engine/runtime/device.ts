@@ -1,3 +1,4 @@
+import { disk } from "../host.ts";
 import type { MatrixShape, Target } from "../graph/target.ts";
 import { kernelsFor, MESA_SCRATCH_BYTES } from "../../kernels/kernel_sets.ts";
 import { type AutotuneMode, defaultAutotuneMode } from "./autotune_mode.ts";
@@ -142,7 +143,7 @@ async function openDevice(provider: GpuProvider, descriptor: GPUDeviceDescriptor
 async function nvidiaDriver(name: string): Promise<string | null> {
   if (!/nvidia/i.test(name)) return null;
   try {
-    return (await Deno.readTextFile("/proc/driver/nvidia/version")).match(/Module\s+(?:for\s+\S+\s+)?(\S+)/)
+    return (await disk.readTextFile("/proc/driver/nvidia/version")).match(/Module\s+(?:for\s+\S+\s+)?(\S+)/)
       ?.[1] ?? null;
   } catch {
     return null;

@@ -26,7 +26,7 @@ export interface AdapterDescription {
   /** Driver and its version, where it is told. */
   driver: string | null;
   /** The implementation of WebGPU that speaks to it, and its version. */
-  provider: GpuProviderId;
+  provider: GpuProviderId | "browser";
   /** Version of that implementation. */
   providerVersion: string;
   /** Runs on the CPU. */

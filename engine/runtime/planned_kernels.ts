@@ -1,4 +1,5 @@
-import { KERNEL_KINDS, type KernelKind, type KernelSet } from "../../kernels/kernel_set.ts";
+import { disk, environmentVariable, OPERATING_SYSTEM } from "../host.ts";
+import type { KernelKind, KernelSet } from "../../kernels/kernel_set.ts";
 import { kernelsFor } from "../../kernels/kernel_sets.ts";
 import { DEFAULT_TARGET, SOFTWARE_TARGET } from "../plan/reference_kernels.ts";
 import { lavapipeLanes } from "./lavapipe/environment.ts";
@@ -7,9 +8,9 @@ import { lavapipeLanes } from "./lavapipe/environment.ts";
  * What a step can be planned for without asking an adapter: the kinds there are. Memory is the same on all adapters
  * of a kind, and on both but for the scratch texture of software ones (`KernelSet.scratch`).
  */
-export const PLANNED_ADAPTERS = KERNEL_KINDS;
+export const PLANNED_ADAPTERS = ["gpu", "software"] as const satisfies readonly KernelKind[];
 /** One of `PLANNED_ADAPTERS`. */
-export type PlannedAdapter = KernelKind;
+export type PlannedAdapter = typeof PLANNED_ADAPTERS[number];
 
 /** The kernels that a plan for `adapter` is lowered to. */
 export function plannedKernels(adapter: PlannedAdapter): KernelSet {
@@ -34,9 +35,9 @@ const GPU_FILES = [
  */
 export function likelyAdapter(
   {
-    os = Deno.build.os,
+    os = OPERATING_SYSTEM,
     exists = isThere,
-    icd = Deno.env.get("VK_DRIVER_FILES") ?? Deno.env.get("VK_ICD_FILENAMES"),
+    icd = environmentVariable("VK_DRIVER_FILES") ?? environmentVariable("VK_ICD_FILENAMES"),
   }: {
     os?: string;
     exists?: (path: string) => boolean;
@@ -49,7 +50,7 @@ export function likelyAdapter(
 
 function isThere(path: string): boolean {
   try {
-    Deno.statSync(path);
+    disk.statSync(path);
     return true;
   } catch {
     return false;

@@ -1,4 +1,4 @@
-/** Implementations of WebGPU that the engine runs on: wgpu, which is Deno's own, and Dawn, which is Chromium's. */
+/** Implementations of WebGPU to choose from: wgpu, which is Deno's own, and Dawn, which is Chromium's. */
 export const GPU_PROVIDERS = ["wgpu", "dawn"] as const;
 /** One of `GPU_PROVIDERS`. */
 export type GpuProviderId = typeof GPU_PROVIDERS[number];
@@ -8,7 +8,8 @@ export const SUBGROUP_MATRIX = "chromium-experimental-subgroup-matrix";
 
 /** Where WebGPU comes from, and all in which one implementation differs from the other for the engine. */
 export interface GpuProvider {
-  readonly id: GpuProviderId;
+  /** In a page there is no choice: it has what its browser has. */
+  readonly id: GpuProviderId | "browser";
   /** The implementation and its version: `"wgpu of Deno 2.9.6"`. */
   readonly version: string;
   /** The entry point; undefined where the runtime has none. */

@@ -1,3 +1,4 @@
+import { RUNTIME } from "../host.ts";
 import type { GpuProvider } from "./provider_contract.ts";
 
 /**
@@ -9,7 +10,7 @@ import type { GpuProvider } from "./provider_contract.ts";
 export function openWgpu(): GpuProvider {
   return {
     id: "wgpu",
-    version: `wgpu of Deno ${Deno.version.deno}`,
+    version: `wgpu of ${RUNTIME}`,
     gpu: navigator.gpu,
     adapterAdvice: "install a Vulkan driver for your GPU, or a software adapter with `apt-get install " +
       "mesa-vulkan-drivers`",

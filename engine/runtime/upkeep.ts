@@ -1,5 +1,4 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { garbageCollector } from "../host.ts";
 import type { Gpu } from "./gpu.ts";
 
 /**
@@ -94,22 +93,4 @@ export class Upkeep {
  */
 function turnOfEventLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
-}
-
-let collector: (() => void) | null | undefined;
-
-/**
- * `gc()`, which contexts have that were made after V8 was told to; null where they have not. Deno's gives the
- * pages that are left empty back to the system, so that it makes room for the garbage until the next.
- */
-function garbageCollector(): (() => void) | null {
-  if (collector !== undefined) return collector;
-  try {
-    setFlagsFromString("--expose-gc");
-    const gc: unknown = runInNewContext("gc");
-    collector = typeof gc === "function" ? () => void gc() : null;
-  } catch {
-    collector = null;
-  }
-  return collector;
 }

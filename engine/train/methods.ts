@@ -147,9 +147,11 @@ export function checkMethodSettings(
   const plus = Object.values(methodOptions).find(({ plusRatio }) =>
     plusRatio !== undefined && plusRatio !== 1
   );
-  if (plus && optimizer !== "adamw") {
+  if (plus && !OPTIMIZERS[optimizer]?.hasRateFactors) {
+    const able = Object.keys(OPTIMIZERS).filter((name) => OPTIMIZERS[name].hasRateFactors);
     throw new InputError(
-      `Cannot combine plusRatio ${plus.plusRatio} (LoRA+) with ${optimizer}: only adamw has a rate for each parameter`,
+      `Cannot combine plusRatio ${plus.plusRatio} (LoRA+) with ${optimizer}: ` +
+        `only ${able.join(", ")} has a rate for each parameter`,
     );
   }
   if (!methods.includes("optimizer-in-backward")) return;
@@ -181,7 +183,7 @@ export function requireImplemented(options: TrainOptions): void {
       }`,
     );
   }
-  if (!IMPLEMENTED_OPTIMIZERS.includes(optimizer)) {
+  if (!Object.hasOwn(OPTIMIZERS, optimizer)) {
     throw new InputError(`Unknown optimizer ${optimizer}: expected ${IMPLEMENTED_OPTIMIZERS.join(", ")}`);
   }
 }

@@ -1,6 +1,7 @@
 import { inputExists, readJsonInput } from "../formats/input_file.ts";
 import { writeTextAtomically } from "../formats/output_file.ts";
 import { openSafetensors, type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
+import { disk } from "../host.ts";
 import { InputError } from "../input_error.ts";
 import { ConfigReader } from "../model/config_reader.ts";
 import { type DropoutRates, NO_DROPOUT, readDropout } from "../model/dropout.ts";
@@ -45,9 +46,9 @@ const STATE_TENSORS = "training_state.safetensors";
  */
 export async function requireWritableFolder(folder: string, flag: string): Promise<void> {
   try {
-    await Deno.mkdir(folder, { recursive: true });
-    const probe = await Deno.makeTempFile({ dir: folder, prefix: ".writable-" });
-    await Deno.remove(probe);
+    await disk.mkdir(folder, { recursive: true });
+    const probe = await disk.makeTempFile({ dir: folder, prefix: ".writable-" });
+    await disk.remove(probe);
   } catch (error) {
     throw new InputError(`Cannot write to ${folder} (${flag}): ${(error as Error).message}`);
   }

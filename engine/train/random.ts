@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256 } from "../host.ts";
 
 /**
  * A stream of random numbers that depends on nothing but what it was made from.
@@ -109,8 +109,9 @@ export function keyedRandom(seed: number, key: string): Random {
   if (!Number.isSafeInteger(seed)) {
     throw new RangeError(`Cannot use the seed ${seed}: expected a whole number`);
   }
-  const digest = createHash("sha256").update(`${seed}:${key}`).digest();
-  return new Random([0, 4, 8, 12].map((offset) => digest.readUInt32LE(offset)));
+  const { buffer, byteOffset } = sha256(`${seed}:${key}`);
+  const digest = new DataView(buffer, byteOffset);
+  return new Random([0, 4, 8, 12].map((offset) => digest.getUint32(offset, true)));
 }
 
 function rotateLeft(value: number, bits: number): number {

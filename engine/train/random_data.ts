@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256 } from "../host.ts";
 import { keyedRandom } from "./random.ts";
 
 /** Sequences in the corpus `random`. */
@@ -34,6 +34,5 @@ export function randomData(
   };
   const tokens = draw("random tokens", RANDOM_SEQUENCES * sequenceLength + 1, vocabularySize);
   const labels = draw("random labels", RANDOM_SEQUENCES, Math.max(labelCount, 1));
-  const sha256 = createHash("sha256").update(tokens).update(labels).digest("hex");
-  return { tokens, labels, sha256 };
+  return { tokens, labels, sha256: sha256(tokens, labels).toHex() };
 }

@@ -15,7 +15,7 @@ import type { StepBlock } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
 import { heldOutLoss } from "./held_out_loss.ts";
 import type { StepReport, TrainOptions, TrainResult } from "./options.ts";
-import { adafactorSchedule } from "../passes/optimizers/adafactor.ts";
+import { OPTIMIZERS } from "../passes/optimizer.ts";
 import { LossScaler, type LossScaleState } from "./loss_scale.ts";
 import { lossScaleSettings, stepMethods } from "./methods.ts";
 import { learningRateAt, type Schedule, scheduleOf } from "./schedule.ts";
@@ -237,16 +237,9 @@ export class Trainer {
   }
 
   #setBlock(learningRate: number, targets: number): void {
-    const t = this.#updates + 1;
-    const { beta1, beta2 } = this.#options.optimizerOptions;
-    this.#block.learningRate = learningRate;
-    if (this.#options.optimizer === "adafactor") {
-      const { beta2: decay, step } = adafactorSchedule(t, this.#options.optimizerOptions, learningRate);
-      this.#block.adafactorBeta2 = decay;
-      this.#block.adafactorStep = step;
-    }
-    this.#block.biasCorrection1 = 1 - Number(beta1 ?? 0) ** t;
-    this.#block.sqrtBiasCorrection2 = Math.sqrt(1 - Number(beta2 ?? 0) ** t);
+    const { optimizer, optimizerOptions } = this.#options;
+    const time = { t: this.#updates + 1, learningRate };
+    Object.assign(this.#block, OPTIMIZERS[optimizer].stepFields(time, optimizerOptions));
     const lossScale = this.#lossScaler?.scale ?? 1;
     this.#block.gradientScale = lossScale / targets;
     this.#block.inverseLossScale = 1 / lossScale;

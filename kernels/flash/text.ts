@@ -11,13 +11,21 @@ export interface FlashForm {
   causal: boolean;
   segments: boolean;
   dropout: AttentionAttrs["dropout"];
-  /** Whether matrices in f16 are read as pairs of 32-bit words: GPUs' compilers load vectors of f16 poorly. */
+  /**
+   * Whether matrices in f16 are read as pairs of 32-bit words: GPUs' compilers load vectors of f16 poorly.
+   */
   halvesAsWords: boolean;
-  /** Matrices read from copies, which needs a head size that is a multiple of four, and the WGSL that reads those. */
+  /**
+   * Matrices read from copies, which needs a head size that is a multiple of
+   * four, and the WGSL that reads those.
+   */
   copied: { names: readonly string[]; wgsl: string };
 }
 
-/** Fields of the uniform block. `…Row`, `…First` and `head` count vec4s where the head size is a multiple of four. */
+/**
+ * Fields of the uniform block. `…Row`, `…First` and `head` count vec4s where the
+ * head size is a multiple of four.
+ */
 export const FLASH_PARAMS = [
   "sequence",
   "heads",
@@ -42,7 +50,10 @@ export const FLASH_SUMS = {
   flash_attention_dkv: ["keySums", "valueSums"],
 } as const;
 
-/** Score of a key that a query does not see; and what the maximum starts from, so that `exp` of their difference is nothing. */
+/**
+ * Score of a key that a query does not see; and what the maximum starts from, so
+ * that `exp` of their difference is nothing.
+ */
 const HIDDEN = "-1e30";
 const LOWEST = "-1e29";
 
@@ -125,8 +136,9 @@ function tokenRows(name: string, start: string, row: string): TokenRows {
 }
 
 /**
- * The invocation's place: tile of columns, head and sequence. A folded grid can have workgroups to spare: they compute the
- * last tile and store nothing (`limit` is 0), because a `return` would put the rest of the kernel under an execution mask.
+ * The invocation's place: tile of columns, head and sequence. A folded grid can have workgroups to spare:
+ * they compute the last tile and store nothing (`limit` is 0), because a `return` would put the rest of the
+ * kernel under an execution mask.
  */
 function place(
   form: FlashForm,
@@ -134,7 +146,8 @@ function place(
   headCount: string,
   lastFirst: boolean,
 ): string {
-  // With a causal mask tiles differ in work: begun in descending order, the short ones fill the gaps at the end.
+  // With a causal mask tiles differ in work: begun in descending order, the short
+  // ones fill the gaps at the end.
   const tileSlowest = tile.balanced && form.causal;
   return `${tile.prologue}
   let surplusIndex = group.y * params.gridWidth + group.x;
@@ -185,8 +198,8 @@ function visible(form: FlashForm, tile: TileForm, i: number, columnsAre: "querie
 }
 
 /**
- * Replaces own scores `<name>i` that do not count by `hidden`. On GPUs only in tiles that have such scores: those on the
- * diagonal, and the last ones.
+ * Replaces own scores `<name>i` that do not count by `hidden`. On GPUs only in tiles that have such scores:
+ * those on the diagonal, and the last ones.
  */
 function hideScores(
   form: FlashForm,
@@ -225,7 +238,10 @@ function rowSegments({ segments }: FlashForm, tile: TileForm): string {
     : "";
 }
 
-/** Declares `keep<i>`, what dropout multiplies the own scores with; the groups of random numbers are per query row. */
+/**
+ * Declares `keep<i>`, what dropout multiplies the own scores with; the groups of
+ * random numbers are per query row.
+ */
 function keepScales(form: FlashForm, tile: TileForm, columnsAre: "queries" | "keys"): string {
   if (!form.dropout) return "";
   const words = (query: string, keyGroup: string) =>
@@ -277,15 +293,17 @@ fn ${name}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 /**
  * WGSL of flash attention's forward pass.
  *
- *   s[j] = τ · q · k[j]        o = Σ_j exp(s[j] − max s) · v[j] / Σ_j exp(s[j] − max s)        logsumexp = max s + log Σ_j …
+ *   s[j] = τ · q · k[j]                logsumexp = max s + log Σ_j exp(s[j] − max s)
+ *   o = Σ_j exp(s[j] − max s) · v[j] / Σ_j exp(s[j] − max s)
  *
  * Shapes    qkv: [N, (H+2K)·D].   o: [N, H·D].   logsumexp: [B, H, T].   segments: [B·T].
  * Dtypes    qkv, o: f32 or f16; everything between: f32.
- * Mapping   one workgroup per tile of queries (columns of the tile) and head; walks over the keys, rescaling the sums as the
- *           maximum grows. Causal: stops at the diagonal.
- * Limits    D ≤ 128 for speed: sums are D vectors per invocation. A query that sees no key gives zeros and a logsumexp of
- *           1e30, with which every probability is zero again.
- * Source    Dao 2023, arXiv:2307.08691, algorithm 1. Checked against the f64 reference, and against unfused attention.
+ * Mapping   one workgroup per tile of queries (columns of the tile) and head; walks over the keys, rescaling
+ *           the sums as the maximum grows. Causal: stops at the diagonal.
+ * Limits    D ≤ 128 for speed: sums are D vectors per invocation. A query that sees no key gives zeros and a
+ *           logsumexp of 1e30, with which every probability is zero again.
+ * Source    Dao 2023, arXiv:2307.08691, algorithm 1. Checked against the f64
+ *           reference, and against unfused attention.
  */
 export function flashForwardCode(form: FlashForm, tile: TileForm): string {
   const q = tokenRows("qkv", "qStart", "qkvRow");
@@ -386,12 +404,14 @@ function gradientBindings(form: FlashForm): Bound[] {
 /**
  * WGSL of the gradient of the queries.
  *
- *   p[j] = exp(τ · q · k[j] − logsumexp)        ds[j] = p[j] · (keep[j] · dO · v[j] − D)        dq = τ · Σ_j ds[j] · k[j]
+ *   p[j] = exp(τ · q · k[j] − logsumexp)                ds[j] = p[j] · (keep[j] · dO · v[j] − D)
+ *   dq = τ · Σ_j ds[j] · k[j]
  *
  * Shapes    qkv, dqkv: [N, (H+2K)·D], of dqkv the columns of q.   dO: [N, H·D].   logsumexp, D: [B, H, T].
  * Dtypes    qkv, dO, dqkv: f32 or f16; everything between: f32.
- * Mapping   one workgroup per tile of queries and head; walks over the keys. No other workgroup adds to its rows, which is
- *           why scores are made twice: WGSL has no atomics on floats, and their order would differ from run to run.
+ * Mapping   one workgroup per tile of queries and head; walks over the keys. No other
+ *           workgroup adds to its rows, which is why scores are made twice: WGSL has
+ *           no atomics on floats, and their order would differ from run to run.
  * Limits    as the forward pass.
  * Source    Dao 2023, arXiv:2307.08691, algorithm 2, split in two. Checked against the f64 reference.
  */
@@ -449,10 +469,11 @@ ${
  *
  *   dv = Σ_i keep[i] · p[i] · dO[i]        dk = τ · Σ_i ds[i] · q[i]        with p and ds as for the queries
  *
- * Shapes    qkv, dqkv: [N, (H+2K)·D], of dqkv the columns of k and v.   dO: [N, H·D].   logsumexp, D: [B, H, T].
+ * Shapes    qkv, dqkv: [N, (H+2K)·D], of dqkv the columns of k and v.   dO: [N,
+ *           H·D].   logsumexp, D: [B, H, T].
  * Dtypes    qkv, dO, dqkv: f32 or f16; everything between: f32.
- * Mapping   one workgroup per tile of keys (columns of the tile) and key/value head; walks over the query heads of its group
- *           and over their queries, both in order. Causal: starts at the diagonal.
+ * Mapping   one workgroup per tile of keys (columns of the tile) and key/value head; walks over the query
+ *           heads of its group and over their queries, both in order. Causal: starts at the diagonal.
  * Limits    as the forward pass; twice its sums.
  * Source    Dao 2023, arXiv:2307.08691, algorithm 2, split in two. Checked against the f64 reference.
  */
@@ -480,7 +501,10 @@ ${columnBases("valueColumns", tokenRows("qkv", "vStart", "qkvRow"))}
 ${columnSegments(form)}`;
 }
 
-/** Runs `step` for every tile of queries that see keys of the tile at `tileStart`, of every query head of the group. */
+/**
+ * Runs `step` for every tile of queries that see keys of the tile at `tileStart`,
+ * of every query head of the group.
+ */
 function overQueries(form: FlashForm, tile: TileForm, step: string): string {
   return `  let start = ${form.causal ? `tileStart / ${tile.rows}u * ${tile.rows}u` : "0u"};
   for (var inGroup = 0u; inGroup < params.groups; inGroup++) {
@@ -494,7 +518,9 @@ ${step}
   }`;
 }
 
-/** One tile of queries: adds to `keySums` and `valueSums`, and leaves the gradients of the scores in `w<i>`. */
+/**
+ * One tile of queries: adds to `keySums` and `valueSums`, and leaves the gradients of the scores in `w<i>`.
+ */
 function keyValueStep(form: FlashForm, tile: TileForm): string {
   const q = tokenRows("qkv", "qStart", "qkvRow");
   const k = tokenRows("qkv", "kStart", "qkvRow");

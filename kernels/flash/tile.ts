@@ -9,10 +9,11 @@ export interface TokenRows {
 /**
  * How the invocations of a workgroup hold a tile of `rows × columns` scores.
  *
- * A kernel owns `columns` tokens for good and walks over `rows` tokens at a time; queries are columns where their gradient
- * or output is made, keys are where theirs is. Each invocation holds scores as `vec4`s over four neighbouring columns, so
- * that what belongs to a column (maximum, sum, logsumexp) is a `vec4` of its own, and sums `[D, columns]` as one `vec4` per d.
- * All methods return WGSL statements; names get a number appended per vector.
+ * A kernel owns `columns` tokens for good and walks over `rows` tokens at a time; queries
+ * are columns where their gradient or output is made, keys are where theirs is. Each
+ * invocation holds scores as `vec4`s over four neighbouring columns, so that what belongs to
+ * a column (maximum, sum, logsumexp) is a `vec4` of its own, and sums `[D, columns]` as one
+ * `vec4` per d. All methods return WGSL statements; names get a number appended per vector.
  */
 export interface TileForm {
   /** All that tells its text from other forms': texts are kept by it. */
@@ -22,7 +23,10 @@ export interface TileForm {
   columns: number;
   /** Score vectors per invocation. */
   ownRows: number;
-  /** Whether tiles are taken so that the longest walks begin first, and scores masked only where some are hidden. */
+  /**
+   * Whether tiles are taken so that the longest walks begin first, and scores
+   * masked only where some are hidden.
+   */
   balanced: boolean;
   /** Bytes of workgroup memory that a kernel with this many sums takes. */
   workgroupBytes(sums: number): number;
@@ -37,8 +41,8 @@ export interface TileForm {
   /** Whether this invocation is the one that stores what all that share its columns know. */
   speaks: string;
   /**
-   * `<result>i = Σ_d row[d] · column[d]` for own rows i of the tile that starts at token `first`; `<columns.name>0 … 3` are
-   * the bases of the invocation's columns.
+   * `<result>i = Σ_d row[d] · column[d]` for own rows i of the tile that starts at token `first`;
+   * `<columns.name>0 … 3` are the bases of the invocation's columns.
    */
   product(
     result: string,
@@ -47,7 +51,10 @@ export interface TileForm {
   ): string;
   /** Declares sums over rows, zero, where they are not at module scope. */
   declareSums(name: string): string;
-  /** `sums[d] = sums[d] · factor + Σ_rows weight · row[d]`, over all rows of the tile, also those of other invocations. */
+  /**
+   * `sums[d] = sums[d] · factor + Σ_rows weight · row[d]`, over all rows of the
+   * tile, also those of other invocations.
+   */
   accumulate(name: string, weight: (i: number) => string, rows: TokenRows, factor?: string): string;
   /** After a product: keeps a value for own score `i` until the next `accumulate`, over further products. */
   hold(name: string, i: number, value: string): string;

@@ -4,7 +4,10 @@ import { range, repeat } from "../matmul/text.ts";
 const COLUMNS = 64;
 /** Invocations side by side along the columns, each with a vector of four. */
 const ACROSS = COLUMNS / 4;
-/** Lines of workgroup memory that one turn of a loop reads, unrolled. More would not fit the first instruction cache. */
+/**
+ * Lines of workgroup memory that one turn of a loop reads, unrolled. More would
+ * not fit the first instruction cache.
+ */
 const UNROLLED = 8;
 /** Vectors of four d in them. */
 const TURN = UNROLLED / 4;
@@ -18,8 +21,8 @@ export interface WorkgroupShape {
 }
 
 /**
- * 64 × 64; smaller where memory is. Eight down hold 8 × 4 scores and as many of each sum [64, columns]; where that would be more
- * than 64 numbers of sums, sixteen hold half as many.
+ * 64 × 64; smaller where memory is. Eight down hold 8 × 4 scores and as many of each sum [64, columns]; where
+ * that would be more than 64 numbers of sums, sixteen hold half as many.
  */
 export function workgroupShapes(headSize: number, sums: number): WorkgroupShape[] {
   const down = sums * Math.ceil(headSize / 32) <= 4 ? 8 : 16;
@@ -27,25 +30,27 @@ export function workgroupShapes(headSize: number, sums: number): WorkgroupShape[
 }
 
 /**
- * For GPUs: `rows` × 64 scores in workgroups of 16 × `down` invocations. The one at (x, y) has columns 4·y … 4·y + 3, and
- * of the rows, as of the vectors of four d of sums, every `down`-th four from x on.
+ * For GPUs: `rows` × 64 scores in workgroups of 16 × `down` invocations. The one at (x, y) has columns 4·y …
+ * 4·y + 3, and of the rows, as of the vectors of four d of sums, every `down`-th four from x on.
  *
- * Everything is an outer product: a vec4 over columns times a vec4 over rows, or over d, both read from workgroup memory, so
- * that a block of 8 × 4 takes 3 reads of a vec4 for 32 multiply-adds, one of 16 × 4 takes 5 for 64: 1.5 and 1.25 bytes each.
- * (Dot products of 4 × 4 blocks, and sums of 4 × 4, take 8 for 64 and 2 for 16: 2 bytes.) `stage` holds slices of operands:
- * of products [d, columns] and [d, rows], both turned as they are staged, of sums [rows, d] as stored; `weights`
- * holds scores [rows, columns] that all need. Both are lines of 64 numbers in arrays of arrays: compilers clamp every
- * index they do not know, and so only the loop's and those that depend on the invocation, the same in all lines; of a flat
- * array they clamp one in each read.
+ * Everything is an outer product: a vec4 over columns times a vec4 over rows, or over d, both read
+ * from workgroup memory, so that a block of 8 × 4 takes 3 reads of a vec4 for 32 multiply-adds,
+ * one of 16 × 4 takes 5 for 64: 1.5 and 1.25 bytes each. (Dot products of 4 × 4 blocks, and sums
+ * of 4 × 4, take 8 for 64 and 2 for 16: 2 bytes.) `stage` holds slices of operands: of products
+ * [d, columns] and [d, rows], both turned as they are staged, of sums [rows, d] as stored;
+ * `weights` holds scores [rows, columns] that all need. Both are lines of 64 numbers in arrays of
+ * arrays: compilers clamp every index they do not know, and so only the loop's and those that
+ * depend on the invocation, the same in all lines; of a flat array they clamp one in each read.
  *
  * Barriers, all of them in uniform control flow:
- * - `product` and `accumulate` begin every slice with one, so that nobody writes `stage` before all have read the last slice,
- *   of whichever of the two, and have another one between the writes and the reads.
+ * - `product` and `accumulate` begin every slice with one, so that nobody writes `stage` before all have read
+ *   the last slice, of whichever of the two, and have another one between the writes and the reads.
  * - `accumulate` and `overRows` begin with one, then write `weights`: all have read what either left there.
- * - `hold` writes `weights` after a product, whose barriers all passed after their reads in the `accumulate` before; it writes
- *   and `held` reads own elements only, and `accumulate` overwrites each by the invocation that held it.
- * What no element of an operand belongs to is zero in products (d past the head's width), weighs nothing (rows past the end)
- * or is not stored (sums past the head's width, columns past the end).
+ * - `hold` writes `weights` after a product, whose barriers all passed after their
+ *   reads in the `accumulate` before; it writes and `held` reads own elements
+ *   only, and `accumulate` overwrites each by the invocation that held it.
+ * What no element of an operand belongs to is zero in products (d past the head's width), weighs nothing
+ * (rows past the end) or is not stored (sums past the head's width, columns past the end).
  */
 export function workgroupTile(headSize: number, { rows, down }: WorkgroupShape): TileForm {
   const quads = Math.ceil(headSize / 4);
@@ -67,7 +72,10 @@ export function workgroupTile(headSize: number, { rows, down }: WorkgroupShape):
   });
   const sumName = (name: string, vector: number, q: number) => `${name}${vector}_${q}`;
   const weight = (i: number) => `weights[ownPart${i >> 2}][ownLine${i >> 2} + ${i & 3}u][yHigh][yLow]`;
-  /** Four tokens × four d at a time from storage at vector `chunk` on, turned, into the lines of `stage` from `firstPart` on. */
+  /**
+   * Four tokens × four d at a time from storage at vector `chunk` on, turned,
+   * into the lines of `stage` from `firstPart` on.
+   */
   const stageTurned = (
     source: TokenRows,
     { tokens, firstPart, token }: { tokens: number; firstPart: number; token: (row: string) => string },
@@ -78,7 +86,8 @@ export function workgroupTile(headSize: number, { rows, down }: WorkgroupShape):
     const tail = quads % depth !== 0;
     const guarded = (round: number, text: string) =>
       (round + 1) * size > blocks ? `      if (lane < ${blocks - round * size}u) {\n${text}\n      }` : text;
-    // Eight groups of tokens side by side: the lines fill without bank conflicts, and fetches fill memory sectors.
+    // Eight groups of tokens side by side: the lines fill without bank conflicts,
+    // and fetches fill memory sectors.
     const load = (round: number) => {
       const one = (c: number) => {
         const value = source.at(

@@ -5,9 +5,9 @@ import { range, repeat } from "../matmul/text.ts";
 const ROWS = 32;
 
 /**
- * For software adapters: a workgroup is one subgroup, a lane owns four columns and all 32 rows. Rows are loaded one per lane
- * and handed round by `subgroupShuffle` from a constant lane: nothing is staged, nothing waits. See `subgroupMatmulCode` for
- * why loads are what counts there.
+ * For software adapters: a workgroup is one subgroup, a lane owns four columns and all 32 rows. Rows are
+ * loaded one per lane and handed round by `subgroupShuffle` from a constant lane: nothing is staged, nothing
+ * waits. See `subgroupMatmulCode` for why loads are what counts there.
  */
 export function flashSubgroupTile(lanes: number, headSize: number): TileForm {
   const groups = ROWS / lanes;
@@ -29,8 +29,9 @@ export function flashSubgroupTile(lanes: number, headSize: number): TileForm {
     ownRows: ROWS,
     balanced: false,
     workgroupBytes: (sums) => sums * 64 * quads * lanes,
-    // In workgroup memory, although each lane keeps to its own: as a local array, indexed by the loop over d, they take Mesa
-    // 20 seconds to compile instead of one; as named variables the loop over d would have to be unrolled.
+    // In workgroup memory, although each lane keeps to its own: as a local array,
+    // indexed by the loop over d, they take Mesa 20 seconds to compile instead of
+    // one; as named variables the loop over d would have to be unrolled.
     declarations: (sums) =>
       repeat(sums.length, (i) => `var<workgroup> ${sums[i]}: array<vec4<f32>, ${4 * quads * lanes}>;`),
     firstColumn: "4u * lane",

@@ -14,10 +14,12 @@ import { chooseSubgroupTile, largeSubgroupTiles, subgroupTile } from "./subgroup
 const BLOCK_VECTORS = 512;
 
 /**
- * Forms for Mesa's software adapter, and for others that compute on the CPU: no workgroup memory and no barriers
- * where subgroups of four lanes or more can hand numbers round; a load costs as much as many multiply-adds.
+ * Forms for Mesa's software adapter, and for others that compute on the CPU: no
+ * workgroup memory and no barriers where subgroups of four lanes or more can hand
+ * numbers round; a load costs as much as many multiply-adds.
  *
- * @param scratchBytes Most bytes that a dispatch copies into the scratch texture: measured on Mesa's adapter alone,
+ * @param scratchBytes Most bytes that a dispatch copies into the scratch texture:
+ * measured on Mesa's adapter alone,
  *   0 on others.
  */
 export function lavapipeKernels(target: Target, scratchBytes: number): KernelSet {

@@ -18,7 +18,10 @@ export interface SubgroupTile {
   columnVectors: number;
 }
 
-/** Rows that a lane loads at once: one, or four where A is stored [k, m] and the tile has so many for each lane. */
+/**
+ * Rows that a lane loads at once: one, or four where A is stored [k, m] and the
+ * tile has so many for each lane.
+ */
 function rowsPerLane(form: MatmulForm, { lanes, rows }: SubgroupTile): number {
   return form.aTransposed && rows % (4 * lanes) === 0 ? 4 : 1;
 }
@@ -29,16 +32,18 @@ function rowsPerLane(form: MatmulForm, { lanes, rows }: SubgroupTile): number {
  *   C[m, n] = alpha · Σ_k A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C[m, n])
  *   sums[m] = Σ_k A[m, k] or sums[n] = Σ_k B[k, n] (+ sums), where they are asked for
  *
- * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
- * Dtypes    each operand f32 or f16, or B codes (kernels/matmul/quantized.ts); products and sums f32, k in ascending order, so the
- *           bits do not depend on the tile.
- * Mapping   one workgroup = one subgroup = one tile; a lane owns 4 or 8 neighbouring columns per group. Rows are loaded
- *           one (or four) a lane and handed round by `subgroupShuffle` from a constant lane.
- * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
- *           the last one inside and not stored, so nothing outside the operands is read.
- * Source    measured on Mesa lavapipe, which runs a load as a loop over the lanes: a vec4 costs some 20 multiply-adds, so
- *           every loaded value meets as many others as registers allow; workgroup memory is another such loop. All loads
- *           of an iteration come first and an accumulator takes its k terms in one statement, else LLVM spills.
+ * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].
+ *           bias: [n].   All strided and batched.
+ * Dtypes    each operand f32 or f16, or B codes (kernels/matmul/quantized.ts); products and sums f32, k in
+ *           ascending order, so the bits do not depend on the tile.
+ * Mapping   one workgroup = one subgroup = one tile; a lane owns 4 or 8 neighbouring columns per group. Rows
+ *           are loaded one (or four) a lane and handed round by `subgroupShuffle` from a constant lane.
+ * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are
+ *           loaded from the last one inside and not stored, so nothing outside the operands is read.
+ * Source    measured on Mesa lavapipe, which runs a load as a loop over the lanes: a vec4 costs some 20
+ *           multiply-adds, so every loaded value meets as many others as registers allow; workgroup memory is
+ *           another such loop. All loads of an iteration come first and an accumulator takes its k terms in
+ *           one statement, else LLVM spills.
  */
 export function subgroupMatmulCode(form: MatmulForm, tile: SubgroupTile): string {
   const { lanes, rows, columnVectors } = tile;
@@ -140,7 +145,8 @@ ${form.sums ? storeSums(form, summed.map((_, v) => `sum${v}`), summed.map(({ fir
 }
 
 /**
- * The main loop where codes of B lie along k: scales are loaded once for `scaleRun` loads, a word of NF4 once for two steps.
+ * The main loop where codes of B lie along k: scales are loaded once for
+ * `scaleRun` loads, a word of NF4 once for two steps.
  *
  * @param step Text of one step of four k, `step4`, around its loads of B.
  */
@@ -216,7 +222,10 @@ function aTailLoad(form: MatmulForm, i: number, perLane: number): string {
   return `    let a${i} = ${load(form, "a", `aBase${i} + k`)};`;
 }
 
-/** Where lane `lane` finds its j-th vec4 of columns, outside the loop; of a pair loaded together the first knows. */
+/**
+ * Where lane `lane` finds its j-th vec4 of columns, outside the loop; of a pair
+ * loaded together the first knows.
+ */
 function bBases(form: MatmulForm, j: number, first: string): string {
   const width = form.widths.b;
   if (form.bTransposed) {

@@ -36,12 +36,12 @@ const ADDED_ROLES: readonly MatmulRole[] = ["bias", "residual", "slope"];
 const isOperand = ({ role }: Span) => role === "a" || role === "b";
 
 /**
- * The dispatches of a product that reads its operands from the scratch texture, or undefined where it cannot: the adapter
- * reads buffers as fast, an operand holds codes, or does not fall into whole vectors of four.
+ * The dispatches of a product that reads its operands from the scratch texture, or undefined where it cannot:
+ * the adapter reads buffers as fast, an operand holds codes, or does not fall into whole vectors of four.
  *
- * Mesa lavapipe runs a load from a buffer as a loop over the lanes, some 8 ns a lane and component; a load from a storage
- * texture takes 10 ns for all lanes, and copying an operand into the texture a ninth of a nanosecond a byte. Measured, a
- * product is two to three times as fast so, in tiles of a quarter of the code.
+ * Mesa lavapipe runs a load from a buffer as a loop over the lanes, some 8 ns a lane and component; a load
+ * from a storage texture takes 10 ns for all lanes, and copying an operand into the texture a ninth of a
+ * nanosecond a byte. Measured, a product is two to three times as fast so, in tiles of a quarter of the code.
  */
 export function texelProduct(
   spec: CheckedSpec,
@@ -75,7 +75,10 @@ function partsOf(spec: CheckedSpec, whole: Part, adapter: TexelAdapter): Part[] 
   }
 }
 
-/** Copies of spans, by default of the operands, one behind the other in the texture, and where in it each begins. */
+/**
+ * Copies of spans, by default of the operands, one behind the other in the
+ * texture, and where in it each begins.
+ */
 function copiesOf(spec: CheckedSpec, part: Part, spans = spansOf(spec, part).filter(isOperand)) {
   const windows = windowsOf(spec, spans);
   const copies = placeCopies(windows.map(({ binding }) => binding));
@@ -108,13 +111,19 @@ function aligned(spec: CheckedSpec, part: Part): boolean {
   );
 }
 
-/** Rows of a tile, but where subgroups are narrow: what a kernel takes to compile depends on them, not on the lanes. */
+/**
+ * Rows of a tile, but where subgroups are narrow: what a kernel takes to compile
+ * depends on them, not on the lanes.
+ */
 const [SMALL_ROWS, LARGE_ROWS] = [16, 32];
 /** Rows a lane at most. */
 const MOST_ROWS_OF_LANE = 4;
 /** Products of fewer operations have small tiles, whose kernels compile in two thirds of the time. */
 const LARGE_FLOPS = 1.5e8;
-/** The same for products of attention, if their matrices are large: of small ones much of a large tile lies beyond the diagonal. */
+/**
+ * The same for products of attention, if their matrices are large: of small ones
+ * much of a large tile lies beyond the diagonal.
+ */
 const LARGE_BATCHED_FLOPS = 1e8;
 const LARGE_BATCHED_ROWS = 256;
 /** Tiles that keep the threads of an adapter busy to the end. */
@@ -187,10 +196,12 @@ function texelDispatch(spec: CheckedSpec, part: Part, adapter: TexelAdapter): Di
 }
 
 /**
- * The copies in the texture, the windows and bindings of what is read and written where it lies, and the kernel's form.
+ * The copies in the texture, the windows and bindings of what is read and written
+ * where it lies, and the kernel's form.
  *
- * What the end of a product reads, C itself among it, is copied beside the operands where it is loaded in fours and there is
- * room: a row of a tile of it takes as long to load from a buffer as twenty of its products.
+ * What the end of a product reads, C itself among it, is copied beside the
+ * operands where it is loaded in fours and there is room: a row of a tile of it
+ * takes as long to load from a buffer as twenty of its products.
  */
 function placesOf(spec: CheckedSpec, part: Part, { scratchBytes }: TexelAdapter) {
   const spans = spansOf(spec, part);
@@ -235,8 +246,9 @@ function codeFor(form: MatmulForm, lanes: number, rows: number, triangle: Triang
 }
 
 /**
- * Text of `of / by`. Processors have no division of vectors of whole numbers: Mesa's takes a division for each lane, eighty for the
- * place of a tile. Exact for the numbers of tiles and batches, which are far from 2²², as f32 divides with a half to spare.
+ * Text of `of / by`. Processors have no division of vectors of whole numbers: Mesa's takes a division for
+ * each lane, eighty for the place of a tile. Exact for the numbers of tiles and batches, which are far from
+ * 2²², as f32 divides with a half to spare.
  */
 function quotientOf(of: string, by: string): string {
   return `u32((f32(${of}) + 0.5) / f32(${by}))`;
@@ -253,25 +265,29 @@ function fourOf(type: MatmulDtype): string {
  *   C[m, n] = alpha · Σ_k A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C[m, n])
  *   sums[m] = Σ_k A[m, k] or sums[n] = Σ_k B[k, n] (+ sums), where they are asked for
  *
- * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched; four
- *           elements in a row of A and B begin at a multiple of four.
- * Dtypes    each operand f32 or f16; products and sums f32, k in ascending order, so the bits do not depend on the tile.
- * Mapping   one workgroup = one subgroup = one tile of one, two or four rows a lane × four columns a lane. A row is loaded
- *           four k at a time by one lane, or where A is stored [k, m] four rows at a time: all rows of a k by as many lanes as they
- *           take, of the next k by the lanes after those; `subgroupShuffle` from a constant lane hands the numbers round.
- *           Of a triangle of A the terms of a tile end, or begin where A is stored [k, m], at the diagonal; light and heavy
- *           tiles take turns, because the adapter gives each of its threads one run of workgroups. Of a triangle of C only
+ * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and
+ *           batched; four elements in a row of A and B begin at a multiple of four.
+ * Dtypes    each operand f32 or f16; products and sums f32, k in ascending order,
+ *           so the bits do not depend on the tile.
+ * Mapping   one workgroup = one subgroup = one tile of one, two or four rows a lane × four columns a lane. A
+ *           row is loaded four k at a time by one lane, or where A is stored [k, m] four rows at a time: all
+ *           rows of a k by as many lanes as they take, of the next k by the lanes after those;
+ *           `subgroupShuffle` from a constant lane hands the numbers round. Of a triangle of A the terms of a
+ *           tile end, or begin where A is stored [k, m], at the diagonal; light and heavy tiles take turns,
+ *           because the adapter gives each of its threads one run of workgroups. Of a triangle of C only
  *           tiles that reach it are launched.
- * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are loaded from
- *           the last one inside and not stored.
- * Source    measured on Mesa lavapipe; see `texelProduct` and docs/notes/software-adapters.md. Larger tiles save
- *           loads and pay with code, which takes longer to compile and may leave the cache of decoded instructions.
+ * Limits    the adapter's subgroups have exactly `lanes` lanes. Any m, n, k ≥ 1: rows and columns outside are
+ *           loaded from the last one inside and not stored.
+ * Source    measured on Mesa lavapipe; see `texelProduct` and
+ *           docs/notes/software-adapters.md. Larger tiles save loads and pay with code,
+ *           which takes longer to compile and may leave the cache of decoded instructions.
  */
 function texelMatmulCode(form: MatmulForm, lanes: number, rows: number, triangle?: Triangle): string {
   const { aTransposed, bTransposed } = form;
   const fourAt = (role: "a" | "b", index: string) => load(form, role, index);
   const groups = rows / lanes;
-  // Of A stored [k, m]: lanes that load all rows of one k, and how many k all lanes load at once: one, two or four.
+  // Of A stored [k, m]: lanes that load all rows of one k, and how many k all
+  // lanes load at once: one, two or four.
   const quads = rows / 4;
   const span = lanes / quads;
 
@@ -385,8 +401,9 @@ function originWgsl(rows: number, columns: number, triangle: Triangle): string {
       return `  let firstRow = select(tileM / 2u, params.tilesM - 1u - tileM / 2u, (tileM & 1u) != 0u) * ${rows}u;
   let firstColumn = tileN * ${columns}u;`;
     case "c": {
-      // Rows of tiles of which `across` make a square: those of the square with index s have s + 1 tiles each, and
-      // those before it across · s · (s + 1) / 2. The root may be off by one for large numbers, hence the two checks.
+      // Rows of tiles of which `across` make a square: those of the square with
+      // index s have s + 1 tiles each, and those before it across · s · (s + 1) /
+      // 2. The root may be off by one for large numbers, hence the two checks.
       const across = columns / rows;
       const before = (s: string) => `${across}u * (${s} * (${s} + 1u) / 2u)`;
       return `  let root = u32((sqrt(1.0 + ${8 / across} * f32(tileM)) - 1.0) / 2.0);

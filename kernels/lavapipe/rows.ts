@@ -4,8 +4,8 @@ import { type Reduction, type RowForm, rowFormWgsl } from "../rows/reduction.ts"
 const ROWS_ALONE = 64;
 
 /**
- * One row per subgroup, reduced by shuffles, in workgroups of one subgroup, so that nothing needs a barrier; without
- * subgroups, one row per invocation.
+ * One row per subgroup, reduced by shuffles, in workgroups of one subgroup, so that nothing needs a barrier;
+ * without subgroups, one row per invocation.
  */
 export function lavapipeRowForm(lanes: number): RowForm {
   return lanes === 0

@@ -15,9 +15,9 @@ export const MESA_SCRATCH_BYTES = 32 * 2 ** 20;
 const ROW_BYTES = 8 * 2 ** 20;
 /**
  * Share of its operands, and most bytes, that one dispatch over tables reads through it: large enough that
- * dispatches stay few and copies cheap, small beside the model, since every plan pays for the texture. Where the
- * most would make thousands of dispatches, each with a table of its own, another share: models so large have
- * products that fill the texture.
+ * dispatches stay few and copies cheap, small beside the model, since every plan pays for the texture. Where
+ * the most would make thousands of dispatches, each with a table of its own, another share: models so large
+ * have products that fill the texture.
  */
 const TABLE_SHARE = 1 / 4;
 const MOST_TABLE_BYTES = 8 * 2 ** 20;

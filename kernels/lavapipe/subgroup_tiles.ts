@@ -61,7 +61,10 @@ export function chooseSubgroupTile(spec: CheckedSpec, part: Part, lanes: number)
   return worthwhile.reduce((best, tile) => cost(tile) < cost(best) ? tile : best);
 }
 
-/** What the rows of all but the smallest tile are a multiple of: where A is stored [k, m], a lane loads four of them at once. */
+/**
+ * What the rows of all but the smallest tile are a multiple of: where A is stored
+ * [k, m], a lane loads four of them at once.
+ */
 function rowUnit(spec: CheckedSpec, lanes: number): number {
   return spec.a.transposed ? 4 * lanes : lanes;
 }
@@ -78,7 +81,10 @@ export function largeSubgroupTiles(spec: CheckedSpec, lanes: number): SubgroupTi
   ];
 }
 
-/** Elements one load may take: of A stored [k, m] four where a lane has four rows, of codes eight where it has eight columns. */
+/**
+ * Elements one load may take: of A stored [k, m] four where a lane has four rows,
+ * of codes eight where it has eight columns.
+ */
 function widestLoad(
   spec: CheckedSpec,
   role: "a" | "b",

@@ -4,7 +4,9 @@ import type { CheckedSpec, MatmulDtype, MatmulForm, MatmulRole, Width } from "./
 import { quantizedForm, widestCodes } from "./quantized.ts";
 import type { TileLoads } from "./tile.ts";
 
-/** The kernel's form for a part, its windows and its tile, and its bindings: the windows and what decodes B. */
+/**
+ * The kernel's form for a part, its windows and its tile, and its bindings: the windows and what decodes B.
+ */
 export function formOf(
   spec: CheckedSpec,
   part: Part,
@@ -45,8 +47,8 @@ export function formOf(
       if (role === "a" || role === "b") widths[role] = Math.min(widths[role], widths.c) as Width;
     }
   }
-  // Loads of single numbers take many instructions each: a loop that steps by one k compiles in a fourth of the time. Codes
-  // are worth no more ever, numbers where the product is small.
+  // Loads of single numbers take many instructions each: a loop that steps by one k compiles in a fourth of
+  // the time. Codes are worth no more ever, numbers where the product is small.
   const codesSingly = spec.b.quantized !== undefined && widths.b === 1;
   if (codesSingly && tile.stepsSingly && !spec.a.transposed) [widths.a, words.a] = [1, 0];
   const single = tile.stepsSingly &&

@@ -13,14 +13,16 @@ import type { ProductTile } from "./tile.ts";
 import { tilesOf, type Triangle } from "./triangle.ts";
 
 /**
- * Dispatches of one product, split over batches, rows, columns or terms where an operand passes the binding limit.
+ * Dispatches of one product, split over batches, rows, columns or terms where an
+ * operand passes the binding limit.
  *
- * Every element of C sums its terms in ascending k in f32, whatever the tile, so results are the same from run to run; a
- * device's matrix units add some of them at once, in an order of their own.
- * Where terms are split, the partial sums meet in f32: in C, or in `spec.meeting` where C is f16, which is then rounded once.
+ * Every element of C sums its terms in ascending k in f32, whatever the tile, so results are the same from
+ * run to run; a device's matrix units add some of them at once, in an order of their own. Where terms are
+ * split, the partial sums meet in f32: in C, or in `spec.meeting` where C is f16, which is then rounded once.
  *
  * @throws {TypeError} if C overlaps an operand, or a dtype is neither f32 nor f16.
- * @throws {RangeError} if not even one row of an operand can be bound, or if terms of an f16 C have nowhere to meet.
+ * @throws {RangeError} if not even one row of an operand can be bound, or if
+ * terms of an f16 C have nowhere to meet.
  */
 export function matmulCommands(spec: MatmulSpec, kernels: KernelSet): Command[] {
   const { target, products } = kernels;
@@ -38,7 +40,8 @@ export function matmulCommands(spec: MatmulSpec, kernels: KernelSet): Command[] 
   const parts = split(checked, target, whole);
   const termsSplit = parts.some(({ k }) => k.count < spec.k);
   if (termsSplit && spec.c.value.dtype !== "f32") return meetingCommands(checked, kernels);
-  // No part knows an element of C before its terms have met; and a product of the set's own is worth more than the fusion.
+  // No part knows an element of C before its terms have met; and a product of the
+  // set's own is worth more than the fusion.
   const termsApart = termsSplit || products.whole({ ...checked, gelu: undefined }, whole) !== undefined;
   if (spec.gelu && termsApart) {
     return [
@@ -131,8 +134,8 @@ function dispatchPart(
 }
 
 /**
- * What the best tile of a product depends on: storage, types, what is added, and the extents up to the next power of two.
- * As text: `"nt f32·f32→f32 444 +bias 512×1024×256×1"`.
+ * What the best tile of a product depends on: storage, types, what is added, and the extents up to the next
+ * power of two. As text: `"nt f32·f32→f32 444 +bias 512×1024×256×1"`.
  */
 function choiceKey(
   spec: CheckedSpec,
@@ -168,7 +171,10 @@ function codeFor(form: MatmulForm, tile: ProductTile, triangle: Triangle): strin
   return code;
 }
 
-/** The tiles that can do a part of a product, the one that the rules chose first: what the runtime may choose from. */
+/**
+ * The tiles that can do a part of a product, the one that the rules chose first:
+ * what the runtime may choose from.
+ */
 export function fittingTiles(spec: CheckedSpec, part: Part, { products }: KernelSet): ProductTile[] {
   const chosen = products.chosen(spec, part);
   if (spec.tileRows) return [chosen];

@@ -57,8 +57,8 @@ export function matrixTile(tile: MatrixTile): ProductTile {
 }
 
 /**
- * The rules choose among these, the first that has enough workgroups. Measured on an H100 at 4096³ (16 × 16 × 16), TFLOP/s: 118 for
- * 64 × 64 × 64, 92 and 72 for the two of 128 × 128 × 32 below, 43 for 64 × 64 × 32.
+ * The rules choose among these, the first that has enough workgroups. Measured on an H100 at 4096³ (16 × 16 ×
+ * 16), TFLOP/s: 118 for 64 × 64 × 64, 92 and 72 for the two of 128 × 128 × 32 below, 43 for 64 × 64 × 32.
  */
 const TILES: readonly Omit<MatrixTile, "shape" | "lanes">[] = [
   { grid: [2, 2], block: [2, 2], steps: 4, buffers: 1 },
@@ -66,7 +66,10 @@ const TILES: readonly Omit<MatrixTile, "shape" | "lanes">[] = [
   { grid: [2, 2], block: [1, 1], steps: 2, buffers: 1 },
 ];
 
-/** Tiles that only the clock chooses: subgroups that own more, and so read less of workgroup memory for each product. */
+/**
+ * Tiles that only the clock chooses: subgroups that own more, and so read less of
+ * workgroup memory for each product.
+ */
 const TIMED_TILES: readonly Omit<MatrixTile, "shape" | "lanes">[] = [
   { grid: [2, 2], block: [4, 4], steps: 4, buffers: 1 },
   { grid: [2, 2], block: [4, 4], steps: 2, buffers: 1 },
@@ -75,12 +78,15 @@ const TIMED_TILES: readonly Omit<MatrixTile, "shape" | "lanes">[] = [
   { grid: [4, 2], block: [2, 4], steps: 2, buffers: 2 },
 ];
 
-/** Workgroups a GPU needs to have work for all its cores: the largest NVIDIA ones have 132, and two of the large tiles fit in one. */
+/**
+ * Workgroups a GPU needs to have work for all its cores: the largest NVIDIA ones
+ * have 132, and two of the large tiles fit in one.
+ */
 const ENOUGH_WORKGROUPS = 128;
 
 /**
- * The tiles that can do a part of a product, the one that the rules choose first; none where the device has no matrices of
- * f16 with sums in f32, or an operand is not f16.
+ * The tiles that can do a part of a product, the one that the rules choose first; none where the device has
+ * no matrices of f16 with sums in f32, or an operand is not f16.
  */
 export function matrixTiles(spec: CheckedSpec, part: Part, target: Target): MatrixTile[] {
   const { subgroupMatrix: shape, subgroupSize: lanes } = target;
@@ -106,7 +112,10 @@ export function matrixTiles(spec: CheckedSpec, part: Part, target: Target): Matr
 /** Elements of a granule, the 16 bytes in which operands are loaded and staged. */
 const GRANULE = 8;
 
-/** An operand's slice in workgroup memory: for each row (column) of subgroups the lines that it reads, as they are stored. */
+/**
+ * An operand's slice in workgroup memory: for each row (column) of subgroups the
+ * lines that it reads, as they are stored.
+ */
 interface Side {
   side: "a" | "b";
   /** Stored [k, …]: the lines of a block are k, and its rows (columns) run along them. */
@@ -128,8 +137,8 @@ function sidesOf(form: Pick<MatmulForm, "aTransposed" | "bTransposed">, tile: Ma
 /** Granules of one line of a block. */
 const lineGranules = ({ kMajor, blockExtent, depth }: Side) => (kMajor ? blockExtent : depth) / GRANULE;
 /**
- * Granules from one line to the next: an odd number, so that eight lines side by side, which is what loading a matrix reads at once,
- * begin in different banks.
+ * Granules from one line to the next: an odd number, so that eight lines side by side, which is what loading
+ * a matrix reads at once, begin in different banks.
  */
 const lineStride = (side: Side) => lineGranules(side) | 1;
 const blockGranules = (side: Side) => (side.kMajor ? side.depth : side.blockExtent) * lineStride(side);
@@ -160,18 +169,21 @@ function memoryOf(tile: MatrixTile): number {
  *   C[m, n] = alpha · Σ_k A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C[m, n])
  *   sums[m] = Σ_k A[m, k] or sums[n] = Σ_k B[k, n] (+ sums), where they are asked for
  *
- * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
- * Dtypes    A, B: f16.   Products and sums: f32, slices of k in ascending order, within one as the device adds.   C and the
- *           rest: f32 or f16.
- * Mapping   one workgroup per tile, `grid` subgroups that own `block` result matrices each. Slices of `depth` k are staged as they
- *           are stored, 16 bytes at a time: loading a matrix turns it where that is needed. Each invocation holds the next
- *           ones in registers while its subgroup multiplies. Results leave by way of workgroup memory, a matrix of each
- *           subgroup at a time, since only there a lane finds its elements. Sums of an operand are its product with ones.
- * Limits    extentsOf().invocations and memoryOf() within the device's limits, subgroups of one size. Any m, n, k ≥ 1: rows and
- *           columns outside are loaded from the last one inside and not stored; k outside is replaced by zero.
- *           Where a subgroup finds its block is an array index and not an offset: offsets into a block are then
- *           constants, which the compiler checks once and not at each load.
- * Source    tiling as in Markidis et al. 2018, "NVIDIA Tensor Core Programmability, Performance & Precision", arXiv:1803.04014.
+ * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].
+ *           bias: [n].   All strided and batched.
+ * Dtypes    A, B: f16.   Products and sums: f32, slices of k in ascending order, within one as the device
+ *           adds.   C and the rest: f32 or f16.
+ * Mapping   one workgroup per tile, `grid` subgroups that own `block` result matrices each. Slices of `depth`
+ *           k are staged as they are stored, 16 bytes at a time: loading a matrix turns it where that is
+ *           needed. Each invocation holds the next ones in registers while its subgroup multiplies. Results
+ *           leave by way of workgroup memory, a matrix of each subgroup at a time, since only there a lane
+ *           finds its elements. Sums of an operand are its product with ones.
+ * Limits    extentsOf().invocations and memoryOf() within the device's limits, subgroups of one size. Any m,
+ *           n, k ≥ 1: rows and columns outside are loaded from the last one inside and not stored; k outside
+ *           is replaced by zero. Where a subgroup finds its block is an array index and not an offset:
+ *           offsets into a block are then constants, which the compiler checks once and not at each load.
+ * Source    tiling as in Markidis et al. 2018, "NVIDIA Tensor Core
+ *           Programmability, Performance & Precision", arXiv:1803.04014.
  */
 export function matrixMatmulCode(form: MatmulForm, tile: MatrixTile): string {
   const { shape: { m, n, k }, lanes, grid, block, steps, buffers } = tile;
@@ -278,7 +290,10 @@ function throughMemory(matrix: string, lanesAcross: number): string {
   workgroupBarrier();`;
 }
 
-/** Loads the `index`-th matrix of a block's rows (columns), at the `step`-th k. Offset and stride count granules. */
+/**
+ * Loads the `index`-th matrix of a block's rows (columns), at the `step`-th k.
+ * Offset and stride count granules.
+ */
 function matrixAt(
   side: Side,
   type: string,
@@ -305,8 +320,9 @@ const granulesOf = ({ blocks, blockExtent, depth }: Side) => blocks * blockExten
 const isShort = (side: Side, invocations: number, i: number) => (i + 1) * invocations > granulesOf(side);
 
 /**
- * Which granules an invocation moves, outside the loop: neighbours take neighbouring ones of a stored line. Of piece i, `K` is where its k
- * begins in a slice, `Base` where its line or its place in a line begins, and `Place` where it goes.
+ * Which granules an invocation moves, outside the loop: neighbours take neighbouring
+ * ones of a stored line. Of piece i, `K` is where its k begins in a slice, `Base`
+ * where its line or its place in a line begins, and `Place` where it goes.
  */
 function places(form: MatmulForm, side: Side, invocations: number): string {
   const { side: name, kMajor, blocks, blockExtent, depth } = side;
@@ -399,8 +415,8 @@ function stage(side: Side, invocations: number): string {
 }
 
 /**
- * Sums of an operand over k, by subgroups of the first tile across (down) and the first block in it: its product with ones, of
- * which every column (row) is the sums.
+ * Sums of an operand over k, by subgroups of the first tile across (down) and the first block in it: its
+ * product with ones, of which every column (row) is the sums.
  */
 function operandSums(
   form: MatmulForm,

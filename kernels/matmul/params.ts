@@ -31,7 +31,8 @@ export function matmulParams(
     alpha: spec.alpha ?? 1,
     tilesM,
     tilesN,
-    // Neighbours share the operand that stays put while they walk; walk along the smaller one, which caches hold whole.
+    // Neighbours share the operand that stays put while they walk; walk along the
+    // smaller one, which caches hold whole.
     downFirst: part.m.count < part.n.count ? 1 : 0,
     workgroups: tilesM * tilesN * part.batchCount.reduce((product, count) => product * count, 1),
     gridWidth: grid[0],

@@ -7,14 +7,18 @@ import { DTYPE_BYTES, elementCount, type TensorType } from "../../engine/graph/t
 import type { CheckedSpec, MatmulOperand } from "./product.ts";
 import source from "./partial_sums.wgsl" with { type: "text" };
 
-/** The least that one binding may cover on any WebGPU adapter, bytes: what plans, which know no adapter, have to expect. */
+/**
+ * The least that one binding may cover on any WebGPU adapter, bytes: what plans,
+ * which know no adapter, have to expect.
+ */
 const LEAST_BINDING_BYTES = 2 ** 27;
 /** By which a window may be larger than what lies in it: both ends are at multiples. */
 const WINDOW_SLACK = 512;
 
 /**
- * Whether the terms of a product may have to be split: where an operand that is stored with a row for every term, A transposed or
- * B not, passes the binding limit of some adapter. Of all others fewer rows or columns are bound.
+ * Whether the terms of a product may have to be split: where an operand that is
+ * stored with a row for every term, A transposed or B not, passes the binding
+ * limit of some adapter. Of all others fewer rows or columns are bound.
  *
  * @param bytes Of the operand, or of the part of its value from the first to the last element of one batch.
  */
@@ -28,8 +32,8 @@ export function bytesOf(type: TensorType): number {
 }
 
 /**
- * Where the parts of a product with this result meet in f32, as workspace: in f16 each of them would be rounded. None where the
- * terms stay together, or where the result is f32, in which they meet.
+ * Where the parts of a product with this result meet in f32, as workspace: in f16 each of them would be
+ * rounded. None where the terms stay together, or where the result is f32, in which they meet.
  *
  * @param apart Whether the terms may come in parts.
  */
@@ -62,7 +66,8 @@ export interface PartialSums extends Shape {
 }
 
 /**
- * C from the sums of its parts, rounded once; split over rows where partials of one part, or C, pass the binding limit.
+ * C from the sums of its parts, rounded once; split over rows where partials of
+ * one part, or C, pass the binding limit.
  *
  * @throws {RangeError} if several parts, or a row of C, cannot be bound.
  */

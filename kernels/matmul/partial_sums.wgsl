@@ -2,8 +2,10 @@
 //
 //   c[z, m, n] = Σ_s partials[s, z, m, n] (+ c[z, m, n])
 //
-// Shapes    partials: [parts, batches, M, N], of which `count` vectors from `first` on; c: strided and batched as the product's.
-// Dtypes    partials: f32.   c: as stored (f32 or f16), rounded once.   Sums f32, in the order of the parts, c last.
+// Shapes    partials: [parts, batches, M, N], of which `count` vectors from `first` on; c: strided and
+//           batched as the product's.
+// Dtypes    partials: f32.   c: as stored (f32 or f16), rounded once.   Sums f32,
+//           in the order of the parts, c last.
 // Mapping   one invocation per vector of WIDTH.
 // Limits    none: grids are folded, and partials of one part split where they or c pass the binding limit.
 // Source    split-K, as in NVIDIA's CUTLASS. Checked against the product in one part.

@@ -16,17 +16,21 @@ export interface Extent {
   count: number;
 }
 
-/** Whether a part has all rows, columns and terms of its batches: diagonals are where the matrices have them. */
+/**
+ * Whether a part has all rows, columns and terms of its batches: diagonals are where the matrices have them.
+ */
 export function wholeMatrices(spec: CheckedSpec, { m, n, k }: Part): boolean {
   return m.count === spec.m && n.count === spec.n && k.count === spec.k;
 }
 
-/** Multiply-adds from which the largest tile repays its compilation of two seconds, within a few hundred uses. */
+/**
+ * Multiply-adds from which the largest tile repays its compilation of two seconds, within a few hundred uses.
+ */
 export const LARGE_PRODUCT = 2 ** 26;
 
 /**
- * Multiply-adds up to which a product takes half a millisecond or so in any tile, and the smallest one repays: its code is
- * a fifth of the others', and compiles in a fifth of the time.
+ * Multiply-adds up to which a product takes half a millisecond or so in any tile, and the smallest one
+ * repays: its code is a fifth of the others', and compiles in a fifth of the time.
  */
 export const SMALL_PRODUCT = 2 ** 22;
 
@@ -59,7 +63,10 @@ function makesSums(part: Part, of: "a" | "b"): boolean {
   return (of === "a" ? part.n : part.m).first === 0;
 }
 
-/** The elements that a part touches of one operand, from `rows` and `columns` of the matrix as the product has it. */
+/**
+ * The elements that a part touches of one operand, from `rows` and `columns` of
+ * the matrix as the product has it.
+ */
 function elementsOf(
   { transposed, offset = 0, ld, strides }: MatmulOperand,
   { batchFirst, batchCount }: Part,

@@ -11,7 +11,9 @@ export type MatmulRole = typeof MATMUL_ROLES[number];
 /** Elements that one load takes. */
 export type Width = 1 | 4 | 8;
 
-/** One operand of a batched, strided product: element (i, j) of batch z lies at offset + z·strides + i·ld + j. */
+/**
+ * One operand of a batched, strided product: element (i, j) of batch z lies at offset + z·strides + i·ld + j.
+ */
 export interface MatmulOperand {
   value: Located;
   /** Elements from the start of the value to the first one. */
@@ -23,8 +25,9 @@ export interface MatmulOperand {
   /** Elements between batches, one per batch dimension; 0 repeats the operand. */
   strides?: readonly number[];
   /**
-   * Whether rows go on after their last element, to `ld` or the next multiple of four, with elements that may be read and, of C,
-   * written with anything: then whole vectors will do where the extent is no multiple of four.
+   * Whether rows go on after their last element, to `ld` or the next multiple of
+   * four, with elements that may be read and, of C, written with anything: then
+   * whole vectors will do where the extent is no multiple of four.
    */
   padded?: boolean;
   /** B alone: its value is u8 codes, decoded inside the product. */
@@ -62,7 +65,10 @@ export interface FusedGelu {
   of?: Located;
 }
 
-/** C[m, n] = alpha · A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C where `accumulate`), for every batch. */
+/**
+ * C[m, n] = alpha · A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C where
+ * `accumulate`), for every batch.
+ */
 export interface MatmulSpec {
   /** Name for profiles. */
   name: string;
@@ -79,18 +85,23 @@ export interface MatmulSpec {
   /** Same layout as C; may be C itself, which is then added to in place. */
   residual?: Located;
   accumulate?: boolean;
-  /** f32, as many elements as C at least: where parts of an f16 C meet if its terms are split. See `meetingType`. */
+  /**
+   * f32, as many elements as C at least: where parts of an f16 C meet if its
+   * terms are split. See `meetingType`.
+   */
   meeting?: Located;
   /**
-   * GELU of C as stored, kept beside it in the layout of C, or C = the rest · GELU′(of), with what `of` holds in that layout. Each
-   * product is rounded to the type of C before, so that the bits are those of two kernels.
+   * GELU of C as stored, kept beside it in the layout of C, or C = the rest ·
+   * GELU′(of), with what `of` holds in that layout. Each product is rounded to
+   * the type of C before, so that the bits are those of two kernels.
    */
   gelu?: FusedGelu;
   /** Sums of an operand over the terms, made on the way. Not batched. */
   sums?: OperandSums;
   /**
-   * A square matrix, as stored, of which nothing above the diagonal matters: an A that holds zeros there, so that its terms
-   * may be left out, or a C that nobody reads there, so that it may stay unwritten. A hint: kernels may compute all.
+   * A square matrix, as stored, of which nothing above the diagonal matters: an A that holds zeros there, so
+   * that its terms may be left out, or a C that nobody reads there, so that it may stay unwritten. A hint:
+   * kernels may compute all.
    */
   triangle?: "a" | "c";
   /** Rows of the output tile, for tests and tuning; default by the product's size. */
@@ -113,23 +124,29 @@ export interface QuantizedForm {
 }
 
 /**
- * What the text of a kernel depends on, and nothing else: extents, strides and offsets are uniforms, so that products of
- * one form share a pipeline whatever their size.
+ * What the text of a kernel depends on, and nothing else: extents, strides and offsets are uniforms, so that
+ * products of one form share a pipeline whatever their size.
  */
 export interface MatmulForm {
   /** A stored as [k, m], B stored as [n, k]. */
   aTransposed: boolean;
   bTransposed: boolean;
-  /** Elements per binding element; all but A, B and the sums, which are single, follow C. Eight only of codes and as words. */
+  /**
+   * Elements per binding element; all but A, B and the sums, which are single,
+   * follow C. Eight only of codes and as words.
+   */
   widths: Readonly<Record<"a" | "b" | "c", Width>>;
   /**
-   * Operands of halves bound as words of 32 bits and taken apart in registers, or 0: NVIDIA's compiler loads the four halves of a
-   * vector one by one.
+   * Operands of halves bound as words of 32 bits and taken apart in registers, or 0: NVIDIA's compiler loads
+   * the four halves of a vector one by one.
    */
   words: Readonly<Record<"a" | "b", 0 | 32>>;
   /** Element type by role; a role that is absent is not used, or is a B of codes. */
   types: Partial<Record<MatmulRole, MatmulDtype>>;
-  /** Group-0 binding of each role in use. Roles that read one range share a binding: bound ranges may not overlap. */
+  /**
+   * Group-0 binding of each role in use. Roles that read one range share a
+   * binding: bound ranges may not overlap.
+   */
   slots: Partial<Record<MatmulRole, number>>;
   /** Roles read from copies by `fourOf_<type>(i)`, four elements at a time; the others have a slot. */
   copied?: readonly MatmulRole[];
@@ -139,7 +156,9 @@ export interface MatmulForm {
   accumulate: boolean;
   /** GELU of C goes to `activated`, or C is multiplied by its derivative at `slope`, whichever is in use. */
   gelu?: "tanh" | "erf";
-  /** The operand that is summed over k beside the product, and whether the sums are added to what is there. */
+  /**
+   * The operand that is summed over k beside the product, and whether the sums are added to what is there.
+   */
   sums?: { of: "a" | "b"; accumulate: boolean };
   /** Whether the only loop steps by one k. */
   single: boolean;

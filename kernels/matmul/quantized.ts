@@ -120,8 +120,9 @@ fn decodeVector(row: u32, vector: u32${parameter}) -> vec4<f32> {
 }
 
 /**
- * A product that is rounded before anything is done with it: WGSL lets compilers fuse it with a sum and regroup factors
- * around a constant, which would round otherwise than the reference does. The maximum changes no finite number.
+ * A product that is rounded before anything is done with it: WGSL lets compilers
+ * fuse it with a sum and regroup factors around a constant, which would round
+ * otherwise than the reference does. The maximum changes no finite number.
  */
 function roundedFirst(type: string, product: string): string {
   return `max(${product}, ${type}(-3.4e38))`;
@@ -137,7 +138,9 @@ export function quantizedPrologue({ quantized }: MatmulForm): string {
   return `  let nf4Values = ${valuesType(lanes)}(${parts.join(", ")});\n`;
 }
 
-/** The element, or the four elements, of B at `index` of the stored row `row`, decoded. For widths 1 and 4. */
+/**
+ * The element, or the four elements, of B at `index` of the stored row `row`, decoded. For widths 1 and 4.
+ */
 export function loadQuantized(form: MatmulForm, index: string, row: string): string {
   return `${form.widths.b === 1 ? "decodeElement" : "decodeVector"}(${row}, ${index}${valuesArgument(form)})`;
 }

@@ -12,8 +12,9 @@ export interface SplitTermsSpec
 }
 
 /**
- * A product with many terms and few outputs: shares of the terms are multiplied side by side, as batches, and their results
- * added, so that a GPU has more workgroups than C has tiles; where the set has enough of them, it is one product.
+ * A product with many terms and few outputs: shares of the terms are multiplied
+ * side by side, as batches, and their results added, so that a GPU has more
+ * workgroups than C has tiles; where the set has enough of them, it is one product.
  */
 export function splitTermsCommands({ partials, ...spec }: SplitTermsSpec, kernels: KernelSet): Command[] {
   const { m, n, k, a, b, c } = spec;

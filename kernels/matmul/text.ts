@@ -10,7 +10,8 @@ const PARAM_FIELDS = [
   "n",
   "k",
   "alpha",
-  // Output tiles down and across; whether neighbouring workgroups walk down the rows; workgroups in all and per grid row.
+  // Output tiles down and across; whether neighbouring workgroups walk down the
+  // rows; workgroups in all and per grid row.
   "tilesM",
   "tilesN",
   "downFirst",
@@ -79,8 +80,9 @@ function elementType(form: MatmulForm, role: MatmulRole): string {
 }
 
 /**
- * `to_half(v)`: what is left of v in f16. NVIDIA's compiler leaves out conversions there and back, and packing and unpacking too;
- * the bits in between are therefore changed by what is always zero, which no compiler can know.
+ * `to_half(v)`: what is left of v in f16. NVIDIA's compiler leaves out
+ * conversions there and back, and packing and unpacking too; the bits in between
+ * are therefore changed by what is always zero, which no compiler can know.
  */
 const TO_HALF_WGSL = {
   1: `fn to_half(v: f32) -> f32 {
@@ -136,9 +138,10 @@ export function load(form: MatmulForm, role: MatmulRole, index: string, row = ""
 }
 
 /**
- * Which tile of which batch a workgroup computes: `tileM`, `tileN`, the operands' offsets `aStart`, `bStart`, `cStart`, and
- * `rowEnd`, the number of rows that may be stored. A folded grid can have workgroups to spare: they compute the last
- * tile and store nothing, because a `return` would put the rest of the kernel under an execution mask.
+ * Which tile of which batch a workgroup computes: `tileM`, `tileN`, the operands' offsets
+ * `aStart`, `bStart`, `cStart`, and `rowEnd`, the number of rows that may be stored. A
+ * folded grid can have workgroups to spare: they compute the last tile and store nothing,
+ * because a `return` would put the rest of the kernel under an execution mask.
  *
  * @param quotientOf Text of a quotient of whole numbers, rounded down.
  */
@@ -189,7 +192,8 @@ export function columnPrologue(form: MatmulForm, name: string, column: string): 
 }
 
 /**
- * Stores `sums` (vec4s) over k of A's rows or B's columns. Every tile across (down) has the same: the first one stores.
+ * Stores `sums` (vec4s) over k of A's rows or B's columns. Every tile across
+ * (down) has the same: the first one stores.
  *
  * @param firsts The first of each vec4's four rows or columns, as WGSL text.
  * @param also Another condition, as WGSL text.
@@ -212,8 +216,8 @@ ${stores.join("\n")}
 }
 
 /**
- * Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this order, then GELU or its
- * derivative to what C would hold.
+ * Stores `sum` (a vec4) to row `row`, columns `name … name + 3`, applying alpha, bias, residual and C in this
+ * order, then GELU or its derivative to what C would hold.
  */
 export function storeRow(form: MatmulForm, row: string, name: string, sum: string): string {
   const width = form.widths.c === 4 ? 4 : 1;

@@ -1,7 +1,9 @@
 import type { CheckedSpec, MatmulForm, MatmulRole, Width } from "./product.ts";
 import type { Triangle } from "./triangle.ts";
 
-/** How kernels of one kind compute an output tile of a product: all that the rest of a product asks of them. */
+/**
+ * How kernels of one kind compute an output tile of a product: all that the rest of a product asks of them.
+ */
 export interface ProductTile {
   /** Says what it is, for choices that are kept: kind, rows × columns, and what else tells it from others. */
   readonly name: string;

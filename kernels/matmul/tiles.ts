@@ -62,9 +62,10 @@ const tileCount = ({ m, n, batchCount }: Part, { rows, columns }: { rows: number
   );
 
 /**
- * Teams that share out the terms, where there are so many of them and so few tiles that waiting for memory would show. Measured
- * on a GPU of 132 cores: four teams for 576 tiles of 4096 terms took 0.73 of one's time, for 768 tiles of 3072 terms 0.9; two
- * for 128 tiles of 1024 terms 0.6, for 768 narrow ones 0.84: a head's values, whose tiles cannot be wider.
+ * Teams that share out the terms, where there are so many of them and so few tiles that waiting for memory
+ * would show. Measured on a GPU of 132 cores: four teams for 576 tiles of 4096 terms took 0.73 of one's time,
+ * for 768 tiles of 3072 terms 0.9; two for 128 tiles of 1024 terms 0.6, for 768 narrow ones 0.84: a head's
+ * values, whose tiles cannot be wider.
  *
  * Terms decide first, so that products of few never have other bits for other extents.
  */
@@ -83,8 +84,8 @@ const ENOUGH_WORKGROUPS = 128;
 /** Workgroups of the largest tile that run at once. */
 export const LARGE_WORKGROUPS_AT_ONCE = 2 * GPU_CORES;
 /**
- * Whether workgroups of the largest tile leave few cores without work. Measured: 108, 128 and 264 of them beat smaller tiles by a
- * tenth to a third, 144 and 192 lost as much.
+ * Whether workgroups of the largest tile leave few cores without work. Measured: 108, 128 and 264 of them
+ * beat smaller tiles by a tenth to a third, 144 and 192 lost as much.
  */
 const fillCores = (workgroups: number) => workgroups > 0.8 * GPU_CORES * Math.ceil(workgroups / GPU_CORES);
 

@@ -6,8 +6,8 @@ import type { MatmulSpec } from "./product.ts";
 export type Triangle = MatmulSpec["triangle"];
 
 /**
- * Tiles of C down and across, and the share of the product that they compute. Of a triangle of C the tiles that reach the
- * diagonal or lie below it, in one column.
+ * Tiles of C down and across, and the share of the product that they compute. Of a triangle of C the tiles
+ * that reach the diagonal or lie below it, in one column.
  */
 export function tilesOf(
   { m, n }: Pick<Part, "m" | "n">,

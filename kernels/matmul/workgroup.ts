@@ -91,21 +91,26 @@ interface Move {
  *   C[m, n] = alpha · Σ_k A[m, k] · B[k, n] (+ bias[n]) (+ residual[m, n]) (+ C[m, n])
  *   sums[m] = Σ_k A[m, k] or sums[n] = Σ_k B[k, n] (+ sums), where they are asked for
  *
- * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].   bias: [n].   All strided and batched.
- * Dtypes    each operand f32 or f16, or B codes (quantized.ts); slices in workgroup memory, products and sums f32, k in ascending order
- *           (of each team's slices, where teams share them out; their sums are added in the order of the teams).
- * Mapping   one workgroup per tile. Slices of `depth` k are staged k-major; each invocation fetches 4 × 4 blocks of them,
- *           turning those whose operand is stored the other way, and holds the next ones in registers while it
- *           multiplies. An invocation owns `block` outputs in groups of 4 rows and 4 columns half a tile apart, so that
- *           neighbouring lanes read neighbouring vec4s of workgroup memory. Where products have few tiles, `split` teams
- *           of invocations take slices in turn, so that there are as many more to hide each other's waiting.
- *           Workgroup memory is arrays of arrays: compilers clamp every index they do not know, and so only the one that
- *           depends on the invocation, which is the same in all terms; of a flat array, one in each.
- *           Of a triangle of A the turns end, or begin where A is stored [k, m], at the diagonal; of a triangle of C workgroups
- *           whose tile lies above it end at once.
- * Limits    invocations() and workgroupBytes() within the device's limits. Any m, n, k ≥ 1: rows and columns outside are
- *           loaded from the last one inside and not stored; k outside is loaded from inside and replaced by zero.
- * Source    the classic register-tiled product; see Volkov & Demmel 2008, "Benchmarking GPUs to tune dense linear algebra".
+ * Shapes    A: [m, k] or [k, m].   B: [k, n] or [n, k].   C, residual: [m, n].
+ *           bias: [n].   All strided and batched.
+ * Dtypes    each operand f32 or f16, or B codes (quantized.ts); slices in workgroup memory, products and sums
+ *           f32, k in ascending order (of each team's slices, where teams share them out; their sums are
+ *           added in the order of the teams).
+ * Mapping   one workgroup per tile. Slices of `depth` k are staged k-major; each invocation fetches 4
+ *           × 4 blocks of them, turning those whose operand is stored the other way, and holds the
+ *           next ones in registers while it multiplies. An invocation owns `block` outputs in groups
+ *           of 4 rows and 4 columns half a tile apart, so that neighbouring lanes read neighbouring
+ *           vec4s of workgroup memory. Where products have few tiles, `split` teams of invocations
+ *           take slices in turn, so that there are as many more to hide each other's waiting.
+ *           Workgroup memory is arrays of arrays: compilers clamp every index they do not know, and
+ *           so only the one that depends on the invocation, which is the same in all terms; of a flat
+ *           array, one in each. Of a triangle of A the turns end, or begin where A is stored [k, m],
+ *           at the diagonal; of a triangle of C workgroups whose tile lies above it end at once.
+ * Limits    invocations() and workgroupBytes() within the device's limits. Any m,
+ *           n, k ≥ 1: rows and columns outside are loaded from the last one inside
+ *           and not stored; k outside is loaded from inside and replaced by zero.
+ * Source    the classic register-tiled product; see Volkov & Demmel 2008,
+ *           "Benchmarking GPUs to tune dense linear algebra".
  */
 export function workgroupMatmulCode(form: MatmulForm, tile: WorkgroupTile, triangle?: Triangle): string {
   const { rows, columns, depth, block: [blockRows, blockColumns], split = 1 } = tile;
@@ -274,8 +279,8 @@ ${
 }
 
 /**
- * Sums of an operand over k: those invocations that first hold a vec4 of its rows (columns), in the first tile across
- * (down), add it up once more from the slice. The rest of the workgroups do not pay for it.
+ * Sums of an operand over k: those invocations that first hold a vec4 of its rows (columns), in the first
+ * tile across (down), add it up once more from the slice. The rest of the workgroups do not pay for it.
  */
 function sliceSums(
   form: MatmulForm,
@@ -306,9 +311,9 @@ ${repeat(parts, (i) => `        sum${i} = sum${i} + ${of}Slice${slice}[q / 4u][q
 }
 
 /**
- * Which 4 × 4 block an invocation moves: `…Vector` of the tile's row groups, `…Depth` of the slice's groups of 4 k. Along
- * the storage where it is k-major; otherwise eight row groups side by side, so that both the fetch fills memory
- * sectors and the turned block is staged without bank conflicts.
+ * Which 4 × 4 block an invocation moves: `…Vector` of the tile's row groups, `…Depth` of the slice's groups
+ * of 4 k. Along the storage where it is k-major; otherwise eight row groups side by side, so that both the
+ * fetch fills memory sectors and the turned block is staged without bank conflicts.
  */
 function blockPlace({ side: { blocks, vectors, parts, kMajor }, id, block }: Move): string {
   const depths = blocks / vectors;
@@ -343,7 +348,9 @@ function blockBases(form: MatmulForm, { side: { side, kMajor }, id }: Move): str
   );
 }
 
-/** Loads the block of the slice that begins at `k0` into its held vectors, each four rows (columns) at one k. */
+/**
+ * Loads the block of the slice that begins at `k0` into its held vectors, each four rows (columns) at one k.
+ */
 function fetchBlock(form: MatmulForm, { side: { side, kMajor }, id, held }: Move): string {
   const vector = form.widths[side] === 4;
   const k = `${id}K`;

@@ -39,8 +39,8 @@ export function leastRowBytes(columns: number): number {
 }
 
 /**
- * Dispatches of a kernel over rows, one for each window of them. Operands with rows are cut; per-column ones are bound
- * whole.
+ * Dispatches of a kernel over rows, one for each window of them. Operands with
+ * rows are cut; per-column ones are bound whole.
  *
  * @param source WGSL whose `Params` begin with the rows of the window and the vectors of a row.
  * @param operands In binding order; the first has all rows.

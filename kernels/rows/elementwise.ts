@@ -11,8 +11,8 @@ export interface ElementwiseSpec {
   /** Name for profiles and of the entry point. */
   name: string;
   /**
-   * WGSL that uses `WG` and `vec_t`, loads by `load_a(i)`, `load_b(i)`, … of the operands in order, and stores by
-   * `store_a(i, v)`, ….
+   * WGSL that uses `WG` and `vec_t`, loads by `load_a(i)`, `load_b(i)`, … of the operands in order, and
+   * stores by `store_a(i, v)`, ….
    */
   source: string;
   /** Operands in binding order, all with the same element count. */

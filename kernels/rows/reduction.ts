@@ -13,9 +13,9 @@ export interface RowForm {
 }
 
 /**
- * How a GPU spreads rows of `vectors` vectors over invocations: one row per workgroup of 32 to 1024, reduced by a
- * tree in workgroup memory: four vectors for each of them, so that fewer wait at its barriers, and two subgroups of
- * 32 at least where there are vectors for them, as others have 64 lanes.
+ * How a GPU spreads rows of `vectors` vectors over invocations: one row per workgroup of 32 to 1024, reduced
+ * by a tree in workgroup memory: four vectors for each of them, so that fewer wait at its barriers, and two
+ * subgroups of 32 at least where there are vectors for them, as others have 64 lanes.
  */
 export function gpuRowForm(vectors: number, target: Target): RowForm {
   const most = Math.min(1024, target.maxComputeInvocationsPerWorkgroup);
@@ -31,7 +31,10 @@ export function rowGrid(rows: number, form: RowForm, target: Target): readonly [
 
 /** How two partial results become one. */
 type Combine = (a: string, b: string) => string;
-/** The body of a function that gives every invocation of a row the combination of `value` over the row's lanes. */
+/**
+ * The body of a function that gives every invocation of a row the combination of
+ * `value` over the row's lanes.
+ */
 export type Reduction = (combine: Combine, lanes: number) => string;
 
 const tree: Reduction = (combine) =>
@@ -67,14 +70,17 @@ ${reduction(max, lanes)}
 `;
 }
 
-/** Elements a kernel loads at once from rows of `columns` elements: four where every row starts on a whole vector. */
+/**
+ * Elements a kernel loads at once from rows of `columns` elements: four where
+ * every row starts on a whole vector.
+ */
 export function rowVectorWidth(columns: number): 1 | 4 {
   return columns % 4 === 0 ? 4 : 1;
 }
 
 /**
- * WGSL that lets one source serve scalars and vectors: `WIDTH`, `vec_t` (f32), `index_t`, `mask_t`, `index(i)` (the
- * elements of vector i), `sumOf` and `maxOf` (over a vector).
+ * WGSL that lets one source serve scalars and vectors: `WIDTH`, `vec_t` (f32), `index_t`, `mask_t`,
+ * `index(i)` (the elements of vector i), `sumOf` and `maxOf` (over a vector).
  */
 export function vectorWgsl(width: 1 | 4): string {
   const of = (type: string) => width === 4 ? `vec4<${type}>` : type;

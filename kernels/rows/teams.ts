@@ -11,8 +11,8 @@ export interface RowTeams {
 }
 
 /**
- * Teams of `lanes` invocations that take the rows in turn, so that enough of them wait for memory at once, and add up
- * what they have in workgroup memory; a single one waits for nothing.
+ * Teams of `lanes` invocations that take the rows in turn, so that enough of them wait for memory at once,
+ * and add up what they have in workgroup memory; a single one waits for nothing.
  */
 export function rowTeams(lanes: number, teams: number): RowTeams {
   return {
@@ -28,7 +28,9 @@ ${teams > 1 ? TOGETHER : "fn together(value: vec_t, lane: u32, team: u32) -> vec
   };
 }
 
-/** Sum over the teams of what each has for the columns of a lane, in the same order in every run; all get it. */
+/**
+ * Sum over the teams of what each has for the columns of a lane, in the same order in every run; all get it.
+ */
 const TOGETHER = `
 var<workgroup> teamSums: array<array<vec_t, LANES>, TEAMS>;
 fn together(value: vec_t, lane: u32, team: u32) -> vec_t {

@@ -18,7 +18,8 @@ export interface Window extends Binding {
  * Cuts rows so that each operand's part of them fits one binding.
  *
  * @param bytesPerRow Row size of every operand that is cut.
- * @param unit Rows that windows begin at multiples of. With `ALIGNED_ROWS` they begin at aligned bytes whatever a
+ * @param unit Rows that windows begin at multiples of. With `ALIGNED_ROWS` they
+ * begin at aligned bytes whatever a
  *   row's size, and kernels index them from zero; with 1, kernels take `firstElement` of each.
  * @throws {RangeError} if even the smallest window of some operand passes the limit.
  */

@@ -13,8 +13,8 @@ import { accessBytes, type TableAccess, type TableKernel, wordsPerEntry } from "
 import { type BoundWindows, tableWgsl, type WindowElement } from "./text.ts";
 
 /**
- * Entries that tables are compiled for: the first that holds a dispatch's, the last at most. Few lengths, since each is a kernel
- * of its own.
+ * Entries that tables are compiled for: the first that holds a dispatch's, the last at most. Few lengths,
+ * since each is a kernel of its own.
  */
 const TABLE_LENGTHS = [128, 512];
 const LONGEST_TABLE = TABLE_LENGTHS[TABLE_LENGTHS.length - 1];
@@ -29,13 +29,15 @@ export interface TablePiece {
 }
 
 /**
- * Dispatches of a table-driven kernel: as few as tables, windows and bindings allow, which for a small model is one.
+ * Dispatches of a table-driven kernel: as few as tables, windows and bindings
+ * allow, which for a small model is one.
  *
- * Pieces are taken by the buffers they lie in, in order of their place there, and put into one dispatch as long as each
- * operand's ranges fit one binding window. Operands whose windows overlap (moments stored alternately, say) share a
- * binding, because bindings of one dispatch may not overlap.
+ * Pieces are taken by the buffers they lie in, in order of their place there, and put into one dispatch as
+ * long as each operand's ranges fit one binding window. Operands whose windows overlap (moments stored
+ * alternately, say) share a binding, because bindings of one dispatch may not overlap.
  *
- * @param copyBytes What one dispatch may copy; see `Scratch.tableBytes`. 0: everything is read where it lies, as
+ * @param copyBytes What one dispatch may copy; see `Scratch.tableBytes`. 0:
+ * everything is read where it lies, as
  *   scalars are.
  */
 export function tableDispatches(
@@ -75,7 +77,10 @@ interface RangedPiece extends TablePiece {
   ranges: Range[];
 }
 
-/** Those whose operands lie in the same buffers together, since windows are of one buffer; then in the order of the first operand. */
+/**
+ * Those whose operands lie in the same buffers together, since windows are of one
+ * buffer; then in the order of the first operand.
+ */
 function byPlace(a: RangedPiece, b: RangedPiece): number {
   const k = a.ranges.findIndex(({ buffer }, k) => buffer !== b.ranges[k].buffer);
   if (k >= 0) return a.ranges[k].buffer - b.ranges[k].buffer;
@@ -116,7 +121,10 @@ function spanning(spans: readonly Range[], more: readonly Range[]): Range[] | un
   }));
 }
 
-/** Disjoint windows over everything a dispatch touches, and which of them serves each operand and shared value. */
+/**
+ * Disjoint windows over everything a dispatch touches, and which of them serves
+ * each operand and shared value.
+ */
 interface Windows extends BoundWindows {
   windows: Range[];
 }
@@ -205,7 +213,10 @@ function dispatchOf(
     read.map(({ buffer, from, to }) => ({ buffer, byteOffset: from, byteLength: to - from })),
   );
   const vectorOf = (copy: number, bytes: number) => from!.vectorOf(copies!, copy, bytes / 16);
-  /** The vector of a window's first byte, as if all of it were copied: added to a place in it; wraps around below zero. */
+  /**
+   * The vector of a window's first byte, as if all of it were copied: added to a
+   * place in it; wraps around below zero.
+   */
   const copyOf = (buffer: number, at: number, window: Range) => {
     const copy = read.findIndex((range) => range.buffer === buffer && range.from <= at && at < range.to);
     return vectorOf(copy, window.from - read[copy].from);

@@ -1,7 +1,8 @@
 import type { Located, ParamWord } from "../../engine/graph/launch.ts";
 
 /**
- * How the elements of an operand are reached: as a `vec_t` of f32, as words of 32 bits (codes, four to a word), or as single f32.
+ * How the elements of an operand are reached: as a `vec_t` of f32, as words of 32 bits (codes, four to a
+ * word), or as single f32.
  */
 export type TableAccess = "vector" | "word" | "scalar";
 
@@ -12,7 +13,10 @@ export interface TableOperand {
   access: TableAccess;
 }
 
-/** A value bound beside the operands and accessed in groups of four f32: `load_<name>(i) -> vec4<f32>`, `store_<name>`. */
+/**
+ * A value bound beside the operands and accessed in groups of four f32:
+ * `load_<name>(i) -> vec4<f32>`, `store_<name>`.
+ */
 export interface TableShared {
   name: string;
   value: Located;
@@ -49,7 +53,10 @@ export function accessBytes(access: TableAccess, width: 1 | 4): number {
   return access === "vector" ? 4 * width : 4;
 }
 
-/** Words of an entry: its first block and own fields, each operand's place, and, where they are copied, its copy's. */
+/**
+ * Words of an entry: its first block and own fields, each operand's place, and,
+ * where they are copied, its copy's.
+ */
 export function wordsPerEntry({ fields, operands }: TableKernel, copied: boolean): number {
   return Math.ceil((1 + fields.length + operands.length * (copied ? 2 : 1)) / 4) * 4;
 }

@@ -5,7 +5,9 @@ import type { KernelSet } from "../kernel_set.ts";
 import { tableDispatches, type TablePiece } from "./dispatch.ts";
 import type { TableKernel, TableShared } from "./kernel.ts";
 
-/** The operands that belong to one tensor of a model (its weights, gradient, moments), and a word of its own. */
+/**
+ * The operands that belong to one tensor of a model (its weights, gradient, moments), and a word of its own.
+ */
 export interface TableTensor {
   /** One value per operand name of the spec, all with the same element count. */
   values: readonly Located[];
@@ -37,12 +39,13 @@ export interface TableSpec {
 }
 
 /**
- * Dispatches of a kernel over tensors: as few as tables, windows and bindings allow, which for a small model is one. Tensors larger
- * than a window are split between blocks. The one to three elements left over where a tensor is no whole number of vectors go to a
- * dispatch of the scalar form of the kernel.
+ * Dispatches of a kernel over tensors: as few as tables, windows and bindings allow, which for a small model
+ * is one. Tensors larger than a window are split between blocks. The one to three elements left over where a
+ * tensor is no whole number of vectors go to a dispatch of the scalar form of the kernel.
  *
- * Beside what `tableWgsl` of `tables/text.ts` tells, kernels have `first_of(block)` and `end_of(block)`, the block's vectors
- * `first … end − 1` of its piece, and `block.word`, the tensor's own (without one, the slot of the piece's first block).
+ * Beside what `tableWgsl` of `tables/text.ts` tells, kernels have `first_of(block)` and `end_of(block)`, the
+ * block's vectors `first … end − 1` of its piece, and `block.word`, the tensor's own (without one, the slot
+ * of the piece's first block).
  */
 export function tableCommands(spec: TableSpec, kernels: KernelSet): Dispatch[] {
   const bytes = spec.tensors.reduce(
@@ -70,7 +73,9 @@ ${spec.source}`,
   ];
 }
 
-/** Blocks that `elements` elements make, the scalar rest included; a property of the tensor, not of its place. */
+/**
+ * Blocks that `elements` elements make, the scalar rest included; a property of the tensor, not of its place.
+ */
 export function blockCount(elements: number, vectorsPerBlock: number): number {
   return Math.ceil(Math.floor(elements / 4) / vectorsPerBlock) + (elements % 4 === 0 ? 0 : 1);
 }

@@ -65,14 +65,17 @@ fn store_${name}(i: u32, v: vec4<f32>) { ${store} }`;
  * WGSL that a table-driven kernel builds on, in the scalar or the vector form (`vec_t`, `index_t`, …):
  *
  * - `params.blocks`: blocks of the dispatch.
- * - `block_at(number) -> Block`: the `index` of the block in its piece, the piece's own fields, and where each operand of the piece
- *   starts.
- * - of operands accessed as vectors `load_<operand>(at)`, `store_<operand>(at, v)`: the vector at `block.<operand> + i` as
- *   `vec_t`; `bits_<operand>(at)` its bits. Windows of f32 are bound as u32, because only bits tell a NaN from a number in WGSL.
- * - of operands accessed as words or scalars `load_<operand>(at)`, `store_<operand>(at, v)`: one `u32` or `f32`.
+ * - `block_at(number) -> Block`: the `index` of the block in its piece, the piece's own fields, and where
+ *   each operand of the piece starts.
+ * - of operands accessed as vectors `load_<operand>(at)`, `store_<operand>(at, v)`: the vector at
+ *   `block.<operand> + i` as `vec_t`; `bits_<operand>(at)` its bits. Windows of f32 are bound as u32, because
+ *   only bits tell a NaN from a number in WGSL.
+ * - of operands accessed as words or scalars `load_<operand>(at)`,
+ *   `store_<operand>(at, v)`: one `u32` or `f32`.
  * - `load_<shared>(i)`, `store_<shared>(i, v)`: elements 4·i … 4·i + 3 as `vec4<f32>`.
  *
- * Loads give what was there before the dispatch, or what it has stored: a kernel must not load what it stores.
+ * Loads give what was there before the dispatch, or what it has stored: a kernel
+ * must not load what it stores.
  */
 export function tableWgsl(
   { windows, of }: BoundWindows,

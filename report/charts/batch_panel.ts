@@ -1,8 +1,9 @@
 /** One figure against batch size: three of these side by side are the batch sweep. */
 import type { Status } from "../../results/record.ts";
-import type { Interval } from "../../results/stats.ts";
-import type { Sweep } from "../derive.ts";
-import { byteUnit, formatInterval, formatSignificant } from "../format.ts";
+import { exactly, type Interval } from "../../results/stats.ts";
+import type { Sweep } from "../rows/sweep.ts";
+import { byteUnit } from "../../results/bytes.ts";
+import { formatInterval, formatSignificant } from "../words/format.ts";
 import { d3 } from "./d3.ts";
 import {
   addDots,
@@ -12,7 +13,7 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   jitter,
   openChart,
   type Plot,
@@ -93,7 +94,7 @@ export function memoryPanel(sweep: Sweep): BatchPanel {
   const unit = byteUnit(largest);
   const planned = sweep.rows.map(({ batch, configuration: { memory, label } }): BatchPoint => {
     const value = memory ? (memory.bookedBytes ?? memory.plannedBytes) / unit.bytes : null;
-    const interval = value === null ? null : { low: value, estimate: value, high: value };
+    const interval = value === null ? null : exactly(value);
     const kind = memory?.bookedBytes == null ? "planned" : "booked";
     return {
       batch,
@@ -148,7 +149,7 @@ function valuesOf({ series }: BatchPanel): number[] {
 /** Figure against batch size (log₂), with intervals, raw samples, failed batches and the chosen one. */
 export function batchPanelChart(
   data: BatchPanel,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const height = 236;
   const chart = openChart({ id, width, height, title, description });

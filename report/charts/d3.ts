@@ -1,6 +1,6 @@
 /**
- * The part of d3 the charts use, with types: d3-node ships none. Drawing happens in a DOM of its own and comes out as a
- * string, so nothing here needs a browser.
+ * The part of d3 the charts use, with types: d3-node ships none. Drawing happens in a DOM of its own and
+ * comes out as a string, so nothing here needs a browser.
  */
 import { D3Node } from "d3-node";
 

@@ -1,5 +1,5 @@
-/** One row a configuration, one panel a figure: dots with intervals, seeds as faint dots, the paper's figure as a cross. */
-import { shorten } from "../format.ts";
+/** One row a configuration, one panel a figure: dots with intervals, faint seeds, crosses for the paper's. */
+import { formatNumber, shorten } from "../words/format.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
 import {
@@ -9,7 +9,7 @@ import {
   addMark,
   addText,
   addXAxis,
-  type ChartSize,
+  type DrawOptions,
   jitter,
   NARROW,
   openChart,
@@ -52,6 +52,11 @@ export interface DotKey {
   planned?: string;
 }
 
+/** A panel of ratios to something. */
+export function ratioPanel(name: string): DotPanel {
+  return { name, format: (value) => `${formatNumber(value, 1)}×`, reference: 1 };
+}
+
 /** Characters of a row's name. */
 const LABEL = 46;
 
@@ -60,7 +65,7 @@ export function dotRowsChart(
   rows: readonly DotRow[],
   panels: readonly DotPanel[],
   key: DotKey,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const labelRoom = narrow

@@ -1,13 +1,20 @@
-/** What all charts share: the SVG with its accessible name, axes, marks, labels that keep clear of each other. */
-import { formatNumber } from "../format.ts";
-import { printable } from "../html.ts";
+/** What all charts share: the SVG with its accessible name, axes, marks, texts and fills. */
+import { formatNumber } from "../words/format.ts";
+import { printable } from "../words/text.ts";
 import { d3, newSvg, type Scale, type Selection } from "./d3.ts";
-import { type Hatch, type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import { type Hatch, ROLE_STYLE } from "./palette.ts";
+import { type Role, ROLES } from "../../results/record.ts";
 
-/** A chart is drawn once for each width it is shown at, so that text keeps its size; `id` is unique in the page. */
+/** Charts are drawn once for each width, so that text keeps its size; `id` is unique in the page. */
 export interface ChartSize {
   id: string;
   width: number;
+}
+
+/** The same with what a screen reader says. */
+export interface DrawOptions extends ChartSize {
+  title: string;
+  description: string;
 }
 
 /** Charts below this width move labels from the margin into the plot. */
@@ -27,11 +34,7 @@ export interface Chart {
 
 /** An SVG that scales with its box; `title` and `description` are what a screen reader says. */
 export function openChart(
-  { id, width, height, title, description }: ChartSize & {
-    height: number;
-    title: string;
-    description: string;
-  },
+  { id, width, height, title, description }: DrawOptions & { height: number },
 ): Chart {
   const chart = newSvg({
     class: "chart",

@@ -1,4 +1,7 @@
-/** Where labels of a scatter stand: clear of marks, of lines and of each other, and never nearer to another mark than to theirs. */
+/**
+ * Where labels of a scatter stand: clear of marks, of lines and of each other, and never nearer to another
+ * mark than to theirs.
+ */
 
 export interface Point {
   x: number;

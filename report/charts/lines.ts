@@ -1,6 +1,6 @@
 /** Lines over one axis, in one panel or several: what most questions of "how does it grow" come down to. */
-import { formatNumber, shorten } from "../format.ts";
-import { SERIES_STYLE } from "../palette.ts";
+import { formatNumber, shorten } from "../words/format.ts";
+import { SERIES_STYLE } from "./palette.ts";
 import { d3, type Scale, type Selection } from "./d3.ts";
 import {
   addInterval,
@@ -9,7 +9,7 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -59,10 +59,10 @@ export interface LinePanel {
 
 const GAP = 26;
 
-/** Panels side by side on a wide page, below each other on a narrow one; up to six series are labelled where they end. */
+/** Panels side by side on a wide page, else below each other; up to six series, labelled at their ends. */
 export function linesChart(
   panels: readonly LinePanel[],
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const columns = narrow ? 1 : Math.min(panels.length, 2);

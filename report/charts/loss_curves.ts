@@ -1,6 +1,7 @@
 /** Training and held-out loss over trained tokens, one panel a configuration. */
-import { type Configuration, heldOutAt } from "../derive.ts";
-import { formatCompact, formatNumber, shorten } from "../format.ts";
+import type { Configuration } from "../rows/configuration.ts";
+import { heldOutAt } from "../rows/held_out.ts";
+import { formatCompact, formatNumber, shorten } from "../words/format.ts";
 import { median } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
 import {
@@ -8,7 +9,7 @@ import {
   addLine,
   addText,
   addXAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -96,11 +97,11 @@ function middleOf({ ok }: Configuration): LossPanel["middle"] {
   });
 }
 
-/** Small multiples on common axes: thin training loss, band over seeds, held-out dots, all panels' medians behind. */
+/** Small multiples on common axes: training loss, band over seeds, held-out dots, all medians behind. */
 export function lossCurvesChart(
   panels: readonly LossPanel[],
   equalTokens: number | null,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const columns = Math.min(panels.length, narrow ? 2 : 3);

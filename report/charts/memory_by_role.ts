@@ -1,7 +1,8 @@
 /** What the peak is made of, one bar a configuration. */
-import type { Configuration } from "../derive.ts";
-import { byteUnit, formatBytes, shorten } from "../format.ts";
-import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import { byteUnit } from "../../results/bytes.ts";
+import { formatBytes, shorten } from "../words/format.ts";
+import { type Role, ROLES } from "../../results/record.ts";
+import { ROLE_STYLE } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addInterval,
@@ -10,7 +11,7 @@ import {
   addRoleKey,
   addText,
   addXAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -18,34 +19,7 @@ import {
   textWidth,
   tickFormat,
 } from "./frame.ts";
-
-export interface RoleBar {
-  label: string;
-  id: string;
-  bytes: { role: Role; bytes: number }[];
-  total: number;
-  observed: { low: number; estimate: number; high: number } | null;
-  /** Planned only: no cell ran to its end. */
-  planned: boolean;
-}
-
-/** One bar a configuration that was planned, in order; roles without bytes are left out. */
-export function roleBars(configurations: readonly Configuration[]): RoleBar[] {
-  return configurations.flatMap(({ label, memory }) => {
-    if (!memory) return [];
-    const bytes = ROLES.map((role) => ({ role, bytes: memory.byRole[role] })).filter((part) =>
-      part.bytes > 0
-    );
-    return [{
-      label,
-      id: memory.id,
-      bytes,
-      total: bytes.reduce((sum, part) => sum + part.bytes, 0),
-      observed: memory.observed,
-      planned: memory.bookedBytes === null,
-    }];
-  });
-}
+import type { RoleBar } from "../rows/memory.ts";
 
 /** Roles that occur in any bar. */
 export function rolesOf(bars: readonly { bytes: { role: Role }[] }[]): Role[] {
@@ -55,7 +29,7 @@ export function rolesOf(bars: readonly { bytes: { role: Role }[] }[]): Role[] {
 /** Stacked bars of bytes by role at the peak, with the observed peak as a diamond. */
 export function memoryByRoleChart(
   bars: readonly RoleBar[],
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const rowHeight = narrow ? 44 : 32;

@@ -1,7 +1,7 @@
 /** Live bytes over the dispatches of one step. */
-import type { Configuration } from "../derive.ts";
-import { byteUnit, formatBytes } from "../format.ts";
-import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import { byteUnit } from "../../results/bytes.ts";
+import { formatBytes } from "../words/format.ts";
+import { ROLE_STYLE } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addLine,
@@ -10,53 +10,19 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
   textWidth,
   tickFormat,
 } from "./frame.ts";
-
-export interface TimelinePoint {
-  dispatch: number;
-  /** Bytes under each role's band, in the order of `roles`: entry r is where band r begins, the last is the total. */
-  edges: number[];
-}
-
-export interface Timeline {
-  label: string;
-  id: string;
-  roles: Role[];
-  points: TimelinePoint[];
-  peak: { dispatch: number; bytes: number };
-}
-
-/** Stacks the live bytes of a configuration by role; null where the records hold no timeline. */
-export function timelineOf(configuration: Configuration): Timeline | null {
-  const { memory, label } = configuration;
-  if (!memory || memory.timeline.length === 0) return null;
-  const sorted = [...memory.timeline].sort((a, b) => a.dispatch - b.dispatch);
-  const roles = ROLES.filter((role) => sorted.some(({ bytes }) => bytes[role] > 0));
-  const points = sorted.map(({ dispatch, bytes }) => {
-    const edges = [0];
-    for (const role of roles) edges.push(edges.at(-1)! + bytes[role]);
-    return { dispatch, edges };
-  });
-  const peak = points.reduce((a, b) => b.edges.at(-1)! > a.edges.at(-1)! ? b : a);
-  return {
-    label,
-    id: memory.id,
-    roles,
-    points,
-    peak: { dispatch: peak.dispatch, bytes: peak.edges.at(-1)! },
-  };
-}
+import type { Timeline, TimelinePoint } from "../rows/memory.ts";
 
 /** Stacked area of live bytes by role against dispatch, the peak marked. */
 export function memoryTimelineChart(
   { roles, points, peak }: Timeline,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const keyHeight = 20 *

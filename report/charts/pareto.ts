@@ -1,8 +1,6 @@
 /** Memory against throughput: what each configuration buys, and which ones no other beats on both. */
-import { combinationKey, type Configuration, settingKey } from "../derive.ts";
-import { byteUnit, formatBytes, formatInterval, shorten } from "../format.ts";
-import { FULL_STACKS } from "../guide.ts";
-import type { Interval } from "../../results/stats.ts";
+import { byteUnit } from "../../results/bytes.ts";
+import { formatBytes, formatInterval, shorten } from "../words/format.ts";
 import { d3 } from "./d3.ts";
 import { leaderEnd, placeLabels, type Point } from "./label_placement.ts";
 import {
@@ -12,7 +10,7 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -20,89 +18,22 @@ import {
   textWidth,
   tickFormat,
 } from "./frame.ts";
-
-export interface ParetoPoint {
-  label: string;
-  id: string;
-  bytes: number;
-  tokensPerSecond: Interval;
-  /** No other configuration needs less memory at no less throughput. */
-  onFront: boolean;
-  isBaseline: boolean;
-  /** The stack that the paper's first claim is judged on. */
-  isWinner: boolean;
-}
-
-/** A point of the paper, its ratios applied to our baseline. */
-export interface PaperPoint {
-  label: string;
-  bytes: number;
-  tokensPerSecond: number;
-}
-
-export interface Pareto {
-  points: ParetoPoint[];
-  /** Points of the front by rising memory. */
-  front: ParetoPoint[];
-  paper: PaperPoint[];
-}
+import type { Pareto, ParetoPoint } from "../rows/pareto.ts";
 
 /** Beyond this many points, those that are beaten stay without names. */
 const MANY = 14;
 /** Up to this many points, all have their intervals. */
 const FEW = 9;
 
-/** Configurations with booked memory and throughput, the front among them, and the paper's two full stacks. */
-export function paretoOf(
-  configurations: readonly Configuration[],
-  baseline: Configuration | null,
-  winner: Configuration | null = null,
-): Pareto {
-  const points = configurations.flatMap((configuration): ParetoPoint[] => {
-    const { label, memory, tokensPerSecond } = configuration;
-    if (memory?.bookedBytes == null || !tokensPerSecond) return [];
-    return [{
-      label,
-      id: memory.id,
-      bytes: memory.bookedBytes,
-      tokensPerSecond: tokensPerSecond.interval,
-      onFront: false,
-      isBaseline: configuration === baseline,
-      isWinner: configuration === winner || (winner !== null && isSameWork(configuration, winner)),
-    }];
-  });
-  for (const point of points) point.onFront = !points.some((other) => dominates(other, point));
-  const front = points.filter(({ onFront }) => onFront).sort((a, b) => a.bytes - b.bytes);
-  const base = points.find(({ isBaseline }) => isBaseline);
-  const paper = base
-    ? FULL_STACKS.map(({ label, memory, throughput }) => ({
-      label: label.includes("Adafactor") ? "Adafactor" : "8-bit Adam",
-      bytes: base.bytes / memory,
-      tokensPerSecond: base.tokensPerSecond.estimate * throughput,
-    }))
-    : [];
-  return { points, front, paper };
-}
-
-/** Whether two phases ran the very same thing: then one point stands for both. */
-function isSameWork(a: Configuration, b: Configuration): boolean {
-  return settingKey(a) === settingKey(b) && combinationKey(a) === combinationKey(b);
-}
-
-function dominates(a: ParetoPoint, b: ParetoPoint): boolean {
-  const [x, y] = [a.tokensPerSecond.estimate, b.tokensPerSecond.estimate];
-  return a.bytes <= b.bytes && x >= y && (a.bytes < b.bytes || x > y);
-}
-
 /** What is drawn last lies on top. */
 function weight({ onFront, isBaseline, isWinner }: ParetoPoint): number {
   return (isBaseline || isWinner ? 2 : 0) + (onFront ? 1 : 0);
 }
 
-/** Scatter of peak memory and throughput; dominated points faint, the front as a line, the paper as crosses. */
+/** Peak memory against throughput; beaten points faint, the front as a line, the paper as crosses. */
 export function paretoChart(
   { points, front, paper }: Pareto,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const height = narrow ? 340 : 430;
@@ -151,7 +82,8 @@ export function paretoChart(
   return chart.text();
 
   function drawLabels(): void {
-    // Names for the two that the sentence is about; then for the front, then for the rest as far as there is room.
+    // Names for the two that the sentence is about; then for the front, then for the rest as far as there is
+    // room.
     const rank = (point: ParetoPoint) => point.isBaseline || point.isWinner ? 0 : point.onFront ? 1 : 2;
     const named = points.length > MANY ? points.filter((point) => rank(point) < 2) : points;
     const texts = [

@@ -1,8 +1,9 @@
 /** Planned bytes by role of large models, stacked, with the paper's own stack above them. */
-import type { Configuration } from "../derive.ts";
-import { formatNumber, shorten } from "../format.ts";
-import { GB } from "../paper.ts";
-import { type Role, ROLE_STYLE, ROLES } from "../palette.ts";
+import type { Configuration } from "../rows/configuration.ts";
+import { formatNumber, shorten } from "../words/format.ts";
+import { GB } from "../../results/bytes.ts";
+import { type Role, ROLES } from "../../results/record.ts";
+import { ROLE_STYLE } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addInterval,
@@ -10,7 +11,7 @@ import {
   addRoleKey,
   addText,
   addXAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -50,7 +51,7 @@ export function plannedBar({ label, memory }: Configuration): PlannedBar | null 
 /** Horizontal stacks on one axis; the paper's sum that is not split is grey. */
 export function plannedBarsChart(
   bars: readonly PlannedBar[],
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const rowHeight = narrow ? 46 : 36;

@@ -1,6 +1,6 @@
 /** Kernels under the roof of the device: work done a byte moved against work done a second. */
-import type { KernelShare } from "../kernels.ts";
-import { formatCompact, formatNumber, shorten } from "../format.ts";
+import type { KernelShare } from "../rows/kernels.ts";
+import { formatCompact, formatNumber, shorten } from "../words/format.ts";
 import type { Roofline } from "../../results/record.ts";
 import { d3 } from "./d3.ts";
 import { leaderEnd, placeLabels } from "./label_placement.ts";
@@ -10,7 +10,7 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -24,7 +24,7 @@ const GIGA = 1e9;
 export function rooflineChart(
   kernels: readonly KernelShare[],
   roof: Roofline,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const height = narrow ? 340 : 400;

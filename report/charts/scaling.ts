@@ -1,7 +1,7 @@
-/** Time or memory against one size, both logarithmic: points, the law that fits them, and the slope that theory expects. */
-import type { ScalingCurve } from "../scaling.ts";
-import { decimalsFor, formatCompact, formatNumber } from "../format.ts";
-import { SERIES_STYLE } from "../palette.ts";
+/** Time or memory against one size, both logarithmic: points, fitted law, slope of the theory. */
+import type { ScalingCurve } from "../rows/scaling.ts";
+import { decimalsFor, formatCompact, formatNumber } from "../words/format.ts";
+import { SERIES_STYLE } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addInterval,
@@ -10,7 +10,7 @@ import {
   addText,
   addXAxis,
   addYAxis,
-  type ChartSize,
+  type DrawOptions,
   NARROW,
   openChart,
   type Plot,
@@ -29,7 +29,7 @@ export interface ScalingPanel {
 /** One chart; curves of the same quantity over the same axis share it. */
 export function scalingChart(
   { curves, xLabel, yLabel, unit }: ScalingPanel,
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const key = curves.length * 20 + 24;

@@ -1,6 +1,6 @@
 /** Raw step times, one row a configuration. */
-import type { Configuration } from "../derive.ts";
-import { formatInterval, formatSignificant, shorten } from "../format.ts";
+import type { Configuration } from "../rows/configuration.ts";
+import { formatInterval, formatSignificant, shorten } from "../words/format.ts";
 import type { Interval } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";
 import {
@@ -9,7 +9,7 @@ import {
   addLine,
   addText,
   addXAxis,
-  type ChartSize,
+  type DrawOptions,
   jitter,
   NARROW,
   openChart,
@@ -54,7 +54,7 @@ export function stepTimeRows(
   });
 }
 
-/** Dots drawn a row at most, and over all rows; the smallest and the largest of a cell are always among them. */
+/** Most dots a row, and over all rows; the smallest and largest of a cell are among them. */
 const DOTS = { row: 300, page: 6000 };
 
 /** Dots a row of a chart with so many rows. */
@@ -78,7 +78,7 @@ export function isWide(rows: readonly StepTimeRow[]): boolean {
 /** Strip and box of raw milliseconds a step; every outlier is drawn. */
 export function stepTimesChart(
   rows: readonly StepTimeRow[],
-  { id, width, title, description }: ChartSize & { title: string; description: string },
+  { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
   const rowHeight = narrow ? 54 : 40;

@@ -1,29 +1,32 @@
 /** C9, C11 and C12: adapters, over full and over quantized weights, and what they forget. */
 import { trainsAdapters } from "../../results/methods.ts";
-import { type Configuration, settingKey } from "../derive.ts";
-import type { Evidence, Pair } from "../evidence.ts";
-import { fineTunings, seedwise, tuningKind } from "../fine_tuning.ts";
-import { formatBytes, formatInterval } from "../format.ts";
-import { methodName } from "../names.ts";
-import { LORA } from "../paper.ts";
-import { type Claim, comparison, percentText, verdictOn } from "./claim.ts";
+import { type Configuration, settingKey } from "../rows/configuration.ts";
+import type { Analysis } from "../rows/analysis.ts";
+import { memoryRatio, type Pair } from "../rows/pairs.ts";
+import { fineTunings, seedwise, tuningKind } from "../rows/fine_tuning.ts";
+import { formatBytes, formatInterval } from "../words/format.ts";
+import { methodName } from "../words/names.ts";
+import { LORA } from "./paper.ts";
+import { type Claim, type Finding, verdictOn } from "./claim.ts";
+import type { LossOf } from "./ledger.ts";
+import { comparison, percentText } from "./words.ts";
 
 /** The matrices the paper names, and the default. */
 const USUAL_TARGETS = "query-value";
 const QUANTIZED = ["qlora-nf4", "qlora-int8"];
 
-/** Pairs of configurations that differ in how the base is tuned alone, those with adapters on query and value first. */
-function tuningPairs(evidence: Evidence, from: string, to: string): Pair[] {
+/** Pairs that differ in how the base is tuned alone, those with adapters on query and value first. */
+function tuningPairs({ trained }: Analysis, from: string, to: string): Pair[] {
   const others = ({ config }: Configuration) =>
     config.methods.filter((method) => method !== tuningKind({ config } as Configuration)).sort().join();
   const isOn = (kind: string) => (one: Configuration) =>
     tuningKind(one) === kind && one.config.optimizer === "adamw";
-  const bases = evidence.trained.filter(isOn(from));
+  const bases = trained.filter(isOn(from));
   const isUsual = ({ config }: Configuration) =>
     Object.values(config.methodOptions).every(({ targets }) => (targets ?? USUAL_TARGETS) === USUAL_TARGETS)
       ? 1
       : 0;
-  return evidence.trained.filter(isOn(to)).flatMap((changed): Pair[] => {
+  return trained.filter(isOn(to)).flatMap((changed): Pair[] => {
     const alike = bases.filter((one) =>
       settingKey(one) === settingKey(changed) && others(one) === others(changed)
     );
@@ -40,6 +43,9 @@ function tuningPairs(evidence: Evidence, from: string, to: string): Pair[] {
 /** Adapters over random weights tell of memory alone. */
 const chained = ({ changed }: Pair) => changed.config.startFrom === null ? 0 : 1;
 
+/** Where adapters over random, or over saved, weights are drawn. */
+const sectionOf = (pair: Pair) => chained(pair) ? "fine-tuning" : "trade-off";
+
 export const C9: Claim = {
   id: "C9",
   claim:
@@ -49,16 +55,16 @@ export const C9: Claim = {
     "A trainable share within 0.1 to 1 %, at least 3.5× less booked memory than full fine-tuning (which rounds to 4), and an " +
     "adapter saved by itself. Partly: some of the three.",
   untested: "needs a cell with LoRA beside full fine-tuning",
-  judge(evidence) {
-    const [pair] = tuningPairs(evidence, "full", "lora");
+  examine(analysis) {
+    const [pair] = tuningPairs(analysis, "full", "lora");
     const [cell] = pair?.changed.ok ?? [];
     if (!pair || !cell.parameters || cell.trainableParameters === null) return null;
     const share = cell.trainableParameters / cell.parameters;
-    const ratio = evidence.memoryRatio(pair) ?? 0;
+    const ratio = memoryRatio(pair) ?? 0;
     const bytes = pair.changed.ok.find(({ adapterBytes }) => adapterBytes !== null)?.adapterBytes ?? null;
     const isSmall = share >= LORA.shareLow && share <= LORA.shareHigh;
-    const large = evidence.planned.find(({ config, ok }) =>
-      trainsAdapters(config.methods) && ok[0].parameters && ok[0].trainableParameters
+    const large = analysis.planned.find(({ config, ok: [cell] }) =>
+      trainsAdapters(config.methods) && cell?.parameters && cell.trainableParameters
     )?.ok[0];
     const planned = large
       ? `; planned for ${large.config.model}: ${
@@ -66,12 +72,15 @@ export const C9: Claim = {
       } trained`
       : "";
     return {
-      outcome: verdictOn(isSmall, ratio >= LORA.memoryRatioLow, bytes !== null),
-      ours: `${pair.changed.label}: ${percentText(share)} trained, ${comparison(evidence, pair)}, adapter ${
-        bytes === null ? "not saved" : `of ${formatBytes(bytes)}`
-      }${planned}`,
-      cells: [pair.baseline, pair.changed],
-      section: pair.changed.config.startFrom === null ? "trade-off" : "fine-tuning",
+      comparisons: [pair],
+      judge: (loss) => ({
+        outcome: verdictOn(isSmall, ratio >= LORA.memoryRatioLow, bytes !== null),
+        ours: `${pair.changed.label}: ${percentText(share)} trained, ${comparison(pair, loss)}, adapter ${
+          bytes === null ? "not saved" : `of ${formatBytes(bytes)}`
+        }${planned}`,
+        cells: [pair.baseline, pair.changed],
+        section: sectionOf(pair),
+      }),
     };
   },
 };
@@ -84,30 +93,34 @@ export const C11: Claim = {
     "With NF4 and with int8: fewer bytes of weights, a smaller booked peak than LoRA over an unquantized base, and a held-out " +
     "loss not shown to be worse over several seeds. Partly: some of these.",
   untested: "needs cells with LoRA and with QLoRA",
-  judge(evidence) {
-    const pairs = QUANTIZED.flatMap((kind) => tuningPairs(evidence, "lora", kind).slice(0, 1));
-    if (pairs.length === 0) return null;
-    const judged = pairs.map((pair) => {
-      const [theirs, ours] = [pair.baseline, pair.changed].map(({ memory }) => memory?.byRole.weights ?? 0);
-      const loss = evidence.loss(pair);
-      return {
-        isLean: ours < theirs && (evidence.memoryRatio(pair) ?? 0) > 1,
-        isGood: loss?.pValue != null && loss.outcome !== "worse",
-        text: `${methodName(tuningKind(pair.changed))} against LoRA: weights ${formatBytes(theirs)} → ${
-          formatBytes(ours)
-        }, ${comparison(evidence, pair)}`,
-      };
-    });
-    const anyLean = judged.some(({ isLean }) => isLean);
-    const all = judged.every(({ isLean, isGood }) => isLean && isGood) && pairs.length === QUANTIZED.length;
-    return {
-      outcome: all ? "reproduced" : anyLean ? "partly" : "not reproduced",
-      ours: judged.map(({ text }) => text).join("; "),
-      cells: [pairs[0].baseline, ...pairs.map(({ changed }) => changed)],
-      section: pairs[0].changed.config.startFrom === null ? "trade-off" : "fine-tuning",
-    };
+  examine(analysis) {
+    const comparisons = QUANTIZED.flatMap((kind) => tuningPairs(analysis, "lora", kind).slice(0, 1));
+    if (comparisons.length === 0) return null;
+    return { comparisons, judge: (loss) => findingOn(comparisons, loss) };
   },
 };
+
+function findingOn(pairs: readonly Pair[], loss: LossOf): Finding {
+  const judged = pairs.map((pair) => {
+    const [theirs, ours] = [pair.baseline, pair.changed].map(({ memory }) => memory?.byRole.weights ?? 0);
+    const difference = loss(pair);
+    return {
+      isLean: ours < theirs && (memoryRatio(pair) ?? 0) > 1,
+      isGood: difference?.pValue != null && difference.outcome !== "worse",
+      text: `${methodName(tuningKind(pair.changed))} against LoRA: weights ${formatBytes(theirs)} → ${
+        formatBytes(ours)
+      }, ${comparison(pair, loss)}`,
+    };
+  });
+  const anyLean = judged.some(({ isLean }) => isLean);
+  const all = judged.every(({ isLean, isGood }) => isLean && isGood) && pairs.length === QUANTIZED.length;
+  return {
+    outcome: all ? "reproduced" : anyLean ? "partly" : "not reproduced",
+    ours: judged.map(({ text }) => text).join("; "),
+    cells: [pairs[0].baseline, ...pairs.map(({ changed }) => changed)],
+    section: sectionOf(pairs[0]),
+  };
+}
 
 export const C12: Claim = {
   id: "C12",
@@ -119,8 +132,8 @@ export const C12: Claim = {
     "alone (too few seeds).",
   untested:
     "needs fine-tuning from saved weights with several seeds, evaluated on the original text (suites/finetune.yaml)",
-  judge(evidence) {
-    const tunings = fineTunings(evidence);
+  examine(analysis) {
+    const tunings = fineTunings(analysis);
     const full = tunings.find(({ kind }) => kind === "full");
     const adapters = tunings.filter(({ kind, configuration }) =>
       kind !== "full" && configuration.phase === full?.configuration.phase

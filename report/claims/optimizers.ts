@@ -1,10 +1,13 @@
 /** C7, C8 and C10: bytes of optimizer state, and what they add up to in large models. */
-import { count, formatNumber } from "../format.ts";
-import { bytesText, optimizerStates } from "../optimizer_state.ts";
-import { OPTIMIZER_STATE } from "../paper.ts";
-import { llama7b, meets, type PlannedModel, threeBillion } from "../plans.ts";
-import type { Evidence } from "../evidence.ts";
-import { type Claim, lossText, verdictOn } from "./claim.ts";
+import { count, formatNumber } from "../words/format.ts";
+import { bytesText, optimizerStates } from "./optimizer_state.ts";
+import { OPTIMIZER_STATE } from "./paper.ts";
+import { llama7b, meets, type PlannedModel, threeBillion } from "./plans.ts";
+import type { Analysis } from "../rows/analysis.ts";
+import { type Pair, pairsOf } from "../rows/pairs.ts";
+import { type Claim, verdictOn } from "./claim.ts";
+import { lossText } from "./words.ts";
+import { small } from "../words/text.ts";
 
 export const C7: Claim = {
   id: "C7",
@@ -18,8 +21,8 @@ export const C7: Claim = {
     "where there is no other. Partly: some of the three. That Adafactor may converge slower cannot be refuted: the " +
     "losses at tuned rates are reported, not judged.",
   untested: "needs cells with Adafactor and 8-bit AdamW",
-  judge(evidence) {
-    const states = optimizerStates(evidence);
+  examine(analysis) {
+    const states = optimizerStates(analysis);
     const judged = states.filter(({ isUsual }) => isUsual);
     if (judged.length < 2) return null;
     const figures = states.map(({ optimizer, label, isUsual, measured, planned }) => {
@@ -36,26 +39,32 @@ export const C7: Claim = {
     const agree = figures.filter(({ isUsual }) => isUsual).map(({ agrees }) => agrees);
     const outcome = judged.length === 3 ? verdictOn(...agree) : undefined;
     const some = agree.some(Boolean);
+    const converging = convergencePairs(analysis);
     return {
-      outcome: outcome ?? (some ? "partly" : "not reproduced"),
-      ours: [figures.map(({ text }) => text).join("; ") + " bytes", ...convergence(evidence)].join(". "),
-      cells: states.flatMap(({ measured, planned }) =>
-        [planned?.configuration ?? [], measured?.configuration ?? []].flat()
-      ),
-      section: "optimizers",
+      comparisons: converging.map(({ pair }) => pair),
+      judge: (loss) => ({
+        outcome: outcome ?? (some ? "partly" : "not reproduced"),
+        ours: [
+          figures.map(({ text }) => text).join("; ") + " bytes",
+          ...converging.map(({ pair, label }) => {
+            const [own, base] = [pair.changed, pair.baseline].map(({ config }) => config.learningRate);
+            return `${label} at rate ${own} against AdamW at ${base}: ${lossText(loss(pair))}`;
+          }),
+        ].join(". "),
+        cells: states.flatMap(({ measured, planned }) =>
+          [planned?.configuration ?? [], measured?.configuration ?? []].flat()
+        ),
+        section: "optimizers",
+      }),
     };
   },
 };
 
-/** Held-out loss of the lean optimizers against AdamW's, each at its own rate. */
-function convergence(evidence: Evidence): string[] {
+/** The lean optimizers beside AdamW, each at its own rate. */
+function convergencePairs(analysis: Analysis): { pair: Pair; label: string }[] {
   return Object.entries(OPTIMIZER_STATE).filter(([id]) => id !== "adamw").flatMap(
-    ([optimizer, { label }]) => {
-      const pair = evidence.pair({ methods: [], optimizer });
-      if (!pair) return [];
-      const [own, base] = [pair.changed, pair.baseline].map(({ config }) => config.learningRate);
-      return [`${label} at rate ${own} against AdamW at ${base}: ${lossText(evidence.loss(pair))}`];
-    },
+    ([optimizer, { label }]) =>
+      pairsOf(analysis, { methods: [], optimizer }).slice(0, 1).map((pair) => ({ pair, label })),
   );
 }
 
@@ -67,8 +76,8 @@ export const C8: Claim = {
     "Each of the three, planned and scaled to 3 · 10⁹ parameters, rounds to the paper's GB; embeddings keep f32 moments where " +
     "there is such a plan. Partly: some of them.",
   untested: "needs the plan of a 3 B model (suites/planner.yaml)",
-  judge(evidence) {
-    const model = threeBillion(evidence);
+  examine(analysis) {
+    const model = threeBillion(analysis);
     if (!model) return null;
     return {
       outcome: verdictOn(...model.roles.map(meets)),
@@ -92,15 +101,15 @@ export const C10: Claim = {
     "its weights and the rest in theirs. Partly: some of the three. The paper names neither batch, sequence nor rank, so the " +
     "plan that meets most speaks.",
   untested: "needs the plan of Llama 2 7B (suites/planner.yaml)",
-  judge(evidence) {
-    const models = llama7b(evidence);
+  examine(analysis) {
+    const models = llama7b(analysis);
     const [model] = models;
     if (!model) return null;
     return {
       outcome: verdictOn(...model.roles.map(meets), meets(model.total)),
       ours: `${model.configuration.label} (best of ${count(models.length, "plan")}): ${rolesText(model)}; ${
-        model.reasons[0].charAt(0).toLowerCase()
-      }${model.reasons[0].slice(1)}`,
+        small(model.reasons[0])
+      }`,
       cells: [model.configuration],
       section: "plan-7b",
     };

@@ -1,10 +1,11 @@
 /** C13 to C15: the batch size first, the training loop, the three stages. */
 import type { CellRecord } from "../../results/record.ts";
-import type { Configuration } from "../derive.ts";
-import type { Pair } from "../evidence.ts";
-import { chainOf, lossesOn } from "../fine_tuning.ts";
-import { count, formatNumber, formatRatio, formatSignificant } from "../format.ts";
-import { type Claim, lossText, verdictOn } from "./claim.ts";
+import type { Configuration } from "../rows/configuration.ts";
+import { type Pair, pairsOf } from "../rows/pairs.ts";
+import { chainOf, lossesOn } from "../rows/fine_tuning.ts";
+import { count, formatNumber, formatRatio, formatSignificant } from "../words/format.ts";
+import { type Claim, verdictOn } from "./claim.ts";
+import { lossText } from "./words.ts";
 
 export const C13: Claim = {
   id: "C13",
@@ -13,7 +14,7 @@ export const C13: Claim = {
   rule:
     "The batch sizes of the sweep differ in throughput, and in held-out loss at equal tokens, beyond the noise. Partly: in one.",
   untested: "needs a batch-size sweep",
-  judge({ analysis: { sweep } }) {
+  examine({ sweep }) {
     const rows = sweep?.rows.filter(({ configuration }) => configuration.ok.length > 0) ?? [];
     if (!sweep || rows.length < 2) return null;
     const speedups = rows.map(({ speedup }) => speedup).filter((one) => one !== null);
@@ -43,23 +44,29 @@ export const C14: Claim = {
     "equivalent one at the end; and training runs on several devices. Partly: one device. Not reproduced: another loss at " +
     "the first step, or a worse one at the end.",
   untested: "needs a cell with accumulation beside the baseline",
-  judge(evidence) {
-    const pair = evidence.pair({ methods: [], accumulates: true });
+  examine(analysis) {
+    const [pair] = pairsOf(analysis, { methods: [], accumulates: true });
     if (!pair) return null;
-    const loss = evidence.loss(pair);
     const first = firstStepGap(pair);
-    const isWrong = loss?.outcome === "worse" || (first !== null && first > FIRST_STEP_TOLERANCE);
+    const firstText = first === null
+      ? "not comparable with"
+      : first === 0
+      ? "equal to the bit to"
+      : `within ${formatSignificant(first * 1e6, 2)} millionths of`;
     return {
-      outcome: isWrong ? "not reproduced" : "partly",
-      ours: `first step's loss ${
-        first === null
-          ? "not comparable with"
-          : first === 0
-          ? "equal to the bit to"
-          : `within ${formatSignificant(first * 1e6, 2)} millionths of`
-      } the large batch's, ${lossText(loss)}; records are of one device`,
-      cells: [pair.baseline, pair.changed],
-      section: "ladder",
+      comparisons: [pair],
+      judge(loss) {
+        const last = loss(pair);
+        const isWrong = last?.outcome === "worse" || (first !== null && first > FIRST_STEP_TOLERANCE);
+        return {
+          outcome: isWrong ? "not reproduced" : "partly",
+          ours: `first step's loss ${firstText} the large batch's, ${
+            lossText(last)
+          }; records are of one device`,
+          cells: [pair.baseline, pair.changed],
+          section: "ladder",
+        };
+      },
     };
   },
 };
@@ -67,7 +74,7 @@ export const C14: Claim = {
 /** f32 sums of some thousand terms in another order: 2⁻²⁴ · √terms, with headroom. */
 const FIRST_STEP_TOLERANCE = 1e-4;
 
-/** Largest relative difference between the first training losses of cells with the same seed; null without common seeds. */
+/** Largest relative difference between first training losses, seed by seed; null without common seeds. */
 function firstStepGap({ baseline, changed }: Pair): number | null {
   const firsts = new Map(baseline.ok.map((cell) => [cell.config.seed, cell.samples?.loss[0] ?? null]));
   const gaps = changed.ok.flatMap((cell) => {
@@ -85,7 +92,7 @@ export const C15: Claim = {
     "Cells that start from each other's weights, three in a row, each of which ends with a lower held-out loss on its own " +
     "text than it began with. Partly: two stages. Not reproduced: no chain learns at each of its stages.",
   untested: "needs cells that start from the weights of others (suites/finetune.yaml)",
-  judge({ analysis: { configurations, loaded } }) {
+  examine({ configurations, loaded }) {
     const cells = configurations.flatMap(({ ok }) => ok);
     const chains = cells.map((cell) => chainOf(cell, cells)).filter((chain) => chain.length > 1);
     if (chains.length === 0) return null;
@@ -120,7 +127,7 @@ export const C15: Claim = {
   },
 };
 
-/** Loss on its own text before and after a stage; a model trained from nothing begins with the loss of its first step. */
+/** Loss on its own text before and after a stage; a model from nothing begins with its first step's. */
 function ends(cell: CellRecord, cells: readonly CellRecord[]): [number, number] | null {
   const losses = lossesOn(cell, cell.config.data, cells);
   const before = losses?.before ?? (cell.config.startFrom === null ? cell.samples?.loss[0] : null) ?? null;

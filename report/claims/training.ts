@@ -1,14 +1,18 @@
 /** C1 to C6: the combination, and the methods it is made of. */
-import { type AttentionPair, attentionPairs, type AttentionRow, attentionRows } from "../attention.ts";
-import { breakEven, effectsByBatch } from "../batch_effects.ts";
-import type { Configuration } from "../derive.ts";
-import { geometricMean } from "../intervals.ts";
-import { count, formatBytes, formatInterval, formatNumber } from "../format.ts";
-import { scaleRuns } from "../loss_scales.ts";
-import { combinationName } from "../names.ts";
-import { CHECKPOINTING_SLOWDOWN, MIXED_WEIGHTS } from "../paper.ts";
-import { type Stack, stacks } from "../stacks.ts";
-import { type Claim, comparison, lossText, memoryText, verdictOn } from "./claim.ts";
+import type { Analysis } from "../rows/analysis.ts";
+import { type AttentionPair, attentionPairs, type AttentionRow, attentionRows } from "../rows/attention.ts";
+import { breakEven, effectsByBatch } from "../rows/batch_effects.ts";
+import type { Configuration } from "../rows/configuration.ts";
+import { geometricMean } from "../rows/intervals.ts";
+import { scaleRuns } from "../rows/loss_scales.ts";
+import { memoryRatio, observedRatio, pairsOf, throughputRatio } from "../rows/pairs.ts";
+import { count, formatBytes, formatInterval, formatNumber, memoryText } from "../words/format.ts";
+import { combinationName } from "../words/names.ts";
+import { type Claim, type Examination, type Finding, verdictOn } from "./claim.ts";
+import { CHECKPOINTING_SLOWDOWN, MIXED_WEIGHTS } from "./paper.ts";
+import { rankedStacks, type Stack, stackPairs } from "./stacks.ts";
+import { comparison, lossText } from "./words.ts";
+import { inverse } from "../../results/stats.ts";
 
 export const C1: Claim = {
   id: "C1",
@@ -22,27 +26,31 @@ export const C1: Claim = {
     "whose held-out loss is equivalent or lower. Partly: the memory, without one of the other two or both. Of several " +
     "stacks the one that fulfils most speaks, then the one with the smallest peak.",
   untested: "needs the baseline and a full stack of suites/paper.yaml at the same effective batch",
-  judge(evidence) {
-    const [best] = stacks(evidence);
-    if (!best) return null;
-    const { pair, memory, isLean, isFast, isEqual } = best;
-    const tried = stacks(evidence).length;
-    const among = tried > 1 ? `; best of ${tried} stacks tried` : "";
-    const observed = evidence.observedRatio(pair);
-    const seen = observed
-      ? ` (observed with context: ${memoryText(observed.estimate)}, ratio ${formatInterval(observed, 2)})`
-      : "";
-    return {
-      outcome: !isLean ? "not reproduced" : isFast && isEqual ? "reproduced" : "partly",
-      ours: `${combinationName(pair.changed.config)}: ${
-        memory === null ? "no memory record" : memoryText(memory)
-      }${seen}, ${throughputWords(best)}, ${lossText(best.loss)}${among}`,
-      cells: [pair.baseline, pair.changed],
-      section: "ladder",
-      pair,
-    };
+  examine(analysis) {
+    const comparisons = stackPairs(analysis);
+    return comparisons.length === 0
+      ? null
+      : { comparisons, judge: (loss) => findingOn(rankedStacks(comparisons, loss)) };
   },
 };
+
+function findingOn([best, ...others]: readonly Stack[]): Finding {
+  const { pair, memory, isLean, isFast, isEqual } = best;
+  const among = others.length > 0 ? `; best of ${others.length + 1} stacks tried` : "";
+  const observed = observedRatio(pair);
+  const seen = observed
+    ? ` (observed with context: ${memoryText(observed.estimate)}, ratio ${formatInterval(observed, 2)})`
+    : "";
+  return {
+    outcome: !isLean ? "not reproduced" : isFast && isEqual ? "reproduced" : "partly",
+    ours: `${combinationName(pair.changed.config)}: ${
+      memory === null ? "no memory record" : memoryText(memory)
+    }${seen}, ${throughputWords(best)}, ${lossText(best.loss)}${among}`,
+    cells: [pair.baseline, pair.changed],
+    section: "ladder",
+    pair,
+  };
+}
 
 function throughputWords({ throughput: ratio, isFast }: Stack): string {
   if (!ratio) return "not timed";
@@ -57,19 +65,24 @@ export const C2: Claim = {
   rule:
     "At the same effective batch, less booked memory and an equivalent held-out loss. Partly: the memory alone.",
   untested: "needs a cell with accumulation beside the baseline",
-  judge(evidence) {
-    const pair = evidence.pair({ methods: [], accumulates: true });
+  examine(analysis) {
+    const [pair] = pairsOf(analysis, { methods: [], accumulates: true });
     if (!pair) return null;
-    const saves = (evidence.memoryRatio(pair) ?? 0) > 1;
-    const equal = ["equal", "better"].includes(evidence.loss(pair)?.outcome ?? "");
+    const saves = (memoryRatio(pair) ?? 0) > 1;
+    const { config } = pair.changed;
     return {
-      outcome: !saves ? "not reproduced" : equal ? "reproduced" : "partly",
-      ours:
-        `micro-batch ${pair.changed.config.microBatchSize} × ${pair.changed.config.gradientAccumulationSteps}: ${
-          comparison(evidence, pair)
-        }`,
-      cells: [pair.baseline, pair.changed],
-      section: "ladder",
+      comparisons: [pair],
+      judge(loss) {
+        const equal = ["equal", "better"].includes(loss(pair)?.outcome ?? "");
+        return {
+          outcome: !saves ? "not reproduced" : equal ? "reproduced" : "partly",
+          ours: `micro-batch ${config.microBatchSize} × ${config.gradientAccumulationSteps}: ${
+            comparison(pair, loss)
+          }`,
+          cells: [pair.baseline, pair.changed],
+          section: "ladder",
+        };
+      },
     };
   },
 };
@@ -83,8 +96,8 @@ export const C3: Claim = {
     "interval lies above 0 and meets 15 to 25 %, which is what rounds to 20 %. Partly: it saves, with another slow-down or none " +
     "that the noise lets see.",
   untested: "needs a cell with checkpointing beside the same cell without",
-  judge(evidence) {
-    const effects = effectsByBatch(evidence, "checkpoint");
+  examine(analysis) {
+    const effects = effectsByBatch(analysis, "checkpoint");
     if (effects.length === 0) return null;
     const activations = ({ memory }: Configuration) => memory?.byRole.activations ?? 0;
     const saves = effects.every(({ baseline, changed }) => activations(changed) < activations(baseline));
@@ -115,8 +128,8 @@ export const C4: Claim = {
     "Throughput (geometric mean over batch sizes) with its interval above 1, and more booked memory at the smallest batch " +
     "while weights take 6 bytes where f32 has 4. Partly: one of the two.",
   untested: "needs a cell with fp16 beside the same cell without",
-  judge(evidence) {
-    const effects = effectsByBatch(evidence, "fp16");
+  examine(analysis) {
+    const effects = effectsByBatch(analysis, "fp16");
     if (effects.length === 0) return null;
     const weights = ({ memory }: Configuration) =>
       (memory?.byRole.weights ?? 0) + (memory?.byRole.masterWeights ?? 0);
@@ -128,8 +141,8 @@ export const C4: Claim = {
       (smallest.changed.memory?.bookedBytes ?? 0) > (smallest.baseline.memory?.bookedBytes ?? 0);
     // Norms and biases stay in f32, so a little less than half is added.
     const holdsMore = heavier > 1 && Math.abs(heavier - MIXED_WEIGHTS) < 0.05;
-    const speed = time ? invert(time) : null;
-    const ratio = evidence.memoryRatio(smallest);
+    const speed = time && inverse(time);
+    const ratio = memoryRatio(smallest);
     return {
       outcome: verdictOn(faster, needsMore && holdsMore),
       ours: [
@@ -143,12 +156,6 @@ export const C4: Claim = {
     };
   },
 };
-
-const invert = ({ estimate, low, high }: { estimate: number; low: number; high: number }) => ({
-  estimate: 1 / estimate,
-  low: 1 / high,
-  high: 1 / low,
-});
 
 /** `memory breaks even at batch 3 (between 2 and 4)`. */
 export function breakEvenText(effects: Parameters<typeof breakEven>[0]): string {
@@ -175,8 +182,8 @@ export const C5: Claim = {
     "Every skipped update halves the scale of the next step, and every run with one ends with a finite loss. Partly: no " +
     "update overflowed, so nothing had to be survived.",
   untested: "needs a cell with fp16",
-  judge({ analysis }) {
-    const half = analysis.configurations.filter(({ config }) => config.methods.includes("fp16"));
+  examine({ configurations }) {
+    const half = configurations.filter(({ config }) => config.methods.includes("fp16"));
     const runs = scaleRuns(half);
     if (runs.length === 0) return null;
     const hit = runs.filter(({ skipped }) => skipped.length > 0);
@@ -206,12 +213,12 @@ export const C6: Claim = {
     "memory; and over a quantized base it runs, with less memory than naive attention over the same base (or, where that was " +
     "not run, than flash attention over the f32 base). Partly: some of this.",
   untested: "needs cells with and without flash attention",
-  judge(evidence) {
-    const rows = attentionRows(evidence.phase("attention")).filter(({ configuration }) =>
+  examine(analysis) {
+    const rows = attentionRows(analysis.configurations).filter(({ configuration }) =>
       configuration.ok.length > 0
     );
     const pairs = attentionPairs(rows);
-    if (pairs.length === 0) return withoutLengths(evidence);
+    if (pairs.length === 0) return withoutLengths(analysis);
     const longest = Math.max(...pairs.map(({ flash }) => flash.sequenceLength));
     const atEnd = pairs.filter(({ flash }) => flash.sequenceLength === longest);
     const plain = atEnd.filter(({ flash }) => !flash.isQuantized);
@@ -236,7 +243,7 @@ export const C6: Claim = {
   },
 };
 
-/** What flash attention over a quantized base saves: beside naive attention over it, else beside itself over the f32 base. */
+/** What flash attention over a quantized base saves beside naive attention, else beside the f32 base. */
 function savedOverBase(
   row: AttentionRow,
   rows: readonly AttentionRow[],
@@ -254,18 +261,21 @@ function savedOverBase(
   return { ratio: more / less, text: `over ${row.base}: ${memoryText(more / less)} than over the f32 base` };
 }
 
-/** Without the sequence lengths, one pair of whole steps has to do: it can show a part of the claim at most. */
-function withoutLengths(evidence: Parameters<Claim["judge"]>[0]): ReturnType<Claim["judge"]> {
-  const pair = evidence.pair({ methods: ["flash"] });
+/** Without the sequence lengths, one pair of whole steps shows a part of the claim at most. */
+function withoutLengths(analysis: Analysis): Examination | null {
+  const [pair] = pairsOf(analysis, { methods: ["flash"] });
   if (!pair) return null;
-  const saves = (evidence.memoryRatio(pair) ?? 0) > 1;
-  const faster = (evidence.throughputRatio(pair)?.low ?? 0) > 1;
+  const saves = (memoryRatio(pair) ?? 0) > 1;
+  const faster = (throughputRatio(pair)?.low ?? 0) > 1;
   return {
-    outcome: saves || faster ? "partly" : "not reproduced",
-    ours: `whole step at ${pair.changed.config.sequenceLength} tokens: ${
-      comparison(evidence, pair)
-    }; no quantized base and no longer sequence was run`,
-    cells: [pair.baseline, pair.changed],
-    section: "trade-off",
+    comparisons: [pair],
+    judge: (loss) => ({
+      outcome: saves || faster ? "partly" : "not reproduced",
+      ours: `whole step at ${pair.changed.config.sequenceLength} tokens: ${
+        comparison(pair, loss)
+      }; no quantized base and no longer sequence was run`,
+      cells: [pair.baseline, pair.changed],
+      section: "trade-off",
+    }),
   };
 }

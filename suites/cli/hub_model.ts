@@ -4,7 +4,7 @@ import type { DownloadProgress } from "../../mod.ts";
 import { durationText } from "../estimate.ts";
 import type { Arguments, Flag } from "./flags.ts";
 import type { ProgressOutput } from "./progress.ts";
-import { bytesText } from "../suite.ts";
+import { bytesText } from "../../results/bytes.ts";
 
 /** Of every command that takes a model. */
 export const OFFLINE_FLAG: Flag = { what: "never ask the hub: use what the cache has of a model" };

@@ -5,7 +5,7 @@ import { durationText } from "../estimate.ts";
 import type { Cell } from "../matrix.ts";
 import type { Message } from "../protocol.ts";
 import type { RunListener } from "../runner.ts";
-import { bytesText } from "../suite.ts";
+import { bytesText } from "../../results/bytes.ts";
 import { wrap } from "./wrap.ts";
 
 /** What a progress line shows. */

@@ -69,11 +69,15 @@ export class Chromium implements AsyncDisposable {
     };
   }
 
-  /** Starts the browser with a profile of its own and opens an empty page. */
-  static async start(program: string): Promise<Chromium> {
+  /**
+   * Starts the browser with a profile of its own and opens an empty page.
+   *
+   * @param flags Besides those of every start.
+   */
+  static async start(program: string, flags: readonly string[] = []): Promise<Chromium> {
     const profile = await Deno.makeTempDir({ prefix: "threefold-chromium-" });
     const process = new Deno.Command(program, {
-      args: [...FLAGS, `--user-data-dir=${profile}`, "about:blank"],
+      args: [...FLAGS, ...flags, `--user-data-dir=${profile}`, "about:blank"],
       stdin: "null",
       stdout: "null",
       stderr: "piped",
@@ -99,11 +103,11 @@ export class Chromium implements AsyncDisposable {
   }
 
   /** Sends one command of the protocol. @returns Its result. @throws {Error} with the browser's words. */
-  send(method: string, params: Record<string, unknown> = {}): Promise<unknown> {
+  send(method: string, params: Record<string, unknown> = {}, patienceMs = PATIENCE_MS): Promise<unknown> {
     const id = this.#nextId++;
     const answer = new Promise<unknown>((resolve, reject) => this.#answers.set(id, { resolve, reject }));
     this.#socket.send(JSON.stringify({ id, method, params, sessionId: this.#session }));
-    return within(answer, method);
+    return within(answer, method, patienceMs);
   }
 
   /** Loads a page at a width in CSS pixels. @returns A log that goes on filling while the page is open. */
@@ -125,14 +129,17 @@ export class Chromium implements AsyncDisposable {
     return this.#log;
   }
 
-  /** Value of an expression in the page. */
-  async evaluate<T>(expression: string): Promise<T> {
-    const { result, exceptionDetails } = await this.send("Runtime.evaluate", {
-      expression,
-      returnByValue: true,
-      awaitPromise: true,
-    }) as { result: { value: T }; exceptionDetails?: { text: string } };
-    if (exceptionDetails) throw new Error(`Cannot evaluate ${expression}: ${exceptionDetails.text}`);
+  /** Value of an expression in the page; of a promise, what it becomes. @param patienceMs Longest wait. */
+  async evaluate<T>(expression: string, patienceMs = PATIENCE_MS): Promise<T> {
+    const params = { expression, returnByValue: true, awaitPromise: true };
+    const { result, exceptionDetails } = await this.send("Runtime.evaluate", params, patienceMs) as {
+      result: { value: T };
+      exceptionDetails?: { text: string; exception?: { description?: string } };
+    };
+    if (exceptionDetails) {
+      const { text, exception } = exceptionDetails;
+      throw new Error(`Cannot evaluate ${expression}: ${exception?.description ?? text}`);
+    }
     return result.value;
   }
 
@@ -226,12 +233,12 @@ function endpointOf(stderr: ReadableStream<Uint8Array>): Promise<string> {
   });
 }
 
-function within<T>(promise: Promise<T>, what: string): Promise<T> {
+function within<T>(promise: Promise<T>, what: string, patienceMs = PATIENCE_MS): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
-      () => reject(new Error(`No answer within ${PATIENCE_MS / 1000} s: ${what}`)),
-      PATIENCE_MS,
+      () => reject(new Error(`No answer within ${patienceMs / 1000} s: ${what}`)),
+      patienceMs,
     );
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));

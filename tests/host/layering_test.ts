@@ -2,16 +2,22 @@
 // this or that machine out of the tree.
 import assert from "node:assert/strict";
 import { dirname, join, posix, relative, sep } from "node:path";
+import { parse } from "yaml";
 import { withoutComments } from "../support/typescript_source.ts";
 
 const PROJECT = join(import.meta.dirname!, "..", "..");
 
+/** What the engine needs of the program that it runs in. */
+const HOST = "engine/host.ts";
+
 /**
- * The folders a training step passes through. A file imports from its own layer and from those before it.
- * `formats` comes before `model`, as models read their configuration from files, and `kernels` after the
- * graph that declares what an op is. The number of the numerics is all the step's and imports nothing.
+ * The folders a training step passes through. A file imports from its own layer and from
+ * those before it. `formats` comes before `model`, as models read their configuration
+ * from files, and `kernels` after the graph that declares what an op is. What runs the
+ * engine and the number of the numerics are all the step's and import nothing.
  */
 const STEP = [
+  HOST,
   "engine/numerics.ts",
   "engine/graph",
   "kernels",
@@ -32,6 +38,18 @@ const BESIDE: Readonly<Record<string, readonly string[]>> = {
   "suites/cli": ["suites/cli", "suites", "results", "mod.ts"],
   suites: ["suites", "results", "mod.ts"],
 };
+
+/** Rooms of the report, with all that they import of it; the entry beside them imports what it likes. */
+const REPORT: Readonly<Record<string, readonly string[]>> = {
+  "report/words": ["report/words"],
+  "report/rows": ["report/rows", "report/words"],
+  "report/claims": ["report/claims", "report/rows", "report/words"],
+  "report/charts": ["report/charts", "report/rows", "report/words"],
+  "report/page": ["report/page", "report/charts", "report/claims", "report/rows", "report/words"],
+};
+
+/** The judge is asked once a page; what is drawn is handed what it found. */
+const JUDGE = { path: "report/claims/judge.ts", askedBy: "report/page/page.ts" };
 
 /** Imported by all: the error that a person's input is wrong. It imports nothing. */
 const COMMON = "engine/input_error.ts";
@@ -64,9 +82,22 @@ function brokenRule(from: string, to: string): string | null {
   if (layer === null || to === COMMON && from !== COMMON || `${from} -> ${to}` in EXCEPTIONS) return null;
   if (target === null) return `${from} imports ${to}: only tests import tests`;
   const allowed = BESIDE[layer] ?? STEP.slice(0, STEP.indexOf(layer) + 1);
-  return allowed.includes(target)
+  if (!allowed.includes(target)) {
+    return `${from} imports ${to}: ${layer} may import ${allowed.join(", ") || "nothing"}`;
+  }
+  return layer === "report" && target === "report" ? brokenRoomRule(from, to) : null;
+}
+
+/** The same among the rooms of the report. */
+function brokenRoomRule(from: string, to: string): string | null {
+  if (dirname(from) === "report") return null;
+  const roomOf = (path: string) => Object.keys(REPORT).find((room) => path.startsWith(`${room}/`));
+  const [room, target] = [roomOf(from), roomOf(to)];
+  assert.ok(room, `${from} lies in no room of the report: add its folder to REPORT`);
+  const allowed = REPORT[room];
+  return target !== undefined && allowed.includes(target)
     ? null
-    : `${from} imports ${to}: ${layer} may import ${allowed.join(", ") || "nothing"}`;
+    : `${from} imports ${to}: ${room} may import ${allowed.join(", ")} of the report`;
 }
 
 /** Specifiers of static, dynamic and type imports. */
@@ -110,6 +141,31 @@ Deno.test("imports point up the list of layers, never down", () => {
     }
   }
   assert.ok(seen > 300, `only ${seen} imports found: the pattern no longer finds them`);
+  assert.deepEqual(broken, []);
+});
+
+Deno.test("the judge is asked by the page alone, never to draw a chart", () => {
+  const asking = [...sources].filter(([path, source]) =>
+    path.startsWith("report/") && path !== JUDGE.askedBy &&
+    /import \{[^}]*\bjudge\b[^}]*\} from "[^"]*\/judge\.ts"/.test(withoutComments(source))
+  );
+  assert.deepEqual(asking.map(([path]) => path), []);
+  assert.match(sources.get(JUDGE.askedBy)!, /\bjudge\(/);
+  assert.ok(sources.has(JUDGE.path));
+});
+
+Deno.test("the report knows no phase of a suite by its name", async () => {
+  const names = new Set<string>();
+  for await (const { name } of Deno.readDir(join(PROJECT, "suites"))) {
+    if (!name.endsWith(".yaml")) continue;
+    const suite = parse(await Deno.readTextFile(join(PROJECT, "suites", name)), { merge: true });
+    for (const phase of suite.phases) names.add(phase.name);
+  }
+  assert.ok(names.has("ladder") && names.size > 15, `${names.size} phases found`);
+  const quoted = new RegExp(`\\bphase\\b.*["'\`](?:${[...names].join("|")})["'\`]`);
+  const broken = [...sources].filter(([path]) => path.startsWith("report/")).flatMap(([path, source]) =>
+    withoutComments(source).split("\n").filter((line) => quoted.test(line)).map((line) => `${path}: ${line}`)
+  );
   assert.deepEqual(broken, []);
 });
 
@@ -158,13 +214,20 @@ Deno.test("the layering rules refuse what they should", () => {
     ["kernels/linear.ts", "engine/plan/plan.ts"],
     ["engine/plan/plan.ts", "engine/runtime/device.ts"],
     ["engine/passes/lora.ts", "engine/train/options.ts"],
-    ["report/page.ts", "mod.ts"],
-    ["report/page.ts", "suites/matrix.ts"],
+    ["report/page/page.ts", "mod.ts"],
+    ["report/page/page.ts", "suites/matrix.ts"],
     ["results/record.ts", "engine/graph/types.ts"],
     ["suites/runner.ts", "engine/train/train.ts"],
     ["suites/runner.ts", "report/main.ts"],
     ["suites/runner.ts", "suites/cli/progress.ts"],
     ["mod.ts", "suites/cli/main.ts"],
+    ["report/rows/budgets.ts", "report/claims/judge.ts"],
+    ["report/rows/budgets.ts", "report/page/html.ts"],
+    ["report/charts/ladder.ts", "report/claims/guide.ts"],
+    ["report/charts/ladder.ts", "report/page/sections/trade_off.ts"],
+    ["report/claims/words.ts", "report/charts/palette.ts"],
+    ["report/claims/words.ts", "report/page/findings.ts"],
+    ["report/words/format.ts", "report/rows/sweep.ts"],
     ["engine/input_error.ts", "engine/graph/types.ts"],
     ["engine/train/train.ts", "tests/support/numerics.ts"],
   ];
@@ -270,6 +333,14 @@ Deno.test("no import has a computed name: the layering could not be read from it
     LAYERED.test(path) && /\bimport\(\s*[^"'\s]/.test(withoutComments(source))
   );
   assert.deepEqual(broken.map(([path]) => path), []);
+});
+
+Deno.test("only engine/host.ts knows what runs the engine, so that a page can", () => {
+  const found = [...sources].filter(([path, source]) =>
+    /^(engine|kernels)\/|^mod\.ts$/.test(path) &&
+    /\bDeno\b|\bprocess\b|\brequire\(|["']node:/.test(withoutComments(source))
+  );
+  assert.deepEqual(found.map(([path]) => path), [HOST]);
 });
 
 Deno.test("only engine/runtime touches the GPU", () => {

@@ -1,5 +1,6 @@
-import { adafactorSchedule } from "../../engine/passes/optimizers/adafactor.ts";
+import { adafactorOptimizer } from "../../engine/passes/optimizers/adafactor.ts";
 import type { AdafactorAttrs } from "../../kernels/adafactor_tensors.ts";
+import { NEUTRAL_STEP, type StepBlock } from "../../kernels/step_block.ts";
 import { readOptimizerFixture } from "./optimizer_fixture.ts";
 
 /** One run of tests/fixtures/adafactor. */
@@ -10,7 +11,7 @@ export interface AdafactorRun {
   tensors: { name: string; shape: readonly number[]; initial: Float32Array }[];
   gradient(tensor: string, step: number): Float32Array;
   /** Step block of a step, counted from 0. */
-  stepBlock(step: number): { adafactorBeta2: number; adafactorStep: number };
+  stepBlock(step: number): Pick<StepBlock, "adafactorBeta2" | "adafactorStep">;
   /** Parameters after a step, counted from 0; undefined where the fixture did not keep them. */
   after(tensor: string, step: number): Float32Array | undefined;
   /** State after the last step, in the order of the op's inputs. */
@@ -51,8 +52,9 @@ export async function adafactorRuns(): Promise<AdafactorRun[]> {
     gradient: fixture.gradient,
     stepBlock: (step) => {
       const { decayRate, relativeStep, warmupInit, lr } = settings;
-      const schedule = adafactorSchedule(step + 1, { decayRate, relativeStep, warmupInit }, lr ?? NaN);
-      return { adafactorBeta2: schedule.beta2, adafactorStep: schedule.step };
+      const time = { t: step + 1, learningRate: lr ?? NaN };
+      const { stepFields } = adafactorOptimizer;
+      return { ...NEUTRAL_STEP, ...stepFields(time, { decayRate, relativeStep, warmupInit }) };
     },
     after: (tensor, step) => {
       const kept = keptSteps[tensor].indexOf(step + 1);

@@ -24,7 +24,10 @@ interface ProductOptions {
   tileRows?: number;
 }
 
-/** Rows of every tile a family can choose; without being told, only products of millions of outputs take the largest. */
+/**
+ * Rows of every tile a family can choose; without being told, only products of
+ * millions of outputs take the largest.
+ */
 const tilesOf = (target: KernelChanges) => target.kind === "gpu" ? [32, 64, 128] : [8, 32, 64];
 /** The tile that compiles fastest: enough where the form, not the tile, is what is tested. */
 const SMALL = 8;
@@ -84,8 +87,8 @@ export function testProducts(
   target: KernelChanges,
   options: typeof deviceTest & { ignore?: boolean } = deviceTest,
 ): void {
-  // A GPU's own family has all forms; where a software adapter runs it beside its own, each operand both ways has to do for what
-  // takes a minute to compile. What loads A and what loads B are independent texts.
+  // A GPU's own family has all forms; where a software adapter runs it beside its own, each operand both ways
+  // has to do for what takes a minute to compile. What loads A and what loads B are independent texts.
   const bothWays = target.kind === "gpu" && !isLongRun ? [FORMS[0], FORMS[3]] : FORMS;
 
   Deno.test(

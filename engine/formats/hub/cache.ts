@@ -11,7 +11,7 @@
 //
 // Source: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
 
-import { dirname, join } from "node:path";
+import { dirname, disk, join } from "../../host.ts";
 import { InputError } from "../../input_error.ts";
 import { COMMIT } from "./reference.ts";
 
@@ -45,10 +45,10 @@ export class RepositoryCache {
     if (revision === commit || await this.commitOf(revision) === commit) return;
     const path = join(this.folder, "refs", revision);
     await writing(path, async () => {
-      await Deno.mkdir(dirname(path), { recursive: true });
+      await disk.mkdir(dirname(path), { recursive: true });
       const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.partial`;
-      await Deno.writeTextFile(temporary, commit);
-      await Deno.rename(temporary, path);
+      await disk.writeTextFile(temporary, commit);
+      await disk.rename(temporary, path);
     });
   }
 
@@ -65,8 +65,8 @@ export class RepositoryCache {
   async rememberAbsent(commit: string, file: string): Promise<void> {
     const path = join(this.folder, ".no_exist", commit, file);
     await writing(path, async () => {
-      await Deno.mkdir(dirname(path), { recursive: true });
-      await Deno.writeTextFile(path, "");
+      await disk.mkdir(dirname(path), { recursive: true });
+      await disk.writeTextFile(path, "");
     });
   }
 
@@ -78,14 +78,14 @@ export class RepositoryCache {
   async link(commit: string, file: string, etag: string): Promise<void> {
     const path = join(this.snapshotFolder(commit), file);
     await writing(path, async () => {
-      await Deno.mkdir(dirname(path), { recursive: true });
-      await Deno.remove(path).catch(() => {}); // a link to a blob that is gone
+      await disk.mkdir(dirname(path), { recursive: true });
+      await disk.remove(path).catch(() => {}); // a link to a blob that is gone
       try {
-        await Deno.symlink(join("..", "..", "blobs", etag), path);
+        await disk.symlink(join("..", "..", "blobs", etag), path);
       } catch (error) {
-        if (error instanceof Deno.errors.AlreadyExists) return;
+        if ((error as Error).name === "AlreadyExists") return;
         // Windows gives links to administrators only; a second name of the same file needs no leave.
-        await Deno.link(this.blobPath(etag), path);
+        await disk.link(this.blobPath(etag), path);
       }
     });
   }
@@ -94,9 +94,9 @@ export class RepositoryCache {
   async locked<T>(etag: string, body: () => Promise<T>): Promise<T> {
     const path = join(this.#cacheFolder, ".locks", this.#name, `${etag}.lock`);
     const file = await writing(path, async () => {
-      await Deno.mkdir(dirname(path), { recursive: true });
-      await Deno.mkdir(join(this.folder, "blobs"), { recursive: true });
-      return await Deno.open(path, { create: true, write: true });
+      await disk.mkdir(dirname(path), { recursive: true });
+      await disk.mkdir(join(this.folder, "blobs"), { recursive: true });
+      return await disk.open(path, { create: true, write: true });
     });
     try {
       await file.lock(true); // the system lets go of it when the process ends, however it does
@@ -109,11 +109,11 @@ export class RepositoryCache {
 
 /** Follows links: one whose target is gone does not exist. */
 export async function exists(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
+  return await disk.stat(path).then(() => true, () => false);
 }
 
 async function readTextOrNull(path: string): Promise<string | null> {
-  return await Deno.readTextFile(path).catch(() => null);
+  return await disk.readTextFile(path).catch(() => null);
 }
 
 /** @throws {InputError} naming the path in the cache that could not be written. */

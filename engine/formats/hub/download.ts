@@ -2,8 +2,9 @@
 // that which starts anew after a cut connection, leaves the token to the
 // redirects of `fetch`, and believes the bytes it gets; hence this one.
 
-import { createHash } from "node:crypto";
+import { createHash, disk, FROM_START } from "../../host.ts";
 import { InputError } from "../../input_error.ts";
+import { writeAll } from "../output_file.ts";
 import { exists, type RepositoryCache, writing } from "./cache.ts";
 import { type HubReference, hubReferenceText } from "./reference.ts";
 import { refusal } from "./refusal.ts";
@@ -91,21 +92,21 @@ export async function downloadFile(
     if (problem !== null && resumed > 0) {
       // What was there may have been of another make: once more, all of it.
       onBytes(-await sizeOf(incomplete));
-      await Deno.remove(incomplete);
+      await disk.remove(incomplete);
       await fetchAll(file, incomplete, reference, settings, onBytes);
       problem = await checksumProblem(file, incomplete);
     }
     if (problem !== null) {
-      await Deno.remove(incomplete);
+      await disk.remove(incomplete);
       throw new InputError(`Cannot use ${file.name} of ${hubReferenceText(reference)}: ${problem}`);
     }
-    await writing(blob, () => Deno.rename(incomplete, blob));
+    await writing(blob, () => disk.rename(incomplete, blob));
   });
   await cache.link(reference.revision, file.name, file.etag);
 }
 
 async function sizeOf(path: string): Promise<number> {
-  return await Deno.stat(path).then(({ size }) => size, () => 0);
+  return await disk.stat(path).then(({ size }) => size, () => 0);
 }
 
 /**
@@ -143,7 +144,7 @@ async function fetchRest(
   settings: HubSettings,
   onBytes: OnBytes,
 ): Promise<void> {
-  using output = await writing(path, () => Deno.open(path, { create: true, write: true }));
+  using output = await writing(path, () => disk.open(path, { create: true, write: true }));
   let have = (await output.stat()).size;
   const startAnew = async () => {
     await writing(path, () => output.truncate(0));
@@ -164,7 +165,7 @@ async function fetchRest(
     throw await refusal(response, reference, settings, file.name);
   }
   if (response.status !== 206 || rangeStart(response) !== have) await startAnew();
-  await output.seek(have, Deno.SeekMode.Start);
+  await output.seek(have, FROM_START);
   try {
     for await (const piece of pieces(response.body, abort, settings)) {
       await writing(path, () => writeAll(output, piece));
@@ -213,10 +214,6 @@ async function* pieces(
   }
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
-}
-
 /** What is wrong with a downloaded file, or null. */
 async function checksumProblem({ etag, byteLength }: RemoteFile, path: string): Promise<string | null> {
   const size = await sizeOf(path);
@@ -228,7 +225,7 @@ async function checksumProblem({ etag, byteLength }: RemoteFile, path: string): 
     ? createHash("sha1").update(`blob ${size}\0`)
     : null;
   if (hash === null || !/^[0-9a-f]+$/.test(etag)) return null;
-  using file = await Deno.open(path);
+  using file = await disk.open(path);
   for await (const piece of file.readable) hash.update(piece);
   const found = hash.digest("hex");
   const name = etag.length === 64 ? "sha256" : "git id";

@@ -1,5 +1,4 @@
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { environmentVariable, homeFolder, join } from "../../host.ts";
 import { InputError } from "../../input_error.ts";
 
 /** Where models come from and where they are kept. */
@@ -26,7 +25,7 @@ export const ATTEMPTS = 5;
  *
  * @throws {InputError} naming the variable.
  */
-export function hubSettings(read: (name: string) => string | undefined = readEnvironment): HubSettings {
+export function hubSettings(read: (name: string) => string | undefined = environmentVariable): HubSettings {
   const value = (name: string) => read(name)?.trim() || undefined;
   return {
     endpoint: endpointOf(value("HF_ENDPOINT")),
@@ -36,10 +35,6 @@ export function hubSettings(read: (name: string) => string | undefined = readEnv
     timeoutMs: timeoutOf(value("HF_HUB_DOWNLOAD_TIMEOUT")),
     retryMs: 500,
   };
-}
-
-function readEnvironment(name: string): string | undefined {
-  return Deno.env.get(name);
 }
 
 function endpointOf(text = "https://huggingface.co"): string {
@@ -53,11 +48,11 @@ function cacheFolderOf(value: (name: string) => string | undefined): string {
   if (explicit !== undefined) return withHome(explicit);
   const home = value("HF_HOME");
   if (home !== undefined) return join(withHome(home), "hub");
-  return join(value("XDG_CACHE_HOME") ?? join(homedir(), ".cache"), "huggingface", "hub");
+  return join(value("XDG_CACHE_HOME") ?? join(homeFolder(), ".cache"), "huggingface", "hub");
 }
 
 function withHome(path: string): string {
-  return path === "~" || path.startsWith("~/") ? join(homedir(), path.slice(1)) : path;
+  return path === "~" || path.startsWith("~/") ? join(homeFolder(), path.slice(1)) : path;
 }
 
 /** Never shown in a message: not even a wrong one. */

@@ -1,5 +1,4 @@
-import { statfs } from "node:fs/promises";
-import { join } from "node:path";
+import { disk, freeBytes, join } from "../../host.ts";
 import { InputError } from "../../input_error.ts";
 import { readJsonInput } from "../input_file.ts";
 import { FOREIGN_WEIGHTS, INDEX_NAME, shardNames } from "../safetensors.ts";
@@ -133,7 +132,7 @@ async function missingFile(
 }
 
 async function onlyOther(folder: string): Promise<string | null> {
-  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  const names = (await Array.fromAsync(disk.readDir(folder))).map(({ name }) => name);
   return otherWeights(names);
 }
 
@@ -294,10 +293,10 @@ class Transfer {
     for (const { etag, byteLength } of files) {
       const blob = this.#cache.blobPath(etag);
       if (byteLength === null || await exists(blob)) continue;
-      const begun = await Deno.stat(`${blob}.incomplete`).then(({ size }) => size, () => 0);
+      const begun = await disk.stat(`${blob}.incomplete`).then(({ size }) => size, () => 0);
       needed += Math.max(0, byteLength - begun);
     }
-    const free = await freeBytes(this.#settings.cacheFolder);
+    const free = await roomIn(this.#settings.cacheFolder);
     if (free === null || needed <= free) return;
     throw new InputError(
       `Cannot download ${hubReferenceText(this.#reference)}: it needs ${needed} bytes, and ` +
@@ -306,11 +305,10 @@ class Transfer {
   }
 }
 
-async function freeBytes(folder: string): Promise<number | null> {
+async function roomIn(folder: string): Promise<number | null> {
   try {
-    await Deno.mkdir(folder, { recursive: true });
-    const { bavail, bsize } = await statfs(folder);
-    return bavail * bsize;
+    await disk.mkdir(folder, { recursive: true });
+    return await freeBytes(folder);
   } catch {
     return null; // writing will say what is wrong
   }

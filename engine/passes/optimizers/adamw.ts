@@ -1,15 +1,23 @@
 import { adamw } from "../../../kernels/adamw.ts";
 import type { GraphBuilder } from "../../graph/builder.ts";
 import type { Value } from "../../graph/types.ts";
-import type { AppendOptimizer, OptimizerOptions, Update } from "./contract.ts";
+import type { Optimizer, OptimizerOptions, Update } from "./contract.ts";
 
 /** AdamW in f32 (Loshchilov & Hutter 2019, as torch.optim.AdamW): 8 bytes of state per parameter. */
-export const appendAdamw: AppendOptimizer = (builder, updates, clip, options) => {
-  const factors = new Set(updates.map(({ parameter }) => parameter.spec.rateFactor ?? 1));
-  for (const rateFactor of factors) {
-    const group = updates.filter(({ parameter }) => (parameter.spec.rateFactor ?? 1) === rateFactor);
-    appendGroup(builder, group, clip, options, rateFactor);
-  }
+export const adamwOptimizer: Optimizer = {
+  append(builder, updates, clip, options) {
+    const factors = new Set(updates.map(({ parameter }) => parameter.spec.rateFactor ?? 1));
+    for (const rateFactor of factors) {
+      const group = updates.filter(({ parameter }) => (parameter.spec.rateFactor ?? 1) === rateFactor);
+      appendGroup(builder, group, clip, options, rateFactor);
+    }
+  },
+  stepFields: ({ t, learningRate }, { beta1, beta2 }) => ({
+    learningRate,
+    biasCorrection1: 1 - Number(beta1) ** t,
+    sqrtBiasCorrection2: Math.sqrt(1 - Number(beta2) ** t),
+  }),
+  hasRateFactors: true,
 };
 
 function appendGroup(

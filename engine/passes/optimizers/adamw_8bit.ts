@@ -1,7 +1,7 @@
 import { elementCount } from "../../graph/types.ts";
 import { adamw8bit, blockCount8bit } from "../../../kernels/adamw_8bit.ts";
-import type { AppendOptimizer, Update } from "./contract.ts";
-import { appendAdamw } from "./adamw.ts";
+import type { Optimizer, Update } from "./contract.ts";
+import { adamwOptimizer } from "./adamw.ts";
 
 /** Smaller tensors keep f32 moments: their codes would save little, and norms and biases are touchy. */
 const MIN_8BIT_ELEMENTS = 4096;
@@ -14,31 +14,34 @@ const MIN_8BIT_ELEMENTS = 4096;
  * with a rare one, the rare one's second moment rounds to 0 and its first does not, and the next small gradient divides by
  * `eps`. `quantizeEmbeddings` has them in 8 bits nonetheless.
  */
-export const appendAdamw8bit: AppendOptimizer = (builder, updates, clip, options) => {
-  const isQuantized = ({ parameter: { master, spec } }: Update) =>
-    elementCount(master) >= MIN_8BIT_ELEMENTS && (!spec.embedding || options.quantizeEmbeddings === true);
-  const quantized = updates.filter(isQuantized);
-  if (quantized.length > 0) {
-    const tensors = quantized.flatMap(({ parameter: { master }, gradient }) => {
-      const declare = (suffix: string, shape: readonly number[], dtype: "u8" | "f32") =>
-        builder.persistents.declare(`${master.name}.${suffix}`, { shape, dtype }, "optimizer");
-      const blocks = [blockCount8bit(elementCount(master))];
-      return [
-        master,
-        gradient,
-        declare("state1", master.shape, "u8"),
-        declare("state2", master.shape, "u8"),
-        declare("absmax1", blocks, "f32"),
-        declare("absmax2", blocks, "f32"),
-      ];
-    });
-    const weightDecay = Number(options.weightDecay);
-    builder.call(adamw8bit, [clip, ...tensors], {
-      beta1: Number(options.beta1),
-      beta2: Number(options.beta2),
-      eps: Number(options.eps),
-      weightDecay: quantized.map(({ parameter }) => (parameter.spec.decay ? weightDecay : 0)),
-    });
-  }
-  appendAdamw(builder, updates.filter((update) => !isQuantized(update)), clip, options);
+export const adamw8bitOptimizer: Optimizer = {
+  append(builder, updates, clip, options) {
+    const isQuantized = ({ parameter: { master, spec } }: Update) =>
+      elementCount(master) >= MIN_8BIT_ELEMENTS && (!spec.embedding || options.quantizeEmbeddings === true);
+    const quantized = updates.filter(isQuantized);
+    if (quantized.length > 0) {
+      const tensors = quantized.flatMap(({ parameter: { master }, gradient }) => {
+        const declare = (suffix: string, shape: readonly number[], dtype: "u8" | "f32") =>
+          builder.persistents.declare(`${master.name}.${suffix}`, { shape, dtype }, "optimizer");
+        const blocks = [blockCount8bit(elementCount(master))];
+        return [
+          master,
+          gradient,
+          declare("state1", master.shape, "u8"),
+          declare("state2", master.shape, "u8"),
+          declare("absmax1", blocks, "f32"),
+          declare("absmax2", blocks, "f32"),
+        ];
+      });
+      const weightDecay = Number(options.weightDecay);
+      builder.call(adamw8bit, [clip, ...tensors], {
+        beta1: Number(options.beta1),
+        beta2: Number(options.beta2),
+        eps: Number(options.eps),
+        weightDecay: quantized.map(({ parameter }) => (parameter.spec.decay ? weightDecay : 0)),
+      });
+    }
+    adamwOptimizer.append(builder, updates.filter((update) => !isQuantized(update)), clip, options);
+  },
+  stepFields: adamwOptimizer.stepFields,
 };

@@ -1,3 +1,5 @@
+import { type Environment, OPERATING_SYSTEM, writableEnvironment } from "../../host.ts";
+
 /**
  * Threads a core: two are faster than one by a twentieth and than eight by as much
  * (`docs/notes/software-adapters.md`).
@@ -24,10 +26,10 @@ const OWN_WIDTH = 256;
  * @param variables The environment; null where it may not be written.
  */
 export function tuneLavapipe(
-  { os = Deno.build.os, cores = navigator.hardwareConcurrency, variables = environment() }: {
+  { os = OPERATING_SYSTEM, cores = navigator.hardwareConcurrency, variables = environment() }: {
     os?: string;
     cores?: number;
-    variables?: Pick<typeof Deno.env, "get" | "set"> | null;
+    variables?: Environment | null;
   } = {},
 ): void {
   if (os !== "linux" || !variables) return;
@@ -37,7 +39,7 @@ export function tuneLavapipe(
 }
 
 /** Invocations of a subgroup of Mesa's software adapter: one for each 32 bits of a vector. */
-export function lavapipeLanes(variables: Pick<typeof Deno.env, "get"> | null = environment()): number {
+export function lavapipeLanes(variables: Pick<Environment, "get"> | null = environment()): number {
   const told = Number(variables?.get(VECTOR_WIDTH));
   return (told > 0 ? told : OWN_WIDTH) / 32;
 }
@@ -50,7 +52,7 @@ export function lavapipeLanes(variables: Pick<typeof Deno.env, "get"> | null = e
  */
 export function lavapipeSettings(
   name: string,
-  variables: Pick<typeof Deno.env, "get"> | null = environment(),
+  variables: Pick<Environment, "get"> | null = environment(),
 ): { threads: number | null; vectorWidth: number | null } {
   if (!/llvmpipe|lavapipe/i.test(name)) return { threads: null, vectorWidth: null };
   const number = (text: string | undefined) => text ? Number(text) : null;
@@ -59,9 +61,6 @@ export function lavapipeSettings(
 }
 
 /** The process's environment, where it may be written. */
-function environment(): typeof Deno.env | null {
-  const granted = [THREADS, VECTOR_WIDTH].every((variable) =>
-    Deno.permissions.querySync({ name: "env", variable }).state === "granted"
-  );
-  return granted ? Deno.env : null;
+function environment(): Environment | null {
+  return writableEnvironment([THREADS, VECTOR_WIDTH]);
 }

@@ -29,7 +29,8 @@ import {
   wantedCells,
 } from "../../runner.ts";
 import { type Tier, TIERS } from "../../schema.ts";
-import { bytesText, type SuiteFile, tieredSuite } from "../../suite.ts";
+import { bytesText } from "../../../results/bytes.ts";
+import { type SuiteFile, tieredSuite } from "../../suite.ts";
 import { loadSuite } from "../../suite_checks.ts";
 import { effectiveBatchSize } from "../../../results/tokens_per_step.ts";
 import { RunLock } from "../../run_lock.ts";
@@ -166,7 +167,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
         quick ? "--quick" : "--full",
         "--tier",
         choice.tier,
-        ...providerFlags({ gpuProvider: adapter.provider }),
+        ...providerFlags(environment),
       ]
         .join(" "),
       keepModels: switches.has("keep-models"),

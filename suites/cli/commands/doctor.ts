@@ -5,7 +5,7 @@ import { environmentOf } from "../../environment.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { deviceMemoryBytes, memorySource, ProcessPeak } from "../../observed_memory.ts";
 import { wrap } from "../wrap.ts";
-import { bytesText } from "../../suite.ts";
+import { bytesText } from "../../../results/bytes.ts";
 import { chooseTier } from "../../tiers.ts";
 
 /** What a feature of the adapter is good for. */

@@ -11,7 +11,7 @@ import { cheapestFits, type Fit, largestMicroBatch } from "../../fit.ts";
 import { OFFLINE_FLAG, pinnedField, withPinnedModel } from "../hub_model.ts";
 import { methodsLabel } from "../../../results/methods.ts";
 import { effectiveBatchSize } from "../../../results/tokens_per_step.ts";
-import { bytesText, parseBytes } from "../../suite.ts";
+import { bytesText, parseBytes } from "../../../results/bytes.ts";
 import { configFromFlags, runOptions, trainingFlags } from "../train_flags.ts";
 
 /** `deno task plan`: the memory of a configuration, without a GPU. */

@@ -20,7 +20,7 @@ import {
   residentBytes,
 } from "../../observed_memory.ts";
 import { type ProfiledStep, profileText } from "../profile_text.ts";
-import { bytesText } from "../../suite.ts";
+import { bytesText } from "../../../results/bytes.ts";
 import { configFromFlags, runOptions, trainingFlags, withFolderLora } from "../train_flags.ts";
 
 /** `deno task train`: one training run in this process. */

@@ -195,7 +195,8 @@ Deno.test("adamw_8bit gives the codes of bitsandbytes' algorithm over twenty ste
         const states = fixture.states(name, step) ?? [];
         for (const [k, expected] of states.entries()) {
           const got = await session.read(3 + 6 * i + k);
-          // Adapters that divide and add in f32 as IEEE 754 says have the same bits. GPUs may fuse and approximate.
+          // Adapters that divide and add in f32 as IEEE 754 says have the same
+          // bits. GPUs may fuse and approximate.
           if (gpu.kernels.kind === "software") {
             assert.deepEqual([...got], [...Float64Array.from(expected)], `${what} state ${k}`);
           } else if (k >= 2) {

@@ -57,7 +57,8 @@ function plainAndPacked(cases: readonly Case[]): Case[] {
 function casesOf(dtype: Dtype, { kind }: KernelChanges): Case[] {
   if (isLongRun) return plainAndPacked(CASES);
   if (kind !== "gpu") return plainAndPacked(dtype === "f16" ? HALF_CASES : CASES);
-  // Beside a software adapter's own form the other one has single numbers and groups of heads here, several tiles below.
+  // Beside a software adapter's own form the other one has single numbers and
+  // groups of heads here, several tiles below.
   return dtype === "f16" ? HALF_CASES : [CASES[1], ...plainAndPacked([CASES[4]])];
 }
 

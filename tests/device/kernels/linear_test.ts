@@ -14,8 +14,8 @@ const FAMILIES: [string, KernelChanges][] = [
 const SIZES = [[1, 1, 1], [7, 13, 5], [31, 33, 32], [32, 32, 32], [33, 64, 100]];
 
 for (const [family, target] of FAMILIES) {
-  // What an op asks of a product, its adapter's family shows; the workgroup family has tests of its own for every form but
-  // sums, and takes a software adapter a minute to compile for these.
+  // What an op asks of a product, its adapter's family shows; the workgroup family has tests of its own for
+  // every form but sums, and takes a software adapter a minute to compile for these.
   const options = target.kind === "gpu" ? longDeviceTest : deviceTest;
 
   Deno.test(`${family} linear equals its reference in both layouts of the weight`, options, async () => {

@@ -27,7 +27,9 @@ function cancelling(terms: number, others: number, termsFirst: boolean): TestInp
   return { shape: termsFirst ? [terms, others] : [others, terms], data, dtype: "f16" };
 }
 
-/** On buffers, and where parts are read from a scratch texture of four rows, in which not all terms have room. */
+/**
+ * On buffers, and where parts are read from a scratch texture of four rows, in which not all terms have room.
+ */
 const TARGETS: (readonly [string, KernelChanges])[] = [
   FAMILIES.buffers,
   ["this adapter's small texture's", { scratchBytes: 65536 }],

@@ -46,7 +46,10 @@ const SIZES = [1, 4, 8, 12, 16, 20, 32, 33, 36, 64, 100, 132, 260];
 const { kind, target: { maxComputeWorkgroupStorageSize } } = (await sharedDevice()).gpu.kernels;
 const takesTeams = kind === "software" || maxComputeWorkgroupStorageSize >= 20480;
 
-/** The adapter's own kernels, and those with workgroup memory, of which a software adapter compiles as few as will do. */
+/**
+ * The adapter's own kernels, and those with workgroup memory, of which a software
+ * adapter compiles as few as will do.
+ */
 const KERNELS: [string, KernelChanges, Dtype, number[], tileRows?: number][] = [
   ["", {}, "f32", SIZES],
   [" in tiles of 32 rows", {}, "f32", [31, 32, 36, 68, 132], 32],

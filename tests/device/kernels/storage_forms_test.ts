@@ -1,5 +1,5 @@
-// A form of storage is one declaration: bf16 in packed words, which no kernel knows of, works in products, flash
-// attention, row kernels and elementwise ones, on GPUs' forms, from buffers and from copies.
+// A form of storage is one declaration: bf16 in packed words, which no kernel knows of, works in products,
+// flash attention, row kernels and elementwise ones, on GPUs' forms, from buffers and from copies.
 import assert from "node:assert/strict";
 import { GraphBuilder } from "../../../engine/graph/builder.ts";
 import type { OpDefinition } from "../../../engine/graph/op.ts";

@@ -14,7 +14,10 @@ import { seededIntegers, seededNumbers } from "../../support/seeded.ts";
 import { deviceTestOf, sharedDevice } from "../../support/with_device.ts";
 import type { KernelChanges } from "../../support/kernel_changes.ts";
 
-/** Operands read where they lie, through a texture of four rows (so that dispatches are split), and through a large one. */
+/**
+ * Operands read where they lie, through a texture of four rows (so that
+ * dispatches are split), and through a large one.
+ */
 const TARGETS: KernelChanges[] = [{ scratchBytes: 0 }, { scratchBytes: 2 ** 16 }, { scratchBytes: 2 ** 25 }];
 
 /** Checks an op on each target, against its reference and bit for bit against the first. */

@@ -61,7 +61,8 @@ Deno.test(`20 AdamW steps on Dawn follow PyTorch's losses, and wgpu's (${NEEDS})
   const { expected } = await gpt2Fixture();
   assertClose(onDawn.losses, expected.runs.adamwClipLinearDecay.losses, 1e-6, "loss");
   const onWgpu = await lossesOn("wgpu");
-  // One software adapter computes the same bits for both, unless their compilers differ; a GPU's may contract products.
+  // One software adapter computes the same bits for both, unless their compilers
+  // differ; a GPU's may contract products.
   const bound = onDawn.gpu.kernels.kind === "software" ? 0 : 1e-6;
   assertClose(onDawn.losses, onWgpu.losses, bound, "loss on Dawn against wgpu");
 });

@@ -3,9 +3,10 @@ import { GraphBuilder, PersistentValues } from "../../../engine/graph/builder.ts
 import { elementCount } from "../../../engine/graph/types.ts";
 import { modelOf } from "../../../engine/model/config.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
+import { OPTIMIZERS } from "../../../engine/passes/optimizer.ts";
 import type { OptimizerOptions } from "../../../engine/passes/optimizers/contract.ts";
-import { adafactorSchedule } from "../../../engine/passes/optimizers/adafactor.ts";
-import { appendAdamw8bit } from "../../../engine/passes/optimizers/adamw_8bit.ts";
+import { adafactorOptimizer } from "../../../engine/passes/optimizers/adafactor.ts";
+import { adamw8bitOptimizer } from "../../../engine/passes/optimizers/adamw_8bit.ts";
 import { buildStep, type StepSettings } from "../../../engine/passes/pipeline.ts";
 import { planGraphs } from "../../../engine/plan/plan.ts";
 import { plannedKernels } from "../../../engine/runtime/planned_kernels.ts";
@@ -159,20 +160,44 @@ Deno.test("8-bit AdamW takes tensors from 4096 elements on, not of 4095", () => 
     const master = declare("w", [elements]);
     const spec = { name: "w", shape: [elements], init: { kind: "constant", value: 0 }, decay: true } as const;
     const parameter = { spec, value: master, master, trainable: true };
-    appendAdamw8bit(builder, [{ parameter, gradient: declare("g", [elements]) }], declare("clip", [4]), ADAM);
+    const update = { parameter, gradient: declare("g", [elements]) };
+    adamw8bitOptimizer.append(builder, [update], declare("clip", [4]), ADAM);
     assert.deepEqual(builder.nodes.map(({ op }) => op.name), ops);
   }
 });
 
-Deno.test("adafactorSchedule() follows the learning rate, or its own relative step", () => {
+Deno.test("the step fields of Adafactor follow the learning rate, or its own relative step", () => {
   const options = { decayRate: -0.8, relativeStep: false, warmupInit: false };
-  assert.deepEqual(adafactorSchedule(1, options, 0.003), { beta2: 0, step: 0.003 });
-  assert.deepEqual(adafactorSchedule(32, options, 0.002), { beta2: 1 - 1 / 16, step: 0.002 });
+  const { stepFields } = adafactorOptimizer;
+  assert.deepEqual(stepFields({ t: 1, learningRate: 0.003 }, options), {
+    adafactorBeta2: 0,
+    adafactorStep: 0.003,
+  });
+  assert.deepEqual(stepFields({ t: 32, learningRate: 0.002 }, options), {
+    adafactorBeta2: 1 - 1 / 16,
+    adafactorStep: 0.002,
+  });
   // As transformers.optimization.Adafactor._get_lr.
+  const stepAt = (t: number, own: OptimizerOptions) =>
+    stepFields({ t, learningRate: 0.003 }, own).adafactorStep;
   const relative = { ...options, relativeStep: true };
-  assert.equal(adafactorSchedule(1, relative, 0.003).step, 0.01);
-  assert.equal(adafactorSchedule(1e6, relative, 0.003).step, 0.001);
+  assert.equal(stepAt(1, relative), 0.01);
+  assert.equal(stepAt(1e6, relative), 0.001);
   const warm = { ...relative, warmupInit: true };
-  assert.equal(adafactorSchedule(7, warm, 0.003).step, 7e-6);
-  assert.equal(adafactorSchedule(1e6, warm, 0.003).step, 0.001);
+  assert.equal(stepAt(7, warm), 7e-6);
+  assert.equal(stepAt(1e6, warm), 0.001);
+});
+
+Deno.test("the step fields of AdamW, in 8 bits too, correct the bias of both moments; SGD's are the rate alone", () => {
+  for (const optimizer of ["adamw", "adamw8bit"]) {
+    assert.deepEqual(
+      OPTIMIZERS[optimizer].stepFields({ t: 2, learningRate: 0.5 }, { beta1: 0.5, beta2: 0.75 }),
+      {
+        learningRate: 0.5,
+        biasCorrection1: 0.75,
+        sqrtBiasCorrection2: Math.sqrt(0.4375),
+      },
+    );
+  }
+  assert.deepEqual(OPTIMIZERS.sgd.stepFields({ t: 2, learningRate: 0.5 }, {}), { learningRate: 0.5 });
 });

@@ -12,7 +12,10 @@ import { quantizedLinearInputGrad, quantizedTypes } from "../../../kernels/quant
 import { attentionAttrs } from "../../support/attention_cases.ts";
 import { kernelsFor } from "../../../kernels/kernel_sets.ts";
 
-/** Bytes of the smallest binding that an adapter may have as its largest, less what windows are wider than what lies in them. */
+/**
+ * Bytes of the smallest binding that an adapter may have as its largest, less
+ * what windows are wider than what lies in them.
+ */
 const LEAST = 2 ** 27 - 512;
 
 /** Workspaces in which parts meet, and the kernels that a GPU and a software adapter run. */

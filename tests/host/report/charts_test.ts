@@ -1,28 +1,33 @@
 import assert from "node:assert/strict";
+import { FULL_STACKS, guideRowFor } from "../../../report/claims/guide.ts";
+import { judge } from "../../../report/claims/judge.ts";
 import {
   batchPanelChart,
   heldOutPanel,
   memoryPanel,
   throughputPanel,
 } from "../../../report/charts/batch_panel.ts";
-import { ladderChart, ladderRows } from "../../../report/charts/ladder.ts";
+import { ladderChart } from "../../../report/charts/ladder.ts";
+import { ladderRows } from "../../../report/rows/ladder.ts";
 import { linesChart } from "../../../report/charts/lines.ts";
 import { lossCurvesChart, lossPanels } from "../../../report/charts/loss_curves.ts";
-import { memoryByRoleChart, roleBars } from "../../../report/charts/memory_by_role.ts";
-import { memoryTimelineChart, timelineOf } from "../../../report/charts/memory_timeline.ts";
-import { paretoChart, paretoOf } from "../../../report/charts/pareto.ts";
+import { memoryByRoleChart } from "../../../report/charts/memory_by_role.ts";
+import { roleBars, timelineOf } from "../../../report/rows/memory.ts";
+import { memoryTimelineChart } from "../../../report/charts/memory_timeline.ts";
+import { paretoChart } from "../../../report/charts/pareto.ts";
+import { paretoOf } from "../../../report/rows/pareto.ts";
 import { stepTimeRows, stepTimesChart } from "../../../report/charts/step_times.ts";
-import { analyse } from "../../../report/derive.ts";
-import { attentionSection } from "../../../report/sections/attention.ts";
-import type { PageContext } from "../../../report/sections/context.ts";
-import { factorialSection } from "../../../report/sections/factorial.ts";
-import { fineTuningSection } from "../../../report/sections/fine_tuning.ts";
-import { guideSection } from "../../../report/sections/guide.ts";
-import { kernelsSection } from "../../../report/sections/kernels.ts";
-import { lossScaleSection } from "../../../report/sections/loss_scale.ts";
-import { optimizersSection } from "../../../report/sections/optimizers.ts";
-import { perBatchSection } from "../../../report/sections/per_batch.ts";
-import { plansSection } from "../../../report/sections/plans.ts";
+import { analyse } from "../../../report/rows/analysis.ts";
+import { attentionSection } from "../../../report/page/sections/attention.ts";
+import type { PageContext } from "../../../report/page/sections/context.ts";
+import { factorialSection } from "../../../report/page/sections/factorial.ts";
+import { fineTuningSection } from "../../../report/page/sections/fine_tuning.ts";
+import { guideSection } from "../../../report/page/sections/guide.ts";
+import { kernelsSection } from "../../../report/page/sections/kernels.ts";
+import { lossScaleSection } from "../../../report/page/sections/loss_scale.ts";
+import { optimizersSection } from "../../../report/page/sections/optimizers.ts";
+import { perBatchSection } from "../../../report/page/sections/per_batch.ts";
+import { plansSection } from "../../../report/page/sections/plans.ts";
 import { loaded, SMALL, svgLines } from "./support.ts";
 
 const sweepRun = analyse(loaded({ ...SMALL, statuses: { 8: "oom" } }));
@@ -52,10 +57,17 @@ snapshot(
 );
 snapshot(
   "memory against throughput",
-  () => paretoChart(paretoOf(ladderRun.configurations, ladderRun.baseline), wide),
+  () =>
+    paretoChart(
+      paretoOf(ladderRun.configurations, { baseline: ladderRun.baseline, stacks: FULL_STACKS }),
+      wide,
+    ),
 );
-snapshot("ladder", () => ladderChart(ladderRows(ladderRun.configurations), wide));
-snapshot("ladder on a narrow page", () => ladderChart(ladderRows(ladderRun.configurations), slim));
+snapshot("ladder", () => ladderChart(ladderRows(ladderRun.configurations, guideRowFor), wide));
+snapshot(
+  "ladder on a narrow page",
+  () => ladderChart(ladderRows(ladderRun.configurations, guideRowFor), slim),
+);
 
 Deno.test("runs of a few hundred thousand steps are drawn", () => {
   const [row] = stepTimeRows(sweepRun.configurations, null);
@@ -78,7 +90,7 @@ const whole = analyse(loaded({ ...SMALL, batches: [4], tokens: 1024, everything:
 
 /** All charts of a section in the order of the page, as the section draws them at the given width. */
 function sectionCharts(draw: Section, kind: "wide" | "slim"): string {
-  const context = { prefix: "", folderOf: () => "..", drawn: new Set<string>() };
+  const context = { prefix: "", folderOf: () => "..", drawn: new Set<string>(), judgement: judge(whole) };
   const html = draw(whole, context)?.text ?? "";
   const charts = [...html.matchAll(/<div class="(wide|slim)">(<svg .*?<\/svg>)<\/div>/gs)];
   return charts.filter(([, width]) => width === kind).map(([, , svg]) => svg).join("\n");

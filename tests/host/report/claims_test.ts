@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
-import { claimVerdicts, judge, type Outcome } from "../../../report/claims.ts";
-import { analyse } from "../../../report/derive.ts";
-import { isFullStack } from "../../../report/stacks.ts";
+import { pairsOf } from "../../../report/rows/pairs.ts";
+import { judge } from "../../../report/claims/judge.ts";
+import type { Outcome } from "../../../report/claims/claim.ts";
+import { analyse } from "../../../report/rows/analysis.ts";
+import { isFullStack } from "../../../report/claims/stacks.ts";
 import type { CellRecord } from "../../../results/record.ts";
 import { asLoaded } from "./support.ts";
 import { syntheticRun } from "./synthetic_run.ts";
@@ -22,7 +24,7 @@ function changed(change: (cells: CellRecord[]) => void) {
 const asItIs = changed(unchanged);
 
 function verdict(id: string, change: (cells: CellRecord[]) => void) {
-  return claimVerdicts(change === unchanged ? asItIs : changed(change)).find((one) => one.id === id)!;
+  return judge(change === unchanged ? asItIs : changed(change)).verdicts.find((one) => one.id === id)!;
 }
 
 /** Changes every cell that the test names. */
@@ -220,8 +222,8 @@ for (const [id, outcomes] of Object.entries(CASES)) {
   }
 }
 
-Deno.test("claimVerdicts() says something of each of the fifteen claims, with its rule and its cells", () => {
-  const verdicts = claimVerdicts(changed(unchanged));
+Deno.test("judge() says something of each of the fifteen claims, with its rule and its cells", () => {
+  const verdicts = judge(changed(unchanged)).verdicts;
   assert.deepEqual(verdicts.map(({ id }) => id), Array.from({ length: 15 }, (_, i) => `C${i + 1}`));
   const known = new Set(WHOLE.cells.map(({ id }) => id));
   for (const { rule, ours, outcome, cells } of verdicts) {
@@ -231,18 +233,18 @@ Deno.test("claimVerdicts() says something of each of the fifteen claims, with it
   }
 });
 
-Deno.test("claimVerdicts() of a run without cells tests nothing, and says what would", () => {
+Deno.test("judge() of a run without cells tests nothing, and says what would", () => {
   const empty = analyse(asLoaded({ run: { ...WHOLE.run, cells: [] }, cells: [] }));
-  for (const { outcome, ours, cells, section } of claimVerdicts(empty)) {
+  for (const { outcome, ours, cells, section } of judge(empty).verdicts) {
     assert.equal(outcome, "not tested here");
     assert.match(ours, /^needs /);
     assert.deepEqual([cells, section], [[], null]);
   }
 });
 
-Deno.test("claimVerdicts() hangs on ratios, not on how large or how fast the machine is", () => {
+Deno.test("judge() hangs on ratios, not on how large or how fast the machine is", () => {
   const outcomes = (change: (cells: CellRecord[]) => void) =>
-    claimVerdicts(changed(change)).slice(0, 6).map(({ outcome }) => outcome);
+    judge(changed(change)).verdicts.slice(0, 6).map(({ outcome }) => outcome);
   const grown = each(({ kind }) => kind === "trained", (cell) => {
     slower(7.3)(cell);
     larger(11)(cell);
@@ -252,14 +254,14 @@ Deno.test("claimVerdicts() hangs on ratios, not on how large or how fast the mac
 });
 
 Deno.test("judge() corrects every test of equality for how many there are", () => {
-  const { evidence, verdicts } = judge(changed(makeGood));
-  assert.ok(evidence.testCount >= 5);
+  const { ledger, verdicts } = judge(changed(makeGood));
+  assert.ok(ledger.testCount >= 5);
   const { pair } = verdicts.find(({ id }) => id === "C1")!;
-  const alone = evidence.loss(pair!)!;
+  const alone = ledger.loss(pair!)!;
   assert.equal(alone.outcome, "equal");
   const other = { baseline: pair!.changed, changed: pair!.baseline };
   assert.throws(
-    () => evidence.loss(other),
+    () => ledger.loss(other),
     RangeError,
     "a test made after the correction would not be corrected",
   );
@@ -317,7 +319,7 @@ Deno.test("records without the choice are of quantized embeddings, and are judge
 
 Deno.test("a comparison with 8-bit AdamW takes the form with embeddings in f32, whatever the seeds", () => {
   const isSingle = both(inPhase("single", "optimizers", "factorial"), ofEightBit);
-  const { evidence } = judge(changed((cells) => {
+  const analysis = changed((cells) => {
     // The usual form has one seed left, the other one all.
     const others = structuredClone(cells.filter(isSingle));
     for (const cell of others) {
@@ -326,7 +328,7 @@ Deno.test("a comparison with 8-bit AdamW takes the form with embeddings in f32, 
     }
     without((cell) => isSingle(cell) && cell.config.seed > 0)(cells);
     cells.push(...others);
-  }));
-  const [best] = evidence.pairs({ methods: [], optimizer: "adamw8bit" });
+  });
+  const [best] = pairsOf(analysis, { methods: [], optimizer: "adamw8bit" });
   assert.equal(best.changed.config.optimizerOptions.quantizeEmbeddings, false);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { compareLoaded, parseRule } from "../../../report/compare.ts";
+import { compareLoaded, parseRule } from "../../../report/rows/compare.ts";
 import { compareRuns } from "../../../report/main.ts";
 import { syntheticRun } from "./synthetic_run.ts";
 import { asLoaded, inFolder, parsePage, SMALL, writtenRun } from "./support.ts";

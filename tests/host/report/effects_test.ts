@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { configurationsOf } from "../../../report/derive.ts";
-import { factorialOf, interactions, mainEffects } from "../../../report/effects.ts";
-import { heatMapOf } from "../../../report/charts/heat_map.ts";
+import { configurationsOf } from "../../../report/rows/configuration.ts";
+import { factorialOf, interactions, mainEffects } from "../../../report/rows/effects.ts";
+import { heatMapOf } from "../../../report/rows/heat_map.ts";
 import type { CellRecord } from "../../../results/record.ts";
 import { syntheticRun } from "./synthetic_run.ts";
 
-const FACTORIAL = syntheticRun({ everything: true, batches: [], seeds: [0], tokens: 1024 }).cells
-  .filter(({ phase }) => phase === "factorial");
+const WHOLE = syntheticRun({ everything: true, batches: [], seeds: [0], tokens: 1024 });
+const FACTORIAL = WHOLE.cells.filter(({ phase }) => phase === "factorial");
 
 /** What each method multiplies memory and time by; memory and time of a cell are the products. */
 type Model = (cell: CellRecord) => { bytes: number; ms: number };
@@ -18,7 +18,7 @@ function factorial(model: Model, change: (cells: CellRecord[]) => CellRecord[] =
     cell.memory!.bookedPeakBytes = bytes;
     cell.samples!.ms = cell.samples!.ms.map(() => ms * (1 + 0.01 * cell.repeat));
   }
-  return factorialOf(configurationsOf(change(cells)))!;
+  return factorialOf(configurationsOf(change(cells), WHOLE.run.phases))!;
 }
 
 const has = ({ config }: CellRecord, what: string) =>

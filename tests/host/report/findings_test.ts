@@ -1,16 +1,12 @@
 import assert from "node:assert/strict";
-import { claimVerdicts } from "../../../report/claims.ts";
-import { analyse, type Measured, type Sweep, type SweepRow } from "../../../report/derive.ts";
-import {
-  heldOutFinding,
-  listed,
-  memoryFinding,
-  sentence,
-  throughputFinding,
-} from "../../../report/findings.ts";
-import { measureTogether } from "../../../report/measured.ts";
-import { verdictOf } from "../../../report/verdict.ts";
-import { markdownBlock } from "../../../report/markdown.ts";
+import { judge } from "../../../report/claims/judge.ts";
+import { analyse } from "../../../report/rows/analysis.ts";
+import { type Measured, measureTogether } from "../../../report/rows/measured.ts";
+import type { Sweep, SweepRow } from "../../../report/rows/sweep.ts";
+import { heldOutFinding, memoryFinding, throughputFinding } from "../../../report/page/findings.ts";
+import { listed, sentence } from "../../../report/words/text.ts";
+import { verdictOf } from "../../../report/page/verdict.ts";
+import { markdownBlock } from "../../../report/page/markdown.ts";
 import { loaded, SMALL } from "./support.ts";
 
 const base = analyse(loaded(SMALL)).sweep!;
@@ -86,8 +82,8 @@ Deno.test("heldOutFinding() does not set a batch apart that it calls no differen
 
 Deno.test("verdictOf() answers claim C1 from the ladder, in the words of the table of claims", () => {
   const analysis = analyse(loaded({ ...SMALL, batches: [4], ladder: true }));
-  const { sentence, figures } = verdictOf(analysis);
-  const { outcome } = claimVerdicts(analysis).find(({ id }) => id === "C1")!;
+  const { sentence, figures } = verdictOf(analysis, judge(analysis));
+  const { outcome } = judge(analysis).verdicts.find(({ id }) => id === "C1")!;
   const words = outcome === "partly" ? "partly reproduced" : outcome;
   assert.match(
     sentence,
@@ -102,15 +98,17 @@ Deno.test("verdictOf() answers claim C1 from the ladder, in the words of the tab
 });
 
 Deno.test("verdictOf() of a sweep names adapter, fastest batch and the rule's choice", () => {
+  const sweep = analyse(loaded({ ...SMALL, batches: [1, 4, 8, 16] }));
   assert.match(
-    verdictOf(analyse(loaded({ ...SMALL, batches: [1, 4, 8, 16] }))).sentence,
+    verdictOf(sweep, judge(sweep)).sentence,
     /^On llvmpipe \(LLVM 15\.0\.6, 256 bits\), batch 16 trains fastest: [\d.]+\u202fk tokens\/s, [\d.]+× batch 1; the rule chose batch 8, /,
   );
 });
 
 Deno.test("markdownBlock() keeps records' text inside its cells and fences", () => {
   const hostile = "|<b>`x`*\n# y";
-  const block = markdownBlock(analyse(loaded({ ...SMALL, hostile })));
+  const analysis = analyse(loaded({ ...SMALL, hostile }));
+  const block = markdownBlock(analysis, judge(analysis));
   const rows = block.split("\n").filter((line) => line.startsWith("| "));
   assert.equal(rows.length, 1 + 3);
   for (const row of rows) assert.equal(row.match(/(?<!\\)\|/g)!.length, 5, row);

@@ -9,8 +9,8 @@ import {
   formatRatio,
   formatSignificant,
   shorten,
-} from "../../../report/format.ts";
-import { escapeHtml, markup } from "../../../report/html.ts";
+} from "../../../report/words/format.ts";
+import { escapeHtml, markup } from "../../../report/page/html.ts";
 import { thin, tickFormat } from "../../../report/charts/frame.ts";
 
 const plain = (text: string) => text.replaceAll("\u202f", " ");

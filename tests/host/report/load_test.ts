@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { loadRun } from "../../../report/load.ts";
+import { loadRun } from "../../../results/load.ts";
 import { syntheticRun, writeSyntheticRun } from "./synthetic_run.ts";
 import { inFolder, SMALL } from "./support.ts";
 

@@ -5,7 +5,7 @@ import {
   type Measured,
   measureTogether,
   ratioOf,
-} from "../../../report/measured.ts";
+} from "../../../report/rows/measured.ts";
 import { seededRandom } from "../../../results/stats.ts";
 
 /** Cells with the given samples each. */

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { writeReport } from "../../../report/main.ts";
-import { renderReport } from "../../../report/page.ts";
-import type { LoadedRun } from "../../../report/load.ts";
+import { renderReport } from "../../../report/page/page.ts";
+import type { LoadedRun } from "../../../results/load.ts";
 import { type SyntheticOptions, syntheticRun } from "./synthetic_run.ts";
 import { asLoaded, inFolder, loaded, parsePage, SMALL, writtenRun } from "./support.ts";
 
@@ -297,4 +297,30 @@ Deno.test("renderReport() quotes at most ten rows in the Markdown block", () => 
   assert.ok(block.includes("`deno task bench --quick`"));
   assert.ok(block.includes("Deno 2.9.6"));
   assert.ok(text("#verdict .verdict")[0].length > 0);
+});
+
+Deno.test("renderReport() knows phases by what they show, not by name", () => {
+  const { run, cells } = syntheticRun(VARIANTS["every phase"]);
+  const names = run.phases.map(({ name }) => name);
+  const renamed = (name: string) => `=${names.indexOf(name)}=`;
+  const inPhase = <One extends { phase: string }>(one: One) => ({ ...one, phase: renamed(one.phase) });
+  const other = asLoaded({
+    run: {
+      ...run,
+      phases: run.phases.map((phase) => ({ ...phase, name: renamed(phase.name) })),
+      cells: run.cells.map(inPhase),
+    },
+    cells: cells.map(inPhase),
+  });
+  const html = pageOf(other).replace(/=(\d+)=/g, (_, i) => names[Number(i)]);
+  assert.ok(html === pageOf(asLoaded({ run, cells })), "the page changes with the names of phases");
+});
+
+Deno.test("renderReport() of phases that do not say what they show says so", () => {
+  const { run, cells } = syntheticRun(VARIANTS["every phase"]);
+  const silent = run.phases.map((phase) => ({ ...phase, shows: null }));
+  const html = pageOf(asLoaded({ run: { ...run, phases: silent }, cells }));
+  assert.match(html, /No phase of this suite says what it <code>shows<\/code>/);
+  assert.doesNotMatch(html, /<section id="(ladder|factorial|attention|plans)"/);
+  assert.match(html, /<section id="batch-sweep"/, "a sweep shows itself");
 });

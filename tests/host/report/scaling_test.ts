@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { scalingChart } from "../../../report/charts/scaling.ts";
-import { configurationsOf } from "../../../report/derive.ts";
-import { scalingCurves } from "../../../report/scaling.ts";
-import { findingOf } from "../../../report/sections/scaling.ts";
-import type { CellRecord } from "../../../results/record.ts";
+import { configurationsOf } from "../../../report/rows/configuration.ts";
+import { scalingCurves } from "../../../report/rows/scaling.ts";
+import { becauseOf, findingOf } from "../../../report/page/sections/scaling.ts";
+import type { CellRecord, RunRecord } from "../../../results/record.ts";
 import { loaded, SMALL, svgLines } from "./support.ts";
 import { syntheticId } from "./synthetic_run.ts";
 
@@ -63,7 +63,10 @@ const CELLS = SIZES.flatMap((T) => {
   ];
 });
 const ROOFLINE = { matmulFlopsPerSecond: { f32: 2e9, f16: null }, copyBytesPerSecond: 1e9, how: "by hand" };
-const curves = scalingCurves(configurationsOf(CELLS), ROOFLINE);
+const PHASES: RunRecord["phases"] = [
+  { name: "scaling-sequence", kind: "matrix", shows: "growth-with-sequence", description: "" },
+];
+const curves = scalingCurves(configurationsOf(CELLS, PHASES), ROOFLINE);
 const curve = (quantity: string, label: string) =>
   curves.find((one) => one.quantity === quantity && one.label === label)!;
 
@@ -78,7 +81,8 @@ Deno.test("scalingCurves() finds time and memory of naive and flash attention, b
 });
 
 Deno.test("time is set beside the exponent of the model's FLOPs, and fixed costs are found", () => {
-  const { fit, expected, outcome, because } = curve("time", "naive");
+  const { fit, expected, outcome } = curve("time", "naive");
+  const because = becauseOf(curve("time", "naive"));
   // FLOPs: 1.6e7, 3.9e7, 1.0e8, 3.1e8; between T and T².
   assert.ok(expected.exponent > 1.35 && expected.exponent < 1.5, `${expected.exponent}`);
   assert.ok(fit!.exponent.estimate < expected.exponent);
@@ -96,7 +100,8 @@ Deno.test("time is set beside the exponent of the model's FLOPs, and fixed costs
 });
 
 Deno.test("memory of naive attention is below T² by its states, and its T² part is told from the rest", () => {
-  const { expected, outcome, because } = curve("memory", "naive");
+  const { expected, outcome } = curve("memory", "naive");
+  const because = becauseOf(curve("memory", "naive"));
   assert.equal(expected.exponent, 2);
   assert.equal(outcome, "below");
   assert.match(
@@ -112,7 +117,8 @@ Deno.test("memory of naive attention is below T² by its states, and its T² par
 });
 
 Deno.test("memory of flash attention grows with T by its activations", () => {
-  const { expected, outcome, because } = curve("memory", "flash");
+  const { expected, outcome } = curve("memory", "flash");
+  const because = becauseOf(curve("memory", "flash"));
   assert.equal(expected.exponent, 1);
   assert.equal(outcome, "below");
   assert.equal(because[1], "activations alone grow with exponent 1.00");
@@ -128,10 +134,13 @@ Deno.test("an interval that holds many laws agrees with none", () => {
     cell({ T: SIZES[i], ms, flops: 1e6 * SIZES[i], activations: 1 })
   );
   const [time] = scalingCurves(
-    configurationsOf(noisy.map((one, i) => ({
-      ...one,
-      samples: { ...one.samples!, ms: [1, 30 * (i + 1), 900 / (i + 1)] },
-    }))),
+    configurationsOf(
+      noisy.map((one, i) => ({
+        ...one,
+        samples: { ...one.samples!, ms: [1, 30 * (i + 1), 900 / (i + 1)] },
+      })),
+      PHASES,
+    ),
     null,
   );
   assert.equal(time.outcome, "unsettled");
@@ -139,9 +148,9 @@ Deno.test("an interval that holds many laws agrees with none", () => {
 });
 
 Deno.test("scalingCurves() has none for fewer than three sizes, and passes over cells that did not run", () => {
-  assert.deepEqual(scalingCurves(configurationsOf(CELLS.slice(0, 4)), null), []);
+  assert.deepEqual(scalingCurves(configurationsOf(CELLS.slice(0, 4), PHASES), null), []);
   const failed = CELLS.map((one) => ({ ...one, status: "oom" as const, samples: null }));
-  assert.deepEqual(scalingCurves(configurationsOf(failed), null), []);
+  assert.deepEqual(scalingCurves(configurationsOf(failed, PHASES), null), []);
 });
 
 for (const width of [900, 340]) {

@@ -1,7 +1,7 @@
 /** Runs on disk and in memory for the report's tests. */
 import { join } from "node:path";
 import { D3Node } from "d3-node";
-import { type LoadedRun, loadRun } from "../../../report/load.ts";
+import { type LoadedRun, loadRun } from "../../../results/load.ts";
 import {
   type SyntheticOptions,
   type SyntheticRun,

@@ -8,6 +8,7 @@ import type {
   Decision,
   HeldOutPoint,
   KernelProfile,
+  PhaseShows,
   Roofline,
   RunConfig,
   RunRecord,
@@ -23,6 +24,21 @@ export interface SyntheticPhases {
 }
 
 const LOSS_AT_END: Record<string, number> = { adafactor: 0.02, adamw8bit: 0.002 };
+
+/** What the phases show, as in the suites. */
+export const SHOWS: Readonly<Record<string, PhaseShows>> = {
+  "single": "single-methods",
+  "ladder": "method-ladder",
+  "factorial": "method-combinations",
+  "per-batch-size": "batch-size-effects",
+  "overflow": "overflow-recovery",
+  "attention": "attention-lengths",
+  "optimizers": "optimizer-convergence",
+  "guide": "guide-table",
+  "guide-full-size": "guide-table",
+  "3b": "three-billion-plan",
+  "llama2-7b": "llama-7b-plan",
+};
 
 /**
  * Seeds move the loss of all configurations alike, as a common order of data does; methods move it by little.
@@ -121,6 +137,7 @@ export function everyPhase(options: SyntheticOptions): SyntheticPhases {
         : PLANNED.includes(name)
         ? "plan" as const
         : "matrix" as const,
+      shows: SHOWS[name] ?? null,
       description: `What ${name} is for.${hostile}`,
     })),
     decisions: Object.entries(RATES).map(([optimizer, value]) => ({
@@ -299,6 +316,7 @@ export function everyPhase(options: SyntheticOptions): SyntheticPhases {
 }
 
 const PLANNED = ["3b", "llama2-7b", "guide-full-size"];
+
 const NOTHING: BytesByRole = {
   weights: 0,
   masterWeights: 0,

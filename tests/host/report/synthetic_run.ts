@@ -16,7 +16,7 @@ import type {
 } from "../../../results/record.ts";
 import { environmentKey } from "../../../results/environment.ts";
 import { RECORD_VERSION } from "../../../results/record.ts";
-import { everyPhase, shareSeeds } from "./synthetic_phases.ts";
+import { everyPhase, shareSeeds, SHOWS } from "./synthetic_phases.ts";
 import { seededRandom } from "../../../results/stats.ts";
 
 export interface SyntheticRun {
@@ -343,9 +343,19 @@ export function syntheticRun(options: SyntheticOptions = {}): SyntheticRun {
     startedAt: "2025-03-01T10:00:00.000Z",
     finishedAt: "2025-03-01T10:04:40.000Z",
     phases: [
-      { name: "batch-size", kind: "batch-sweep", description: "The batch size for what follows." + hostile },
+      {
+        name: "batch-size",
+        kind: "batch-sweep",
+        shows: null,
+        description: "The batch size for what follows." + hostile,
+      },
       ...options.ladder || options.everything
-        ? [{ name: "ladder", kind: "matrix" as const, description: "Rungs." + hostile }]
+        ? [{
+          name: "ladder",
+          kind: "matrix" as const,
+          shows: SHOWS.ladder,
+          description: "Rungs." + hostile,
+        }]
         : [],
       ...others?.phases ?? [],
     ],

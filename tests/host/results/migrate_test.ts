@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { loadRun } from "../../../report/load.ts";
+import { loadRun } from "../../../results/load.ts";
 import { asCellRecord, asRunRecord } from "../../../results/check.ts";
 import { mixtureOf } from "../../../results/environment.ts";
 import { syntheticRun } from "../report/synthetic_run.ts";
@@ -46,6 +46,27 @@ Deno.test("records from before there were two implementations of WebGPU are wgpu
   const { gpuProvider: _, gpuProviderVersion: __, ...environment } = old.environment as Json;
   const { gpuProvider, gpuProviderVersion } = asRunRecord({ ...old, environment }, "FILE").environment;
   assert.deepEqual([gpuProvider, gpuProviderVersion], ["wgpu", "wgpu, the only one when this was recorded"]);
+});
+
+Deno.test("phases of runs from before they said what they show are known by their names", () => {
+  const phase = (name: string) => ({ name, kind: "matrix", description: "" });
+  const names = ["ladder", "3b", "scaling-batch", "base", "constructor"];
+  for (const old of [ofVersion1(run), { ...run } as Json]) {
+    const { phases } = asRunRecord({ ...old, phases: names.map(phase) }, "FILE");
+    assert.deepEqual(phases.map(({ shows }) => shows), [
+      "method-ladder",
+      "three-billion-plan",
+      "growth-with-batch",
+      null,
+      null,
+    ]);
+  }
+  const said = asRunRecord({ ...run, phases: [{ ...phase("ladder"), shows: null }] }, "FILE");
+  assert.equal(said.phases[0].shows, null, "what a phase says counts");
+  assert.throws(
+    () => asRunRecord({ ...run, phases: [{ ...phase("a"), shows: "ladders" }] }, "FILE"),
+    /field phases\[0\]\.shows is "ladders", expected one of single-methods, .* or null/,
+  );
 });
 
 Deno.test("what is wrong with a record of version 1 is named as in one of this version", () => {

@@ -2,15 +2,13 @@ import assert from "node:assert/strict";
 import {
   bootstrapMedian,
   bootstrapRatioOfMedians,
-  equivalenceTest,
   mad,
   median,
   percentile,
   seededRandom,
   standardDeviation,
-  studentCdf,
-  studentQuantile,
 } from "../../../results/stats.ts";
+import { equivalenceTest, studentCdf, studentQuantile } from "../../../results/student.ts";
 
 /**
  * Absolute distance allowed where the expected value is printed to `digits`
@@ -48,6 +46,27 @@ Deno.test("studentCdf() and studentQuantile() agree with printed tables and clos
     assertNear(studentQuantile(0.975, df), t, 3);
   }
   assertNear(studentQuantile(0.025, 10), -2.228, 3);
+  // scipy.stats.t 1.17.1, degrees of freedom that are no whole numbers among them.
+  for (
+    const [t, df, p] of [[-40, 10, 1.1404288715428768e-12], [-2.5, 7.3, 0.019825117332800214], [
+      0.7,
+      56,
+      0.7565873813336046,
+    ], [12.7, 3, 0.9994734736589007]]
+  ) {
+    assertNear(studentCdf(t, df), p, 12);
+  }
+  for (
+    const [p, df, t] of [
+      [0.975, 1, 12.706204736174694],
+      [0.95, 4, 2.1318467863266495],
+      [0.975, 7.3, 2.345066736547703],
+      [0.995, 56, 2.666512397556063],
+      [0.975, 1000, 1.9623390808264083],
+    ]
+  ) {
+    assertNear(studentQuantile(p, df), t, 11);
+  }
   assert.equal(studentCdf(Infinity, 4), 1);
 });
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Autotuner } from "../../../engine/runtime/autotune.ts";
 import { ChoiceCache } from "../../../engine/runtime/autotune_cache.ts";
 import { autotuneModeNamed } from "../../../engine/runtime/autotune_mode.ts";
-import { cacheFolder } from "../../../engine/runtime/cache_folder.ts";
+import { cacheFolder } from "../../../engine/host.ts";
 import type { AdapterDescription, Gpu } from "../../../engine/runtime/gpu.ts";
 
 const ADAPTER: AdapterDescription = {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { openProvider } from "../../../engine/runtime/provider.ts";
 import {
   lavapipeLanes,
@@ -59,7 +60,19 @@ Deno.test("lavapipeSettings() are the threads it was told and the width its name
   assert.deepEqual(of("NVIDIA H200", "4"), { threads: null, vectorWidth: null });
 });
 
-Deno.test("the engine leaves the environment to the command line", async () => {
+Deno.test("the engine leaves the environment to the command line, imported or at work", async () => {
+  const engine = new URL("../../../mod.ts", import.meta.url).href;
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["eval", "--config", fileURLToPath(new URL("../../../deno.json", import.meta.url))],
+      `const before = Deno.env.toObject();
+       await import(${JSON.stringify(engine)});
+       console.log(JSON.stringify([before, Deno.env.toObject()]));`,
+    ],
+  }).output();
+  const [unloaded, loaded] = JSON.parse(new TextDecoder().decode(stdout));
+  assert.ok(Object.keys(unloaded).length > 0);
+  assert.deepEqual(loaded, unloaded);
   const before = Deno.env.toObject();
   await openProvider("wgpu");
   assert.deepEqual(Deno.env.toObject(), before);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
+import { canonicalJson } from "../../../results/canonical_json.ts";
 import {
-  canonicalJson,
   type Cell,
   cellId,
   configurations,

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Type } from "typebox";
 import type { TrainOptions } from "../../../mod.ts";
-import { type Configuration, configurationsOf, settingKey } from "../../../report/derive.ts";
+import { type Configuration, configurationsOf, settingKey } from "../../../report/rows/configuration.ts";
 import { asCellRecord } from "../../../results/check.ts";
 import { CellRecord } from "../../../results/record.ts";
 import { RUN_SETTINGS, type RunConfig, runConfigOf, setting } from "../../../results/settings.ts";

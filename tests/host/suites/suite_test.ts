@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { bytesText, parseBytes } from "../../../results/bytes.ts";
 import { type Setting, SETTINGS } from "../../../results/settings.ts";
-import schema from "../../../suites/schema.json" with { type: "json" };
 import { SUITE_SCHEMA_FILE, suiteSchemaText } from "../../../suites/schema.ts";
 import { isOfNumbers } from "../../../suites/setting_values.ts";
-import { bytesText, parseBytes, parseSuite, tieredSuite } from "../../../suites/suite.ts";
+import { parseSuite, tieredSuite } from "../../../suites/suite.ts";
 import { checkSuite } from "../../../suites/suite_checks.ts";
+import { PHASE_SHOWS } from "../../../results/record.ts";
+import schema from "../../../suites/schema.json" with { type: "json" };
 
 const KNOWN = { presets: ["gpt2-nano", "gpt2"], corpora: ["moby-dick"] };
 
@@ -116,6 +118,14 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
     [
       phase("rule: fastest-within-seed-spread"),
       /a matrix decides nothing: only a batch-sweep or a rate-sweep has a rule$/,
+    ],
+    [
+      phase("shows: method-lader"),
+      /phases\[0\]\.shows: got "?method-lader"?, expected single-methods or method-ladder or .*did you mean method-ladder/i,
+    ],
+    [
+      phase("shows: method-ladder").replace("kind: matrix", "kind: batch-sweep"),
+      /got method-ladder, expected none: a batch-sweep shows itself$/,
     ],
     [phase("seeds: [1], axes: { seed: [1, 2] }"), /seeds and axes\.seed exclude each other$/],
     [
@@ -242,6 +252,10 @@ phases:
   assert.equal(quick.phases[0].defaults.dropout, 0.3);
   assert.deepEqual(Object.keys(quick.phases[0].axes!), ["seed", "steps"]);
   assert.equal(tieredSuite(file, "gpu-large", false).memoryBudgetBytes, null);
+});
+
+Deno.test("the schema has all that a phase can show", () => {
+  assert.deepEqual(schema.$defs.phase.properties.shows.enum, [...PHASE_SHOWS]);
 });
 
 Deno.test("the schema has every field with its range, in settings, cells and axes", () => {

@@ -1,0 +1,112 @@
+import type { Analysis } from "../../rows/analysis.ts";
+import { BOOTSTRAP } from "../../rows/measured.ts";
+import type { Configuration } from "../../rows/configuration.ts";
+import { count, formatNumber } from "../../words/format.ts";
+import { type Html, type HtmlValue, markup } from "../html.ts";
+import { optimizerName, quantizesEmbeddings } from "../../words/names.ts";
+import { ALPHA, LARGEST_MARGIN, MARGIN_DEVIATIONS } from "../../rows/loss_difference.ts";
+import { figures, table } from "../table.ts";
+import { type PageContext, section } from "./context.ts";
+
+/** How the figures came about; written for who wants to doubt them. */
+export function methodSection(
+  { loaded: { cells, run }, configurations, planned }: Analysis,
+  context: PageContext,
+): Html {
+  const trained = cells.filter(({ kind, status }) => kind === "trained" && status === "ok");
+  const warmups = [...new Set(trained.map(({ warmupSteps }) => warmupSteps))].sort((a, b) => a - b);
+  const how = [...new Set(trained.flatMap(({ memory }) => memory ? [memory.observedHow] : []))].sort();
+  const timed = warmups.length > 0 ? warmups.join(" or ") : "warm-up";
+  const here = how.length > 0 ? ` (here: ${how.join("; ")})` : "";
+  const copies = cells.filter(({ sameRunAs }) => sameRunAs !== null).length;
+  return section(
+    context,
+    "method",
+    "How it was measured",
+    markup`${phases(run.phases, cells)}<ul>
+<li><strong>Cells.</strong> Each cell trained in a process of its own, from the configuration listed below and nothing else. Cells that differ only in seed or repeat form one configuration (${
+      count(configurations.length, "configuration")
+    } here). What a rule skipped, what failed and why is in the table of all cells.${
+      copies > 0
+        ? ` ${count(copies, "cell")} of a later phase had the configuration of an earlier one and ${
+          copies === 1 ? "repeats its record" : "repeat their records"
+        }: such a run counts once where phases are put together.`
+        : ""
+    }</li>
+<li><strong>Fair comparison.</strong> Configurations are compared where model, data, sequence length, effective batch, schedule, clipping and dropout are the same; a seed fixes initial weights and the order of the data, so the same seed sees the same tokens in the same order in every configuration. Losses are compared after equally many trained tokens. ${
+      rates(run.decisions)
+    }</li>
+<li><strong>Time.</strong> The first ${timed} steps of a cell are left out of timing; all later ones count, outliers too. Throughput is a step's trained tokens divided by its time, all micro-steps and the update included; figures are medians over all steps of all cells. Cells of a comparison take turns, so that drift of the machine spreads over all of them.</li>
+<li><strong>Intervals</strong> hold 95 %. Times and throughput: the wider of two, by percentile bootstrap of the median over all steps (Efron 1979; ${BOOTSTRAP.resamples} resamples, fixed seed) and by Student's t over the cells, since the steps of one process share its luck. Losses: mean over seeds, Student's t. How much cells of one configuration scatter (in logarithms) is pooled over the configurations of a phase, because two or three cells say too little of it. Where every configuration has one cell, intervals know the steps alone.</li>
+<li><strong>No difference.</strong> Two figures differ where the interval of their ratio, built in the same way, leaves out 1. Everything else is shown grey and called no difference.</li>
+<li><strong>Equal loss</strong> is shown, not assumed: two one-sided t-tests at ${
+      ALPHA * 100
+    } % (Schuirmann 1987), paired by seed where both sides ran the same seeds (Welch's otherwise), must place the difference within ${MARGIN_DEVIATIONS} standard deviations of the baseline's own seeds. The margin asks whether a method moves the loss by less than another seed would; it is printed beside each verdict. Where it exceeds ${
+      LARGEST_MARGIN * 100
+    } % of the baseline's loss, nothing is called equal: such seeds are too far apart to tell. A difference that is neither shown to be equal nor shown to be worse or better (90 % interval on one side of 0) is called “not shown to be equal”.</li>
+<li><strong>Many comparisons.</strong> The equivalence tests behind the claims are corrected together (Holm 1979). Intervals of throughput, of interactions and of the ladder's own table are 95 % each and not corrected: one in twenty errs.</li>
+<li><strong>Same throughput</strong>, for claim C1: the ratio's 95 % interval stays above what a second run of the baseline may reach at 95 % (Student's t on the spread that its phase shares), so that slower means slower than itself.</li>
+<li><strong>Held-out loss</strong> is the mean over targets of the held-out end of the corpus; between two evaluations it is interpolated.</li>
+<li><strong>Memory.</strong> <em>Planned</em>: what the planner predicts before anything runs. <em>Booked</em>: what the ledger of allocations counted, equal to the plan or the cell is an error; its ratios are exact and have no interval. <em>Observed</em>: what the driver or the operating system saw from outside, less the baseline before training${here}; it includes what no plan can know, such as shader compilers and driver caches. <em>Observed with context</em> adds that baseline back: it is what a driver's own figure shows, and what the guide's megabytes are. Booked ratios are larger, because a context is not saved by any method.</li>
+${
+      eightBit([...configurations, ...planned])
+    }<li><strong>Factorial.</strong> Effects are contrasts of logarithms between cells that differ in what is named alone, averaged over all such pairs (pairs of pairs for interactions); with every combination run this is the classical analysis of a factorial experiment, and combinations that a rule left out bias nothing.</li>
+<li><strong>Planned cells</strong> ran nowhere. The planner that lays out every trained cell laid them out too; how far its figures and the booked bytes agree in the cells that ran stands under Memory.</li>
+</ul>
+<p>This page is a function of the records alone: the same records give the same bytes.</p>`,
+  );
+}
+
+/** What 8-bit AdamW does with embeddings here, and what goes wrong where it quantizes them. */
+function eightBit(configurations: readonly Configuration[]): HtmlValue {
+  const own = configurations.filter(({ config }) => config.optimizer === "adamw8bit");
+  if (own.length === 0) return null;
+  const quantized = own.filter(({ config }) => quantizesEmbeddings(config));
+  const usual = own.length > quantized.length
+    ? " Embeddings and tensors of fewer than 4096 elements keep f32 moments, as transformers' Trainer has it; all others have 8-bit ones."
+    : "";
+  const fault = quantized.length > 0 &&
+    markup` ${
+      count(quantized.length, "configuration")
+    } here quantized embeddings, too (<code>--quantize-embeddings true</code>, or a record from before there was a choice). That has a fault: in a block that a rare token shares with a frequent one, the second moment of the rare one rounds to 0 while its first does not, and its next small gradient is divided by ε. Single weights of embeddings can then jump by thousands of learning rates, and losses with them; a head tied to the embedding hides it, since it gives every row a gradient in every step.`;
+  return markup`<li><strong>8-bit AdamW.</strong>${usual}${fault}</li>
+`;
+}
+
+/** Where parts of the page are missing because the suite does not ask for them. */
+const SILENT = markup`
+<p class="muted">No phase of this suite says what it <code>shows</code>, so the parts of a report that are made for one question each (one method after another, every combination, attention by length, …) are left out: see docs/suites.md.</p>
+`;
+
+function phases(
+  all: Analysis["loaded"]["run"]["phases"],
+  cells: Analysis["loaded"]["cells"],
+): HtmlValue {
+  if (all.length === 0) return null;
+  const of = (name: string) => cells.filter(({ phase }) => phase === name);
+  const listed = table(all, [
+    { head: "phase", cell: ({ name }) => name },
+    { head: "kind", cell: ({ kind }) => kind },
+    { head: "what for", cell: ({ description }) => markup`<span class="reason">${description}</span>` },
+    figures("cells", ({ name }) => formatNumber(of(name).length)),
+    figures(
+      "ended well",
+      ({ name }) => formatNumber(of(name).filter(({ status }) => status === "ok").length),
+    ),
+    figures("seeds", ({ name }) => formatNumber(new Set(of(name).map(({ config }) => config.seed)).size)),
+  ], { caption: "Phases, in the order they ran" });
+  const others = all.filter(({ kind }) => kind === "matrix" || kind === "plan");
+  const isSilent = others.length > 0 && others.every(({ shows }) => shows === null);
+  return markup`${listed}${isSilent && SILENT}`;
+}
+
+function rates(decisions: Analysis["loaded"]["run"]["decisions"]): string {
+  const tuned = decisions.filter(({ name }) => name.startsWith("learningRate/"));
+  if (tuned.length === 0) {
+    return "No learning rate was tuned in this run: read the losses of different optimizers with that in mind.";
+  }
+  const list = tuned.map(({ name, value }) =>
+    `${optimizerName(name.slice("learningRate/".length))} ${value}`
+  );
+  return `Where the optimizer differs, each trains at its own rate, chosen by a sweep (${list.join(", ")}).`;
+}

@@ -1,0 +1,187 @@
+import { mixtureOf } from "../../../results/environment.ts";
+import type { Analysis } from "../../rows/analysis.ts";
+import { type BudgetRow, type Budgets, budgetsOf, type Candidate } from "../../rows/budgets.ts";
+import { type GuidePlan, guidePlans } from "../../claims/guide.ts";
+import { count, formatBytes, formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
+import { GIB } from "../../../results/bytes.ts";
+import type { RunGroup } from "../../rows/merge.ts";
+import { combinationName } from "../../words/names.ts";
+import { listed } from "../../words/text.ts";
+import { type KeyFigure, progressOf, verdictOf } from "../verdict.ts";
+import { type Html, type HtmlValue, markup } from "../html.ts";
+import { type Column, figures, table } from "../table.ts";
+import { paretoFigure } from "./trade_off.ts";
+import { type PageContext, traced } from "./context.ts";
+
+/** The answer in one sentence, the three figures it rests on, the trade-off, and what to switch on. */
+export function verdictSection(analysis: Analysis, context: PageContext, group: RunGroup): Html {
+  const { sentence, figures } = verdictOf(analysis, context.judgement);
+  const { run } = analysis.loaded;
+  const state = run.finishedAt === null
+    ? markup`<strong class="bad">The run has no end time: it was interrupted, or still goes on.</strong> `
+    : "";
+  const mixture = mixtureOf(analysis.loaded.cells);
+  const keyFigure = ({ name, value, detail, cell }: KeyFigure) =>
+    markup`<div><dt>${name}</dt><dd class="value">${traced(context, cell, value)}</dd><dd>${detail}</dd></div>
+`;
+  return markup`<section id="${context.prefix}verdict" aria-label="Verdict">
+<p class="verdict">${sentence}</p>
+${
+    mixture === null
+      ? ""
+      : markup`<p><strong class="bad">${mixture}</strong> Their figures do not simply compare.</p>`
+  }
+${figures.length === 0 ? "" : markup`<dl class="key-figures">${figures.map(keyFigure)}</dl>`}
+<p class="muted">${state}${progressOf(analysis)}. ${origin(group)}</p>
+${paretoFigure(analysis, context)}${switchOn(analysis, context)}</section>
+`;
+}
+
+/** Which run this is, and how to repeat it; or which runs it was put together from. */
+function origin({ members, leftOut }: RunGroup): HtmlValue {
+  const one = ({ loaded: { run } }: RunGroup["members"][number]) =>
+    markup`Suite <q>${run.suite}</q>, tier <q>${run.tier}</q> (${run.tierReason})${
+      run.quick ? ", quick" : ""
+    }; started <time datetime="${run.startedAt}">${run.startedAt}</time>. Repeat with <code>${run.command}</code>`;
+  if (members.length === 1) return one(members[0]);
+  const left = leftOut.length > 0
+    ? markup` Already read from an earlier run, so left out: ${leftOut.join(", ")}.`
+    : "";
+  return markup`Put together from ${
+    count(members.length, "run")
+  } of this adapter; claims are judged over all of them.${left}
+<ul>${members.map((member) => markup`<li><strong>${member.loaded.name}</strong>: ${one(member)}</li>`)}</ul>`;
+}
+
+/** One row a budget: the fastest combination that fits. */
+function switchOn(analysis: Analysis, context: PageContext): Html | null {
+  const budgets = budgetsOf(analysis);
+  if (!budgets) return null;
+  const plans = guidePlans(analysis);
+  const anchor = `${context.prefix}switch-on`;
+  const head = markup`<h4 id="${anchor}">${
+    finding(budgets)
+  } <a class="anchor" href="#${anchor}" aria-label="Link to this table">#</a></h4>
+<p class="muted">The fastest combination that fits, of ${
+    count(budgets.candidates.length, "combination")
+  } measured at effective batch ${budgets.baseline.effectiveBatchSize} (${budgets.baseline.config.model}, ${budgets.baseline.config.sequenceLength} tokens), without those whose held-out loss is shown to be worse. Peak: ${
+    budgets.basis === "booked"
+      ? "booked training memory"
+      : "observed on the device, with what the driver holds"
+  }. Ratios to the baseline, throughput with 95 % interval.</p>`;
+  return markup`${head}
+${
+    table(merged(budgets.rows, plans), columnsOf(context, plans), {
+      caption: "By memory of the device",
+      kind: "budgets",
+    })
+  }
+${
+    budgets.scaled.length > 0 &&
+    table(merged(budgets.scaled, []), columnsOf(context, []), {
+      caption: "By share of the baseline's booked peak",
+      kind: "budgets",
+    })
+  }`;
+}
+
+function finding({ rows, scaled, candidates }: Budgets): string {
+  const [smallest] = rows;
+  if (scaled.length === 0) {
+    const choices = new Set(rows.flatMap(({ best }) => best ? [best.configuration] : []));
+    return `What to switch on: ${count(choices.size, "answer")} for ${rows.length} sizes of memory`;
+  }
+  const largest = Math.max(...candidates.map(({ bytes }) => bytes));
+  const third = scaled.find(({ share, best }) => share !== null && share < 0.4 && best);
+  const lean = third
+    ? `; with ${fraction(third.share!)} of the baseline's memory, ${switchedOn(third.best)}`
+    : "";
+  return `Everything measured here fits into ${smallest.gib} GiB (the largest needs ${
+    formatBytes(largest)
+  }): switch on ${switchedOn(smallest.best)}${lean}`;
+}
+
+/** A row of the table: budgets that follow each other with the same answers share one. */
+interface Row extends BudgetRow {
+  names: string[];
+}
+
+function merged(rows: readonly BudgetRow[], plans: readonly GuidePlan[]): Row[] {
+  const answers = ({ best, fitting, bytes }: BudgetRow) => [best, fitting, guideBest(plans, bytes)];
+  const lines: Row[] = [];
+  for (const row of rows) {
+    const last = lines.at(-1);
+    const isSame = last && row.gib !== null && answers(row).every((answer, i) => answer === answers(last)[i]);
+    if (isSame) last.names.push(String(row.gib));
+    else lines.push({ ...row, names: [String(row.gib)] });
+  }
+  return lines;
+}
+
+const FRACTIONS: Readonly<Record<string, string>> = {
+  "1.00": "all",
+  "0.75": "3/4",
+  "0.50": "1/2",
+  "0.33": "1/3",
+  "0.25": "1/4",
+};
+
+function switchedOn(best: Candidate | null): string {
+  return !best || best.isBaseline ? "nothing" : combinationName(best.configuration.config);
+}
+
+function fraction(share: number): string {
+  return FRACTIONS[share.toFixed(2)] ?? formatNumber(share, 2);
+}
+
+function columnsOf(context: PageContext, plans: readonly GuidePlan[]): Column<Row>[] {
+  const of = (show: (best: Candidate) => HtmlValue) => ({ best }: BudgetRow) => best ? show(best) : "–";
+  const columns: Column<Row>[] = [
+    {
+      head: "memory",
+      cell: ({ names, share, bytes }) =>
+        share === null ? `${listed(names)} GiB` : `${fraction(share)} (${formatBytes(bytes)})`,
+    },
+    {
+      head: "switch on",
+      cell: ({ best }) =>
+        best
+          ? traced(context, best.configuration.memory?.id, combinationName(best.configuration.config))
+          : "nothing measured fits",
+    },
+    figures("peak", of(({ bytes }) => formatBytes(bytes))),
+    figures(["less memory", "×"], of(({ memoryRatio }) => formatRatio(memoryRatio))),
+    figures(["throughput", "×"], of(({ throughputRatio }) => formatInterval(throughputRatio, 2))),
+    {
+      head: "held-out loss",
+      cell: of(({ loss, isBaseline }) => isBaseline ? "–" : loss === null ? "no seeds" : LOSS[loss]),
+    },
+    figures(["fit", "combinations"], ({ fitting }) => formatNumber(fitting)),
+  ];
+  if (plans.length > 0) {
+    columns.push({
+      head: "BERT-large",
+      unit: "planned here; speed: the guide's V100",
+      cell: ({ bytes, gib }) => gib === null ? "–" : guideAnswer(plans, bytes, context),
+    });
+  }
+  return columns;
+}
+
+const LOSS = { equal: "equal", better: "lower", worse: "higher", unshown: "not shown equal" } as const;
+
+function guideBest(plans: readonly GuidePlan[], bytes: number): GuidePlan | null {
+  return plans.filter((plan) => plan.bytes <= bytes)
+    .toSorted((a, b) => b.row.samplesPerSecond - a.row.samplesPerSecond)[0] ?? null;
+}
+
+/** The guide's fastest row that the planner fits into the memory. */
+function guideAnswer(plans: readonly GuidePlan[], bytes: number, context: PageContext): HtmlValue {
+  const best = guideBest(plans, bytes);
+  if (!best) return "nothing fits";
+  return traced(
+    context,
+    best.configuration.memory!.id,
+    `${best.row.label}: ${formatNumber(best.bytes / GIB, 1)} GiB, ${best.row.samplesPerSecond} samples/s`,
+  );
+}

@@ -1,0 +1,79 @@
+/** Attention against sequence length: naive and tiled, in both precisions, over each kind of base weights. */
+import type { Configuration } from "./configuration.ts";
+import { type Measured, measureTogether, ratioOf } from "./measured.ts";
+import { methodName } from "../words/names.ts";
+import type { Interval } from "../../results/stats.ts";
+
+export interface AttentionRow {
+  configuration: Configuration;
+  sequenceLength: number;
+  flash: boolean;
+  half: boolean;
+  /** What else is switched on: `f32 base`, `QLoRA int8`, … */
+  base: string;
+  isQuantized: boolean;
+  /** Milliseconds of the attention kernels in a profiled step; null where no cell was profiled. */
+  attentionMs: Measured | null;
+}
+
+/** Phases that show attention by sequence length, by base, precision, kind and sequence length. */
+export function attentionRows(configurations: readonly Configuration[]): AttentionRow[] {
+  const phase = configurations.filter((one) => one.shows === "attention-lengths");
+  const times = measureTogether(phase.map(({ ok }) =>
+    ok.flatMap((cell) => {
+      const kernels = cell.profile?.filter(({ kernel }) => /attention/.test(kernel)) ?? [];
+      const ms = kernels.reduce((sum, kernel) => sum + kernel.ms, 0);
+      return ms > 0 ? [{ id: cell.id, seed: cell.config.seed, values: [ms] }] : [];
+    })
+  ));
+  const rows = phase.map((configuration, i): AttentionRow => {
+    const { methods, sequenceLength } = configuration.config;
+    const others = methods.filter((method) => method !== "flash" && method !== "fp16");
+    return {
+      configuration,
+      sequenceLength,
+      flash: methods.includes("flash"),
+      half: methods.includes("fp16"),
+      base: others.length > 0 ? others.map(methodName).join(" + ") : "f32 base",
+      isQuantized: others.some((method) => method.startsWith("qlora")),
+      attentionMs: times[i],
+    };
+  });
+  return rows.toSorted((a, b) =>
+    Number(a.isQuantized) - Number(b.isQuantized) || Number(a.half) - Number(b.half) ||
+    Number(a.flash) - Number(b.flash) || a.sequenceLength - b.sequenceLength
+  );
+}
+
+/** Naive and flash attention where all else is equal. */
+export interface AttentionPair {
+  naive: AttentionRow;
+  flash: AttentionRow;
+  /** Times as fast: by the attention kernels alone, or, where no cell was profiled, by the whole step. */
+  speedup: Interval | null;
+  byKernels: boolean;
+  /** Times less booked memory in the whole step. */
+  memoryRatio: number | null;
+}
+
+/** Pairs by rising sequence length. */
+export function attentionPairs(rows: readonly AttentionRow[]): AttentionPair[] {
+  return rows.filter(({ flash }) => flash).flatMap((flash): AttentionPair[] => {
+    const naive = rows.find((row) =>
+      !row.flash && row.half === flash.half && row.base === flash.base &&
+      row.sequenceLength === flash.sequenceLength &&
+      row.configuration.config.microBatchSize === flash.configuration.config.microBatchSize
+    );
+    if (!naive) return [];
+    const byKernels = ratioOf(naive.attentionMs, flash.attentionMs);
+    const bySteps = ratioOf(flash.configuration.tokensPerSecond, naive.configuration.tokensPerSecond);
+    const [more, less] = [naive, flash].map(({ configuration }) => configuration.memory?.bookedBytes ?? null);
+    return [{
+      naive,
+      flash,
+      speedup: byKernels ?? bySteps,
+      byKernels: byKernels !== null,
+      memoryRatio: more && less ? more / less : null,
+    }];
+  }).toSorted((a, b) => a.flash.sequenceLength - b.flash.sequenceLength);
+}

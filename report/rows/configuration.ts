@@ -1,0 +1,192 @@
+/**
+ * Rows from records: pure functions, no I/O, no clock. A *configuration* is what cells share when only the
+ * seed and the repeat differ; every figure of the report belongs to one.
+ */
+import type {
+  BytesByRole,
+  CellKind,
+  CellRecord,
+  PhaseKind,
+  PhaseShows,
+  RunConfig,
+  RunRecord,
+} from "../../results/record.ts";
+import { canonicalJson } from "../../results/canonical_json.ts";
+import { timedStepMs, timedTokensPerSecond } from "../../results/rates.ts";
+import { partOf, RUN_SETTINGS, type SettingTable } from "../../results/settings.ts";
+import { type Interval, median } from "../../results/stats.ts";
+import { effectiveBatchSize } from "../../results/tokens_per_step.ts";
+import { type CellSamples, type Measured, measureTogether } from "./measured.ts";
+
+/** Memory of a configuration, in bytes. */
+export interface ConfigurationMemory {
+  /** The cell it was read from. */
+  id: string;
+  plannedBytes: number;
+  /** Null where no cell ran to its end. */
+  bookedBytes: number | null;
+  byRole: BytesByRole;
+  timeline: { dispatch: number; bytes: BytesByRole }[];
+  /** Median, smallest and largest over cells. */
+  observed: Interval | null;
+  observedByCell: { id: string; seed: number; values: number[] }[];
+  observedHow: string;
+}
+
+export interface Configuration {
+  key: string;
+  /** `planned`: the planner alone looked at it, nothing ran. */
+  kind: CellKind;
+  phase: string;
+  /** What its phase is for; a phase that `run.json` does not list is a matrix. */
+  phaseKind: PhaseKind;
+  /** What its phase shows; null where nothing says so. */
+  shows: PhaseShows | null;
+  label: string;
+  config: RunConfig;
+  /** Phase and label of the configuration whose weights it starts from; null: the model itself. */
+  start: string | null;
+  effectiveBatchSize: number;
+  cells: CellRecord[];
+  /** Cells that ran to their end. */
+  ok: CellRecord[];
+  /** Distinct seeds among `ok`. */
+  seeds: number[];
+  /** Trained tokens per second over timed steps. */
+  tokensPerSecond: Measured | null;
+  /** Milliseconds of timed steps. */
+  stepMs: Measured | null;
+  /** Observed peak with what the driver or the process holds before training, one value a cell. */
+  contextBytes: Measured | null;
+  memory: ConfigurationMemory | null;
+}
+
+/** How the cell that another starts from is called: chains of different seeds are one configuration. */
+type StartName = (id: string) => string;
+
+/** Identity of a configuration: phase, kind and everything in `config` but the seed. */
+export function configurationKey(cell: CellRecord, startName: StartName = (id) => id): string {
+  const { startFrom } = cell.config;
+  const start = startFrom === null ? null : startName(startFrom);
+  return `${cell.phase}\n${cell.kind}\n${canonicalJson({ ...cell.config, seed: null, startFrom: start })}`;
+}
+
+/** Names a cell by phase and label; an id that is not there stands for itself. */
+function startNames(cells: readonly CellRecord[]): StartName {
+  const names = new Map(cells.map(({ id, phase, label }) => [id, `${phase} / ${label}`]));
+  return (id) => names.get(id) ?? id;
+}
+
+/** Configurations in order of first appearance; those of a phase share what is known of their noise. */
+export function configurationsOf(
+  cells: readonly CellRecord[],
+  phases: RunRecord["phases"] = [],
+): Configuration[] {
+  const groups = new Map<string, CellRecord[]>();
+  const startName = startNames(cells);
+  for (const cell of cells) {
+    const key = configurationKey(cell, startName);
+    groups.set(key, [...groups.get(key) ?? [], cell]);
+  }
+  const configurations = [...groups].map(([key, group]) => {
+    const phase = phases.find(({ name }) => name === group[0].phase);
+    return configurationOf(key, group, {
+      startName,
+      phaseKind: phase?.kind ?? "matrix",
+      shows: phase?.shows ?? null,
+    });
+  });
+  for (const phase of new Set(configurations.map((configuration) => configuration.phase))) {
+    addTimes(configurations.filter((configuration) => configuration.phase === phase));
+  }
+  return configurations;
+}
+
+function addTimes(configurations: readonly Configuration[]): void {
+  const rates = measureTogether(configurations.map(({ ok }) => samplesOf(ok, timedTokensPerSecond)));
+  const times = measureTogether(configurations.map(({ ok }) => samplesOf(ok, timedStepMs)));
+  const contexts = measureTogether(configurations.map(({ ok }) => samplesOf(ok, observedWithContext)));
+  configurations.forEach((configuration, i) => {
+    configuration.tokensPerSecond = rates[i];
+    configuration.stepMs = times[i];
+    configuration.contextBytes = contexts[i];
+  });
+}
+
+function configurationOf(
+  key: string,
+  cells: CellRecord[],
+  { startName, phaseKind, shows }: { startName: StartName } & Pick<Configuration, "phaseKind" | "shows">,
+): Configuration {
+  const { kind, phase, label, config } = cells[0];
+  const ok = cells.filter((cell) => cell.status === "ok");
+  return {
+    key,
+    kind,
+    phase,
+    phaseKind,
+    shows,
+    label,
+    config,
+    start: config.startFrom === null ? null : startName(config.startFrom),
+    effectiveBatchSize: effectiveBatchSize(config),
+    cells,
+    ok,
+    seeds: [...new Set(ok.map((cell) => cell.config.seed))],
+    tokensPerSecond: null,
+    stepMs: null,
+    contextBytes: null,
+    memory: memoryOf(cells, ok),
+  };
+}
+
+/** The observed peak with the baseline that was subtracted from it; nothing where either was not seen. */
+function observedWithContext({ memory }: CellRecord): number[] {
+  const [peak, baseline] = [memory?.observedPeakBytes ?? null, memory?.observedBaselineBytes ?? null];
+  return peak === null || baseline === null ? [] : [peak + baseline];
+}
+
+function samplesOf(ok: readonly CellRecord[], values: (cell: CellRecord) => number[]): CellSamples[] {
+  return ok.map((cell) => ({ id: cell.id, seed: cell.config.seed, values: values(cell) }));
+}
+
+function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): ConfigurationMemory | null {
+  const source = ok.find((cell) => cell.memory) ?? cells.find((cell) => cell.memory);
+  const memory = source?.memory;
+  if (!source || !memory) return null;
+  const booked = ok.flatMap((cell) => cell.memory?.bookedPeakBytes ?? []);
+  const observedByCell = ok.flatMap((cell) =>
+    cell.memory?.observedPeakBytes == null
+      ? []
+      : [{ id: cell.id, seed: cell.config.seed, values: [cell.memory.observedPeakBytes] }]
+  );
+  const observed = observedByCell.flatMap(({ values }) => values);
+  return {
+    id: source.id,
+    plannedBytes: memory.plannedPeakBytes,
+    bookedBytes: booked.length > 0 ? Math.max(...booked) : null,
+    byRole: memory.bookedByRole ?? memory.plannedByRole,
+    timeline: memory.timeline,
+    observed: observed.length > 0
+      ? { low: Math.min(...observed), estimate: median(observed), high: Math.max(...observed) }
+      : null,
+    observedByCell,
+    observedHow: memory.observedHow,
+  };
+}
+
+/** All that must be equal before two are compared: all but methods, optimizer and its rate. */
+export function settingKey(
+  { config, start, effectiveBatchSize }: Configuration,
+  table: SettingTable = RUN_SETTINGS,
+): string {
+  const apart = partOf(config, ({ compare }) => compare === "apart", table);
+  return canonicalJson({ ...apart, startFrom: start, effectiveBatchSize });
+}
+
+/** What a configuration switches on, in one text: methods, optimizer and whether it accumulates. */
+export function combinationKey({ config }: Configuration, table: SettingTable = RUN_SETTINGS): string {
+  const switched = partOf(config, ({ compare }) => compare === "switched", table);
+  const accumulates = config.gradientAccumulationSteps > 1;
+  return canonicalJson({ ...switched, methods: [...config.methods].sort(), accumulates });
+}

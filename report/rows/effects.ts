@@ -1,0 +1,260 @@
+/**
+ * Main effects and interactions of the factorial, on the logarithms of memory and of time: what a method does
+ * alone, what it does in company, and which pairs get in each other's way. Every figure is a contrast of
+ * cells that differ in what is named alone, averaged over all such cells, so that combinations that were
+ * pruned leave no bias.
+ */
+import type { RunConfig } from "../../results/record.ts";
+import type { Configuration } from "./configuration.ts";
+import { methodName, optimizerName } from "../words/names.ts";
+import { type Interval, inverse, mean, median } from "../../results/stats.ts";
+import { studentQuantile } from "../../results/student.ts";
+
+/** Something that can be switched on; those of one factor exclude each other. */
+export interface Treatment {
+  id: string;
+  name: string;
+  factor: string;
+}
+
+/** The factors, each with the level a configuration has. */
+const FACTORS: Readonly<Record<string, (config: RunConfig) => string>> = {
+  accumulation: (config) => config.gradientAccumulationSteps > 1 ? "accumulation" : "off",
+  checkpoint: ({ methods }) => methods.includes("checkpoint") ? "checkpoint" : "off",
+  fp16: ({ methods }) => methods.includes("fp16") ? "fp16" : "off",
+  flash: ({ methods }) => methods.includes("flash") ? "flash" : "off",
+  optimizer: ({ optimizer }) => optimizer === "adamw" ? "off" : optimizer,
+};
+
+/** One combination of the factorial. */
+export interface FactorialCell {
+  configuration: Configuration;
+  /** Level of each factor; `off` for AdamW. */
+  levels: Record<string, string>;
+  bytes: number | null;
+  /** Left out by a rule: its bytes are the planner's, which are what a run books, and it has no time. */
+  isPlanned: boolean;
+  /** Logarithm of the milliseconds a token takes: mean over cells, each by its median. */
+  logTime: number | null;
+  cells: number;
+}
+
+export interface Factorial {
+  cells: FactorialCell[];
+  /** What is switched on in some cell and off in another, in the order of the methods. */
+  treatments: Treatment[];
+  /** Combinations that did not run to their end. */
+  failed: number;
+}
+
+/** Phases that show every combination; null where fewer than two factors were varied. */
+export function factorialOf(configurations: readonly Configuration[]): Factorial | null {
+  const phase = configurations.filter((one) => one.shows === "method-combinations");
+  const known = phase.filter(({ ok, cells, memory }) => ok.length > 0 || (memory && isSkipped(cells)));
+  const cells = known.map((configuration): FactorialCell => {
+    const { byCell } = configuration.tokensPerSecond ?? { byCell: [] };
+    const levels = Object.fromEntries(
+      Object.entries(FACTORS).map(([factor, level]) => [factor, level(configuration.config)]),
+    );
+    return {
+      configuration,
+      levels,
+      bytes: configuration.memory?.bookedBytes ?? configuration.memory?.plannedBytes ?? null,
+      isPlanned: configuration.ok.length === 0,
+      logTime: byCell.length > 0 ? mean(byCell.map(({ values }) => -Math.log(median(values)))) : null,
+      cells: byCell.length,
+    };
+  });
+  const treatments = Object.keys(FACTORS).flatMap((factor): Treatment[] => {
+    const levels = [...new Set(cells.map((cell) => cell.levels[factor]))];
+    if (!levels.includes("off")) return [];
+    const name = factor === "optimizer" ? optimizerName : methodName;
+    return levels.filter((level) => level !== "off").map((id) => ({ id, name: name(id), factor }));
+  });
+  if (new Set(treatments.map(({ factor }) => factor)).size < 2) return null;
+  return { cells, treatments, failed: phase.length - cells.length };
+}
+
+function isSkipped(cells: Configuration["cells"]): boolean {
+  return cells.every(({ status }) => status === "not-run");
+}
+
+/** A ratio as a geometric mean over contrasts, with how far they scatter among company. */
+export interface Effect {
+  /** `low` and `high` are the 95 % interval of the mean; equal where nothing is known of the noise. */
+  ratio: Interval;
+  smallest: number;
+  largest: number;
+  /** Contrasts it is the mean of. */
+  n: number;
+}
+
+export interface MainEffect {
+  treatment: Treatment;
+  /** Times less memory. Exact: booked bytes do not scatter. */
+  memoryAlone: number | null;
+  memory: Effect | null;
+  /** Times as long. */
+  timeAlone: Interval | null;
+  time: Effect | null;
+}
+
+type Value = "bytes" | "logTime";
+
+/** A contrast: cells with the weight that each has in it. */
+type Contrast = readonly (readonly [FactorialCell, number])[];
+
+function keyOf(levels: Record<string, string>): string {
+  return Object.keys(FACTORS).map((factor) => levels[factor]).join(" ");
+}
+
+/** The factorial as a table to look cells up in. */
+class Cells {
+  readonly #byKey: Map<string, FactorialCell>;
+
+  constructor(readonly all: readonly FactorialCell[]) {
+    this.#byKey = new Map(all.map((cell) => [keyOf(cell.levels), cell]));
+  }
+
+  /** The cell that differs from this one in the given levels alone. */
+  like(cell: FactorialCell, levels: Record<string, string>): FactorialCell | null {
+    return this.#byKey.get(keyOf({ ...cell.levels, ...levels })) ?? null;
+  }
+}
+
+const isOff = ({ levels }: FactorialCell) => Object.values(levels).every((level) => level === "off");
+
+/** What each treatment does alone and in company. */
+export function mainEffects({ cells, treatments }: Factorial): MainEffect[] {
+  const grid = new Cells(cells);
+  return treatments.map((treatment): MainEffect => {
+    const pairs = cells.filter(({ levels }) => levels[treatment.factor] === "off").flatMap((without) => {
+      const with_ = grid.like(without, { [treatment.factor]: treatment.id });
+      return with_ ? [{ without, contrast: [[with_, 1], [without, -1]] as Contrast }] : [];
+    });
+    const alone = pairs.filter(({ without }) => isOff(without)).map(({ contrast }) => contrast);
+    const all = pairs.map(({ contrast }) => contrast);
+    return {
+      treatment,
+      memoryAlone: timesLess(effectOf(alone, "bytes"))?.ratio.estimate ?? null,
+      memory: timesLess(effectOf(all, "bytes")),
+      timeAlone: effectOf(alone, "logTime")?.ratio ?? null,
+      time: effectOf(all, "logTime"),
+    };
+  });
+}
+
+export interface Interaction {
+  a: Treatment;
+  b: Treatment;
+  /** Times less memory with one, with both, and what both fall short of (or exceed) the product by. */
+  memory: { a: number; b: number; both: number; share: number; words: MemoryWords } | null;
+  /** Times as long with one, with both, and beyond the product. */
+  time: { a: number; b: number; both: number; share: Interval } | null;
+  n: number;
+}
+
+export type MemoryWords = "independent" | "reinforce" | "overlap" | "cancel" | "one of them saves little";
+
+/** Ratios this near to each other are the same figure in print. */
+const SAME = 1.005;
+/** What saves less than this has nothing that another method could take away. */
+const LITTLE = 1.02;
+
+/** Every pair of treatments of different factors. */
+export function interactions(factorial: Factorial): Interaction[] {
+  const { cells, treatments } = factorial;
+  const grid = new Cells(cells);
+  return treatments.flatMap((a, i) =>
+    treatments.slice(i + 1).filter((b) => b.factor !== a.factor).map((b): Interaction => {
+      const squares = cells.filter(({ levels }) => levels[a.factor] === "off" && levels[b.factor] === "off")
+        .flatMap((none) => {
+          const onlyA = grid.like(none, { [a.factor]: a.id });
+          const onlyB = grid.like(none, { [b.factor]: b.id });
+          const both = grid.like(none, { [a.factor]: a.id, [b.factor]: b.id });
+          return onlyA && onlyB && both ? [{ none, onlyA, onlyB, both }] : [];
+        });
+      const of = (value: Value, weights: Record<keyof typeof squares[number], number>) =>
+        effectOf(
+          squares.map((square) =>
+            Object.entries(square).map(([which, cell]) =>
+              [cell, weights[which as keyof typeof square]] as const
+            )
+          ),
+          value,
+        );
+      const set = (value: Value) => ({
+        a: of(value, { none: -1, onlyA: 1, onlyB: 0, both: 0 }),
+        b: of(value, { none: -1, onlyA: 0, onlyB: 1, both: 0 }),
+        both: of(value, { none: -1, onlyA: 0, onlyB: 0, both: 1 }),
+        share: of(value, { none: 1, onlyA: -1, onlyB: -1, both: 1 }),
+      });
+      return { a, b, n: squares.length, memory: memoryOf(set("bytes")), time: timeOf(set("logTime")) };
+    })
+  );
+}
+
+type EffectSet = Record<"a" | "b" | "both" | "share", Effect | null>;
+
+function memoryOf({ a, b, both, share }: EffectSet): Interaction["memory"] {
+  if (!a || !b || !both || !share) return null;
+  const [saveA, saveB, saveBoth, product] = [a, b, both, share].map(({ ratio }) => 1 / ratio.estimate);
+  const larger = Math.max(saveA, saveB);
+  const words: MemoryWords = Math.min(saveA, saveB) < LITTLE
+    ? "one of them saves little"
+    : product > SAME
+    ? "reinforce"
+    : product > 1 / SAME
+    ? "independent"
+    : saveBoth < larger * SAME
+    ? "cancel"
+    : "overlap";
+  return { a: saveA, b: saveB, both: saveBoth, share: product, words };
+}
+
+function timeOf({ a, b, both, share }: EffectSet): Interaction["time"] {
+  if (!a || !b || !both || !share) return null;
+  return { a: a.ratio.estimate, b: b.ratio.estimate, both: both.ratio.estimate, share: share.ratio };
+}
+
+/** Mean of contrasts as a ratio; null without figures. Cells that contrasts share count by weight. */
+function effectOf(contrasts: readonly Contrast[], value: Value): Effect | null {
+  const logOf = (cell: FactorialCell) =>
+    value === "logTime" ? cell.logTime : cell.bytes === null ? null : Math.log(cell.bytes);
+  const known = contrasts.filter((contrast) => contrast.every(([cell]) => logOf(cell) !== null));
+  if (known.length === 0) return null;
+  const sums = known.map((contrast) =>
+    contrast.reduce((sum, [cell, weight]) => sum + weight * logOf(cell)!, 0)
+  );
+  const centre = mean(sums);
+  const reach = value === "logTime" ? reachOf(known) : 0;
+  const [estimate, low, high] = [centre, centre - reach, centre + reach].map(Math.exp);
+  return {
+    ratio: { estimate, low, high },
+    smallest: Math.exp(Math.min(...sums)),
+    largest: Math.exp(Math.max(...sums)),
+    n: known.length,
+  };
+}
+
+/** Half of Student's 95 % interval of a mean of contrasts, from the spread that their phase shares. */
+function reachOf(contrasts: readonly Contrast[]): number {
+  const weights = new Map<FactorialCell, number>();
+  for (const contrast of contrasts) {
+    for (const [cell, weight] of contrast) {
+      weights.set(cell, (weights.get(cell) ?? 0) + weight / contrasts.length);
+    }
+  }
+  const spread = [...weights.keys()][0]?.configuration.tokensPerSecond?.spread;
+  if (!spread) return 0;
+  let variance = 0;
+  for (const [cell, weight] of weights) variance += weight ** 2 / cell.cells;
+  return studentQuantile(0.975, spread.degrees) * spread.deviation * Math.sqrt(variance);
+}
+
+/** From times as much to times less. */
+function timesLess(effect: Effect | null): Effect | null {
+  if (!effect) return null;
+  const { ratio, smallest, largest, n } = effect;
+  return { ratio: inverse(ratio), smallest: 1 / largest, largest: 1 / smallest, n };
+}

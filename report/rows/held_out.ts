@@ -1,0 +1,49 @@
+/** Held-out losses of configurations, compared after equally many tokens. */
+import type { CellRecord } from "../../results/record.ts";
+import type { Configuration } from "./configuration.ts";
+import { type CellSamples, type Measured, measureTogether } from "./measured.ts";
+
+/** Held-out loss of a cell after `tokens` tokens, between its two nearest points; null outside them. */
+export function heldOutAt(cell: CellRecord, tokens: number): number | null {
+  const points = [...cell.heldOut].sort((a, b) => a.tokens - b.tokens);
+  const after = points.findIndex((point) => point.tokens >= tokens);
+  if (after < 0) return null;
+  const right = points[after];
+  if (right.tokens === tokens || after === 0) return right.tokens === tokens ? right.loss : null;
+  const left = points[after - 1];
+  return left.loss + (right.loss - left.loss) * (tokens - left.tokens) / (right.tokens - left.tokens);
+}
+
+/** The most tokens that every configuration with held-out points has trained; null where there are none. */
+export function equalTokens(configurations: readonly Configuration[]): number | null {
+  const trained = configurations.flatMap(({ ok }) => ok)
+    .map((cell) => Math.max(...cell.heldOut.map((point) => point.tokens)))
+    .filter((tokens) => tokens > 0);
+  return trained.length > 0 ? Math.min(...trained) : null;
+}
+
+/** Held-out losses at `tokens` of configurations that share their noise; null where one has none. */
+export function heldOutLosses(
+  configurations: readonly Configuration[],
+  tokens: number | null,
+): (Measured | null)[] {
+  return measureTogether(
+    configurations.map((configuration) => tokens === null ? [] : lossesAt(configuration, tokens)),
+  );
+}
+
+/** One value a seed: repeats of a seed compute the same numbers. */
+function lossesAt({ ok }: Configuration, tokens: number): CellSamples[] {
+  const bySeed = new Map<number, CellSamples>();
+  for (const cell of ok) {
+    const { seed } = cell.config;
+    const loss = heldOutAt(cell, tokens);
+    if (loss !== null && !bySeed.has(seed)) bySeed.set(seed, { id: cell.id, seed, values: [loss] });
+  }
+  return [...bySeed.values()];
+}
+
+/** Held-out loss of one configuration by itself: mean over seeds with its 95 % interval. */
+export function heldOutLoss(configuration: Configuration, tokens: number | null): Measured | null {
+  return heldOutLosses([configuration], tokens)[0];
+}

@@ -1,0 +1,266 @@
+import assert from "node:assert/strict";
+import { attentionPairs, attentionRows } from "../../../report/rows/attention.ts";
+import { breakEven, effectsByBatch } from "../../../report/rows/batch_effects.ts";
+import { budgetsOf } from "../../../report/rows/budgets.ts";
+import { guidePlans } from "../../../report/claims/guide.ts";
+import { analyse } from "../../../report/rows/analysis.ts";
+import { chainOf, fineTunings, seedwise } from "../../../report/rows/fine_tuning.ts";
+import { geometricMean, meanInterval } from "../../../report/rows/intervals.ts";
+import { profileOf, roofOf, utilisation } from "../../../report/rows/kernels.ts";
+import { scaleRuns } from "../../../report/rows/loss_scales.ts";
+import { combinationName } from "../../../report/words/names.ts";
+import { llama7b, threeBillion } from "../../../report/claims/plans.ts";
+import { ledgerOf } from "../../../report/claims/ledger.ts";
+import { rankedStacks, stackPairs } from "../../../report/claims/stacks.ts";
+import type { CellRecord } from "../../../results/record.ts";
+import { asLoaded } from "./support.ts";
+import { syntheticRun } from "./synthetic_run.ts";
+
+const WHOLE = syntheticRun({ everything: true, batches: [1, 4], seeds: [0, 1, 2], tokens: 1024 });
+
+function changed(change: (cells: CellRecord[]) => void, run = WHOLE.run) {
+  const cells = structuredClone(WHOLE.cells);
+  change(cells);
+  return analyse(asLoaded({ run, cells }));
+}
+
+const asItIs = changed(() => {});
+
+Deno.test("meanInterval() is Student's interval of a mean", () => {
+  // t(0.975, 2) = 4.302653; the deviation of 1, 2, 3 is 1: reach 4.302653 / √3.
+  const { estimate, low, high } = meanInterval([1, 2, 3]);
+  assert.equal(estimate, 2);
+  assert.ok(Math.abs(high - 2 - 4.302652729911275 / Math.sqrt(3)) < 1e-9);
+  assert.ok(Math.abs(low + high - 4) < 1e-12);
+  assert.deepEqual(meanInterval([5]), { estimate: 5, low: 5, high: 5 });
+  assert.throws(() => meanInterval([]), RangeError);
+});
+
+Deno.test("geometricMean() of independent ratios is as narrow as their number allows", () => {
+  const one = { estimate: 2, low: 2 / 1.1, high: 2 * 1.1 };
+  const four = geometricMean([one, one, one, one])!;
+  assert.ok(Math.abs(four.estimate - 2) < 1e-12);
+  assert.ok(Math.abs(Math.log(four.high / 2) - Math.log(1.1) / 2) < 1e-12);
+  assert.equal(geometricMean([]), null);
+  const bare = (estimate: number) => ({ estimate, low: estimate, high: estimate });
+  const { low, high } = geometricMean([bare(0.8), bare(1.3)])!;
+  assert.ok(low < 0.8 && high > 1.3, "ratios of single runs are not exact");
+});
+
+Deno.test("breakEven() finds the batch from which on a method saves memory", () => {
+  const [first] = effectsByBatch(asItIs, "fp16");
+  const effects = (...extra: [number, number][]) =>
+    extra.map(([microBatchSize, bytes]) => ({
+      ...first,
+      microBatchSize,
+      baseline: { ...first.baseline, memory: { ...first.baseline.memory!, bookedBytes: 1000 } },
+      changed: { ...first.changed, memory: { ...first.changed.memory!, bookedBytes: 1000 + bytes } },
+    }));
+  assert.deepEqual(breakEven(effects([1, 30], [2, 10], [4, -10])), {
+    kind: "between",
+    below: 2,
+    above: 4,
+    at: 3,
+  });
+  assert.equal(breakEven(effects([1, -1], [2, -5]))!.kind, "always saves");
+  assert.equal(breakEven(effects([1, 5], [2, 1]))!.kind, "never saves");
+  assert.equal(breakEven(effects([1, 5])), null);
+});
+
+Deno.test("effectsByBatch() compares each batch size with itself, in the phase made for it", () => {
+  const effects = effectsByBatch(asItIs, "checkpoint");
+  assert.deepEqual(effects.map(({ microBatchSize }) => microBatchSize), [1, 2, 4, 8]);
+  for (const { baseline, changed, microBatchSize } of effects) {
+    assert.equal(baseline.config.microBatchSize, microBatchSize);
+    assert.equal(changed.phase, "per-batch-size");
+    assert.deepEqual(baseline.config.methods, []);
+  }
+});
+
+Deno.test("scaleRuns() counts the skipped updates after which the scale was not halved", () => {
+  const runs = scaleRuns(
+    changed((cells) => {
+      for (const { samples, phase } of cells) if (phase === "overflow") samples!.lossScale![3] = 2 ** 24;
+    }).configurations.filter(({ phase }) => phase === "overflow"),
+  );
+  assert.deepEqual(runs.map(({ faults }) => faults), [1, 1, 1]);
+});
+
+Deno.test("attentionPairs() pairs naive and flash attention where all else is equal", () => {
+  const pairs = attentionPairs(attentionRows(asItIs.configurations));
+  assert.equal(pairs.length, 20);
+  for (const { naive, flash, byKernels } of pairs) {
+    assert.ok(byKernels);
+    const strip = ({ configuration: { config } }: typeof naive) =>
+      config.methods.filter((method) => method !== "flash").join();
+    assert.equal(strip(naive), strip(flash));
+    assert.equal(naive.sequenceLength, flash.sequenceLength);
+  }
+  const unprofiled = changed((cells) => cells.forEach((cell) => cell.profile = null));
+  assert.ok(
+    attentionPairs(attentionRows(unprofiled.configurations)).every(({ byKernels, speedup }) =>
+      !byKernels && speedup
+    ),
+  );
+});
+
+Deno.test("fineTunings() puts chains of different seeds together, and leaves out other starting points", () => {
+  const tunings = fineTunings(asItIs);
+  assert.deepEqual(tunings.map(({ kind }) => kind), ["full", "lora", "qlora-nf4", "qlora-int8"]);
+  assert.ok(tunings.every(({ own }) => own.after.byCell.length === 3));
+  const elsewhere = changed((cells) => {
+    const base = cells.find(({ phase }) => phase === "base")!.id;
+    for (const { label, config } of cells) if (label === "QLoRA NF4") config.startFrom = base;
+  });
+  assert.deepEqual(fineTunings(elsewhere).map(({ kind }) => kind), [
+    "full",
+    "lora",
+    "qlora-int8",
+  ]);
+});
+
+Deno.test("seedwise() compares what common seeds did", () => {
+  const of = (...values: [number, number][]) => ({
+    byCell: values.map(([seed, value]) => ({ id: "", seed, value })),
+    interval: meanInterval(values.map(([, value]) => value)),
+  });
+  assert.ok(Math.abs(seedwise(of([1, 5], [2, 7], [3, 0]), of([2, 6], [1, 4]))!.estimate - 1) < 1e-12);
+  assert.equal(seedwise(of([1, 5]), of([1, 4])), null);
+});
+
+Deno.test("chainOf() ends where weights come from nowhere, and where records go round in a circle", () => {
+  const cells = structuredClone(WHOLE.cells);
+  const last = cells.find(({ phase }) => phase === "fine-tuning")!;
+  assert.deepEqual(chainOf(last, cells).map(({ phase }) => phase), ["base", "specialization", "fine-tuning"]);
+  const [base] = chainOf(last, cells);
+  base.config.startFrom = last.id;
+  assert.equal(chainOf(last, cells).length, 3);
+});
+
+Deno.test("rankedStacks() puts first what fulfils most of the claim, not what is smallest", () => {
+  const analysis = changed((cells) => {
+    const ladder = cells.filter(({ phase }) => phase === "ladder");
+    const isBase = ({ config }: CellRecord) =>
+      config.methods.length === 0 && config.gradientAccumulationSteps === 1;
+    for (const cell of ladder.filter(({ config }) => config.optimizer === "adafactor")) {
+      const base = ladder.find((one) => isBase(one) && one.config.seed === cell.config.seed)!;
+      cell.heldOut = base.heldOut.map((point) => ({ ...point, loss: point.loss + 1 }));
+      const copy = structuredClone(cell);
+      copy.id = copy.id.replace(/^./, (digit) => digit === "f" ? "0" : "f");
+      copy.config.optimizer = "adamw8bit";
+      copy.heldOut = base.heldOut.map((point) => ({
+        ...point,
+        loss: point.loss + 1e-5 * (1 + cell.config.seed),
+      }));
+      copy.memory!.bookedPeakBytes! += 1;
+      cells.push(copy);
+    }
+  });
+  const pairs = stackPairs(analysis);
+  const [best, second] = rankedStacks(pairs, ledgerOf(pairs).loss);
+  assert.equal(best.pair.changed.config.optimizer, "adamw8bit");
+  assert.ok(best.isEqual && !second.isEqual);
+});
+
+Deno.test("budgetsOf() chooses the fastest that fits and is not shown to be worse", () => {
+  const { scaled, rows, candidates, basis } = budgetsOf(asItIs)!;
+  assert.equal(basis, "booked");
+  assert.ok(rows.every(({ fitting }) => fitting === candidates.length), "everything fits into GiB");
+  assert.deepEqual(scaled.map(({ share }) => Number(share!.toFixed(2))), [1, 0.75, 0.5, 0.33, 0.25]);
+  for (const { best, bytes } of scaled) {
+    const better = candidates.filter((one) =>
+      one.booked <= bytes && one.loss !== "worse" &&
+      one.throughputRatio!.estimate > (best?.throughputRatio?.estimate ?? 0)
+    );
+    assert.deepEqual(better, []);
+    assert.notEqual(best?.loss, "worse");
+  }
+});
+
+Deno.test("budgetsOf() of a GPU counts what the driver holds, and needs no shares where GiB tell combinations apart", () => {
+  const run = { ...WHOLE.run, environment: { ...WHOLE.run.environment, software: false } };
+  const large = changed((cells) => {
+    for (const { memory } of cells) {
+      if (!memory?.bookedPeakBytes) continue;
+      memory.bookedPeakBytes *= 300;
+      if (memory.observedPeakBytes) memory.observedPeakBytes *= 300;
+      memory.observedBaselineBytes = 2 * 2 ** 30;
+    }
+  }, run);
+  const { rows, scaled, basis } = budgetsOf(large)!;
+  assert.equal(basis, "observed with context");
+  assert.deepEqual(scaled, []);
+  assert.ok(rows[0].fitting < rows.at(-1)!.fitting);
+  assert.ok(rows.every(({ best, bytes }) => !best || best.bytes <= bytes && best.bytes > best.booked));
+});
+
+Deno.test("guidePlans() finds the guide's rows among planned cells", () => {
+  assert.deepEqual(guidePlans(asItIs).map(({ row }) => row.label), [
+    "baseline, batch 4, AdamW",
+    "batch 1 × accumulation 4",
+    "+ checkpointing",
+    "batch 1 × 4 + checkpointing + fp16 + Adafactor",
+  ]);
+});
+
+Deno.test("threeBillion() and llama7b() set planned bytes beside the paper's sums", () => {
+  const small = threeBillion(asItIs)!;
+  assert.deepEqual(small.roles.map(({ ours }) => ours.toFixed(1)), ["12.0", "12.0", "6.6"]);
+  assert.equal(small.quantized!.gigabytes.toFixed(1), "6.1");
+  assert.match(small.reasons[1], /2\.21 bytes a parameter: .* embeddings and small tensors keep f32\.$/);
+  assert.match(
+    small.reasons[2],
+    /^With quantized embeddings it takes 2\.03, 6\.1 GB at 3 B, and weights .* can jump/,
+  );
+  const [large] = llama7b(asItIs);
+  assert.equal(large.total.ours.toFixed(1), "11.8");
+  assert.ok(large.reasons.every((reason) => reason.endsWith(".")));
+});
+
+Deno.test("profileOf() holds each kernel against the roof over it", () => {
+  const one = asItIs.configurations.find(({ phase, config }) =>
+    phase === "attention" && config.methods.length === 0
+  )!;
+  const roof = { matmulFlopsPerSecond: { f32: 100e9, f16: null }, copyBytesPerSecond: 10e9, how: "" };
+  const { kernels } = profileOf(one, roof)!;
+  const matmul = kernels.find(({ kernel }) => kernel.startsWith("matmul"))!;
+  const [record] = one.ok[0].profile!.filter(({ kernel }) => kernel === matmul.kernel);
+  const ceiling = Math.min(100e9, 10e9 * record.flops / record.bytes);
+  assert.ok(Math.abs(matmul.ofRoof! - record.flops / record.ms * 1000 / ceiling) < 1e-12);
+  const norm = kernels.find(({ kernel }) => kernel === "layer_norm")!;
+  assert.ok(Math.abs(norm.ofRoof! - norm.bytesPerSecond! / 10e9) < 1e-12, "without products, bytes count");
+  assert.ok(Math.abs(kernels.reduce((sum, { share }) => sum + share, 0) - 1) < 1e-12);
+  const peak = one.ok[0].modelFlopsPerStep! / one.stepMs!.interval.estimate * 1000;
+  assert.ok(Math.abs(utilisation(one, roof)! - peak / 100e9) < 1e-12);
+});
+
+Deno.test("roofOf() is no lower than the kernels under it", () => {
+  const one = asItIs.configurations.find(({ phase, config }) =>
+    phase === "attention" && config.methods.length === 0
+  )!;
+  const low = { matmulFlopsPerSecond: { f32: 1, f16: null }, copyBytesPerSecond: 1, how: "measured" };
+  const shares = profileOf(one, roofOf([one], low))!.kernels.map(({ ofRoof }) => ofRoof ?? 0);
+  assert.ok(Math.max(...shares) > 0.999 && shares.every((share) => share <= 1 + 1e-12), `shares ${shares}`);
+  // Under the roof as measured, which all of them go through, none is printed as above it.
+  for (const { ofRoof, bytesPerSecond } of profileOf(one, low)!.kernels) {
+    assert.ok(bytesPerSecond! > low.copyBytesPerSecond && ofRoof === 1, `${ofRoof}`);
+  }
+  const high = { matmulFlopsPerSecond: { f32: 1e15, f16: null }, copyBytesPerSecond: 1e15, how: "measured" };
+  assert.equal(roofOf([one], high), high);
+  assert.equal(roofOf([one], null), null);
+});
+
+Deno.test("combinationName() names what is switched on, in the order of the ladder", () => {
+  const { config } = WHOLE.cells[0];
+  const of = (change: Partial<typeof config>) => combinationName({ ...config, ...change });
+  assert.equal(of({}), "nothing switched on");
+  assert.equal(
+    of({ methods: ["flash", "fp16", "checkpoint"], gradientAccumulationSteps: 4, optimizer: "adamw8bit" }),
+    "accumulation + checkpointing + fp16 + flash attention + 8-bit AdamW",
+  );
+  const eightBit = (quantizeEmbeddings: boolean, methods: string[] = []) =>
+    of({ optimizer: "adamw8bit", optimizerOptions: { quantizeEmbeddings }, methods });
+  assert.equal(eightBit(true), "8-bit AdamW with quantized embeddings");
+  assert.equal(eightBit(false), "8-bit AdamW");
+  assert.equal(eightBit(true, ["lora"]), "LoRA + 8-bit AdamW", "adapters leave embeddings alone");
+});

@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import type { CellRecord } from "../../../results/record.ts";
+import { ladderRows } from "../../../report/rows/ladder.ts";
+import { type Pareto, paretoOf } from "../../../report/rows/pareto.ts";
+import { analyse } from "../../../report/rows/analysis.ts";
+import { configurationsOf } from "../../../report/rows/configuration.ts";
+import { equalTokens, heldOutAt, heldOutLoss } from "../../../report/rows/held_out.ts";
+import { timedStepMs, timedTokensPerSecond } from "../../../results/rates.ts";
+import { FULL_STACKS, GUIDE, guideRatios, guideRowFor } from "../../../report/claims/guide.ts";
+import { syntheticRun } from "./synthetic_run.ts";
+import { loaded, SMALL } from "./support.ts";
+
+const [cell] = syntheticRun(SMALL).cells;
+
+function withCell(change: Partial<CellRecord>): CellRecord {
+  return { ...structuredClone(cell), ...change };
+}
+
+Deno.test("timedStepMs() and timedTokensPerSecond() leave out warm-up and nothing else", () => {
+  const samples = { ...cell.samples!, ms: [900, 500, 10, 20, 4000], tokens: [64, 64, 64, 64, 64] };
+  const timed = withCell({ samples, warmupSteps: 2 });
+  assert.deepEqual(timedStepMs(timed), [10, 20, 4000]);
+  assert.deepEqual(timedTokensPerSecond(timed), [6400, 3200, 16]);
+  assert.deepEqual(timedStepMs(withCell({ samples: null })), []);
+  assert.deepEqual(timedStepMs(withCell({ samples, warmupSteps: 9 })), [], "fewer steps than warm-up");
+});
+
+Deno.test("configurationsOf() puts cells together that differ in seed and repeat alone", () => {
+  const seeds = [withCell({}), withCell({ repeat: 1 }), withCell({ config: { ...cell.config, seed: 9 } })];
+  const other = withCell({ config: { ...cell.config, learningRate: 2e-3 } });
+  const configurations = configurationsOf([seeds[0], other, seeds[1], seeds[2]]);
+  assert.deepEqual(configurations.map(({ cells }) => cells.length), [3, 1]);
+  assert.deepEqual(configurations[0].seeds, [0, 9]);
+});
+
+Deno.test("configurationsOf() takes figures from cells that ran to their end alone", () => {
+  const failed = withCell({ status: "oom", config: { ...cell.config, seed: 1 } });
+  const [configuration] = configurationsOf([failed, cell]);
+  assert.equal(configuration.ok.length, 1);
+  assert.deepEqual(configuration.tokensPerSecond!.byCell.map(({ id }) => id), [cell.id]);
+  const [none] = configurationsOf([failed]);
+  assert.equal(none.tokensPerSecond, null);
+  assert.equal(none.memory!.bookedBytes, null);
+  assert.equal(none.memory!.plannedBytes, cell.memory!.plannedPeakBytes);
+});
+
+Deno.test("heldOutAt() reads the point, or the straight line between its neighbours", () => {
+  const points = withCell({
+    heldOut: [{ step: 8, tokens: 800, loss: 3 }, { step: 0, tokens: 0, loss: 6 }, {
+      step: 4,
+      tokens: 400,
+      loss: 4,
+    }],
+  });
+  assert.equal(heldOutAt(points, 400), 4);
+  assert.equal(heldOutAt(points, 500), 3.75);
+  assert.equal(heldOutAt(points, 800), 3);
+  assert.equal(heldOutAt(points, 801), null, "beyond what was trained");
+  assert.equal(
+    heldOutAt(withCell({ heldOut: [{ step: 8, tokens: 800, loss: 3 }] }), 500),
+    null,
+    "before the first",
+  );
+});
+
+Deno.test("equalTokens() is the most that all have trained", () => {
+  const short = withCell({
+    id: "000000000001",
+    label: "short",
+    heldOut: [{ step: 1, tokens: 500, loss: 5 }],
+  });
+  const long = withCell({
+    id: "000000000002",
+    config: { ...cell.config, steps: 99 },
+    heldOut: [{ step: 0, tokens: 0, loss: 6 }, { step: 9, tokens: 1000, loss: 4 }],
+  });
+  const configurations = configurationsOf([short, long]);
+  assert.equal(equalTokens(configurations), 500);
+  assert.equal(heldOutLoss(configurations[1], 500)!.interval.estimate, 5);
+  assert.equal(equalTokens(configurationsOf([withCell({ heldOut: [] })])), null);
+});
+
+Deno.test("heldOutLoss() counts a seed once, however often it was repeated", () => {
+  const [configuration] = configurationsOf([cell, withCell({ id: "000000000003", repeat: 1 })]);
+  assert.equal(heldOutLoss(configuration, equalTokens([configuration]))!.values.length, 1);
+});
+
+Deno.test("analyse() finds the chosen batch by its label, and by its size where labels do not match", () => {
+  const run = loaded(SMALL);
+  assert.equal(analyse(run).sweep!.chosen!.batch, 8);
+  run.run.decisions[0].chosen = "another name";
+  run.run.decisions[0].value = 4;
+  assert.equal(analyse(run).sweep!.chosen!.batch, 4);
+});
+
+Deno.test("paretoOf() keeps on the front what nothing beats on both", () => {
+  const { configurations, baseline } = analyse(loaded({ ...SMALL, batches: [4], ladder: true }));
+  const { points, front, paper }: Pareto = paretoOf(configurations, { baseline, stacks: FULL_STACKS });
+  for (const point of points) {
+    const better = points.filter((other) =>
+      other.bytes <= point.bytes && other.tokensPerSecond.estimate >= point.tokensPerSecond.estimate &&
+      other !== point
+    );
+    const beaten = better.some((other) =>
+      other.bytes < point.bytes || other.tokensPerSecond.estimate > point.tokensPerSecond.estimate
+    );
+    assert.equal(point.onFront, !beaten, point.label);
+  }
+  const rates = front.map(({ tokensPerSecond }) => tokensPerSecond.estimate);
+  assert.deepEqual(
+    rates,
+    rates.toSorted((a, b) => a - b),
+    "more memory buys more throughput along the front",
+  );
+  const base = points.find(({ isBaseline }) => isBaseline)!;
+  assert.equal(base.label, "baseline");
+  assert.equal((base.bytes / paper[0].bytes).toFixed(2), "3.08");
+  assert.equal((paper[0].tokensPerSecond / base.tokensPerSecond.estimate).toFixed(2), "1.02");
+});
+
+Deno.test("guideRatios() gives the ratios printed in the paper's table", () => {
+  const printed = GUIDE.map((row) => {
+    const { memory, throughput } = guideRatios(row);
+    return `${memory.toFixed(2)} ${throughput.toFixed(2)}`;
+  });
+  assert.deepEqual(printed, [
+    "1.00 1.00",
+    "1.72 0.87",
+    "2.21 0.68",
+    "1.07 2.10",
+    "2.05 1.14",
+    "1.22 0.90",
+    "3.08 1.02",
+    "1.14 1.03",
+    "2.79 1.17",
+  ]);
+  assert.deepEqual(FULL_STACKS.map(({ memory }) => memory.toFixed(2)), ["3.08", "2.79"]);
+});
+
+Deno.test("guideRowFor() finds the same methods, and nothing for methods the guide did not run", () => {
+  const config = {
+    ...cell.config,
+    gradientAccumulationSteps: 4,
+    methods: ["checkpoint", "fp16"],
+    optimizer: "adafactor",
+  };
+  assert.match(guideRowFor(config)!.label, /Adafactor$/);
+  assert.equal(guideRowFor({ ...config, methods: ["checkpoint", "flash", "fp16"] }), null);
+  assert.equal(guideRowFor({ ...config, optimizer: "sgd" }), null);
+});
+
+Deno.test("ladderRows() takes every ratio to the first rung", () => {
+  const rows = ladderRows(
+    analyse(loaded({ ...SMALL, batches: [4], ladder: true })).configurations,
+    guideRowFor,
+  );
+  assert.deepEqual(rows.map(({ label }) => label), [
+    "baseline",
+    "batch 1 × 4",
+    "+ checkpointing",
+    "+ fp16",
+    "+ Adafactor",
+  ]);
+  assert.equal(rows[0].memoryRatio, 1);
+  assert.deepEqual(rows[0].throughputRatio, { low: 1, estimate: 1, high: 1 });
+  const [first, last] = [rows[0], rows.at(-1)!].map(({ configuration }) =>
+    configuration.memory!.bookedBytes!
+  );
+  assert.equal(rows.at(-1)!.memoryRatio, first / last);
+  assert.ok(rows.every(({ guide }) => guide));
+});
