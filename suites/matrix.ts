@@ -14,7 +14,7 @@ import {
   type SettingTable,
 } from "../results/settings.ts";
 import { mergeSettings } from "./merge_settings.ts";
-import { resolveSettings } from "./resolve_settings.ts";
+import { optimizerOf, resolveSettings } from "./resolve_settings.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 import type { TieredPhase } from "./suite.ts";
 import type { KeyPath } from "./suite_source.ts";
@@ -114,7 +114,7 @@ export function missingDecision(phase: TieredPhase, { batchSize, rates }: Known)
     if (settings.effectiveBatchSize === "chosen" && batchSize === null) {
       return "the batch size that the sweep before it decides";
     }
-    const optimizer = settings.optimizer ?? "adamw";
+    const optimizer = optimizerOf(settings);
     if (settings.learningRate === "tuned" && !tunedRate(optimizer, rates)) {
       return `the learning rate of ${optimizer} that the sweep before it decides`;
     }
@@ -157,7 +157,7 @@ export function resolve(settings: Settings, seed: number | undefined, known: Kno
     resolved.effectiveBatchSize = known.batchSize;
   }
   if (settings.learningRate === "tuned") {
-    const tuned = tunedRate(settings.optimizer ?? "adamw", known.rates);
+    const tuned = tunedRate(optimizerOf(settings), known.rates);
     if (!tuned) throw new InputError("learningRate is tuned, but no rate sweep has decided it");
     resolved.learningRate = tuned.rate;
     resolved.learningRateBatchSize = tuned.effectiveBatchSize; // the rule scales from where the rate was found

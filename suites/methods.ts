@@ -12,25 +12,19 @@ import { didYouMean } from "./did_you_mean.ts";
 
 /** @throws {InputError} for a name that is no method. */
 export function methodById(id: string): Method {
-  const method = METHODS.find((method) => method.id === id);
-  if (method?.derivedFrom) {
-    throw new InputError(`Cannot name ${id} as a method: it follows from ${method.derivedFrom}`);
-  }
-  if (method) return method;
-  throw new InputError(
-    `Unknown method ${JSON.stringify(id)}: expected ${METHOD_IDS.join(", ")}${didYouMean(id, METHOD_IDS)}`,
-  );
+  const method = METHODS.find((method) => method.id === id) ?? unknown("method", id, METHOD_IDS);
+  if (!method.derivedFrom) return method;
+  throw new InputError(`Cannot name ${id} as a method: it follows from ${method.derivedFrom}`);
 }
 
 /** @throws {InputError} for a name that is no optimizer. */
 export function optimizerById(id: string): Optimizer {
-  const optimizer = OPTIMIZERS.find((optimizer) => optimizer.id === id);
-  if (optimizer) return optimizer;
-  throw new InputError(
-    `Unknown optimizer ${JSON.stringify(id)}: expected ${OPTIMIZER_IDS.join(", ")}${
-      didYouMean(id, OPTIMIZER_IDS)
-    }`,
-  );
+  return OPTIMIZERS.find((optimizer) => optimizer.id === id) ?? unknown("optimizer", id, OPTIMIZER_IDS);
+}
+
+function unknown(kind: string, id: string, known: readonly string[]): never {
+  const list = `${known.join(", ")}${didYouMean(id, known)}`;
+  throw new InputError(`Unknown ${kind} ${JSON.stringify(id)}: expected ${list}`);
 }
 
 /** @throws {InputError} for unknown names, a method named twice, or two that exclude each other, saying why. */
@@ -91,16 +85,14 @@ export interface Implemented {
 
 /** @throws {InputError} for methods or an optimizer that are known but that this version does not train. */
 export function checkImplemented(methods: readonly string[], optimizer: string, engine: Implemented): void {
-  const missing = methods.find((id) => !engine.implementedMethods.includes(id));
-  if (missing !== undefined) {
-    throw new InputError(notImplemented("method", missing, engine.implementedMethods));
-  }
-  if (!engine.implementedOptimizers.includes(optimizer)) {
-    throw new InputError(notImplemented("optimizer", optimizer, engine.implementedOptimizers));
-  }
-}
-
-function notImplemented(kind: string, id: string, implemented: readonly string[]): string {
-  const list = implemented.length === 0 ? "none" : implemented.join(", ");
-  return `The ${kind} ${id} is not implemented in this version: implemented are ${list}`;
+  const check = (kind: string, ids: readonly string[], implemented: readonly string[]) => {
+    const missing = ids.find((id) => !implemented.includes(id));
+    if (missing === undefined) return;
+    const list = implemented.join(", ") || "none";
+    throw new InputError(
+      `The ${kind} ${missing} is not implemented in this version: implemented are ${list}`,
+    );
+  };
+  check("method", methods, engine.implementedMethods);
+  check("optimizer", [optimizer], engine.implementedOptimizers);
 }

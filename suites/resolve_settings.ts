@@ -39,7 +39,7 @@ export function resolveSettings(
 ): RunConfig {
   checkValues(settings, name, table);
   const methods = [...settings.methods ?? []].sort();
-  const optimizer = settings.optimizer ?? SETTINGS.optimizer.default as string;
+  const optimizer = optimizerOf(settings);
   checkMethods(methods, optimizer);
   const model = required(settings.model, "model", name);
   const config = {
@@ -66,6 +66,11 @@ export function resolveSettings(
     warmupSteps: resolveWarmup(settings, tokensPerStep(config), name),
     steps: resolveSteps(settings, tokensPerStep(config), name),
   };
+}
+
+/** The optimizer of settings, which is AdamW where they name none. */
+export function optimizerOf({ optimizer = SETTINGS.optimizer.default as string }: Settings): string {
+  return optimizer;
 }
 
 /** In the order of the table. What a configuration may leave out is there where it is not the default. */

@@ -17,6 +17,7 @@ import {
   within,
 } from "./matrix.ts";
 import { checkMethods, methodById, optimizerById } from "./methods.ts";
+import { optimizerOf } from "./resolve_settings.ts";
 import { hubNameKind } from "../mod.ts";
 import { givenSettings, type Setting } from "../results/settings.ts";
 import { effectiveBatchSize, tokensPerStep } from "../results/tokens_per_step.ts";
@@ -336,7 +337,7 @@ class PhaseChecker {
       // Reported here; that later phases rest on its decisions is no problem of theirs.
       if (phase.kind === "rate-sweep") {
         for (const { settings } of list) {
-          this.#rates.set(settings.optimizer ?? "adamw", { rate: 1e-3, effectiveBatchSize: 1 });
+          this.#rates.set(optimizerOf(settings), { rate: 1e-3, effectiveBatchSize: 1 });
         }
       }
       return issues;
@@ -358,7 +359,7 @@ class PhaseChecker {
     for (const configuration of list) {
       const { settings, path, label } = configuration;
       const chosen = settings.effectiveBatchSize === "chosen";
-      const optimizer = settings.optimizer ?? "adamw";
+      const optimizer = optimizerOf(settings);
       if (chosen && this.#candidates === null) {
         const message = "effectiveBatchSize is chosen, expected a batch-sweep before this phase to choose it";
         issues.push({ path, message });

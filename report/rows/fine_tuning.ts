@@ -1,5 +1,7 @@
 /** Fine-tuning from saved weights: what is learned of the new domain and forgotten of the old one. */
+import { canonicalJson } from "../../results/canonical_json.ts";
 import type { CellRecord, HeldOutPoint } from "../../results/record.ts";
+import { partOf } from "../../results/settings.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Analysis } from "./analysis.ts";
 import { meanInterval } from "./intervals.ts";

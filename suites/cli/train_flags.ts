@@ -12,7 +12,7 @@ import type { Engine, TrainOptions } from "../engine.ts";
 import type { Arguments, Flag } from "./flags.ts";
 import { checkImplemented, type Implemented, methodById } from "../methods.ts";
 import { describe, methodSettingFlag, OPTION_FLAGS, type Owned } from "../option_flags.ts";
-import { asFlag, resolveSettings } from "../resolve_settings.ts";
+import { asFlag, optimizerOf, resolveSettings } from "../resolve_settings.ts";
 import { parseNumber, parseValue } from "../setting_values.ts";
 
 /** The flags of `train`, `plan` and `eval`: settings of a run, then those of optimizers and methods. */
@@ -125,14 +125,15 @@ function listOf(text: string): string[] {
 /** Settings of the optimizer and the methods; a flag that belongs to none of those in use is an error. */
 function optionSettings(
   { values }: Arguments,
-  { optimizer = RUN_SETTINGS.optimizer.default as string, methods = [] }: Settings,
+  settings: Settings,
 ): Pick<RunConfig, "optimizerOptions" | "methodOptions"> {
+  const optimizer = optimizerOf(settings);
   const optimizerOptions: RunConfig["optimizerOptions"] = {};
   const methodOptions: RunConfig["methodOptions"] = {};
   for (const [flag, text] of Object.entries(values)) {
     const sets = OPTION_FLAGS.get(flag)?.sets;
     if (!sets) continue;
-    const used = sets.filter(({ id }) => id === optimizer || methods.includes(id));
+    const used = sets.filter(({ id }) => id === optimizer || settings.methods?.includes(id));
     if (used.length === 0) {
       const ids = [...new Set(sets.map(({ id }) => id))].join(" or ");
       throw new InputError(`Flag --${flag} does nothing here: expected ${ids} to be in use`);

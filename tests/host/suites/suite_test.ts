@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
+import { bytesText, parseBytes } from "../../../results/bytes.ts";
 import { type Setting, SETTINGS } from "../../../results/settings.ts";
 import { SUITE_SCHEMA_FILE, suiteSchemaText } from "../../../suites/schema.ts";
 import { isOfNumbers } from "../../../suites/setting_values.ts";
-import { bytesText, parseBytes } from "../../../results/bytes.ts";
 import { parseSuite, tieredSuite } from "../../../suites/suite.ts";
 import { checkSuite } from "../../../suites/suite_checks.ts";
 import { PHASE_SHOWS } from "../../../results/record.ts";
