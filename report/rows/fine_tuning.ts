@@ -5,8 +5,6 @@ import { partOf } from "../../results/settings.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Analysis } from "./analysis.ts";
 import { meanInterval } from "./intervals.ts";
-import { canonicalJson } from "../../results/canonical_json.ts";
-import { partOf } from "../../results/settings.ts";
 import type { Interval } from "../../results/stats.ts";
 
 /** One value a seed: a held-out loss, or how it changed. */
