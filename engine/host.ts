@@ -16,7 +16,9 @@ const NO_FILES = Object.assign(new Error("a page has no files"), { name: "NotFou
 /** A file that is open. */
 export type OpenFile = Deno.FsFile;
 
-/** What the engine reads and writes files by. In a page every call fails, by an error of the name `NotFound`. */
+/**
+ * What the engine reads and writes files by. In a page every call fails, by an error of the name `NotFound`.
+ */
 export const disk: Pick<
   typeof Deno,
   | "link"

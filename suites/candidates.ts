@@ -24,8 +24,9 @@ function finalLoss({ heldOut }: CellRecord): number {
 }
 
 /**
- * Median over groups of the standard deviation within them; 0 without two seeds. The median, not the pooled deviation: one
- * value that one seed does not train well would widen the spread until everything counts as equal.
+ * Median over groups of the standard deviation within them; 0 without two seeds.
+ * The median, not the pooled deviation: one value that one seed does not train
+ * well would widen the spread until everything counts as equal.
  */
 export function typicalSpread(groups: readonly (readonly number[])[]): number {
   const several = groups.filter((group) => group.length > 1);

@@ -32,7 +32,10 @@ export interface ChildOptions {
 /** Lines of standard error to keep: drivers say little, stacks of the engine are longer than what helps. */
 const ERROR_LINES = 12;
 
-/** Runs a measuring process to its end. It gets no second chance: at its time limit, or when the run stops, it is killed. */
+/**
+ * Runs a measuring process to its end. It gets no second chance: at its time
+ * limit, or when the run stops, it is killed.
+ */
 export async function runChild(options: ChildOptions): Promise<ChildEnd> {
   const killsBefore = await oomKills();
   const child = new Deno.Command(Deno.execPath(), {
@@ -56,7 +59,8 @@ export async function runChild(options: ChildOptions): Promise<ChildEnd> {
   options.signal.addEventListener("abort", kill);
   if (options.signal.aborted) kill();
   const input = child.stdin.getWriter();
-  const say = (text: string) => input.write(new TextEncoder().encode(`${text}\n`)).catch(() => {}); // it may be gone
+  // The child may be gone.
+  const say = (text: string) => input.write(new TextEncoder().encode(`${text}\n`)).catch(() => {});
   await say(JSON.stringify(options.request));
   const tail: string[] = [];
   const [, , status] = await Promise.all([

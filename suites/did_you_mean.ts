@@ -5,7 +5,10 @@ export function editDistance(from: string, to: string): number {
   return damerauLevenshtein(from, to).steps;
 }
 
-/** The known word that was most likely meant, or null where none is close: at most a third of the letters differ. */
+/**
+ * The known word that was most likely meant, or null where none is close: at most
+ * a third of the letters differ.
+ */
 export function closest(word: string, known: Iterable<string>): string | null {
   let best: { name: string; distance: number } | null = null;
   for (const name of known) {
@@ -22,7 +25,10 @@ export function didYouMean(word: string, known: Iterable<string>): string {
   return name === null ? "" : `; did you mean ${name}?`;
 }
 
-/** Case and separators are not what tells two names apart: `batch_size` is close to `batchSize` and `batch-size`. */
+/**
+ * Case and separators are not what tells two names apart: `batch_size` is close
+ * to `batchSize` and `batch-size`.
+ */
 function normal(word: string): string {
   return word.toLowerCase().replaceAll(/[-_]/g, "");
 }

@@ -49,8 +49,8 @@ export type {
 };
 
 /**
- * What commands and benchmark runs ask of the training engine, in one place. They get it as an argument, so that tests can
- * run them against a trainer of their own.
+ * What commands and benchmark runs ask of the training engine, in one place. They get it as an argument, so
+ * that tests can run them against a trainer of their own.
  */
 export interface Engine {
   /** Memory methods and optimizers that train today; suites and flags that name others are refused. */
@@ -64,7 +64,10 @@ export interface Engine {
   planTraining(options: TrainOptions, adapter?: PlannedAdapter): Promise<TrainingPlan>;
   /** The kind of adapter that plans are for where none is named. */
   likelyAdapter?(): PlannedAdapter;
-  /** Downloads a model of the hub and says at which commit it is; other models are called what they are called. */
+  /**
+   * Downloads a model of the hub and says at which commit it is; other models are
+   * called what they are called.
+   */
   pinModel?(model: string, options: PinOptions): Promise<string>;
   /** A training step as text. */
   printTraining?(options: TrainOptions, what: Printout, adapter?: PlannedAdapter): Promise<string>;

@@ -31,9 +31,9 @@ export interface Calibration {
 }
 
 /**
- * Learns from finished cells: steps and all else are timed apart, because cells differ in how much they have of both.
- * Medians, so that one cell that stalled does not spoil them. Before the first one, steps are expected to reach a share of
- * what the device can do at best, where that is known.
+ * Learns from finished cells: steps and all else are timed apart, because cells differ in how much they have
+ * of both. Medians, so that one cell that stalled does not spoil them. Before the first one, steps are
+ * expected to reach a share of what the device can do at best, where that is known.
  */
 export function calibrate(
   finished: readonly CellRecord[],

@@ -39,9 +39,9 @@ export async function largestMicroBatch(
 }
 
 /**
- * The cheapest ways to train at the same effective batch size within the budget: what is asked for already stays, methods
- * are added. First those that train all parameters, then those that train adapters; within both, by expected slowdown, then
- * by how little they change.
+ * The cheapest ways to train at the same effective batch size within the budget: what is asked for already
+ * stays, methods are added. First those that train all parameters, then those that train adapters; within
+ * both, by expected slowdown, then by how little they change.
  *
  * @returns At most one of each kind, or none where nothing fits.
  */
@@ -62,7 +62,10 @@ export async function cheapestFits(config: RunConfig, budgetBytes: number, engin
 
 type Variant = Omit<Fit, "peakBytes"> & { changes: number };
 
-/** Every set of methods that holds those asked for, with every optimizer that keeps AdamW's quality and every split. */
+/**
+ * Every set of methods that holds those asked for, with every optimizer that
+ * keeps AdamW's quality and every split.
+ */
 function variants(config: RunConfig, engine: Engine): Variant[] {
   const extra = METHODS.filter(({ id, costsMemory }) =>
     engine.implementedMethods.includes(id) && !config.methods.includes(id) && !costsMemory

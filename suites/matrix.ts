@@ -123,9 +123,9 @@ export function missingDecision(phase: TieredPhase, { batchSize, rates }: Known)
 }
 
 /**
- * The cells of a phase in the order in which they run: repeat by repeat and seed by seed, every configuration once in
- * each round (A B A B, not A A B B), so that a machine that slows down slows all of them. Cells that a rule prunes are there
- * once.
+ * The cells of a phase in the order in which they run: repeat by repeat and seed by seed, every configuration
+ * once in each round (A B A B, not A A B B), so that a machine that slows down slows all of them. Cells that
+ * a rule prunes are there once.
  *
  * @throws {InputError} for a configuration that cannot be.
  */
@@ -147,7 +147,9 @@ export function expandPhase(phase: TieredPhase, known: Known = NOTHING_KNOWN): C
   return [...cells.values()];
 }
 
-/** Settings of a configuration with seed, decisions and the cell to start from applied. @throws {InputError} */
+/**
+ * Settings of a configuration with seed, decisions and the cell to start from applied. @throws {InputError}
+ */
 export function resolve(settings: Settings, seed: number | undefined, known: Known): RunConfig {
   const resolved: Settings = seed === undefined ? { ...settings } : { ...settings, seed };
   if (settings.effectiveBatchSize === "chosen") {
@@ -160,7 +162,8 @@ export function resolve(settings: Settings, seed: number | undefined, known: Kno
     const tuned = tunedRate(optimizerOf(settings), known.rates);
     if (!tuned) throw new InputError("learningRate is tuned, but no rate sweep has decided it");
     resolved.learningRate = tuned.rate;
-    resolved.learningRateBatchSize = tuned.effectiveBatchSize; // the rule scales from where the rate was found
+    // The rule scales from where the rate was found.
+    resolved.learningRateBatchSize = tuned.effectiveBatchSize;
   }
   if (typeof settings.startFrom === "object" && settings.startFrom !== null) {
     resolved.startFrom = sourceOf(settings.startFrom, resolved, known.cells).id;
@@ -222,8 +225,8 @@ function cellOf(
 }
 
 /**
- * Twelve hex digits of the sha256 of phase, repeat, numerics and configuration: the same on every machine. Settings that are
- * younger than ids count where they are used alone.
+ * Twelve hex digits of the sha256 of phase, repeat, numerics and configuration: the same on every machine.
+ * Settings that are younger than ids count where they are used alone.
  */
 export function cellId(
   phase: string,
@@ -255,7 +258,8 @@ export function parseShard(text: string): Shard {
 }
 
 /**
- * Whether a cell belongs to a shard. By id, so that it depends on neither order nor number of the other cells.
+ * Whether a cell belongs to a shard. By id, so that it depends on neither order
+ * nor number of the other cells.
  *
  * @param id Of the cell; of the first cell of its chain, so that a chain stays together.
  */
@@ -275,8 +279,8 @@ const FILTER_FIELDS: Readonly<Record<string, (cell: Cell) => unknown>> = {
 };
 
 /**
- * Reads `field=value,field!=value,field~text`: all must hold. Fields are those of the configuration and `id`, `phase`,
- * `label`, `repeat`; `methods` reads as `checkpoint+fp16`, and as nothing for the baseline.
+ * Reads `field=value,field!=value,field~text`: all must hold. Fields are those of the configuration and `id`,
+ * `phase`, `label`, `repeat`; `methods` reads as `checkpoint+fp16`, and as nothing for the baseline.
  *
  * @throws {InputError} for an unknown field or operator.
  */

@@ -72,8 +72,8 @@ async function trainCell(
 }
 
 /**
- * Why a run counts as diverged, or null. A loss that is not a number, or a mean over the last ten steps above the first
- * loss by the factor.
+ * Why a run counts as diverged, or null. A loss that is not a number, or a mean over the last ten steps above
+ * the first loss by the factor.
  */
 export function divergence(losses: readonly number[], factor: number): string | null {
   const last = losses.at(-1);

@@ -52,7 +52,10 @@ interface Heard {
   failure: Extract<Message, { type: "failure" }> | null;
 }
 
-/** Trains one cell in a process of its own. @returns Null where the run was interrupted: the cell has no record then. */
+/**
+ * Trains one cell in a process of its own. @returns Null where the run was
+ * interrupted: the cell has no record then.
+ */
 export async function measureCell(
   cell: Cell,
   plan: TrainingPlan,
@@ -129,7 +132,10 @@ export interface Baseline {
   roofline: Roofline | null;
 }
 
-/** Opens the device in a process of its own: the adapter, what an empty device costs, and what it can do at best. */
+/**
+ * Opens the device in a process of its own: the adapter, what an empty device
+ * costs, and what it can do at best.
+ */
 export async function measureBaseline(
   script: URL,
   { signal, roofline: wanted }: { signal: AbortSignal; roofline: boolean },

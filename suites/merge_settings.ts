@@ -1,8 +1,9 @@
 import type { Settings } from "../results/settings.ts";
 
 /**
- * Merges settings from general to particular. Options are merged key by key, everything else is replaced; `steps` and
- * `tokens` say the same thing, so the more particular one takes the place of the other; so do their warm-ups.
+ * Merges settings from general to particular. Options are merged key by key,
+ * everything else is replaced; `steps` and `tokens` say the same thing, so the
+ * more particular one takes the place of the other; so do their warm-ups.
  */
 export function mergeSettings(...levels: (Settings | undefined)[]): Settings {
   const merged: Settings = {};

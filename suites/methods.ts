@@ -27,7 +27,9 @@ function unknown(kind: string, id: string, known: readonly string[]): never {
   throw new InputError(`Unknown ${kind} ${JSON.stringify(id)}: expected ${list}`);
 }
 
-/** @throws {InputError} for unknown names, a method named twice, or two that exclude each other, saying why. */
+/**
+ * @throws {InputError} for unknown names, a method named twice, or two that exclude each other, saying why.
+ */
 export function checkMethods(methods: readonly string[], optimizer: string): void {
   for (const [i, id] of methods.entries()) {
     const { excludes } = methodById(id);

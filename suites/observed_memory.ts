@@ -103,7 +103,10 @@ export async function deviceMemoryBytes(adapter: AdapterDescription): Promise<nu
   return card ? await readNumber(`${card}/mem_info_vram_total`) : null;
 }
 
-/** The process's own memory where nvidia-smi lists it; in containers it does not, and the whole device's is taken. */
+/**
+ * The process's own memory where nvidia-smi lists it; in containers it does not,
+ * and the whole device's is taken.
+ */
 function nvidiaSource(): MemorySource {
   const source: MemorySource = {
     how: "nvidia-smi, this process",

@@ -2,11 +2,14 @@ import type { HeldOutPoint, Roofline, RunConfig, Status } from "../results/recor
 import type { AdapterDescription, StepReport, TrainResult } from "./engine.ts";
 
 /**
- * What the runner and a measuring process say to each other: one JSON document a line. The request is the first line on
- * the process's standard input; a line `go` answers `device`; the end of the input means that the runner is gone.
+ * What the runner and a measuring process say to each other: one JSON document a
+ * line. The request is the first line on the process's standard input; a line
+ * `go` answers `device`; the end of the input means that the runner is gone.
  */
 export type Request =
-  /** Opens the device, touches it and says what that cost; then, where asked, what the device can do at best. */
+  /**
+   * Opens the device, touches it and says what that cost; then, where asked, what the device can do at best.
+   */
   | { kind: "baseline"; roofline: boolean }
   | {
     kind: "train";

@@ -172,7 +172,8 @@ function resolveLearningRate(settings: Settings, batch: number, name: Naming): n
     );
   }
   const factor = rule === "linear" ? batch / at : Math.sqrt(batch / at);
-  return Number((rate * factor).toPrecision(6)); // six digits, so that a rate reads well and hashes the same everywhere
+  // Six digits, so that a rate reads well and hashes the same everywhere.
+  return Number((rate * factor).toPrecision(6));
 }
 
 function resolveMethodOptions(

@@ -234,7 +234,9 @@ class Runner {
     return ids.filter((id) => this.#records.get(id)?.status === "killed");
   }
 
-  /** Every cell must be one that the engine trains and that the planner accepts, before the first one runs. */
+  /**
+   * Every cell must be one that the engine trains and that the planner accepts, before the first one runs.
+   */
   async #checkAll(): Promise<void> {
     for (const { cell } of this.#forecast().cells) {
       try {
@@ -250,7 +252,9 @@ class Runner {
     }
   }
 
-  /** The cells to come, those of them that this run is to do among them; what is not decided yet is guessed. */
+  /**
+   * The cells to come, those of them that this run is to do among them; what is not decided yet is guessed.
+   */
   #forecast(): { all: ForecastCell[]; cells: ForecastCell[] } {
     if (
       this.#forecasted?.known.batchSize !== this.#known.batchSize ||
@@ -311,7 +315,9 @@ class Runner {
     return true;
   }
 
-  /** Trains a cell, from the weights of the cell it starts from. @returns Null where the run was interrupted. */
+  /**
+   * Trains a cell, from the weights of the cell it starts from. @returns Null where the run was interrupted.
+   */
   async #measure(cell: Cell, plan: TrainingPlan): Promise<CellRecord | null> {
     const { measureScript: script, environment, memory, baselineBytes, signal, profile, listener } =
       this.#options;
@@ -348,7 +354,8 @@ class Runner {
   }
 
   /**
-   * Sees to it that the weights of a cell are there; where they are gone, the cell is trained again and its record stays.
+   * Sees to it that the weights of a cell are there; where they are gone, the
+   * cell is trained again and its record stays.
    *
    * @returns Why they cannot be had, or null.
    */

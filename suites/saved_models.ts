@@ -1,8 +1,9 @@
 import { join } from "node:path";
 
 /**
- * Weights that cells of a run leave for later ones: `models/<cell id>/` in the run folder. A folder is written under another
- * name and renamed when it is whole, so that one that is there is complete, whenever the run was killed.
+ * Weights that cells of a run leave for later ones: `models/<cell id>/` in the
+ * run folder. A folder is written under another name and renamed when it is
+ * whole, so that one that is there is complete, whenever the run was killed.
  */
 export class SavedModels {
   readonly #folder: string;
@@ -30,7 +31,10 @@ export class SavedModels {
     return partial;
   }
 
-  /** Makes what a cell saved its weights. @returns Size of its adapter's file in bytes; null where it saved none. */
+  /**
+   * Makes what a cell saved its weights. @returns Size of its adapter's file in
+   * bytes; null where it saved none.
+   */
   async commit(id: string): Promise<number | null> {
     const partial = `${this.path(id)}.partial`;
     const bytes = await Deno.stat(join(partial, "adapter_model.safetensors")).then(

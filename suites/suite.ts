@@ -43,7 +43,10 @@ export interface TieredPhase extends Phase {
 
 let schemaCheck: ValidateFunction | undefined;
 
-/** The schema's check, compiled when the first suite is read: that takes longer than most commands, which read none. */
+/**
+ * The schema's check, compiled when the first suite is read: that takes longer
+ * than most commands, which read none.
+ */
 function compiledSchema(): ValidateFunction {
   return schemaCheck ??= suiteCheck(suiteSchema());
 }
@@ -142,8 +145,9 @@ function show(value: unknown): string {
 }
 
 /**
- * Cuts a suite to a tier. Overrides go from general to particular: tier, quick, the tier's quick. Phases of other suites
- * come with the settings and overrides of their own file, then with those that this one has for them by name.
+ * Cuts a suite to a tier. Overrides go from general to particular: tier, quick,
+ * the tier's quick. Phases of other suites come with the settings and overrides
+ * of their own file, then with those that this one has for them by name.
  */
 export function tieredSuite(
   { suite, imports }: Pick<SuiteFile, "suite" | "imports">,

@@ -79,7 +79,9 @@ export async function checkSuite(
   return file;
 }
 
-/** Reads the suites that phases are taken from into `file`. @throws {InputError} for problems inside those. */
+/**
+ * Reads the suites that phases are taken from into `file`. @throws {InputError} for problems inside those.
+ */
 async function importIssues(
   file: SuiteFile,
   known: KnownNames,
@@ -323,7 +325,8 @@ class PhaseChecker {
     }
     if (phase.seeds && phase.axes?.seed) {
       const message = "seeds and axes.seed exclude each other";
-      return [{ path: within(phase, "seeds"), atKey: true, message }]; // every cell would be reported too, as there twice
+      // Otherwise every cell would be reported too, as there twice.
+      return [{ path: within(phase, "seeds"), atKey: true, message }];
     }
     issues.push(...this.#cellIssues(phase, list));
     if (phase.kind === "batch-sweep") {
@@ -399,7 +402,10 @@ class PhaseChecker {
     return issues;
   }
 
-  /** What the rule of a rate sweep needs: several rates an optimizer that differ in nothing else, and a held-out loss. */
+  /**
+   * What the rule of a rate sweep needs: several rates an optimizer that differ
+   * in nothing else, and a held-out loss.
+   */
   #rateIssues(phase: TieredPhase, cells: readonly Cell[]): Issue[] {
     const issues: Issue[] = [];
     const seed = cells[0].config.seed;

@@ -34,7 +34,9 @@ export class SuiteSource {
     );
   }
 
-  /** `file:line:column: phases[0].axes: message`. Falls back to the nearest value that is written in the file. */
+  /**
+   * `file:line:column: phases[0].axes: message`. Falls back to the nearest value that is written in the file.
+   */
   describe({ path, atKey = false, message }: Issue): string {
     const name = pathText(path);
     return `${this.#position(this.#offset(path, atKey))}: ${name === "" ? "" : `${name}: `}${message}`;

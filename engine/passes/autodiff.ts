@@ -18,8 +18,8 @@ export interface BackwardOptions {
 /**
  * Appends the backward graph of what `builder` holds, from each op's VJP, last node first.
  *
- * Contributions to the same value are summed in the order in which they arise; ops that can add the sum so far in their
- * own kernel take it over (`takePrior`), otherwise an `add` node is made.
+ * Contributions to the same value are summed in the order in which they arise; ops that can add the sum so
+ * far in their own kernel take it over (`takePrior`), otherwise an `add` node is made.
  *
  * @returns Gradients by trainable value; values that nothing differentiable depends on are absent.
  */
@@ -87,8 +87,8 @@ function dependents(nodes: readonly Node[], sources: readonly Value[]): Set<numb
 }
 
 /**
- * Appends the backward graph. With accumulation each gradient is a persistent f32 value that every micro-step adds to;
- * without it gradients are transient and share the arena with activations.
+ * Appends the backward graph. With accumulation each gradient is a persistent f32 value that every micro-step
+ * adds to; without it gradients are transient and share the arena with activations.
  */
 export function backward({ accumulate }: { accumulate: boolean }): Pass {
   return {
@@ -109,7 +109,8 @@ export function backward({ accumulate }: { accumulate: boolean }): Pass {
       });
       for (const parameter of trained) {
         const gradient = gradients.get(parameter.value);
-        // The update reads an accumulator under its persistent name: the last alias belongs to the micro-step's graph.
+        // The update reads an accumulator under its persistent name: the last
+        // alias belongs to the micro-step's graph.
         if (gradient) draft.gradients.set(parameter, accumulators.get(parameter.value) ?? gradient);
         else draft.persistents.remove(`${parameter.value.name}.grad`);
       }

@@ -12,11 +12,13 @@ export interface CheckpointSettings {
 }
 
 /**
- * Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174): activations inside a segment are dropped after the forward
- * pass and computed again, by the same nodes, right before the backward pass first needs one of them.
+ * Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174): activations inside
+ * a segment are dropped after the forward pass and computed again, by the same
+ * nodes, right before the backward pass first needs one of them.
  *
- * Values that later segments read stay; everything else that only the backward pass reads is recomputed. The kernels and
- * their order are the same, so losses are bit-identical; dropout draws the same masks because its counters are attributes.
+ * Values that later segments read stay; everything else that only the backward pass reads is recomputed. The
+ * kernels and their order are the same, so losses are bit-identical; dropout draws the same masks because its
+ * counters are attributes.
  */
 export function checkpointing(settings: CheckpointSettings): Pass {
   return {
@@ -92,8 +94,8 @@ function cloneProducers(
 }
 
 /**
- * The same node over other inputs. Its outputs stay the same values, unless they take over the storage of a replaced
- * input: no backward op works in place on an activation, so that is a bug.
+ * The same node over other inputs. Its outputs stay the same values, unless they take over the storage of a
+ * replaced input: no backward op works in place on an activation, so that is a bug.
  */
 function remapInputs(node: Node, replace: (value: Value) => Value): Node {
   const inputs = node.inputs.map(replace);

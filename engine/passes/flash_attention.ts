@@ -4,8 +4,8 @@ import { rewriteForward } from "./rewrite.ts";
 import type { Pass } from "./step.ts";
 
 /**
- * FlashAttention-2 (Dao 2023, arXiv:2307.08691): replaces every attention that holds its T×T probabilities by one that
- * makes them tile by tile and saves one logsumexp per row.
+ * FlashAttention-2 (Dao 2023, arXiv:2307.08691): replaces every attention that holds its T×T probabilities by
+ * one that makes them tile by tile and saves one logsumexp per row.
  */
 export function fuseAttention(): Pass {
   return {

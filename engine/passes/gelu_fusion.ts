@@ -15,12 +15,13 @@ interface Fusions {
 }
 
 /**
- * GELU at the end of the product right before it, and its derivative at the end of the product that makes the gradient: two
- * dispatches and three passes over [N, 4·C] less for each block and step. Every bit stays what it was, and so do the bytes
- * of a step whose backward pass reads the product's input. Where nothing else does, it lives until GELU has been made.
+ * GELU at the end of the product right before it, and its derivative at the end of the product that makes the
+ * gradient: two dispatches and three passes over [N, 4·C] less for each block and step. Every bit stays what
+ * it was, and so do the bytes of a step whose backward pass reads the product's input. Where nothing else
+ * does, it lives until GELU has been made.
  *
- * In the last stage, as the fused ops have no VJP. Products of codes, and those added to a gradient (LoRA on both sides of
- * GELU), stay apart.
+ * In the last stage, as the fused ops have no VJP. Products of codes, and those added to a gradient (LoRA on
+ * both sides of GELU), stay apart.
  */
 export function geluFusion(): Pass {
   return {

@@ -17,11 +17,14 @@ export interface LoraSettings {
   /** Scale by alpha ÷ √rank instead of alpha ÷ rank (rsLoRA, Kalajdzievski 2023, arXiv:2312.03732). */
   rankStabilized: boolean;
   /**
-   * Rank and alpha by the path of a module, where an adapter that is gone on with has its own: the targets are then
-   * exactly these modules, whatever `targetModules` says.
+   * Rank and alpha by the path of a module, where an adapter that is gone on with has its own: the targets
+   * are then exactly these modules, whatever `targetModules` says.
    */
   modules?: ReadonlyMap<string, { rank: number; alpha: number }>;
-  /** How much faster B learns than A (LoRA+, Hayou et al. 2024, arXiv:2402.12354); 1 is plain LoRA. AdamW alone has it. */
+  /**
+   * How much faster B learns than A (LoRA+, Hayou et al. 2024, arXiv:2402.12354);
+   * 1 is plain LoRA. AdamW alone has it.
+   */
   plusRatio?: number;
 }
 
@@ -32,9 +35,9 @@ export function loraScaleOf(settings: LoraSettings, module: string): number {
 }
 
 /**
- * LoRA (Hu et al. 2021, arXiv:2106.09685): y = x·W + loraScale · (x·Aᵀ)·Bᵀ with A [R, in] random and B [out, R] zero.
- * The base is frozen, but for heads that every task has anew: it gets no gradient, no optimizer state, and nothing is saved
- * that only its gradient would need.
+ * LoRA (Hu et al. 2021, arXiv:2106.09685): y = x·W + loraScale · (x·Aᵀ)·Bᵀ with A [R, in] random and B [out,
+ * R] zero. The base is frozen, but for heads that every task has anew: it gets no gradient, no optimizer
+ * state, and nothing is saved that only its gradient would need.
  */
 export function injectLora(settings: LoraSettings): Pass {
   return {

@@ -2,9 +2,10 @@ import { refreshWorkingCopy } from "../../kernels/working_copy.ts";
 import type { Pass, SharedDraft, StepDraft } from "./step.ts";
 
 /**
- * Mixed precision (Micikevicius et al. 2018, arXiv:1710.03740): matrices and embeddings are read as f16 working copies of
- * f32 master weights, so activations become f16 by shape inference; products accumulate in f32. Norms and biases, a
- * thousandth of the parameters, stay f32. Frozen matrices need no master: they are f16 alone.
+ * Mixed precision (Micikevicius et al. 2018, arXiv:1710.03740): matrices and embeddings
+ * are read as f16 working copies of f32 master weights, so activations become f16 by
+ * shape inference; products accumulate in f32. Norms and biases, a thousandth of the
+ * parameters, stay f32. Frozen matrices need no master: they are f16 alone.
  *
  * Loss scaling is the trainer's: it scales `step.gradientScale` where a step has working copies.
  */

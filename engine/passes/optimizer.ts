@@ -17,8 +17,8 @@ export const OPTIMIZERS: Readonly<Record<string, Optimizer>> = {
 };
 
 /**
- * Appends clipping and the optimizer's update: to the step itself, so that gradients can share memory with activations,
- * or with accumulation to an update graph of its own, which zeroes the accumulators at its end.
+ * Appends clipping and the optimizer's update: to the step itself, so that gradients can share memory with
+ * activations, or with accumulation to an update graph of its own, which zeroes the accumulators at its end.
  */
 export function appendOptimizer(
   { optimizer, options, clip, accumulate }: {

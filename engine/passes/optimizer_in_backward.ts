@@ -5,12 +5,12 @@ import type { OptimizerOptions } from "./optimizers/contract.ts";
 import type { Parameter, Pass, StepDraft } from "./step.ts";
 
 /**
- * The optimizer step inside the backward pass (torchtune's OptimizerInBackward; LOMO, Lv et al. 2023, arXiv:2306.09782):
- * each parameter is updated as soon as its gradient is complete and nothing in the step reads the parameter any more, so
- * gradients live one tensor at a time.
+ * The optimizer step inside the backward pass (torchtune's OptimizerInBackward; LOMO, Lv et al. 2023,
+ * arXiv:2306.09782): each parameter is updated as soon as its gradient is complete and nothing in the step
+ * reads the parameter any more, so gradients live one tensor at a time.
  *
- * There is no norm over all gradients when the first update is due: no global clipping, no skipping of a whole step, no
- * accumulation. A tensor whose own gradient is not finite skips its own update.
+ * There is no norm over all gradients when the first update is due: no global clipping, no skipping of a
+ * whole step, no accumulation. A tensor whose own gradient is not finite skips its own update.
  */
 export function optimizerInBackward(
   { optimizer, options }: { optimizer: string; options: OptimizerOptions },

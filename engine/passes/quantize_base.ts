@@ -22,8 +22,8 @@ export interface QuantizeSettings {
 const TABLES_NAME = "dequantization_tables";
 
 /**
- * QLoRA's base (Dettmers et al. 2023, arXiv:2305.14314): frozen weights of linear layers are stored in NF4 or int8 and
- * decoded inside the products. Embeddings, norms, biases, the head and adapters are not quantized.
+ * QLoRA's base (Dettmers et al. 2023, arXiv:2305.14314): frozen weights of linear layers are stored in NF4 or
+ * int8 and decoded inside the products. Embeddings, norms, biases, the head and adapters are not quantized.
  */
 export function quantizeBase(settings: QuantizeSettings): Pass {
   return {

@@ -53,8 +53,8 @@ export interface StepDraft {
 export type SharedDraft = Pick<StepDraft, "persistents" | "parameters" | "inputs">;
 
 /**
- * One memory method, or one part of the step that every run needs. Never looks at the GPU. It acts in up to four stages; a
- * stage is done by all passes, in their order, before the next one begins.
+ * One memory method, or one part of the step that every run needs. Never looks at the GPU. It acts in up to
+ * four stages; a stage is done by all passes, in their order, before the next one begins.
  */
 export interface Pass {
   name: string;

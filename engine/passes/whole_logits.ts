@@ -3,8 +3,8 @@ import { rewriteForward } from "./rewrite.ts";
 import type { Pass } from "./step.ts";
 
 /**
- * Switches chunking of the loss off: logits of all rows at once, `[N, V]`, as engines without a fused loss hold them.
- * For measuring what chunking saves; chunked is the default because it costs no time.
+ * Switches chunking of the loss off: logits of all rows at once, `[N, V]`, as engines without a fused loss
+ * hold them. For measuring what chunking saves; chunked is the default because it costs no time.
  */
 export function wholeLogits(): Pass {
   return {

@@ -199,7 +199,10 @@ function candidatesOf(plan: Plan): Map<string, Candidates> {
   return found;
 }
 
-/** The plan with other kernels. @throws {Error} if one of them takes more uniform space than was planned for it. */
+/**
+ * The plan with other kernels. @throws {Error} if one of them takes more uniform
+ * space than was planned for it.
+ */
 function withChoices(plan: Plan, choices: KernelChoices): Plan {
   const chosen = (command: Command): Command => {
     if ("clear" in command || !command.choice) return command;

@@ -44,7 +44,8 @@ export interface DeviceBuffers {
 /**
  * Creates exactly the buffers of the plan. Where it throws, all that it had created is freed.
  *
- * @param arenaFill 32-bit pattern the arenas start with; tests use a NaN, so that reading what nobody wrote shows.
+ * @param arenaFill 32-bit pattern the arenas start with; tests use a NaN, so that
+ * reading what nobody wrote shows.
  * @throws {OutOfMemoryError} when the device refuses one, or allows none so large.
  * @throws {DeviceLimitError} where it allows none of the size that values are packed into, whatever its
  *   memory.

@@ -13,8 +13,8 @@ interface DawnModule {
 /**
  * Where Dawn is installed, or will be.
  *
- * In a folder of its own and not among the imports of `deno.json`: Deno downloads whatever the lock file names before
- * it runs anything, and this package has the libraries of all systems, 132 MB.
+ * In a folder of its own and not among the imports of `deno.json`: Deno downloads whatever the lock file
+ * names before it runs anything, and this package has the libraries of all systems, 132 MB.
  */
 export function dawnFolder(): string {
   return join(cacheFolder(), "dawn", DAWN_VERSION);
@@ -30,7 +30,8 @@ export async function dawnIsInstalled(): Promise<boolean> {
 }
 
 /**
- * Installs Dawn where it is not yet, by `deno install` in a folder that appears under its name only when it is complete.
+ * Installs Dawn where it is not yet, by `deno install` in a folder that appears
+ * under its name only when it is complete.
  *
  * @returns The folder. @throws {InputError} where it cannot be got: without a network, or without room.
  */

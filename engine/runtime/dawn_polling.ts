@@ -14,8 +14,9 @@ interface Scope {
 /**
  * Has dawn.node look for events every millisecond in a long wait instead of all the time.
  *
- * While anything is awaited it calls `setImmediate` again and again, a new native function each time. That keeps a core busy, and after
- * some thousands of functions Deno 2.9 stands still for seconds to clear them away. Functions of JavaScript are called as before.
+ * While anything is awaited it calls `setImmediate` again and again, a new native function each time. That
+ * keeps a core busy, and after some thousands of functions Deno 2.9 stands still for seconds to clear them
+ * away. Functions of JavaScript are called as before.
  *
  * @param now The clock, ms.
  */

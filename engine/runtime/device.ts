@@ -86,10 +86,16 @@ function largestMatrix(info: GPUAdapterInfo): MatrixShape | undefined {
   return largest ? { m: largest.M, n: largest.N, k: largest.K } : undefined;
 }
 
-/** What adapters were found to offer, by provider and name: asking opens devices, which takes NVIDIA's driver a tenth of a second each. */
+/**
+ * What adapters were found to offer, by provider and name: asking opens devices, which takes NVIDIA's driver
+ * a tenth of a second each.
+ */
 const offered = new Map<string, Promise<string[]>>();
 
-/** What the adapter offers: Deno grants some features, `subgroups` among them, that `adapter.features` does not list. */
+/**
+ * What the adapter offers: Deno grants some features, `subgroups` among them,
+ * that `adapter.features` does not list.
+ */
 async function offeredFeatures(adapter: GPUAdapter, provider: GpuProvider): Promise<string[]> {
   if (provider.listsFeatures) return [...adapter.features].map(String);
   const key = `${provider.id} ${provider.identify(adapter.info).name}`;
@@ -119,10 +125,12 @@ const OPENING_ATTEMPTS = 4;
 const OPENING_PAUSE_MS = 250;
 
 /**
- * A device of an adapter of its own, because an adapter gives one; null where the adapter lacks what is required.
+ * A device of an adapter of its own, because an adapter gives one; null where the
+ * adapter lacks what is required.
  *
- * A refusal is a `TypeError`. Anything else, such as a driver that has no room for one more process just now, says nothing of what
- * the adapter can do: taken for a refusal it would take features away, and with them kernels and their bits.
+ * A refusal is a `TypeError`. Anything else, such as a driver that has no room for
+ * one more process just now, says nothing of what the adapter can do: taken for a
+ * refusal it would take features away, and with them kernels and their bits.
  *
  * @throws {NoAdapterError} without an adapter; what the last attempt threw, if none succeeds.
  */
@@ -139,7 +147,10 @@ async function openDevice(provider: GpuProvider, descriptor: GPUDeviceDescriptor
   }
 }
 
-/** The NVIDIA driver's version from the kernel, where there is one: no implementation of WebGPU tells it exactly. */
+/**
+ * The NVIDIA driver's version from the kernel, where there is one: no
+ * implementation of WebGPU tells it exactly.
+ */
 async function nvidiaDriver(name: string): Promise<string | null> {
   if (!/nvidia/i.test(name)) return null;
   try {
@@ -162,7 +173,8 @@ export interface GpuOptions {
  * Opens a device with every feature the engine can use and the adapter's own limits.
  *
  * @throws {NoAdapterError} without an adapter.
- * @throws {InputError} where the implementation cannot be loaded, or an environment variable has no such value.
+ * @throws {InputError} where the implementation cannot be loaded, or an
+ * environment variable has no such value.
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const autotune = options.autotune ?? defaultAutotuneMode();

@@ -4,8 +4,9 @@ import { readBuffer } from "./readback.ts";
 /**
  * Whether a number too large for f16 becomes an infinity when it is stored as f16, tested on its bits.
  *
- * WGSL leaves that open (gpuweb/gpuweb#1189). Mixed precision needs it: an overflow then spreads to the f32 gradients, where
- * it is found, the update is skipped and the loss scale halved; a clamped number would hide it.
+ * WGSL leaves that open (gpuweb/gpuweb#1189). Mixed precision needs it: an
+ * overflow then spreads to the f32 gradients, where it is found, the update is
+ * skipped and the loss scale halved; a clamped number would hide it.
  */
 export async function f16OverflowsToInfinity(gpu: Gpu): Promise<boolean> {
   const { device } = gpu;

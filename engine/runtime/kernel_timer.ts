@@ -53,7 +53,8 @@ interface Contender {
 /**
  * Times kernels that do one launch, on buffers of noise of its sizes, which are freed before it returns.
  *
- * Every kernel is compiled and run once. Then all take turns, so that a change of the clock rate meets all of them.
+ * Every kernel is compiled and run once. Then all take turns, so that a change of
+ * the clock rate meets all of them.
  *
  * @param launches By name; they bind the same ranges.
  * @param mayGoOn Asked before each kernel is compiled, from the second on.

@@ -34,7 +34,10 @@ export class PipelineCache {
     });
   }
 
-  /** Layout of group 0 with `count` storage buffers, and with them the scratch texture where a kernel reads it. */
+  /**
+   * Layout of group 0 with `count` storage buffers, and with them the scratch
+   * texture where a kernel reads it.
+   */
   layout(count: number, copies = false): { bindings: GPUBindGroupLayout } {
     const key = `${count} storage buffers${copies ? " and the scratch texture" : ""}`;
     let layout = this.#layouts.get(key);
@@ -71,7 +74,8 @@ export class PipelineCache {
   }
 
   /**
-   * Compiles what is not compiled yet, ahead of its use: all at once where the provider compiles on threads of its own.
+   * Compiles what is not compiled yet, ahead of its use: all at once where the
+   * provider compiles on threads of its own.
    *
    * @param onProgress Called before each pipeline of those to be compiled, with the number started before it.
    * @throws {Error} as `get`, for the first kernel that is not valid.
@@ -114,8 +118,8 @@ export class PipelineCache {
     device.pushErrorScope("validation");
     const descriptor = {
       label: kernel.name,
-      // One layout object for each pipeline: between pipelines that share one, wgpu 29 goes on checking the sizes of
-      // bindings against what the first of them expected, and refuses smaller ones that are right.
+      // One layout object for each pipeline: between pipelines that share one, wgpu 29 goes on checking the
+      // sizes of bindings against what the first of them expected, and refuses smaller ones that are right.
       layout: device.createPipelineLayout({
         bindGroupLayouts: [this.layout(bindingCount, copies).bindings, this.uniformLayout],
       }),
@@ -153,9 +157,11 @@ function keyOf(kernel: Kernel, bindingCount: number): string {
 }
 
 /**
- * A kernel's text with what the runtime adds: feature lines, where the code (not a comment) uses them, and the step block.
+ * A kernel's text with what the runtime adds: feature lines, where the code (not
+ * a comment) uses them, and the step block.
  *
- * @param provider What it wants to read in front of kernels that use subgroups, and of those that use their matrices.
+ * @param provider What it wants to read in front of kernels that use subgroups,
+ * and of those that use their matrices.
  */
 export function completeWgsl(
   code: string,

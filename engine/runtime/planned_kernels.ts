@@ -5,8 +5,8 @@ import { DEFAULT_TARGET, SOFTWARE_TARGET } from "../plan/reference_kernels.ts";
 import { lavapipeLanes } from "./lavapipe/environment.ts";
 
 /**
- * What a step can be planned for without asking an adapter: the kinds there are. Memory is the same on all adapters
- * of a kind, and on both but for the scratch texture of software ones (`KernelSet.scratch`).
+ * What a step can be planned for without asking an adapter: the kinds there are. Memory is the same on all
+ * adapters of a kind, and on both but for the scratch texture of software ones (`KernelSet.scratch`).
  */
 export const PLANNED_ADAPTERS = ["gpu", "software"] as const satisfies readonly KernelKind[];
 /** One of `PLANNED_ADAPTERS`. */
@@ -28,8 +28,8 @@ const GPU_FILES = [
 ];
 
 /**
- * The kind of adapter that this machine most likely offers, told by its device files alone: opening an adapter takes a
- * second, and a plan must not need one. Systems other than Linux come with a GPU's driver.
+ * The kind of adapter that this machine most likely offers, told by its device files alone: opening an
+ * adapter takes a second, and a plan must not need one. Systems other than Linux come with a GPU's driver.
  *
  * @param exists Whether a path is there.
  */

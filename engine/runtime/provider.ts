@@ -9,7 +9,8 @@ import { openWgpu } from "./provider_wgpu.ts";
  * The implementation of WebGPU with this name; in a page the browser's, whatever the name.
  *
  * @param id Default: `THREEFOLD_GPU`, or wgpu.
- * @throws {InputError} for an unknown name, or where the implementation cannot be loaded: with what to install.
+ * @throws {InputError} for an unknown name, or where the implementation cannot be
+ * loaded: with what to install.
  */
 export async function openProvider(id: GpuProviderId = defaultProvider()): Promise<GpuProvider> {
   if (IS_PAGE) return openBrowser();
@@ -23,13 +24,19 @@ export async function openProvider(id: GpuProviderId = defaultProvider()): Promi
   }
 }
 
-/** The implementation that the environment variable `THREEFOLD_GPU` names; wgpu without it. @throws {InputError} */
+/**
+ * The implementation that the environment variable `THREEFOLD_GPU` names; wgpu
+ * without it. @throws {InputError}
+ */
 export function defaultProvider(): GpuProviderId {
   const name = environmentVariable("THREEFOLD_GPU");
   return name === undefined || name === "" ? "wgpu" : providerNamed(name, "THREEFOLD_GPU");
 }
 
-/** The provider of this name. @param what How messages call the setting: `"--gpu"`. @throws {InputError} for any other. */
+/**
+ * The provider of this name. @param what How messages call the setting:
+ * `"--gpu"`. @throws {InputError} for any other.
+ */
 export function providerNamed(name: string, what: string): GpuProviderId {
   const id = GPU_PROVIDERS.find((id) => id === name);
   if (id) return id;

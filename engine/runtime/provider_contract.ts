@@ -27,8 +27,8 @@ export interface GpuProvider {
   /** WGSL in front of kernels that use subgroup matrices, where the implementation has them. */
   readonly subgroupMatrixDirective: string;
   /**
-   * Whether the calls of `mapAsync` and `onSubmittedWorkDone` return only when the queue is idle, so that a buffer that has
-   * been mapped before can be read without awaiting the promise.
+   * Whether the calls of `mapAsync` and `onSubmittedWorkDone` return only when the queue is idle, so that a
+   * buffer that has been mapped before can be read without awaiting the promise.
    */
   readonly callsWaitForQueue: boolean;
   /** Whether `createComputePipelineAsync` compiles on other threads. */

@@ -7,8 +7,8 @@ import { type GpuProvider, SUBGROUP_MATRIX } from "./provider_contract.ts";
  * What is switched on in Dawn, besides its defaults.
  *
  * - `allow_unsafe_apis`: features that browsers do not offer, and timestamps to the nanosecond.
- * - `vulkan_enable_f16_on_nvidia`: Dawn hides `shader-f16` on NVIDIA for a few failures of f16 in conformance tests
- *   (crbug.com/42251215); sums here are f32, and the kernels have tests of their own.
+ * - `vulkan_enable_f16_on_nvidia`: Dawn hides `shader-f16` on NVIDIA for a few failures of f16 in conformance
+ *   tests (crbug.com/42251215); sums here are f32, and the kernels have tests of their own.
  * - `use_vulkan_memory_model`: what Vulkan asks of a device for subgroup matrices.
  */
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "use_vulkan_memory_model"];
@@ -41,7 +41,8 @@ export async function openDawn(): Promise<GpuProvider> {
     }),
     wantedFeatures: ["subgroups", "shader-f16", "timestamp-query", SUBGROUP_MATRIX],
     listsFeatures: true,
-    // Kernels say by their tests, not by proof, that a subgroup stays together: a lane number tells the compiler nothing.
+    // Kernels say by their tests, not by proof, that a subgroup stays together: a
+    // lane number tells the compiler nothing.
     subgroupsDirective: "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n",
     subgroupMatrixDirective: "enable chromium_experimental_subgroup_matrix;\n",
     callsWaitForQueue: false,

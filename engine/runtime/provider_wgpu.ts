@@ -4,8 +4,8 @@ import type { GpuProvider } from "./provider_contract.ts";
 /**
  * Deno's own WebGPU, which is wgpu.
  *
- * Source of what it says of itself: measured; Deno 2.9 `ext/webgpu`. Its compiler, naga 29, knows the subgroup functions
- * but not the directive that turns them on.
+ * Source of what it says of itself: measured; Deno 2.9 `ext/webgpu`. Its compiler, naga 29, knows the
+ * subgroup functions but not the directive that turns them on.
  */
 export function openWgpu(): GpuProvider {
   return {

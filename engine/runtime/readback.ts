@@ -37,7 +37,10 @@ export async function waitForQueue(gpu: Gpu): Promise<void> {
   await onDevice(gpu, () => gpu.device.queue.onSubmittedWorkDone());
 }
 
-/** Waits until the queue is idle and says when that was, by `performance.now()`. @throws what the device reported. */
+/**
+ * Waits until the queue is idle and says when that was, by `performance.now()`.
+ * @throws what the device reported.
+ */
 export function idleAt(gpu: Gpu): Promise<number> {
   return onDevice(gpu, async () => {
     const idle = gpu.device.queue.onSubmittedWorkDone();
@@ -74,9 +77,9 @@ export async function readBuffer(
 /**
  * Reads the same few bytes every step without the 10 ms that Deno sleeps in every awaited `mapAsync`.
  *
- * In Deno the *call* of `mapAsync` polls the device until the queue is idle, so the range can be read as soon as it
- * returns, provided the buffer has been mapped once before; on an unprimed buffer that would abort the process, hence
- * `prime`. Elsewhere the promise is awaited.
+ * In Deno the *call* of `mapAsync` polls the device until the queue is idle, so the range can be read as soon
+ * as it returns, provided the buffer has been mapped once before; on an unprimed buffer that would abort the
+ * process, hence `prime`. Elsewhere the promise is awaited.
  */
 export class FastReadback {
   readonly #gpu: Gpu;

@@ -32,7 +32,10 @@ interface RecordedDispatch {
 type TextureCopy = Parameters<GPUCommandEncoder["copyBufferToTexture"]>;
 type Recorded = RecordedDispatch | { clear: Binding };
 
-/** A program ready to be replayed: pipelines, bind groups and uniform blocks exist; encoding allocates nothing else. */
+/**
+ * A program ready to be replayed: pipelines, bind groups and uniform blocks
+ * exist; encoding allocates nothing else.
+ */
 export interface Recording {
   name: string;
   commands: Recorded[];

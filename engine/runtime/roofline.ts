@@ -134,7 +134,10 @@ const product = defineOp<{ extent: number; dtype: Dtype }>({
   },
 });
 
-/** Fastest time of one product in a long submit, and the time of a single one; null where the device has no room for it. */
+/**
+ * Fastest time of one product in a long submit, and the time of a single one;
+ * null where the device has no room for it.
+ */
 async function productMs(
   gpu: Gpu,
   pipelines: PipelineCache,

@@ -152,7 +152,8 @@ export class Session {
   /**
    * The commands of some programs, in order.
    *
-   * @param copies Values whose first bytes are brought back behind them, one after the other: what `readback` reads.
+   * @param copies Values whose first bytes are brought back behind them, one
+   * after the other: what `readback` reads.
    */
   encode(programs: readonly number[], copies: readonly FigureCopy[] = []): EncodedCommands {
     const encoder = this.gpu.device.createCommandEncoder();

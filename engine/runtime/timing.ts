@@ -18,7 +18,10 @@ export interface KernelTime {
   bytes: number;
 }
 
-/** How kernels are timed: by the device's clock around each dispatch, or by steps in which one kernel's are repeated. */
+/**
+ * How kernels are timed: by the device's clock around each dispatch, or by steps
+ * in which one kernel's are repeated.
+ */
 export const PROFILE_METHODS = ["timestamps", "differential"] as const;
 /** One of `PROFILE_METHODS`. */
 export type ProfileMethod = typeof PROFILE_METHODS[number];
@@ -31,15 +34,19 @@ export interface StepProfile {
   method: ProfileMethod;
   /** Why timestamps were not used, where they were not. */
   reason: string | null;
-  /** Time of the programs as they run in training, from submit to the end: what the kernels' times add up to at most. */
+  /**
+   * Time of the programs as they run in training, from submit to the end: what
+   * the kernels' times add up to at most.
+   */
   wallMs: number;
 }
 
 /**
- * Time of every kernel in some programs: by timestamps where they make sense, else by the difference that a kernel's
- * dispatches make when they are issued several times over.
+ * Time of every kernel in some programs: by timestamps where they make sense, else by the difference that a
+ * kernel's dispatches make when they are issued several times over.
  *
- * What the programs compute is spoiled: the update runs more than once, so nothing may be trained or saved afterwards.
+ * What the programs compute is spoiled: the update runs more than once, so
+ * nothing may be trained or saved afterwards.
  *
  * @param method Only this one; default: timestamps, and differences where they are missing or make no sense.
  * @throws {RangeError} where timestamps are asked for and the adapter has no `timestamp-query`.
@@ -70,8 +77,8 @@ export async function profileStep(
 /**
  * Why timestamps of dispatches cannot be believed, or null.
  *
- * Some drivers return zeros, others count in another unit: the sum must lie between a twentieth of the wall time (a GPU
- * with many short dispatches waits between them) and a little over it (both clocks are rounded).
+ * Some drivers return zeros, others count in another unit: the sum must lie between a twentieth of the wall
+ * time (a GPU with many short dispatches waits between them) and a little over it (both clocks are rounded).
  */
 export function timestampProblem(times: readonly number[], wallMs: number): string | null {
   const sum = times.reduce((a, b) => a + b, 0);
@@ -199,7 +206,10 @@ async function differentialTimes(session: Session, programs: readonly number[]):
   return times;
 }
 
-/** Time of the programs from submit to the end. @param repeated Name of the kernel whose dispatches are repeated. */
+/**
+ * Time of the programs from submit to the end. @param repeated Name of the kernel
+ * whose dispatches are repeated.
+ */
 async function stepMs(
   session: Session,
   programs: readonly number[],

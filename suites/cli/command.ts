@@ -3,12 +3,17 @@ import type { Arguments, CommandSpec } from "./flags.ts";
 import type { ProgressOutput } from "./progress.ts";
 import type { WorkTree } from "../work_tree.ts";
 
-/** What commands get from outside, so that tests can give them a trainer, a report and an output of their own. */
+/**
+ * What commands get from outside, so that tests can give them a trainer, a report and an output of their own.
+ */
 export interface Services {
   engine: Engine;
   /** The program that measures one cell. */
   measureScript: URL;
-  /** The code that runs; `out`, the folder of a run, does not count. Default: as git knows the project's folder. */
+  /**
+   * The code that runs; `out`, the folder of a run, does not count. Default: as
+   * git knows the project's folder.
+   */
   workTree?(out: string): Promise<WorkTree>;
   writeReport(runs: string[], out: string): Promise<void>;
   compareRuns(

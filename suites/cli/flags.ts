@@ -34,7 +34,8 @@ const HELP: Flag = { what: "print this help" };
 /**
  * Parses arguments; null where help is asked for.
  *
- * @throws {InputError} for unknown flags, missing or surplus values, a flag given twice, too few or too many words.
+ * @throws {InputError} for unknown flags, missing or surplus values, a flag given
+ * twice, too few or too many words.
  */
 export function parseFlags(spec: CommandSpec, args: readonly string[]): Arguments | null {
   const flags: Record<string, Flag> = { ...spec.flags, help: HELP };

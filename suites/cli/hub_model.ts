@@ -10,8 +10,8 @@ import { bytesText } from "../../results/bytes.ts";
 export const OFFLINE_FLAG: Flag = { what: "never ask the hub: use what the cache has of a model" };
 
 /**
- * A configuration whose model, where it is a repository of the hub, is in the cache and pinned to a commit: what runs and
- * records go by from then on.
+ * A configuration whose model, where it is a repository of the hub, is in the cache and pinned to a commit:
+ * what runs and records go by from then on.
  *
  * @throws {InputError} when it cannot be had.
  */

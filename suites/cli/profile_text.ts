@@ -14,8 +14,8 @@ export interface ProfiledStep {
 }
 
 /**
- * A profile as a table, at most 80 columns wide: time by kernel, rates, FLOPs a byte, and the share of what the device can
- * do at that many FLOPs a byte. Then what they add up to.
+ * A profile as a table, at most 80 columns wide: time by kernel, rates, FLOPs a byte, and the share of what
+ * the device can do at that many FLOPs a byte. Then what they add up to.
  */
 export function profileText(step: ProfiledStep): string {
   const { profile, profiling, roofline, dtype } = step;

@@ -166,7 +166,9 @@ export class Progress implements RunListener {
   }
 }
 
-/** `[████····] 3/16 batch 4, seed 1 · 40/128 · loss 2.345 · 5120 tok/s · 1:02, 3:10 left`, cut to the columns. */
+/**
+ * `[████····] 3/16 batch 4, seed 1 · 40/128 · loss 2.345 · 5120 tok/s · 1:02, 3:10 left`, cut to the columns.
+ */
 export function barLine(state: ProgressState, columns: number): string {
   const share = state.total === 0
     ? 0

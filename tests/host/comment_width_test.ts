@@ -5,19 +5,6 @@ import { join } from "node:path";
 const PROJECT = join(import.meta.dirname!, "..", "..");
 const COLUMNS = 110;
 
-/** Folders whose TypeScript is held to it, with all below them; WGSL is everywhere. */
-const CLEAN = [
-  "engine/formats",
-  "engine/graph",
-  "engine/model",
-  "engine/plan",
-  "engine/train",
-  "kernels",
-  "report",
-  "results",
-  "tests",
-];
-
 /** Folders that hold code of others, or text that is compared with what a program prints. */
 const LEFT_OUT = /(^|\/)(fixtures|__snapshots__|node_modules|\.[^/]+)$/;
 
@@ -27,8 +14,7 @@ async function* sources(folder: string): AsyncGenerator<string> {
     const path = folder ? `${folder}/${name}` : name;
     if (LEFT_OUT.test(path)) continue;
     if (isDirectory) yield* sources(path);
-    else if (name.endsWith(".wgsl")) yield path;
-    else if (name.endsWith(".ts") && CLEAN.some((clean) => path.startsWith(`${clean}/`))) yield path;
+    else if (name.endsWith(".wgsl") || name.endsWith(".ts")) yield path;
   }
 }
 

@@ -2,11 +2,11 @@ import { adafactor } from "../../../kernels/adafactor.ts";
 import type { Optimizer, OptimizerOptions, UpdateTime } from "./contract.ts";
 
 /**
- * Adafactor (Shazeer & Stern 2018, as transformers.optimization.Adafactor): 4 · (rows + columns) bytes of state for a matrix,
- * 4 bytes a parameter for a vector, and 4 more a parameter with `beta1`.
+ * Adafactor (Shazeer & Stern 2018, as transformers.optimization.Adafactor): 4 · (rows + columns) bytes of
+ * state for a matrix, 4 bytes a parameter for a vector, and 4 more a parameter with `beta1`.
  *
- * Reads `eps1`, `eps2`, `clipThreshold`, `beta1` (a number or null), `scaleParameter` and `weightDecay`; `decayRate`,
- * `relativeStep` and `warmupInit` go into the step block, see `adafactorSchedule`.
+ * Reads `eps1`, `eps2`, `clipThreshold`, `beta1` (a number or null), `scaleParameter` and `weightDecay`;
+ * `decayRate`, `relativeStep` and `warmupInit` go into the step block, see `adafactorSchedule`.
  */
 export const adafactorOptimizer: Optimizer = {
   append(builder, updates, clip, options) {
@@ -36,8 +36,8 @@ export const adafactorOptimizer: Optimizer = {
 };
 
 /**
- * β2 = 1 − t^decayRate, and the step ρ: the learning rate, or with `relativeStep` min(1e-2, 1/√t), or with `warmupInit`
- * beside it min(1e-6·t, 1/√t).
+ * β2 = 1 − t^decayRate, and the step ρ: the learning rate, or with `relativeStep` min(1e-2, 1/√t), or with
+ * `warmupInit` beside it min(1e-6·t, 1/√t).
  */
 function adafactorSchedule(
   { t, learningRate }: UpdateTime,

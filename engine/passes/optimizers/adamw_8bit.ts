@@ -7,12 +7,13 @@ import { adamwOptimizer } from "./adamw.ts";
 const MIN_8BIT_ELEMENTS = 4096;
 
 /**
- * AdamW with moments in 8 bits (Dettmers et al. 2022, as bitsandbytes.optim.AdamW8bit): 2 + 8/256 bytes of state for a
- * parameter of a tensor with 4096 elements or more, 8 for others and for embeddings, which AdamW updates.
+ * AdamW with moments in 8 bits (Dettmers et al. 2022, as
+ * bitsandbytes.optim.AdamW8bit): 2 + 8/256 bytes of state for a parameter of a tensor
+ * with 4096 elements or more, 8 for others and for embeddings, which AdamW updates.
  *
- * Embeddings are left out as transformers' Trainer leaves `torch.nn.Embedding` out: in a block that a frequent token shares
- * with a rare one, the rare one's second moment rounds to 0 and its first does not, and the next small gradient divides by
- * `eps`. `quantizeEmbeddings` has them in 8 bits nonetheless.
+ * Embeddings are left out as transformers' Trainer leaves `torch.nn.Embedding` out: in a block that a
+ * frequent token shares with a rare one, the rare one's second moment rounds to 0 and its first does not, and
+ * the next small gradient divides by `eps`. `quantizeEmbeddings` has them in 8 bits nonetheless.
  */
 export const adamw8bitOptimizer: Optimizer = {
   append(builder, updates, clip, options) {

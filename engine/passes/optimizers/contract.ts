@@ -20,7 +20,10 @@ export interface UpdateTime {
   learningRate: number;
 }
 
-/** What an optimizer adds to a step, and what it tells its kernels in every update: all that the engine asks of it. */
+/**
+ * What an optimizer adds to a step, and what it tells its kernels in every
+ * update: all that the engine asks of it.
+ */
 export interface Optimizer {
   /** Declares its state and appends the nodes of the update. */
   append(builder: GraphBuilder, updates: readonly Update[], clip: Value, options: OptimizerOptions): void;

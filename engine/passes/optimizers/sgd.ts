@@ -1,7 +1,10 @@
 import { sgd } from "../../../kernels/sgd.ts";
 import type { Optimizer } from "./contract.ts";
 
-/** Stochastic gradient descent (as torch.optim.SGD): 4 bytes of state per parameter with momentum, none without. */
+/**
+ * Stochastic gradient descent (as torch.optim.SGD): 4 bytes of state per
+ * parameter with momentum, none without.
+ */
 export const sgdOptimizer: Optimizer = {
   append(builder, updates, clip, options) {
     const momentum = Number(options.momentum);

@@ -15,13 +15,13 @@ const OWN_WIDTH = 256;
 /**
  * Tells Mesa's software adapter how many threads to compute with, unless the environment does.
  *
- * By itself it takes one a core, cuts each dispatch into as many runs of workgroups, and has the threads sleep between
- * dispatches. Linux does not look for an idle core when it wakes one while it takes all few cores for busy: two threads then
- * share a core, and another is idle. With more threads and shorter runs there is one on every core more often, and whichever
- * runs takes what the others have not begun.
+ * By itself it takes one a core, cuts each dispatch into as many runs of workgroups, and has the threads
+ * sleep between dispatches. Linux does not look for an idle core when it wakes one while it takes all few
+ * cores for busy: two threads then share a core, and another is idle. With more threads and shorter runs
+ * there is one on every core more often, and whichever runs takes what the others have not begun.
  *
- * Mesa reads the variable when the first adapter is asked for. The engine itself leaves the environment alone: programs
- * call this first, as the command line does.
+ * Mesa reads the variable when the first adapter is asked for. The engine itself leaves the environment
+ * alone: programs call this first, as the command line does.
  *
  * @param variables The environment; null where it may not be written.
  */
@@ -45,8 +45,8 @@ export function lavapipeLanes(variables: Pick<Environment, "get"> | null = envir
 }
 
 /**
- * What Mesa's software adapter computes with: the threads it was told, null where it was not, and the width of its vectors in
- * bits, which its name has. Both null for other adapters.
+ * What Mesa's software adapter computes with: the threads it was told, null where it was not, and the width
+ * of its vectors in bits, which its name has. Both null for other adapters.
  *
  * @param name Of the adapter: `llvmpipe (LLVM 15.0.6, 256 bits)`.
  */

@@ -128,7 +128,9 @@ function rowsOf(diagnosis: Awaited<ReturnType<typeof diagnose>>): [string, strin
   return [...rows, ...problems.map((problem): [string, string] => ["missing", problem])];
 }
 
-/** What the engine multiplies at once where the adapter has units for it and its subgroups are of one size. */
+/**
+ * What the engine multiplies at once where the adapter has units for it and its subgroups are of one size.
+ */
 function matrixText({ subgroupMatrix: shape, subgroupSize }: AdapterDescription): string {
   if (!shape || subgroupSize === 0) return "none to be had";
   return `${shape.m} × ${shape.n} × ${shape.k} of f16, summed in f32`;

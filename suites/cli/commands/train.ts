@@ -131,7 +131,10 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
   }
 }
 
-/** Watches what the driver or the system sees of this process, from the moment when the device is open and empty. */
+/**
+ * Watches what the driver or the system sees of this process, from the moment
+ * when the device is open and empty.
+ */
 class MemoryWatch {
   #poller: MemoryPoller | null = null;
   readonly #peak = new ProcessPeak();
