@@ -2,8 +2,8 @@
  * Main effects and interactions of the factorial, on the logarithms of memory and of time: what a method does
  * alone, what it does in company, and which pairs get in each other's way. Every figure is a contrast of
  * cells that differ in what is named alone, averaged over all such cells, so that combinations that were
- * pruned leave no bias. A fraction of all combinations has no two cells that differ in one method alone: there
- * all cells with a method are set against all without, where both have the same company.
+ * pruned leave no bias. A fraction of all combinations has no two cells that differ in one method alone:
+ * there all cells with a method are set against all without, where both have the same company.
  */
 import type { RunConfig } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
@@ -129,9 +129,9 @@ class Cells {
   }
 
   /**
-   * Sets of cells that are alike but for some treatments of different factors: in each set the cells with none of
-   * them, with the first, with the second, with both. One cell each where there are such; else, of a fraction, all
-   * that there are, where they have the same company.
+   * Sets of cells that are alike but for some treatments of different factors: in each set the cells with
+   * none of them, with the first, with the second, with both. One cell each where there are such; else, of a
+   * fraction, all that there are, where they have the same company.
    */
   alike(treatments: readonly Treatment[]): CellSet[] {
     const wanted = Array.from({ length: 2 ** treatments.length }, (_, which) =>
