@@ -60,6 +60,8 @@ export interface Optimizer {
   expectedSlowdown: number;
   /** The optimizer whose update it makes from a smaller state: a rate tuned for that one is right here. */
   sameUpdateAs?: string;
+  /** Keeps less state than AdamW, and its quality. */
+  isLean?: boolean;
 }
 
 function option(
@@ -227,6 +229,7 @@ export const OPTIMIZERS: readonly Optimizer[] = [
       weightDecay: option(number(0), 0, DECOUPLED_DECAY),
     },
     expectedSlowdown: 0.1,
+    isLean: true,
   },
   {
     id: "adamw8bit",
@@ -245,6 +248,7 @@ export const OPTIMIZERS: readonly Optimizer[] = [
     },
     expectedSlowdown: 0.03,
     sameUpdateAs: "adamw",
+    isLean: true,
   },
   {
     id: "sgd",

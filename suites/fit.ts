@@ -77,7 +77,8 @@ function variants(config: RunConfig, engine: Engine): Variant[] {
   const extra = METHODS.filter(({ id, costsMemory }) =>
     engine.implementedMethods.includes(id) && !config.methods.includes(id) && !costsMemory
   ).map(({ id }) => id);
-  const lean = ["adamw8bit", "adafactor"].filter((id) => engine.implementedOptimizers.includes(id));
+  const lean = OPTIMIZERS.filter(({ id, isLean }) => isLean && engine.implementedOptimizers.includes(id))
+    .map(({ id }) => id);
   const optimizers = config.optimizer === "adamw" ? ["adamw", ...lean] : [config.optimizer];
   const batch = effectiveBatchSize(config);
   const splits = Array.from({ length: batch }, (_, i) => i + 1).filter((steps) => batch % steps === 0);
@@ -99,11 +100,8 @@ function variants(config: RunConfig, engine: Engine): Variant[] {
 }
 
 function compatible(methods: readonly string[]): boolean {
-  return methods.every((id) =>
-    !METHODS.find((method) => method.id === id)?.excludes ||
-    !Object.keys(METHODS.find((method) => method.id === id)!.excludes).some((other) =>
-      methods.includes(other)
-    )
+  return METHODS.every(({ id, excludes }) =>
+    !methods.includes(id) || !methods.some((other) => other in excludes)
   );
 }
 

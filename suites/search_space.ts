@@ -21,7 +21,7 @@ const CHECKPOINTING: readonly { label: string; options: Record<string, unknown> 
 
 const SWITCHED = ["fp16", "flash"];
 /** Those that are said to keep AdamW's quality, AdamW first. */
-const SEARCHED_OPTIMIZERS = ["adamw", "adamw8bit", "adafactor"];
+const SEARCHED_OPTIMIZERS = ["adamw", ...OPTIMIZERS.filter(({ isLean }) => isLean).map(({ id }) => id)];
 
 /**
  * Every combination of checkpointing, mixed precision, flash attention and optimizer that trains all

@@ -1,4 +1,5 @@
 /** The full stacks that claim C1 is about, each against the baseline at its effective batch. */
+import { OPTIMIZERS } from "../../results/methods.ts";
 import type { Interval } from "../../results/stats.ts";
 import { studentQuantile } from "../../results/student.ts";
 import type { Analysis } from "../rows/analysis.ts";
@@ -23,7 +24,7 @@ export interface Stack {
 }
 
 const IN_STACK = ["checkpoint", "flash", "fp16"];
-const LEAN_OPTIMIZERS = ["adafactor", "adamw8bit"];
+const LEAN_OPTIMIZERS = OPTIMIZERS.filter(({ isLean }) => isLean).map(({ id }) => id);
 
 /** Whether all four kinds of saving are switched on, and nothing but flash attention beside them. */
 export function isFullStack({ config }: Configuration): boolean {

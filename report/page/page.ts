@@ -34,7 +34,7 @@ const SECTIONS: readonly (readonly [string, string, Section])[] = [
   ["claims", "Claims", claimsSection],
   ["batch-sweep", "Batch size", batchSweepSection],
   ["ladder", "Ladder", ladderSection],
-  ["factorial", "Every combination", factorialSection],
+  ["factorial", "Combinations", factorialSection],
   ["per-batch-size", "By batch size", perBatchSection],
   ["attention", "Attention", attentionSection],
   ["optimizers", "Optimizers", optimizersSection],

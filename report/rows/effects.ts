@@ -2,7 +2,8 @@
  * Main effects and interactions of the factorial, on the logarithms of memory and of time: what a method does
  * alone, what it does in company, and which pairs get in each other's way. Every figure is a contrast of
  * cells that differ in what is named alone, averaged over all such cells, so that combinations that were
- * pruned leave no bias.
+ * pruned leave no bias. A fraction of all combinations has no two cells that differ in one method alone:
+ * there all cells with a method are set against all without, where both have the same company.
  */
 import type { RunConfig } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
@@ -45,9 +46,11 @@ export interface Factorial {
   treatments: Treatment[];
   /** Combinations that did not run to their end. */
   failed: number;
+  /** Whether no two cells differ in one treatment alone: a fraction of all combinations, by design. */
+  isFraction: boolean;
 }
 
-/** Phases that show every combination; null where fewer than two factors were varied. */
+/** Phases that show combinations; null where fewer than two factors were varied. */
 export function factorialOf(configurations: readonly Configuration[]): Factorial | null {
   const phase = configurations.filter((one) => one.shows === "method-combinations");
   const known = phase.filter(({ ok, cells, memory }) => ok.length > 0 || (memory && isSkipped(cells)));
@@ -72,7 +75,11 @@ export function factorialOf(configurations: readonly Configuration[]): Factorial
     return levels.filter((level) => level !== "off").map((id) => ({ id, name: name(id), factor }));
   });
   if (new Set(treatments.map(({ factor }) => factor)).size < 2) return null;
-  return { cells, treatments, failed: phase.length - cells.length };
+  const grid = new Cells(cells);
+  const isFraction = treatments.every((treatment) =>
+    grid.alike([treatment]).every(([one]) => one.length > 1)
+  );
+  return { cells, treatments, failed: phase.length - cells.length, isFraction };
 }
 
 function isSkipped(cells: Configuration["cells"]): boolean {
@@ -83,9 +90,9 @@ function isSkipped(cells: Configuration["cells"]): boolean {
 export interface Effect {
   /** `low` and `high` are the 95 % interval of the mean; equal where nothing is known of the noise. */
   ratio: Interval;
-  smallest: number;
-  largest: number;
-  /** Contrasts it is the mean of. */
+  /** Least and most that was met in some company; null where all company was taken together. */
+  range: { smallest: number; largest: number } | null;
+  /** Cells that have what the effect is of. */
   n: number;
 }
 
@@ -120,6 +127,44 @@ class Cells {
   like(cell: FactorialCell, levels: Record<string, string>): FactorialCell | null {
     return this.#byKey.get(keyOf({ ...cell.levels, ...levels })) ?? null;
   }
+
+  /**
+   * Sets of cells that are alike but for some treatments of different factors: in each set the cells with
+   * none of them, with the first, with the second, with both. One cell each where there are such; else, of a
+   * fraction, all that there are, where they have the same company.
+   */
+  alike(treatments: readonly Treatment[]): CellSet[] {
+    const wanted = Array.from({ length: 2 ** treatments.length }, (_, which) =>
+      Object.fromEntries(
+        treatments.map(({ factor, id }, i) => [factor, which & (1 << i) ? id : "off"]),
+      ));
+    const has = ({ levels }: FactorialCell, some: Record<string, string>) =>
+      Object.entries(some).every(([factor, level]) => levels[factor] === level);
+    const single = this.all.filter((cell) => has(cell, wanted[0])).flatMap((none): CellSet[] => {
+      const set = wanted.map((levels) => this.like(none, levels));
+      return set.every((cell) => cell !== null) ? [set.map((cell) => [cell])] : [];
+    });
+    if (single.length > 0) return single;
+    const groups = wanted.map((levels) => this.all.filter((cell) => has(cell, levels)));
+    const others = Object.keys(FACTORS).filter((factor) => !treatments.some((one) => one.factor === factor));
+    return groups[0].length > 0 && haveSameCompany(groups, others) ? [groups] : [];
+  }
+}
+
+/** Cells in groups, of which each has another of the levels that are compared. */
+type CellSet = readonly (readonly FactorialCell[])[];
+
+/** Whether every level of other factors is as frequent in all groups. */
+function haveSameCompany(groups: CellSet, factors: readonly string[]): boolean {
+  const company = groups.map((cells) =>
+    factors.map((factor) => cells.map(({ levels }) => levels[factor]).sort().join(" ")).join("; ")
+  );
+  return new Set(company).size === 1;
+}
+
+/** The contrast of the means of groups, each with a weight. */
+function weighed(groups: readonly (readonly [readonly FactorialCell[], number])[]): Contrast {
+  return groups.flatMap(([cells, weight]) => cells.map((cell) => [cell, weight / cells.length] as const));
 }
 
 const isOff = ({ levels }: FactorialCell) => Object.values(levels).every((level) => level === "off");
@@ -128,12 +173,10 @@ const isOff = ({ levels }: FactorialCell) => Object.values(levels).every((level)
 export function mainEffects({ cells, treatments }: Factorial): MainEffect[] {
   const grid = new Cells(cells);
   return treatments.map((treatment): MainEffect => {
-    const pairs = cells.filter(({ levels }) => levels[treatment.factor] === "off").flatMap((without) => {
-      const with_ = grid.like(without, { [treatment.factor]: treatment.id });
-      return with_ ? [{ without, contrast: [[with_, 1], [without, -1]] as Contrast }] : [];
-    });
-    const alone = pairs.filter(({ without }) => isOff(without)).map(({ contrast }) => contrast);
-    const all = pairs.map(({ contrast }) => contrast);
+    const sets = grid.alike([treatment]);
+    const contrast = ([without, having]: CellSet): Contrast => weighed([[having, 1], [without, -1]]);
+    const alone = sets.filter(([without]) => without.length === 1 && isOff(without[0])).map(contrast);
+    const all = sets.map(contrast);
     return {
       treatment,
       memoryAlone: timesLess(effectOf(alone, "bytes"))?.ratio.estimate ?? null,
@@ -167,29 +210,17 @@ export function interactions(factorial: Factorial): Interaction[] {
   const grid = new Cells(cells);
   return treatments.flatMap((a, i) =>
     treatments.slice(i + 1).filter((b) => b.factor !== a.factor).map((b): Interaction => {
-      const squares = cells.filter(({ levels }) => levels[a.factor] === "off" && levels[b.factor] === "off")
-        .flatMap((none) => {
-          const onlyA = grid.like(none, { [a.factor]: a.id });
-          const onlyB = grid.like(none, { [b.factor]: b.id });
-          const both = grid.like(none, { [a.factor]: a.id, [b.factor]: b.id });
-          return onlyA && onlyB && both ? [{ none, onlyA, onlyB, both }] : [];
-        });
-      const of = (value: Value, weights: Record<keyof typeof squares[number], number>) =>
-        effectOf(
-          squares.map((square) =>
-            Object.entries(square).map(([which, cell]) =>
-              [cell, weights[which as keyof typeof square]] as const
-            )
-          ),
-          value,
-        );
+      const sets = grid.alike([a, b]);
+      const of = (value: Value, ...weights: [none: number, a: number, b: number, both: number]) =>
+        effectOf(sets.map((set) => weighed(set.map((cells, which) => [cells, weights[which]]))), value);
       const set = (value: Value) => ({
-        a: of(value, { none: -1, onlyA: 1, onlyB: 0, both: 0 }),
-        b: of(value, { none: -1, onlyA: 0, onlyB: 1, both: 0 }),
-        both: of(value, { none: -1, onlyA: 0, onlyB: 0, both: 1 }),
-        share: of(value, { none: 1, onlyA: -1, onlyB: -1, both: 1 }),
+        a: of(value, -1, 1, 0, 0),
+        b: of(value, -1, 0, 1, 0),
+        both: of(value, -1, 0, 0, 1),
+        share: of(value, 1, -1, -1, 1),
       });
-      return { a, b, n: squares.length, memory: memoryOf(set("bytes")), time: timeOf(set("logTime")) };
+      const n = sets.reduce((sum, [none]) => sum + none.length, 0);
+      return { a, b, n, memory: memoryOf(set("bytes")), time: timeOf(set("logTime")) };
     })
   );
 }
@@ -231,9 +262,10 @@ function effectOf(contrasts: readonly Contrast[], value: Value): Effect | null {
   const [estimate, low, high] = [centre, centre - reach, centre + reach].map(Math.exp);
   return {
     ratio: { estimate, low, high },
-    smallest: Math.exp(Math.min(...sums)),
-    largest: Math.exp(Math.max(...sums)),
-    n: known.length,
+    range: known.length > 1
+      ? { smallest: Math.exp(Math.min(...sums)), largest: Math.exp(Math.max(...sums)) }
+      : null,
+    n: known.reduce((sum, contrast) => sum + contrast.filter(([, weight]) => weight > 0).length, 0),
   };
 }
 
@@ -255,6 +287,10 @@ function reachOf(contrasts: readonly Contrast[]): number {
 /** From times as much to times less. */
 function timesLess(effect: Effect | null): Effect | null {
   if (!effect) return null;
-  const { ratio, smallest, largest, n } = effect;
-  return { ratio: inverse(ratio), smallest: 1 / largest, largest: 1 / smallest, n };
+  const { ratio, range, n } = effect;
+  return {
+    ratio: inverse(ratio),
+    range: range && { smallest: 1 / range.largest, largest: 1 / range.smallest },
+    n,
+  };
 }

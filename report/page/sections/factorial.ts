@@ -33,10 +33,12 @@ export function factorialSection({ configurations }: Analysis, context: PageCont
   return section(
     context,
     "factorial",
-    "Every combination",
+    "Combinations",
     markup`${heatMap(factorial, configurations, context)}
 <h4 id="${context.prefix}effects">${effectsFinding(effects)}</h4>
-<p class="muted">Geometric means over pairs of cells that differ in the one method alone (contrasts on logarithms), so alone and in every company. Memory is booked, so exact; in brackets the smallest and the largest saving met. Times: 95 % interval from the spread that the cells of the factorial share, grey where it holds 1.${failed}</p>
+<p class="muted">${
+      compared(factorial)
+    } Times: 95 % interval from the spread that the cells share between their rounds, grey where it holds 1.${failed}</p>
 ${effectsTable(effects)}
 <h4 id="${context.prefix}interactions">${interactionFinding(pairs)}</h4>
 <p class="muted">Each with the other off, then both, over all companies. <em>Left of the product</em>: memory saved together, as a share of what both would save if neither knew of the other (1: independent). <em>Overlap</em>: together more than either alone, but less than the product. <em>Cancel</em>: together no more than the better one alone. ${
@@ -44,6 +46,15 @@ ${effectsTable(effects)}
     } ${pairs.length === 1 ? "is" : "are"} looked at; intervals of time are not corrected for that.</p>
 ${interactionsTable(pairs)}`,
   );
+}
+
+/** What is compared with what. */
+function compared({ isFraction, cells }: Factorial): string {
+  return isFraction
+    ? `Half of all combinations, ${
+      count(cells.length, "cell")
+    }, chosen so that those with a method and those without, and those with a pair, have the same company: ratios of their geometric means. What three or more methods do together is not told apart. Memory is booked, so exact.`
+    : "Geometric means over pairs of cells that differ in the one method alone (contrasts on logarithms), so alone and in every company. Memory is booked, so exact; in brackets the smallest and the largest saving met.";
 }
 
 function heatMap(
@@ -101,7 +112,7 @@ function heatMap(
         ({ cell }) => formatInterval(cell.configuration.tokensPerSecond?.interval),
       ),
       figures(["throughput", "×"], ({ throughput }) => formatNumber(throughput, 2)),
-    ], { caption: "Every combination of the factorial" }),
+    ], { caption: "Combinations of the factorial" }),
   });
 }
 
@@ -124,9 +135,10 @@ function effectsTable(effects: readonly MainEffect[]): Html {
       ["in company", "×, smallest to largest"],
       ({ memory }) =>
         memory
-          ? `${formatNumber(memory.ratio.estimate, 2)} (${formatNumber(memory.smallest, 2)} to ${
-            formatNumber(memory.largest, 2)
-          })`
+          ? formatNumber(memory.ratio.estimate, 2) +
+            (memory.range
+              ? ` (${formatNumber(memory.range.smallest, 2)} to ${formatNumber(memory.range.largest, 2)})`
+              : "")
           : "–",
     ),
     figures(
@@ -138,7 +150,7 @@ function effectsTable(effects: readonly MainEffect[]): Html {
       ({ time }) =>
         judged({ text: formatInterval(time?.ratio, 2), isDifferent: differs(time?.ratio ?? null) }),
     ),
-    figures("pairs", ({ memory, time }) => formatNumber(memory?.n ?? time?.n ?? 0)),
+    figures("cells with it", ({ memory, time }) => formatNumber(memory?.n ?? time?.n ?? 0)),
   ];
   return table(effects, columns, { caption: "Main effects" });
 }

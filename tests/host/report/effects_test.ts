@@ -64,7 +64,7 @@ Deno.test("mainEffects() gives back the factors that a product was made of, alon
     const effect = effects.get(id)!;
     near(effect.memoryAlone, memory);
     near(effect.memory!.ratio.estimate, memory);
-    near(effect.memory!.smallest, memory);
+    near(effect.memory!.range!.smallest, memory);
     near(effect.timeAlone!.estimate, time);
     near(effect.time!.ratio.estimate, time);
     assert.ok(effect.time!.ratio.low <= time && time <= effect.time!.ratio.high);
@@ -103,6 +103,72 @@ Deno.test("interactions() tells methods that cancel, overlap and reinforce each 
   assert.equal(words((a, b) => (a ? 0.5 : 1) * (b ? 0.5 : 1) * 1000), "independent");
   assert.equal(words((a, b) => a && b ? 100 : a || b ? 500 : 1000), "reinforce");
   assert.equal(words((a) => a ? 500 : 1000), "one of them saves little");
+});
+
+/** The combinations with an even number of methods, without Adafactor. */
+const half = (cells: CellRecord[]) =>
+  cells.filter((cell) =>
+    !has(cell, "adafactor") &&
+    ["accumulation", "checkpoint", "fp16", "flash", "adamw8bit"].filter((id) => has(cell, id)).length % 2 ===
+      0
+  );
+
+Deno.test("a half fraction gives back main effects and pairs of a product, in no company alone", () => {
+  const lean: Model = (cell) => {
+    const { bytes, ms } = product(cell);
+    return { bytes: bytes * (has(cell, "adamw8bit") ? 0.8 : 1), ms };
+  };
+  const data = factorial(lean, half);
+  assert.deepEqual([data.cells.length, data.isFraction, factorial(product).isFraction], [16, true, false]);
+  const effects = new Map(mainEffects(data).map((one) => [one.treatment.id, one]));
+  const expected = { checkpoint: [2, 1.3], adamw8bit: [1.25, 1], fp16: [1, 0.7], flash: [1, 1] };
+  for (const [id, [memory, time]] of Object.entries(expected)) {
+    const effect = effects.get(id)!;
+    near(effect.memory!.ratio.estimate, memory);
+    near(effect.time!.ratio.estimate, time);
+    assert.ok(effect.time!.ratio.low < time && time < effect.time!.ratio.high);
+    assert.deepEqual([effect.memory!.range, effect.memory!.n, effect.memoryAlone, effect.timeAlone], [
+      null,
+      8,
+      null,
+      null,
+    ]);
+  }
+  const pairs = interactions(data);
+  assert.equal(pairs.length, 10);
+  for (const { n, memory, time } of pairs) {
+    assert.equal(n, 4);
+    near(memory!.share, 1);
+    near(time!.share.estimate, 1);
+  }
+});
+
+Deno.test("a half fraction finds the pair that cancels, and leaves the others alone", () => {
+  const data = factorial((cell) => ({
+    bytes: has(cell, "checkpoint") || has(cell, "flash") ? 500 : 1000,
+    ms: 10 * (has(cell, "checkpoint") && has(cell, "fp16") ? 2 : 1),
+  }), half);
+  const pairs = interactions(data);
+  const of = (one: string, other: string) => pairs.find(({ a, b }) => a.id === one && b.id === other)!;
+  assert.equal(of("checkpoint", "flash").memory!.words, "cancel");
+  near(of("checkpoint", "fp16").time!.share.estimate, 2);
+  for (const { a, b, memory, time } of pairs) {
+    const together = `${a.id} ${b.id}`;
+    if (together !== "checkpoint flash") near(memory!.share, 1);
+    if (together !== "checkpoint fp16") near(time!.share.estimate, 1);
+  }
+});
+
+Deno.test("cells of unequal company are not compared: a fraction that lost one has no effects of it", () => {
+  const data = factorial(product, (cells) => {
+    const fraction = half(cells);
+    for (const cell of fraction.filter((cell) => has(cell, "accumulation") && has(cell, "fp16"))) {
+      if (!has(cell, "flash") && !has(cell, "checkpoint") && !has(cell, "adamw8bit")) cell.status = "oom";
+    }
+    return fraction;
+  });
+  assert.deepEqual([data.cells.length, data.failed], [15, 1]);
+  assert.ok(mainEffects(data).every(({ memory, time }) => memory === null && time === null));
 });
 
 Deno.test("factorialOf() takes the planner's bytes of combinations that a rule left out, and no time of them", () => {
