@@ -1,7 +1,7 @@
 import type { RunConfig } from "../results/record.ts";
 import type { Engine, TrainingPlan } from "./engine.ts";
 import { expectedTime } from "./expected_time.ts";
-import { METHODS, trainsAdapters } from "../results/methods.ts";
+import { METHODS, OPTIMIZERS, trainsAdapters } from "../results/methods.ts";
 import { resolveSettings } from "./resolve_settings.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 
