@@ -5,6 +5,7 @@
  * baseline in processes and with seeds of their own: docs/decisions/0023 says why.
  */
 import { InputError } from "../engine/input_error.ts";
+import { bytesText } from "../results/bytes.ts";
 import { timedTokensPerSecond } from "../results/rates.ts";
 import type { CellRecord, Decision, RunConfig } from "../results/record.ts";
 import { median } from "../results/stats.ts";
@@ -304,7 +305,7 @@ export function decideFinalist(
     ? null
     : ran.reduce((a, b) => b.tokensPerSecond! > a.tokensPerSecond! ? b : a); // of equals the first
   const rates = new Map(tried.map(({ candidate, tokensPerSecond }) => [candidate, tokensPerSecond]));
-  const fit = `${candidates.length} of ${search.combinations} combinations fit ${bytes} bytes`;
+  const fit = `${candidates.length} of ${search.combinations} combinations fit ${bytesText(bytes)}`;
   const out = tried.filter(({ tokensPerSecond }) => tokensPerSecond === null).map(({ candidate, record }) =>
     `${candidate.label} ended as ${record!.status}`
   );
@@ -332,7 +333,7 @@ export function decideFinalist(
       value: best?.id ?? "none",
       reason: [
         candidates.length === 0
-          ? `nothing fits: none of ${search.combinations} combinations trains within ${bytes} bytes`
+          ? `nothing fits: none of ${search.combinations} combinations trains within ${bytesText(bytes)}`
           : best === null
           ? `${fit}, but none that ran ended well`
           : `${fit}; ${best.candidate.label} is the fastest of the ${tried.length} that ran, at ` +

@@ -73,7 +73,7 @@ Deno.test("the three that are expected to be fastest run once, the fastest is ju
     assert.equal(half.value, search.find(({ label }) => label === half.chosen)!.id);
     assert.equal(half.figures[half.chosen].tokensPerSecond! > 0, true);
     assert.equal(half.figures["mixed precision, 4 × 2"].tokensPerSecond, null, "not run");
-    assert.match(half.reason, /8 of 8 combinations fit 4194304 bytes; .* fastest of the 3 that ran/);
+    assert.match(half.reason, /8 of 8 combinations fit 4.00 MiB; .* fastest of the 3 that ran/);
     // Equal times: the first by the rule of the ranking.
     assert.equal(decisionFor(decisions, 3).chosen, "baseline, 2 × 4");
     assert.equal(decisionFor(decisions, 1).chosen, "baseline, 8 × 1");
@@ -114,7 +114,7 @@ Deno.test("a budget that nothing fits is a decision like any other; the batch gr
       assert.notEqual(finishedAt, null);
       const none = decisionFor(decisions, 64);
       assert.deepEqual([none.chosen, none.value, none.inputs], ["none", "none", []]);
-      assert.match(none.reason, /^nothing fits: none of 8 combinations trains within 131072 bytes$/);
+      assert.match(none.reason, /^nothing fits: none of 8 combinations trains within 128 KiB$/);
       assert.deepEqual(Object.keys(none.figures), ["budget"]);
       // 5.33 MiB hold ten sequences at half a MiB each.
       assert.equal(decisionFor(decisions, 1.5).chosen, "selective checkpointing, 8 × 1");
