@@ -1,8 +1,8 @@
 /**
- * Equal memory: what trains fastest within a part of the baseline's memory, at the same effective batch. The
- * planner says which combinations fit each budget and in which micro-batch; the few of them that are
- * expected to be fastest run once, and the fastest of those is the budget's finalist. It is judged against the
- * baseline in processes and with seeds of their own: docs/decisions/0023 says why.
+ * Equal memory: what trains fastest within a part of the baseline's memory, at the same effective batch.
+ * The planner says which combinations fit each budget and in which micro-batch; the few of them that are
+ * expected to be fastest run once, and the fastest of those is the budget's finalist. It is judged against
+ * the baseline in processes and with seeds of their own: docs/decisions/0023 says why.
  */
 import { InputError } from "../engine/input_error.ts";
 import { bytesText } from "../results/bytes.ts";

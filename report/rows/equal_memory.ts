@@ -39,7 +39,7 @@ export interface EqualMemoryRow {
   grown: JudgedSide | null;
   /** Booked peak of the baseline divided by the finalist's. */
   memoryRatio: number | null;
-  /** Throughput of the finalist, and of its grown batch, divided by the baseline's; processes are the unit. */
+  /** Throughput of the finalist, and of its grown batch, divided by the baseline's: processes count. */
   throughputRatio: Interval | null;
   grownThroughputRatio: Interval | null;
   /** Finalist's held-out loss less the baseline's, in nats per token: mean over the seeds that both have. */
@@ -101,8 +101,8 @@ function sidesOf(configurations: readonly Configuration[], tokens: number | null
 }
 
 /**
- * The configuration of a role that switches on what a cell of the search does; of several that differ in their
- * batch the largest within a budget.
+ * The configuration of a role that switches on what a cell of the search does; of several that differ in
+ * their batch the largest within a budget.
  */
 function find(
   sides: readonly JudgedSide[],
