@@ -8,6 +8,7 @@ const ORDER = { shape: [6], dtype: "u32" as const, data: [1, 4, 3, 0, 2, 5] };
 
 Deno.test("embedding: the VJP agrees with central differences, with and without an addend", () => {
   checkVjp(embedding, [IDS, ORDER, { shape: [5, 3] }], { addend: false });
+  checkVjp(embedding, [IDS, ORDER, { shape: [7, 3] }], { addend: false, offset: 2 });
   checkVjp(embedding, [IDS, ORDER, { shape: [5, 3] }, { shape: [6, 3] }], { addend: true }, { wrt: [2] });
   checkVjp(embedding, [IDS, ORDER, { shape: [5, 3] }, { shape: [6, 3] }], { addend: true }, { wrt: [3] });
 });
