@@ -105,7 +105,8 @@ export const attention = defineOp<AttentionAttrs>({
 
 /**
  * Gradient of `attention`: `(qkv, probabilities, dO [N, H·D], slopes?) → (dqkv, dS [B, H, T, T] workspace)`,
- * with slopes where scores are capped. Grouped heads are summed in the order of the heads, in f32: in f16 they have a workspace for it.
+ * with slopes where scores are capped. Grouped heads are summed in the order of the heads, in f32: in f16
+ * they have a workspace for it.
  */
 export const attentionGrad = defineOp<AttentionAttrs>({
   name: "attention_grad",

@@ -96,7 +96,7 @@ export function attendReference(
 /** Stands for the logsumexp of a row without visible keys. */
 export const EMPTY_LOGSUMEXP = 1e30;
 
-/** `dqkv` and `dS` from the probabilities of a forward pass, and its slopes where scores are capped, in f64. */
+/** `dqkv` and `dS` from the probabilities of a forward pass, and its slopes of capped scores, in f64. */
 export function attendGradReference(
   qkv: Float64Array,
   probabilities: Float64Array,

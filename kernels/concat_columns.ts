@@ -68,8 +68,8 @@ export interface SplitColumnsAttrs extends ConcatColumnsAttrs {
 }
 
 /**
- * Columns of a matrix apart, back from `concatColumns`: `[N, A + B + …] → [N, A]?, [N, B]?, …`, those that are
- * wanted.
+ * Columns of a matrix apart, back from `concatColumns`: `[N, A + B + …] → [N, A]?, [N, B]?, …`, those that
+ * are wanted.
  */
 export const splitColumns: OpDefinition<SplitColumnsAttrs> = defineOp<SplitColumnsAttrs>({
   name: "split_columns",

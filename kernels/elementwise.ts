@@ -216,8 +216,8 @@ export const tanhGrad = defineOp({
 });
 
 /**
- * Soft cap: `x → cap · tanh(x / cap)`, same shape and dtype. For logits that are shown: the loss caps its own,
- * so that no gradient passes here. Gemma Team 2024, arXiv:2408.00118.
+ * Soft cap: `x → cap · tanh(x / cap)`, same shape and dtype. For logits that are shown: the loss caps its
+ * own, so that no gradient passes here. Gemma Team 2024, arXiv:2408.00118.
  */
 export const softCap: OpDefinition<{ cap: number }> = defineOp<{ cap: number }>({
   name: "soft_cap",

@@ -14,6 +14,8 @@ export interface EmbeddingAttrs {
   addend: boolean;
   /** Rows of the table before that of id 0; default none. */
   offset?: number;
+  /** An id whose row gets no gradient by its lookups, as torch.nn.Embedding's padding_idx; default none. */
+  padding?: number;
 }
 
 /**
@@ -82,7 +84,8 @@ export const embedding = defineOp<EmbeddingAttrs>({
       dtable = builder.call(embeddingGrad, [ids, order, dy, ...(prior ? [prior] : [])], {
         vocabularySize: table.shape[0],
         prior: prior !== undefined,
-        ...attrs.offset && { offset: attrs.offset },
+        ...attrs.offset !== undefined && { offset: attrs.offset },
+        ...attrs.padding !== undefined && { padding: attrs.padding },
       })[0];
     }
     return [undefined, undefined, dtable, attrs.addend && needs(3) ? dy : undefined];
@@ -99,12 +102,17 @@ export const embedding = defineOp<EmbeddingAttrs>({
   },
 });
 
+export interface EmbeddingGradAttrs extends Pick<EmbeddingAttrs, "offset" | "padding"> {
+  vocabularySize: number;
+  prior: boolean;
+}
+
 /**
  * Table gradient of `embedding`:
  * `(ids u32 [N], order u32 [N], dy [N, C][, prior [V, C]]) → dtable f32 [V, C]`, added to `prior` in place
  * where there is one. Equal ids are summed in ascending order of position, so results repeat bit by bit.
  */
-export const embeddingGrad = defineOp<{ vocabularySize: number; prior: boolean; offset?: number }>({
+export const embeddingGrad = defineOp<EmbeddingGradAttrs>({
   name: "embedding_grad",
   inferTypes: ([, , dy, prior], attrs) => {
     const gradient = {
@@ -146,7 +154,7 @@ export const embeddingGrad = defineOp<{ vocabularySize: number; prior: boolean; 
             u32(N),
             u32(C / width),
             firstId(table.first, attrs),
-            ...[table.count, rows.first, rows.count].map(u32),
+            ...[table.count, rows.first, rows.count, attrs.padding ?? NO_ID].map(u32),
           ],
           workgroups: foldGrid(Math.ceil(N / form.rowsPerWorkgroup), kernels.target),
         });
@@ -156,16 +164,20 @@ export const embeddingGrad = defineOp<{ vocabularySize: number; prior: boolean; 
   },
   reference: (
     [ids, , dy, prior],
-    { vocabularySize, prior: hasPrior, offset = 0 },
+    { vocabularySize, prior: hasPrior, offset = 0, padding },
     { inputs: [{ shape: [N] }, , { shape: [, C] }] },
   ) => {
     const dtable = hasPrior ? prior.slice() : new Float64Array(vocabularySize * C);
     for (let n = 0; n < N; n++) {
+      if (ids[n] === padding) continue;
       for (let c = 0; c < C; c++) dtable[(ids[n] + offset) * C + c] += dy[n * C + c];
     }
     return [dtable];
   },
 });
+
+/** Stands for no id. */
+const NO_ID = 0xffffffff;
 
 /** The id whose row comes first; below zero it wraps around, as the kernels' differences do. */
 function firstId(firstRow: number, { offset = 0 }: { offset?: number }): ParamWord {

@@ -1,7 +1,7 @@
 // rms_norm — root-mean-square normalisation over the last axis, with its gradients.
 //
 //   rstd[n] = 1 / sqrt(mean_c x[n,c]² + eps)
-//   xhat[n,c] = x[n,c] · rstd[n]        y[n,c] = xhat[n,c] · w[c]        (1 + w[c] where Gemma stores it so: `weight`)
+//   xhat[n,c] = x[n,c] · rstd[n]        y[n,c] = xhat[n,c] · w[c], or · (1 + w[c]): `weight`
 //   dx[n,c] = rstd[n] · (g[n,c] − xhat[n,c] · mean_c(g · xhat)[n])   with g[n,c] = dy[n,c] · w[c]
 //   dw[c] = Σ_n dy[n,c] · xhat[n,c]
 //

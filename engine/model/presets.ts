@@ -1,5 +1,6 @@
 import type { BertConfig } from "./bert.ts";
 import type { ModelConfig } from "./config.ts";
+import { PLAIN_DECODER } from "./decoder.ts";
 import { NO_DROPOUT } from "./dropout.ts";
 import type { Gpt2Config } from "./gpt2.ts";
 import type { LlamaConfig } from "./llama.ts";
@@ -117,6 +118,7 @@ function llamaPreset(
     & Partial<LlamaConfig>,
 ): LlamaConfig {
   return {
+    ...PLAIN_DECODER,
     family: "llama",
     modelType: "llama",
     vocabularySize: 32000,

@@ -2,7 +2,7 @@ import { COMPANIONS } from "../formats/hub/snapshot.ts";
 import { inputExists, readInput, readJsonInput } from "../formats/input_file.ts";
 import { writeFileAtomically, writeTextAtomically } from "../formats/output_file.ts";
 import { saveTokenizer } from "../formats/tokenizer.ts";
-import { type ModelConfig, modelConfigJson, parseModelConfig } from "../model/config.ts";
+import { type ModelConfig, modelConfigJson, parseModelConfig, textModelJson } from "../model/config.ts";
 import type { TrainOptions } from "./options.ts";
 import type { Prepared } from "./prepare.ts";
 import { specialTokens } from "./special_tokens.ts";
@@ -45,7 +45,7 @@ async function savedConfig(
     return { ...ours, bos_token_id: special?.begin ?? null, eos_token_id: special?.end ?? null };
   }
   const path = `${folder}/config.json`;
-  const theirs = await readJsonInput(path);
+  const theirs = textModelJson(await readJsonInput(path));
   const [dtypeField] = ["dtype", "torch_dtype"].filter((field) => field in theirs);
   const kept = {
     ...theirs,

@@ -47,7 +47,7 @@ export const ATTENTION_CASES: readonly (Partial<AttentionAttrs> & { sequence: nu
   { sequence: 96, headSize: 64, heads: 2, batch: 1 },
 ];
 
-/** Windows that end inside of tiles and span several, with capped scores: those of small numbers are below 1. */
+/** Windows that end inside of tiles and span several, and capped scores, which here are below 1. */
 export const WINDOWED_CASES: readonly (Partial<AttentionAttrs> & { sequence: number })[] = [
   { sequence: 33, headSize: 20, heads: 4, kvHeads: 2, window: 1, scoreCap: 0.2 },
   { sequence: 129, headSize: 20, batch: 1, window: 37 },

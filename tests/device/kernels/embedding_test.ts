@@ -59,7 +59,7 @@ for (const kind of KERNEL_KINDS) {
         for (const [N, V, C] of SIZES) {
           const dy = { shape: [N, C], dtype };
           const check = { target: { kind }, terms: N };
-          const shifted = { vocabularySize: V + 2, prior: false, offset: 2 };
+          const shifted = { vocabularySize: V + 2, prior: false, offset: 2, padding: 3 };
           await checkKernel(embeddingGrad, [...tokens(N, V), dy], shifted, check);
           await checkKernel(embeddingGrad, [...tokens(N, V), dy], { vocabularySize: V, prior: false }, check);
           const prior = { shape: [V, C] };

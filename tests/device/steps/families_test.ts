@@ -1,0 +1,103 @@
+// Every family beside GPT-2, Llama and BERT against transformers: logits, 20 AdamW steps, and that each of
+// its features matters to its fixture.
+import assert from "node:assert/strict";
+import { openWeights } from "../../../engine/formats/safetensors.ts";
+import { type ModelConfig, modelOf } from "../../../engine/model/config.ts";
+import { LogitsProgram } from "../../../engine/train/logits.ts";
+import type { TrainOptions } from "../../../engine/train/options.ts";
+import { train, type TrainExtras } from "../../../engine/train/train.ts";
+import { loadWeights } from "../../../engine/train/weights.ts";
+import { fixtureOptions, languageModelFixture } from "../../support/model_fixture.ts";
+import { assertClose } from "../../support/numerics.ts";
+import { deviceTest, sharedDevice } from "../../support/with_device.ts";
+
+async function lossesOf(options: TrainOptions, extras: TrainExtras = {}): Promise<number[]> {
+  const losses: number[] = [];
+  await train(options, { onStep: ({ loss }) => losses.push(loss) }, extras);
+  return losses;
+}
+
+/** A feature by the fields of a configuration without it, which must leave all parameters in place. */
+type Features = Record<string, (config: ModelConfig) => object>;
+
+const WINDOWS: Features = { "its windows": () => ({ window: 1000 }) };
+const Q_NORM: Features = { "its norms of queries and keys": () => ({ qkNorm: null }) };
+/** What each fixture has, by what its model is without it. */
+const FAMILIES: Record<string, Features> = {
+  qwen3: Q_NORM,
+  qwen3_untied: { ...Q_NORM, ...WINDOWS, "one full layer": () => ({ layers: ["sliding", "sliding"] }) },
+  mistral_window: WINDOWS,
+  smollm3: { "its layers without rotations": () => ({ layers: null }) },
+  olmo2: Q_NORM,
+  phi3: {
+    ...WINDOWS,
+    "its scaled rotations": () => ({ rotaryScaling: null }),
+    "channels that do not turn": () => ({ rotaryShare: 1, rotaryScaling: null }),
+  },
+  phi3_untied: {},
+  gemma2: {
+    ...WINDOWS,
+    "capped scores": () => ({ scoreCap: null }),
+    "capped logits": () => ({ logitCap: null }),
+    "scaled embeddings": () => ({ scaledEmbedding: false }),
+    "weights of norms less one": () => ({ normOnePlus: false }),
+    "its own scale of scores": () => ({ queryScalar: null }),
+    "GELU": () => ({ activation: "silu" }),
+  },
+  gemma3_text: {
+    ...Q_NORM,
+    ...WINDOWS,
+    "rotations of its own in layers with windows": () => ({ slidingRotaryBase: null }),
+    "stretched rotations in full layers": () => ({ rotaryScaling: null }),
+  },
+  gpt_neox: {
+    "parallel branches": () => ({ parallel: false }),
+    "channels that do not turn": () => ({ rotaryShare: 0.8 }),
+    "erf in GELU": () => ({ activation: "gelu_new" }),
+  },
+  gpt_neox_serial: { "branches one behind the other": () => ({ parallel: true }) },
+  opt: {},
+};
+
+for (const [name, features] of Object.entries(FAMILIES)) {
+  const fixture = await languageModelFixture(`families/${name}`);
+  const { batchSize: microBatchSize, sequenceLength, modelFolder, model: { config } } = fixture;
+  const tokens = fixture.tokens.subarray(0, microBatchSize * sequenceLength);
+
+  Deno.test(
+    `${name}: logits are those of transformers, and others without each of its features`,
+    deviceTest,
+    async () => {
+      const expected = await fixture.logits();
+      const logitsOf = async (changes: object) => {
+        const { gpu } = await sharedDevice();
+        const changed = modelOf({ ...config, ...changes } as ModelConfig);
+        const program = await LogitsProgram.open(gpu, { model: changed, microBatchSize, sequenceLength });
+        using weights = (await openWeights(modelFolder))!;
+        const wanted = new Set(changed.parameters.map(({ name }) => name));
+        const source = {
+          ...{ path: weights.path, has: weights.has.bind(weights), info: weights.info.bind(weights) },
+          read: weights.read.bind(weights),
+          chunks: weights.chunks.bind(weights),
+          names: () => weights.names().filter((name) => wanted.has(name)),
+        };
+        try {
+          await loadWeights(program.session, program.parameters, source as unknown as typeof weights);
+          return (await program.compute({ tokens })).subarray(0, expected.length);
+        } finally {
+          program.close();
+        }
+      };
+      assertClose(await logitsOf({}), expected, 1e-5, "logits");
+      for (const [feature, without] of Object.entries(features)) {
+        const logits = await logitsOf(without(config));
+        assert.throws(() => assertClose(logits, expected, 1e-4, "logits"), `without ${feature}`);
+      }
+    },
+  );
+
+  Deno.test(`${name}: 20 AdamW steps follow PyTorch's losses`, deviceTest, async () => {
+    // Both decay matrices of linear layers alone.
+    assertClose(await lossesOf(fixtureOptions(fixture)), fixture.expected.runs.adamw.losses, 1e-5, "loss");
+  });
+}
