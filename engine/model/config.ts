@@ -80,7 +80,7 @@ export function modelOf(config: ModelConfig): Model {
     }),
     loss: (context) => headLoss(context, family.head(context, config)),
     logits: (context) => headLogits(context, family.head(context, config)),
-    adapterTargets: family.adapterTargets,
+    adapterTargets: family.adapterTargets(config),
     forwardFlopsPerToken: (sequence) => family.forwardFlops(config, sequence),
   };
 }

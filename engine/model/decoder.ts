@@ -115,12 +115,12 @@ const ADAPTER_TARGETS: AdapterTargets = {
 
 /** A family of decoders, of what it alone has to say. */
 export function decoderFamily<Config extends DecoderConfig>(
-  { adapterTargets = ADAPTER_TARGETS, dropoutJson = attentionDropoutJson, ...own }:
+  own:
     & Pick<ModelFamily<Config>, "modelTypes" | "parse" | "configJson">
     & Partial<Pick<ModelFamily<Config>, "adapterTargets" | "dropoutJson" | "parameters">>,
 ): ModelFamily<Config> {
   return {
-    dropoutJson,
+    dropoutJson: attentionDropoutJson,
     objective: () => "next-token",
     parameters: decoderParameters,
     inputs: ["positions"],
@@ -131,7 +131,7 @@ export function decoderFamily<Config extends DecoderConfig>(
       const block = 2 * (C * (2 * H + 2 * K) * D + 3 * C * F) + 4 * sequence * H * D;
       return config.layerCount * block + 2 * C * config.vocabularySize;
     },
-    adapterTargets,
+    adapterTargets: () => ADAPTER_TARGETS,
     ...own,
   };
 }

@@ -58,5 +58,5 @@ export interface ModelFamily<Config extends FamilyConfig> {
    * (causal halves not discounted).
    */
   forwardFlops(config: Config, sequence: number): number;
-  adapterTargets: AdapterTargets;
+  adapterTargets(config: Config): AdapterTargets;
 }

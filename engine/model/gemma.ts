@@ -20,7 +20,7 @@ const ARCHITECTURES = {
 } as const;
 type ModelType = keyof typeof ARCHITECTURES;
 
-/** What transformers takes where config.json has none: the whole Gemma 3 leaves most of a text model to it. */
+/** What transformers takes where config.json has none: the whole Gemma 3 leaves most to it. */
 const SIZES = {
   gemma2: { vocab_size: 256000, max_position_embeddings: 8192 },
   gemma3_text: { vocab_size: 262208, max_position_embeddings: 131072 },

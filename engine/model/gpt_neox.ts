@@ -70,11 +70,11 @@ export const gptNeox: ModelFamily<GptNeoxConfig> = {
     return layerCount * block + 2 * C * vocabularySize;
   },
   // Query, key and value are one matrix: adapters on query and value are on all three, as in peft.
-  adapterTargets: {
+  adapterTargets: () => ({
     "query-value": ["query_key_value"],
     "attention": ["query_key_value", "attention.dense"],
     "all-linear": ["query_key_value", "attention.dense", "dense_h_to_4h", "dense_4h_to_h"],
-  },
+  }),
 };
 
 function parse(read: ConfigReader): GptNeoxConfig {

@@ -133,7 +133,7 @@ export class LayerContext {
     if (bias) inputs.push(bias.value);
     if (residual) inputs.push(residual);
     return this.builder.call(linear, inputs, {
-      transposedWeight: weight.spec.linear === "out_in",
+      transposedWeight: weight.spec.linear !== "in_out",
       bias: bias !== undefined,
       residual: residual !== undefined,
     })[0];

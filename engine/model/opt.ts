@@ -101,11 +101,11 @@ export const opt: ModelFamily<OptConfig> = {
     const block = 2 * (4 * C * C + 2 * C * F) + 4 * sequence * C;
     return layerCount * block + 2 * C * vocabularySize;
   },
-  adapterTargets: {
+  adapterTargets: () => ({
     "query-value": ["q_proj", "v_proj"],
     "attention": ["q_proj", "k_proj", "v_proj", "out_proj"],
     "all-linear": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
-  },
+  }),
 };
 
 function dropoutJson({ dropout }: OptConfig): Record<string, number> {

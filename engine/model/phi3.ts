@@ -68,10 +68,10 @@ export const phi3 = decoderFamily<Phi3Config>({
     resid_pdrop: config.dropout.residual,
   }),
   dropoutJson: ({ dropout }) => ({ attention_dropout: dropout.attention, resid_pdrop: dropout.residual }),
-  adapterTargets: {
+  adapterTargets: () => ({
     // Query, key and value are one matrix: adapters on query and value are on all three, as in peft.
     "query-value": ["qkv_proj"],
     "attention": ["qkv_proj", "o_proj"],
     "all-linear": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
-  },
+  }),
 });

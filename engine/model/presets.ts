@@ -142,7 +142,8 @@ function llamaPreset(
 function bertPreset(sizes: BertSizes): BertConfig {
   return {
     family: "bert",
-    architecture: "BertForSequenceClassification",
+    modelType: "bert",
+    task: "sequence-label",
     vocabularySize: 30522,
     positionCount: 512,
     tokenTypeCount: 2,
@@ -152,13 +153,14 @@ function bertPreset(sizes: BertSizes): BertConfig {
     initializerRange: 0.02,
     labels: ["LABEL_0", "LABEL_1"],
     dropout: NO_DROPOUT,
+    paddingToken: null,
     ...sizes,
   };
 }
 
 /** The same with a head for hidden tokens instead of the classifier. */
 function maskedLmPreset(sizes: BertSizes): BertConfig {
-  return { ...bertPreset(sizes), architecture: "BertForMaskedLM", labels: [] };
+  return { ...bertPreset(sizes), task: "masked-token", labels: [] };
 }
 
 /** Names of the presets. */
