@@ -99,7 +99,7 @@ def causal(name, folder, *, saved_alone=False):
     """`saved_alone`: what is saved is a part of the model that was read, whose adapters are for that part."""
     base, data = FIXTURES / name / "model", FIXTURES / name / "tokens.u16"
     if not data.exists():
-        data = FIXTURES / "llama_tiny" / "tokens.u16"
+        data = FIXTURES / ("families/gemma3_text" if saved_alone else "llama_tiny") / "tokens.u16"
     loss = NextTokenLoss(data)
     batch = {"tokens": loss.tokens[: 2 * T].view(2, T).tolist()}
     train(base, data, folder / "whole")

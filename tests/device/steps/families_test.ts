@@ -1,15 +1,15 @@
-// Every family beside GPT-2, Llama and BERT against transformers: logits, 20 AdamW steps, and that each of
-// its features matters to its fixture.
+// Every decoder beside GPT-2 and Llama against transformers: logits, 20 AdamW steps, and that each of its
+// features matters to its fixture.
 import assert from "node:assert/strict";
 import { openWeights } from "../../../engine/formats/safetensors.ts";
-import { type ModelConfig, modelOf } from "../../../engine/model/config.ts";
-import { LogitsProgram } from "../../../engine/train/logits.ts";
+import { type ModelConfig, modelOf, readModelConfig } from "../../../engine/model/config.ts";
+import { computeLogits, LogitsProgram } from "../../../engine/train/logits.ts";
 import type { TrainOptions } from "../../../engine/train/options.ts";
 import { train, type TrainExtras } from "../../../engine/train/train.ts";
 import { loadWeights } from "../../../engine/train/weights.ts";
 import { fixtureOptions, languageModelFixture } from "../../support/model_fixture.ts";
 import { assertClose } from "../../support/numerics.ts";
-import { deviceTest, sharedDevice } from "../../support/with_device.ts";
+import { deviceTest, runsF16, sharedDevice } from "../../support/with_device.ts";
 
 async function lossesOf(options: TrainOptions, extras: TrainExtras = {}): Promise<number[]> {
   const losses: number[] = [];
@@ -101,3 +101,60 @@ for (const [name, features] of Object.entries(FAMILIES)) {
     assertClose(await lossesOf(fixtureOptions(fixture)), fixture.expected.runs.adamw.losses, 1e-5, "loss");
   });
 }
+
+for (const name of ["gemma2", "gemma3_text", "phi3", "gpt_neox"]) {
+  Deno.test(
+    `${name} trains with every method: checkpointing bit for bit, flash attention, f16 and both nearly so`,
+    deviceTest,
+    async (t) => {
+      const fixture = await languageModelFixture(`families/${name}`);
+      const run = (methods: string[]) => lossesOf(fixtureOptions(fixture, { methods, clip: 1, steps: 4 }));
+      const plain = await run([]);
+      assert.deepEqual(await run(["checkpoint"]), plain);
+      // The same sums in another order.
+      assertClose(await run(["flash"]), plain, 1e-6, "flash");
+      if (!await runsF16(t)) return;
+      // f16 has 11 bits: single roundings of 5e-4, averaged over the batch.
+      assertClose(await run(["fp16"]), plain, 2e-3, "f16");
+      assertClose(await run(["fp16", "flash", "checkpoint"]), plain, 2e-3, "f16 and flash");
+    },
+  );
+}
+
+Deno.test(
+  "Gemma 3's text model within the whole one gives the logits of the one alone",
+  deviceTest,
+  async () => {
+    const alone = await languageModelFixture("families/gemma3_text");
+    const { batchSize: microBatchSize, sequenceLength } = alone;
+    const tokens = alone.tokens.subarray(0, microBatchSize * sequenceLength);
+    const logits = await computeLogits(`${alone.folder}../gemma3_whole/model`, { tokens }, {
+      microBatchSize,
+      sequenceLength,
+    });
+    const expected = await alone.logits();
+    assertClose(logits.subarray(0, expected.length), expected, 1e-5, "logits");
+  },
+);
+
+Deno.test(
+  "what was trained is saved under the names it was read by, the text model of a whole one alone",
+  deviceTest,
+  async () => {
+    for (const name of ["phi3", "gpt_neox", "gemma3_whole"]) {
+      const folder = await Deno.makeTempDir();
+      try {
+        const fixture = await languageModelFixture("families/gemma3_text");
+        const model = `${fixture.folder}../${name}/model`;
+        await train(fixtureOptions(fixture, { model, steps: 1 }), {}, { save: folder });
+        const source = name === "gemma3_whole" ? fixture.modelFolder : model;
+        using saved = (await openWeights(folder))!;
+        using original = (await openWeights(source))!;
+        assert.deepEqual(saved.names().sort(), original.names().sort());
+        assert.deepEqual(await readModelConfig(folder), await readModelConfig(source));
+      } finally {
+        await Deno.remove(folder, { recursive: true });
+      }
+    }
+  },
+);
