@@ -1,5 +1,6 @@
 import type { BertConfig } from "./bert.ts";
 import type { ModelConfig } from "./config.ts";
+import { PLAIN_DECODER } from "./decoder.ts";
 import { NO_DROPOUT } from "./dropout.ts";
 import type { Gpt2Config } from "./gpt2.ts";
 import type { LlamaConfig } from "./llama.ts";
@@ -117,6 +118,7 @@ function llamaPreset(
     & Partial<LlamaConfig>,
 ): LlamaConfig {
   return {
+    ...PLAIN_DECODER,
     family: "llama",
     modelType: "llama",
     vocabularySize: 32000,
@@ -140,7 +142,8 @@ function llamaPreset(
 function bertPreset(sizes: BertSizes): BertConfig {
   return {
     family: "bert",
-    architecture: "BertForSequenceClassification",
+    modelType: "bert",
+    task: "sequence-label",
     vocabularySize: 30522,
     positionCount: 512,
     tokenTypeCount: 2,
@@ -150,13 +153,14 @@ function bertPreset(sizes: BertSizes): BertConfig {
     initializerRange: 0.02,
     labels: ["LABEL_0", "LABEL_1"],
     dropout: NO_DROPOUT,
+    paddingToken: null,
     ...sizes,
   };
 }
 
 /** The same with a head for hidden tokens instead of the classifier. */
 function maskedLmPreset(sizes: BertSizes): BertConfig {
-  return { ...bertPreset(sizes), architecture: "BertForMaskedLM", labels: [] };
+  return { ...bertPreset(sizes), task: "masked-token", labels: [] };
 }
 
 /** Names of the presets. */

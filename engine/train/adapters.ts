@@ -220,7 +220,7 @@ export async function saveAdapter(
     baseModel: reference?.repository ?? baseModel,
     revision: reference?.revision ?? null,
     taskType: TASK_TYPES[objective],
-    modulesToSave: [...new Set(heads.map(({ spec }) => spec.name.split(".").at(-2)!))],
+    modulesToSave: [...new Set(heads.map(({ spec }) => spec.name.split(".")[0]))],
   }, [...tensors, ...heads.map(({ spec, master }) => tensorOf(session, savedTensorName(spec.name), master))]);
 }
 

@@ -143,7 +143,13 @@ function recordSequences(
   const { sequenceLength, packing } = options;
   const special = specialTokensOf(ingredients);
   const { vocabularySize } = config;
-  const settings = { tokenizer: ingredients.tokenizer!, special, vocabularySize, options };
+  const settings = {
+    tokenizer: ingredients.tokenizer!,
+    special,
+    vocabularySize,
+    options,
+    tokenTypes: hasTokenTypes(config),
+  };
   const bins = (documents: readonly Document[]) =>
     packing ? packDocuments(documents, sequenceLength) : oneDocumentEach(documents);
   switch (objective) {
@@ -165,6 +171,11 @@ function recordSequences(
   }
 }
 
+/** RoBERTa's tokens are all of one type, and DistilBERT has none. */
+function hasTokenTypes(config: Model["config"]): boolean {
+  return config.family === "bert" && config.modelType === "bert";
+}
+
 function cannotPack({ data }: Pick<TrainOptions, "data">, why: string): InputError {
   return new InputError(`Cannot pack ${data}: ${why}`);
 }
@@ -172,6 +183,7 @@ function cannotPack({ data }: Pick<TrainOptions, "data">, why: string): InputErr
 const NO_SPECIAL_TOKENS: SpecialTokens = {
   classify: null,
   separate: null,
+  separatesTwice: false,
   mask: null,
   begin: null,
   end: null,

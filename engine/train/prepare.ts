@@ -174,10 +174,10 @@ async function modelForTask(
   if (config.family !== "bert") {
     throw new InputError(`Cannot classify with ${model}: it is a ${config.family}, expected a bert`);
   }
-  if (config.architecture === "BertForSequenceClassification") return own;
+  if (config.task === "sequence-label") return own;
   const classifier: ModelConfig = {
     ...config,
-    architecture: "BertForSequenceClassification",
+    task: "sequence-label",
     labels: ["LABEL_0", "LABEL_1"],
   };
   const before = new Set(modelOf(config).parameters.map(({ name }) => name));
