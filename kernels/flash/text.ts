@@ -12,8 +12,8 @@ export interface FlashForm {
   causal: boolean;
   segments: boolean;
   dropout: AttentionAttrs["dropout"];
-  window: AttentionAttrs["window"];
-  scoreCap: AttentionAttrs["scoreCap"];
+  window?: AttentionAttrs["window"];
+  scoreCap?: AttentionAttrs["scoreCap"];
   /**
    * Whether matrices in f16 are read as pairs of 32-bit words: GPUs' compilers load vectors of f16 poorly.
    */
