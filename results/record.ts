@@ -43,8 +43,16 @@ export const CELL_KINDS = ["trained", "planned"] as const;
 export type CellKind = typeof CELL_KINDS[number];
 
 /** What a phase of a suite is for: see docs/suites.md. */
-export const PHASE_KINDS = ["batch-sweep", "matrix", "rate-sweep", "plan"] as const;
+export const PHASE_KINDS = ["batch-sweep", "matrix", "rate-sweep", "plan", "equal-memory"] as const;
 export type PhaseKind = typeof PHASE_KINDS[number];
+
+/**
+ * What a cell of an `equal-memory` phase is for. `search`: one process of a candidate, whose time picks the
+ * finalist of a budget and is never used again. `judged`: the baseline or a finalist, in processes and with
+ * seeds of their own. `grown`: a finalist with the batch that its budget has room for, for throughput alone.
+ */
+export const CELL_ROLES = ["search", "judged", "grown"] as const;
+export type CellRole = typeof CELL_ROLES[number];
 
 /** What the report draws and judges from a phase: see docs/suites.md. */
 export const PHASE_SHOWS = [
@@ -210,6 +218,14 @@ export const CellRecord = Type.Object({
   numerics: numerics(),
   phase: text("The phase of the suite it belongs to (`batch-size`, `single`, `ladder`, `factorial`, …)."),
   label: text("What the cell is called in charts (`batch 4`, `+ checkpointing`)."),
+  role: Type.Optional(
+    Type.Enum(CELL_ROLES, {
+      description:
+        "Of a cell of an `equal-memory` phase: `search` picked a finalist, and its time counts for nothing else; " +
+        "`judged` is the baseline or a finalist; `grown` a finalist with the batch that its budget has room for, for " +
+        "throughput alone. Absent from cells of other phases.",
+    }),
+  ),
   repeat: amount("Repeats of the same configuration, for timing; 0 is the first."),
   round: Type.Integer({
     minimum: 0,
@@ -336,7 +352,8 @@ export const RunRecord = Type.Object({
     description: "Every cell of the run, in order; some may have no record yet.",
   }),
   decisions: Type.Array(Decision, {
-    description: "`effectiveBatchSize` of a batch sweep, `learningRate/<optimizer>` of a rate sweep.",
+    description: "`effectiveBatchSize` of a batch sweep, `learningRate/<optimizer>` of a rate sweep, `equalMemory/<times less>` of " +
+      "each budget of an equal-memory phase, whose value is the id of the cell of the search that won, or `none`.",
   }),
   roofline: orNull(Roofline, "Null where it was not measured."),
   environment: Environment,

@@ -1,5 +1,6 @@
 import type { RunConfig } from "../results/record.ts";
 import type { Engine, TrainingPlan } from "./engine.ts";
+import { expectedTime } from "./expected_time.ts";
 import { METHODS, OPTIMIZERS, trainsAdapters } from "../results/methods.ts";
 import { resolveSettings } from "./resolve_settings.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";
@@ -17,18 +18,24 @@ export interface Fit {
 
 const LARGEST_BATCH = 2 ** 16;
 
-/** The most sequences at a time that fit, the methods being as they are; 0 where not even one does. */
+/**
+ * The most sequences at a time that fit, the methods being as they are; 0 where not even one does.
+ *
+ * @param known As many as are known to fit.
+ */
 export async function largestMicroBatch(
   config: RunConfig,
   budgetBytes: number,
-  engine: Engine,
+  engine: Pick<Engine, "planTraining">,
+  known = 0,
 ): Promise<number> {
   const fits = async (microBatchSize: number) => {
     const plan = await engine.planTraining({ ...config, microBatchSize, gradientAccumulationSteps: 1 });
     return plan.plannedPeakBytes <= budgetBytes;
   };
-  if (!await fits(1)) return 0;
-  let [low, high] = [1, 2];
+  if (known === 0 && !await fits(1)) return 0;
+  const least = Math.max(known, 1);
+  let [low, high] = [least, 2 * least];
   while (high <= LARGEST_BATCH && await fits(high)) [low, high] = [high, high * 2];
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2);
@@ -82,20 +89,14 @@ function variants(config: RunConfig, engine: Engine): Variant[] {
         optimizer,
         microBatchSize: batch / gradientAccumulationSteps,
         gradientAccumulationSteps,
-        expectedSlowdown: slowdown(methods, optimizer, gradientAccumulationSteps),
+        expectedSlowdown: Number(
+          (expectedTime({ methods, optimizer, gradientAccumulationSteps }) - 1).toFixed(4),
+        ),
         changes: methods.length + (optimizer === config.optimizer ? 0 : 1) +
           Math.log2(gradientAccumulationSteps),
       }))
     )
   );
-}
-
-function slowdown(methods: readonly string[], optimizer: string, accumulationSteps: number): number {
-  const of = (list: readonly { id: string; expectedSlowdown: number }[], id: string) =>
-    list.find((one) => one.id === id)?.expectedSlowdown ?? 0;
-  const factors = [...methods.map((id) => of(METHODS, id)), of(OPTIMIZERS, optimizer)];
-  if (accumulationSteps > 1) factors.push(of(METHODS, "accumulation"));
-  return Number((factors.reduce((product, share) => product * (1 + share), 1) - 1).toFixed(4));
 }
 
 function compatible(methods: readonly string[]): boolean {

@@ -1,15 +1,17 @@
 import { canonicalJson } from "../results/canonical_json.ts";
 import { type Cell, expandPhase, type Known, missingDecision, NOTHING_KNOWN } from "./matrix.ts";
+import { judgedStandIns, searchStandIns } from "./equal_memory.ts";
 import type { TunedRate } from "./learning_rates.ts";
 import { partOf, RUN_SETTINGS, type RunConfig, type SettingTable } from "../results/settings.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";
-import type { TieredSuite } from "./suite.ts";
+import type { TieredPhase, TieredSuite } from "./suite.ts";
 
 /** A cell that a run will come to. */
 export interface ForecastCell {
   cell: Cell;
   /**
-   * Its batch size or learning rate is still to be decided; a candidate stands in, so its id is not final.
+   * Its batch size, learning rate or methods are still to be decided; a candidate stands in, so its id is not
+   * final.
    */
   guessed: boolean;
   /** Whether it takes time: not where it is only planned, pruned, or the same as an earlier cell. */
@@ -18,18 +20,20 @@ export interface ForecastCell {
 
 /**
  * The cells of all phases. Where a batch size is still to be chosen the largest stands in, for a rate the
- * highest.
+ * highest, for what an equal-memory phase has still to find its baseline.
  */
 export function forecastCells(
   tiered: TieredSuite,
-  { batchSize, rates }: Known = NOTHING_KNOWN,
+  { batchSize, rates, searched }: Known = NOTHING_KNOWN,
 ): ForecastCell[] {
-  const decided: Known = { batchSize, rates, cells: [] };
+  const decided: Known = { batchSize, rates, searched, cells: [] };
   let guess = decided;
   const ran = new Set<string>();
   return tiered.phases.flatMap((phase) => {
     const guessed = missingDecision(phase, decided) !== null;
-    const cells = expandPhase(phase, guess);
+    const known = expandPhase(phase, guess);
+    const standIns = phase.kind === "equal-memory" ? standInsOf(phase, guess) : [];
+    const cells = [...known, ...standIns];
     guess = { ...guess, cells: [...guess.cells, ...cells] };
     if (phase.kind === "batch-sweep" && batchSize === null) {
       guess = { ...guess, batchSize: Math.max(...cells.map(({ config }) => effectiveBatchSize(config))) };
@@ -37,13 +41,22 @@ export function forecastCells(
     if (phase.kind === "rate-sweep") guess = { ...guess, rates: new Map([...highestRates(cells), ...rates]) };
     const forecast = cells.map((cell) => ({
       cell,
-      guessed,
+      guessed: guessed || standIns.includes(cell),
       runs: cell.kind === "trained" && cell.prunedBecause === null &&
         !(phase.reuse && ran.has(reuseKey(cell))),
     }));
     for (const { cell, runs } of forecast) if (runs) ran.add(reuseKey(cell));
     return forecast;
   });
+}
+
+/** What stands in for cells of an equal-memory phase that its search has not come to yet. */
+function standInsOf(phase: TieredPhase, known: Known): Cell[] {
+  const found = known.searched.get(phase.name);
+  return [
+    ...found ? [] : searchStandIns(phase, known),
+    ...found?.judged ? [] : judgedStandIns(phase, known),
+  ];
 }
 
 function highestRates(cells: readonly Cell[]): Map<string, TunedRate> {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { InputError } from "../engine/input_error.ts";
 import { NUMERICS } from "../mod.ts";
 import { canonicalJson } from "../results/canonical_json.ts";
-import type { CellKind, RunConfig } from "../results/record.ts";
+import type { CellKind, CellRole, RunConfig } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { TunedRate } from "./learning_rates.ts";
 import { methodsLabel, OPTIMIZERS, trainsAdapters } from "../results/methods.ts";
@@ -14,6 +14,7 @@ import {
   type SettingTable,
 } from "../results/settings.ts";
 import { mergeSettings } from "./merge_settings.ts";
+import { searchSpace } from "./search_space.ts";
 import { optimizerOf, resolveSettings } from "./resolve_settings.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 import type { TieredPhase } from "./suite.ts";
@@ -35,6 +36,8 @@ export interface Cell {
   divergenceFactor: number;
   /** Whether to time every kernel over one more step. */
   profile: boolean;
+  /** What a cell of an equal-memory phase is for. */
+  role?: CellRole;
 }
 
 /** A configuration of a phase before seeds and repeats. */
@@ -54,18 +57,36 @@ export interface Known {
   rates: ReadonlyMap<string, TunedRate>;
   /** Cells of the phases before. */
   cells: readonly Cell[];
+  /** Cells of equal-memory phases, by the phase's name; none before the planner has been asked. */
+  searched: ReadonlyMap<string, SearchedCells>;
+}
+
+/** Cells that an equal-memory phase has come to. */
+export interface SearchedCells {
+  search: readonly Cell[];
+  /** Null before the search is decided. */
+  judged: readonly Cell[] | null;
 }
 
 /** Before the first phase. */
-export const NOTHING_KNOWN: Known = { batchSize: null, rates: new Map(), cells: [] };
+export const NOTHING_KNOWN: Known = { batchSize: null, rates: new Map(), cells: [], searched: new Map() };
 
-/** The configurations of a phase in the order written: cells, then axes, the first axis varying slowest. */
+/**
+ * The configurations of a phase in the order written: cells, then axes, the first axis varying slowest. An
+ * equal-memory phase that writes out none has all that there are.
+ */
 export function configurations(phase: TieredPhase): Configuration[] {
+  const searchesAll = phase.kind === "equal-memory" && !phase.cells &&
+    Object.keys(phase.axes ?? {}).length === 0;
   let list: Omit<Configuration, "prunedBecause">[] = phase.cells?.map(({ label, ...settings }, i) => ({
     label,
     settings: mergeSettings(phase.defaults, settings),
     path: within(phase, "cells", i),
-  })) ?? [{ label: "", settings: phase.defaults, path: phase.path }];
+  })) ?? (searchesAll ? searchSpace() : [{ label: "", settings: {} }]).map(({ label, settings }) => ({
+    label,
+    settings: mergeSettings(phase.defaults, settings),
+    path: phase.path,
+  }));
   for (const [field, values] of Object.entries(phase.axes ?? {})) {
     list = list.flatMap(({ label, settings }) =>
       values!.map((value, i) => ({
@@ -125,11 +146,15 @@ export function missingDecision(phase: TieredPhase, { batchSize, rates }: Known)
 /**
  * The cells of a phase in the order in which they run: repeat by repeat and seed by seed, every configuration
  * once in each round (A B A B, not A A B B), so that a machine that slows down slows all of them. Cells that
- * a rule prunes are there once.
+ * a rule prunes are there once. Of an equal-memory phase those that its search has come to.
  *
  * @throws {InputError} for a configuration that cannot be.
  */
 export function expandPhase(phase: TieredPhase, known: Known = NOTHING_KNOWN): Cell[] {
+  if (phase.kind === "equal-memory") {
+    const { search = [], judged } = known.searched.get(phase.name) ?? {};
+    return [...search, ...judged ?? []];
+  }
   const list = configurations(phase);
   const cells = new Map<string, Cell>();
   const seeds = phase.seeds ?? [undefined];
@@ -205,9 +230,13 @@ function sourceOf({ phase, label }: CellReference, settings: Settings, cells: re
   return source;
 }
 
-function cellOf(
+/** A cell of a phase. */
+export function cellOf(
   phase: TieredPhase,
-  { label, prunedBecause, repeat, config }: Pick<Cell, "label" | "prunedBecause" | "repeat" | "config">,
+  { label, prunedBecause, repeat, config, role }: Pick<
+    Cell,
+    "label" | "prunedBecause" | "repeat" | "config" | "role"
+  >,
 ): Cell {
   return {
     id: cellId(phase.name, repeat, config),
@@ -221,6 +250,7 @@ function cellOf(
     timeoutSeconds: phase.timeoutSeconds,
     divergenceFactor: phase.divergenceFactor,
     profile: phase.profile ?? false,
+    ...role !== undefined && { role },
   };
 }
 
@@ -275,12 +305,13 @@ const FILTER_FIELDS: Readonly<Record<string, (cell: Cell) => unknown>> = {
   phase: ({ phase }) => phase,
   label: ({ label }) => label,
   repeat: ({ repeat }) => repeat,
+  role: ({ role = "" }) => role,
   effectiveBatchSize: ({ config }) => effectiveBatchSize(config),
 };
 
 /**
  * Reads `field=value,field!=value,field~text`: all must hold. Fields are those of the configuration and `id`,
- * `phase`, `label`, `repeat`; `methods` reads as `checkpoint+fp16`, and as nothing for the baseline.
+ * `phase`, `label`, `repeat`, `role`; `methods` reads as `checkpoint+fp16`, and as nothing for the baseline.
  *
  * @throws {InputError} for an unknown field or operator.
  */

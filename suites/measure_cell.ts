@@ -356,6 +356,7 @@ function emptyRecord(
     numerics: NUMERICS,
     phase: cell.phase,
     label: cell.label,
+    ...cell.role !== undefined && { role: cell.role },
     repeat: cell.repeat,
     round: cell.repeat,
     process: null,

@@ -14,6 +14,7 @@ import { NUMERICS } from "../mod.ts";
 import { decideBatchSize } from "./batch_size.ts";
 import type { Engine, PlannedAdapter, TrainingPlan } from "./engine.ts";
 import { calibrate, estimateMs } from "./estimate.ts";
+import { findFinalists, judgedCells, searchCells, searchMemory, timedBefore } from "./equal_memory.ts";
 import { type ForecastCell, forecastCells, memoryKey, planKey, reuseKey, rootOf } from "./forecast.ts";
 import { decideLearningRates } from "./learning_rates.ts";
 import {
@@ -24,6 +25,7 @@ import {
   type Known,
   missingDecision,
   NOTHING_KNOWN,
+  type SearchedCells,
   type Shard,
 } from "./matrix.ts";
 import { measureCell, overBudgetReason, plannedCell, reusedCell, unmeasured } from "./measure_cell.ts";
@@ -43,6 +45,8 @@ export interface RunListener {
   onMessage(message: Message): void;
   onRecord(record: CellRecord, position: { done: number; total: number }): void;
   onDecision(decision: Decision): void;
+  /** A search asks the planner what fits. */
+  onPlan?(phase: string, done: number, total: number): void;
   onNote(text: string): void;
 }
 
@@ -145,6 +149,8 @@ class Runner {
   /** Cells that have had their turn in this run; they get no second one. */
   readonly #tried = new Set<string>();
   #known: Known = NOTHING_KNOWN;
+  /** Whether a phase waits for cells that this run does not run. */
+  #waits = false;
   #forecasted: { known: Known; all: ForecastCell[]; cells: ForecastCell[] } | null = null;
 
   constructor(options: RunOptions) {
@@ -168,19 +174,14 @@ class Runner {
     for (const phase of tiered.phases) {
       const missing = missingDecision(phase, this.#known);
       if (missing !== null) return await this.#blocked(phase, missing);
-      const all = expandPhase(phase, this.#known);
-      const cells = all.filter((cell) => this.#isWanted(cell));
-      this.#announce(all.filter((cell) => cells.includes(cell) || this.#records.has(cell.id)));
-      await this.#write();
-      if (!await this.#runCells(cells.filter((cell) => this.#isMine(cell)))) {
-        return this.#outcome("interrupted");
-      }
-      if (this.#options.shard !== null) await this.#readOthers();
-      this.#decide(phase, cells);
-      this.#known = { ...this.#known, cells: [...this.#known.cells, ...all] };
+      const goesOn = phase.kind === "equal-memory"
+        ? await this.#runEqualMemory(phase)
+        : await this.#runPhase(phase);
+      if (!goesOn) return this.#outcome("interrupted");
     }
     await this.#write({ atEnd: true });
     const killed = this.#cut([...this.#tried]);
+    if (this.#waits) return this.#outcome("blocked");
     if (this.#run.finishedAt === null) {
       listener.onNote(
         killed.length > 0
@@ -191,6 +192,76 @@ class Runner {
       );
     }
     return this.#outcome(killed.length > 0 ? "unfinished" : "complete");
+  }
+
+  /** Runs what is known of a phase's cells, and decides what they decide. @returns False if interrupted. */
+  async #runPhase(phase: TieredPhase): Promise<boolean> {
+    const all = expandPhase(phase, this.#known);
+    const cells = all.filter((cell) => this.#isWanted(cell));
+    this.#announce(all.filter((cell) => cells.includes(cell) || this.#records.has(cell.id)));
+    await this.#write();
+    if (!await this.#runCells(cells.filter((cell) => this.#isMine(cell)))) return false;
+    if (this.#options.shard !== null) await this.#readOthers();
+    this.#decide(phase, cells);
+    const before = this.#known.cells.filter((cell) => cell.phase !== phase.name);
+    this.#known = { ...this.#known, cells: [...before, ...all] };
+    return true;
+  }
+
+  /**
+   * Asks the planner what fits, runs the search, decides, and runs what is judged. Where something is still
+   * to run elsewhere the phase waits, and later ones go on. @returns False if interrupted.
+   */
+  async #runEqualMemory(phase: TieredPhase): Promise<boolean> {
+    const { listener, signal, engine, choice, tiered } = this.#options;
+    const timed = timedBefore(phase, tiered, this.#known.cells);
+    const records = timed.map(({ id }) => this.#standing(id));
+    if (records.includes(null)) return await this.#wait(phase, "the times of methods alone", timed);
+    const plan = (config: Cell["config"]) => this.#plans.get({ config, kind: "trained" });
+    const found = await searchMemory(phase, {
+      known: this.#known,
+      engine,
+      plan,
+      deviceBytes: choice.memoryBudgetBytes,
+      timed: records.filter((record) => record !== null),
+      onPlan: (done, total) => listener.onPlan?.(phase.name, done, total),
+      signal,
+    }).catch((error) => {
+      if (signal.aborted) return null;
+      throw error;
+    });
+    if (found === null) return false;
+    const search = searchCells(phase, found, this.#known);
+    this.#learn(phase, { search, judged: null });
+    if (!await this.#runPhase(phase)) return false;
+    const made = await findFinalists(phase, found, {
+      known: this.#known,
+      recordOf: (id) => this.#standing(id),
+      plan,
+    });
+    if (made === null) return await this.#wait(phase, "the times of its search", search);
+    for (const decision of made.decisions) this.#announceDecision(decision);
+    this.#learn(phase, { search, judged: judgedCells(phase, found, made.finalists, this.#known) });
+    return await this.#runPhase(phase);
+  }
+
+  #learn({ name }: TieredPhase, cells: SearchedCells): void {
+    this.#known = { ...this.#known, searched: new Map([...this.#known.searched, [name, cells]]) };
+  }
+
+  /** The record of a cell, where it stands. */
+  #standing(id: string): CellRecord | null {
+    const record = this.#records.get(id);
+    return record && stands(record, this.#records) ? record : null;
+  }
+
+  /** Says that a phase waits for cells, and lets later ones go on. */
+  async #wait({ name }: TieredPhase, missing: string, cells: readonly Cell[]): Promise<true> {
+    this.#waits = true;
+    const why = this.#whyMissing(cells.map(({ id }) => id)) ?? "they did not run to their end";
+    this.#options.listener.onNote(`Phase ${name} needs ${missing}: ${why}`);
+    await this.#write();
+    return true;
   }
 
   /**
@@ -213,7 +284,8 @@ class Runner {
   /** Calls the run finished where every cell is, and removes weights that nobody will start from. */
   async #finish(): Promise<void> {
     const { keepModels, shard } = this.#options;
-    const whole = this.#run.cells.every(({ id }) => stands(this.#records.get(id), this.#records));
+    const whole = !this.#waits &&
+      this.#run.cells.every(({ id }) => stands(this.#records.get(id), this.#records));
     // First: a run that is killed here is resumed, and finds nothing to start from them.
     if (!keepModels && whole) await this.#models.removeAll();
     else if (!keepModels && shard !== null && this.#cut([...this.#tried]).length === 0) {
@@ -258,7 +330,8 @@ class Runner {
   #forecast(): { all: ForecastCell[]; cells: ForecastCell[] } {
     if (
       this.#forecasted?.known.batchSize !== this.#known.batchSize ||
-      this.#forecasted.known.rates !== this.#known.rates
+      this.#forecasted.known.rates !== this.#known.rates ||
+      this.#forecasted.known.searched !== this.#known.searched
     ) {
       const { tiered, filter, shard } = this.#options;
       const all = forecastCells(tiered, this.#known);
@@ -404,7 +477,9 @@ class Runner {
     if (!this.#options.tiered.phases.find(({ name }) => name === cell.phase)?.reuse || this.#saves(cell)) {
       return null;
     }
-    const twin = this.#known.cells.find((earlier) => reuseKey(earlier) === reuseKey(cell));
+    const twin = this.#known.cells.find((earlier) =>
+      earlier.role !== "search" && reuseKey(earlier) === reuseKey(cell)
+    );
     const record = twin && this.#records.get(twin.id);
     if (!record || ["not-run", "error", "killed"].includes(record.status)) return null;
     return record.sameRunAs === null ? record : this.#records.get(record.sameRunAs) ?? null;
@@ -444,24 +519,28 @@ class Runner {
   }
 
   async #blocked(phase: TieredPhase, missing: string): Promise<RunOutcome> {
-    const { shard, filter, tiered } = this.#options;
+    const { tiered } = this.#options;
     const sweeps = tiered.phases.filter(({ kind }) => kind === "batch-sweep" || kind === "rate-sweep")
       .map(({ name }) => name);
-    const cut = this.#cut(
-      this.#known.cells.filter((cell) => sweeps.includes(cell.phase)).map(({ id }) => id),
-    );
-    const why = cut.length > 0
+    const cells = this.#known.cells.filter((cell) => sweeps.includes(cell.phase)).map(({ id }) => id);
+    const why = this.#whyMissing(cells) ??
+      (missing.includes("rate") ? "no rate ran to its end" : "no batch size ran to its end");
+    this.#options.listener.onNote(`Phase ${phase.name} needs ${missing}: ${why}`);
+    await this.#write();
+    return this.#outcome("blocked");
+  }
+
+  /** Why cells that something rests on have no records; null where none of this run's doing. */
+  #whyMissing(cells: readonly string[]): string | null {
+    const { shard, filter } = this.#options;
+    const cut = this.#cut(cells);
+    return cut.length > 0
       ? `${killedText(cut)}: run again with --resume`
       : shard
       ? `cells of other shards are missing: ${OTHER_SHARDS}`
       : filter
       ? "the filter leaves out cells that it rests on"
-      : missing.includes("rate")
-      ? "no rate ran to its end"
-      : "no batch size ran to its end";
-    this.#options.listener.onNote(`Phase ${phase.name} needs ${missing}: ${why}`);
-    await this.#write();
-    return this.#outcome("blocked");
+      : null;
   }
 
   #outcome(ended: RunOutcome["ended"]): RunOutcome {

@@ -111,6 +111,16 @@ function partsOf(table: SettingTable) {
           "rate-sweep.",
       }),
     ),
+    memoryRatios: list(
+      Type.Number({ minimum: 1 }),
+      "Budgets of an equal-memory phase, as how many times less than the baseline's planned peak. " +
+        "Default: 1, 2, 3, 4.",
+      { uniqueItems: true },
+    ),
+    candidates: count(
+      1,
+      "Combinations that the search of an equal-memory phase runs, of each budget. Default: 3.",
+    ),
     smallestChoice: count(
       1,
       "Smallest batch size the rule of a batch sweep may pick; smaller ones are measured all the same: " +
@@ -131,7 +141,7 @@ function partsOf(table: SettingTable) {
       Type.Enum(PHASE_SHOWS, {
         description:
           "What the report draws and judges from a matrix or plan; without it, its cells stand in the tables " +
-          "alone. Sweeps show themselves.",
+          "alone. Sweeps and equal-memory show themselves.",
       }),
     ),
     ...body,

@@ -3,6 +3,7 @@ import { dirname, join, resolve as absolutePath } from "node:path";
 import { InputError } from "../engine/input_error.ts";
 import type { PhaseKind } from "../results/record.ts";
 import { didYouMean } from "./did_you_mean.ts";
+import { searchSeed } from "./equal_memory.ts";
 import type { TunedRate } from "./learning_rates.ts";
 import {
   type Cell,
@@ -155,11 +156,11 @@ function phaseNameIssues({ suite, imports }: SuiteFile): Issue[] {
           : `a ${kind} decides nothing: only a batch-sweep or a rate-sweep has a rule`,
       });
     }
-    if (shows && RULES[kind]) {
+    if (shows && (RULES[kind] || kind === "equal-memory")) {
       found.push({
         path: [...path, "shows"],
         atKey: true,
-        message: `got ${shows}, expected none: a ${kind} shows itself`,
+        message: `got ${shows}, expected none: ${kind === "equal-memory" ? "" : "a "}${kind} shows itself`,
       });
     }
     return found;
@@ -314,6 +315,7 @@ function tierIssues(phases: readonly TieredPhase[]): Issue[] {
 /** Checks phase after phase, at every batch size that a sweep could have chosen by then. */
 class PhaseChecker {
   #candidates: number[] | null = null;
+  #searches = false;
   #rates = new Map<string, TunedRate>();
   #cells: Cell[] = [];
 
@@ -327,6 +329,19 @@ class PhaseChecker {
       const message = "seeds and axes.seed exclude each other";
       // Otherwise every cell would be reported too, as there twice.
       return [{ path: within(phase, "seeds"), atKey: true, message }];
+    }
+    if (phase.kind === "equal-memory") {
+      if (this.#searches) {
+        issues.push({ path: phase.path, message: "a second equal-memory phase, expected one in a suite" });
+      }
+      this.#searches = true;
+      issues.push(...equalMemoryIssues(phase, list));
+    } else {
+      for (const key of ["memoryRatios", "candidates"] as const) {
+        if (phase[key] === undefined) continue;
+        const message = `a ${phase.kind} searches nothing: only an equal-memory phase has ${key}`;
+        issues.push({ path: within(phase, key), atKey: true, message });
+      }
     }
     issues.push(...this.#cellIssues(phase, list));
     if (phase.kind === "batch-sweep") {
@@ -352,7 +367,7 @@ class PhaseChecker {
   }
 
   #known(batchSize: number | null): Known {
-    return { batchSize, rates: this.#rates, cells: this.#cells };
+    return { batchSize, rates: this.#rates, cells: this.#cells, searched: new Map() };
   }
 
   /** Resolves every configuration, at every batch size that a sweep could choose. */
@@ -484,6 +499,43 @@ function sweepIssues(phase: TieredPhase, list: readonly Configuration[]): Issue[
       path: phase.path,
       message: `batch sizes train on ${list} tokens: expected equal tokens, as tokens gives`,
     });
+  }
+  return issues;
+}
+
+/** What a search for equal memory needs: a whole batch to split, and seeds of its own for what is judged. */
+function equalMemoryIssues(phase: TieredPhase, list: readonly Configuration[]): Issue[] {
+  const issues: Issue[] = [];
+  const seed = searchSeed(phase);
+  if (!phase.seeds) {
+    issues.push({ path: phase.path, message: "missing key seeds: expected those of what is judged" });
+  } else if (phase.seeds.includes(seed)) {
+    issues.push({
+      path: within(phase, "seeds"),
+      message: `got ${phase.seeds.join(", ")}, expected others than ${seed}, the seed of the search`,
+    });
+  }
+  for (const { settings, path } of [{ settings: phase.defaults, path: phase.path }, ...list]) {
+    const key = (["microBatchSize", "gradientAccumulationSteps"] as const).find((key) =>
+      settings[key] !== undefined
+    );
+    if (key) {
+      issues.push({
+        path,
+        message: `got ${key} ${settings[key]}, expected none: the search splits the batch`,
+      });
+    }
+    if (settings.startFrom) {
+      issues.push({
+        path,
+        message: "got startFrom, expected none: the search starts from the model as it is",
+      });
+    }
+  }
+  for (const key of ["reuse", "prune"] as const) {
+    if (!phase[key]) continue;
+    const message = `got ${key}, expected none: what is judged runs in processes of its own`;
+    issues.push({ path: within(phase, key), atKey: true, message });
   }
   return issues;
 }

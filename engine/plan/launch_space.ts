@@ -28,16 +28,15 @@ type LoweredGraph = Lowered & { graph: Graph };
  * `REFERENCE_KERNELS`. A function of graphs and places alone, so that what a plan books does not depend on
  * the adapter.
  *
- * Nodes of the same op, attributes and types are lowered once for a reference: a large model has many layers
- * and few kinds of them. Where the adapter's launches are as many as a reference's, its own commands are
- * counted.
+ * Nodes of the same op, attributes and types are lowered once for a reference, in all plans of a process: a
+ * large model has many layers and few kinds of them, and a search plans it a hundred times. Where the
+ * adapter's launches are as many as a reference's, its own commands are counted.
  */
 export function launchSpace(
   programs: readonly LoweredGraph[],
   locate: (value: Value) => Binding,
   kernels: KernelSet,
 ): { reserved: LaunchSpace; used: LaunchSpace } {
-  const known = new Map<string, LaunchSpace>();
   const references = REFERENCE_KERNELS.filter((reference) => !launchesAlike(kernels, reference));
   const counted = references.length < REFERENCE_KERNELS.length;
   const reserved: LaunchSpace = { paramsBytes: 0, scratchRows: 0 };
@@ -48,17 +47,22 @@ export function launchSpace(
     graph.nodes.forEach((node, index) => {
       const places = [...node.inputs, ...node.outputs].map(locate);
       const key = keyOf(node, places);
-      let most = known.get(key);
-      if (!most) {
-        most = mostOf(references.map((reference) => spaceOf(loweredFor(node, places, reference))));
-        known.set(key, most);
-      }
+      const most = mostOf(references.map((reference) => {
+        const known = KNOWN.get(reference) ?? new Map<string, LaunchSpace>();
+        KNOWN.set(reference, known);
+        const space = known.get(key) ?? spaceOf(loweredFor(node, places, reference));
+        known.set(key, space);
+        return space;
+      }));
       add(reserved, counted ? mostOf([most, own[index]]) : most);
       add(used, own[index]);
     });
   }
   return { reserved, used };
 }
+
+/** What nodes need on a reference, by what that depends on. */
+const KNOWN = new WeakMap<KernelSet, Map<string, LaunchSpace>>();
 
 /** Adds what other launches need that run one after another. */
 function add(space: LaunchSpace, { paramsBytes, scratchRows }: LaunchSpace): void {

@@ -10,6 +10,7 @@ import { batchSweepSection } from "./sections/batch_sweep.ts";
 import { claimsSection } from "./sections/claims.ts";
 import { cellsSection, configurationsSection } from "./sections/cells.ts";
 import { type PageContext, section } from "./sections/context.ts";
+import { equalMemorySection } from "./sections/equal_memory.ts";
 import { environmentSection } from "./sections/environment.ts";
 import { factorialSection } from "./sections/factorial.ts";
 import { fineTuningSection } from "./sections/fine_tuning.ts";
@@ -34,6 +35,7 @@ const SECTIONS: readonly (readonly [string, string, Section])[] = [
   ["claims", "Claims", claimsSection],
   ["batch-sweep", "Batch size", batchSweepSection],
   ["ladder", "Ladder", ladderSection],
+  ["equal-memory", "Equal memory", equalMemorySection],
   ["factorial", "Combinations", factorialSection],
   ["per-batch-size", "By batch size", perBatchSection],
   ["attention", "Attention", attentionSection],

@@ -10,7 +10,8 @@ export interface Analysis {
   configurations: Configuration[];
   /**
    * Ran to the end at least once, in a phase whose figures stand for the configuration: a rate sweep trains
-   * at rates that were not chosen, and a phase that shows overflows at a scale that no one would choose.
+   * at rates that were not chosen, a phase that shows overflows at a scale that no one would choose, and the
+   * times of a search for equal memory picked the finalist and are not used again.
    */
   trained: Configuration[];
   /** What the planner alone looked at. */
@@ -26,15 +27,15 @@ export interface Analysis {
 export function analyse(loaded: LoadedRun): Analysis {
   const all = configurationsOf(loaded.cells, loaded.run.phases);
   const configurations = all.filter(({ kind }) => kind === "trained");
-  const trained = configurations.filter(({ ok, phaseKind, shows }) =>
-    ok.length > 0 && phaseKind !== "rate-sweep" && shows !== "overflow-recovery"
+  const trained = configurations.filter(({ ok, phaseKind, shows, role }) =>
+    ok.length > 0 && phaseKind !== "rate-sweep" && shows !== "overflow-recovery" && role !== "search"
   );
   const planned = all.filter(({ kind }) => kind === "planned");
   const sweep = sweepOf(loaded, configurations);
   const firstOk = (candidates: readonly Configuration[]) =>
     candidates.find(({ ok }) => ok.length > 0) ?? null;
   const baseline = firstOk(configurations.filter(({ shows }) => shows === "method-ladder")) ??
-    sweep?.chosen?.configuration ?? firstOk(configurations);
+    sweep?.chosen?.configuration ?? firstOk(configurations.filter(({ role }) => role !== "search"));
   const highlighted = sweep?.chosen?.configuration ?? baseline;
   return { loaded, configurations, trained, planned, sweep, baseline, highlighted };
 }

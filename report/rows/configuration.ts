@@ -6,6 +6,7 @@ import type {
   BytesByRole,
   CellKind,
   CellRecord,
+  CellRole,
   PhaseKind,
   PhaseShows,
   RunConfig,
@@ -42,6 +43,8 @@ export interface Configuration {
   phaseKind: PhaseKind;
   /** What its phase shows; null where nothing says so. */
   shows: PhaseShows | null;
+  /** What it is for in an equal-memory phase; null elsewhere. */
+  role: CellRole | null;
   label: string;
   config: RunConfig;
   /** Phase and label of the configuration whose weights it starts from; null: the model itself. */
@@ -64,11 +67,12 @@ export interface Configuration {
 /** How the cell that another starts from is called: chains of different seeds are one configuration. */
 type StartName = (id: string) => string;
 
-/** Identity of a configuration: phase, kind and everything in `config` but the seed. */
+/** Identity of a configuration: phase, kind, role and everything in `config` but the seed. */
 export function configurationKey(cell: CellRecord, startName: StartName = (id) => id): string {
   const { startFrom } = cell.config;
   const start = startFrom === null ? null : startName(startFrom);
-  return `${cell.phase}\n${cell.kind}\n${canonicalJson({ ...cell.config, seed: null, startFrom: start })}`;
+  const { phase, kind, role = "" } = cell;
+  return `${phase}\n${kind}\n${role}\n${canonicalJson({ ...cell.config, seed: null, startFrom: start })}`;
 }
 
 /** Names a cell by phase and label; an id that is not there stands for itself. */
@@ -118,7 +122,7 @@ function configurationOf(
   cells: CellRecord[],
   { startName, phaseKind, shows }: { startName: StartName } & Pick<Configuration, "phaseKind" | "shows">,
 ): Configuration {
-  const { kind, phase, label, config } = cells[0];
+  const { kind, phase, label, config, role = null } = cells[0];
   const ok = cells.filter((cell) => cell.status === "ok");
   return {
     key,
@@ -126,6 +130,7 @@ function configurationOf(
     phase,
     phaseKind,
     shows,
+    role,
     label,
     config,
     start: config.startFrom === null ? null : startName(config.startFrom),

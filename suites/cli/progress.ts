@@ -97,6 +97,11 @@ export class Progress implements RunListener {
     this.#show();
   }
 
+  onPlan(phase: string, done: number, total: number): void {
+    Object.assign(this.#state, { label: phase, phase: `planned ${done} of ${total} combinations`, step: 0 });
+    this.#show();
+  }
+
   onMessage(message: Message): void {
     if (message.type === "phase") this.#state.phase = message.text;
     else if (message.type === "step") {

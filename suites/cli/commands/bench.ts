@@ -12,9 +12,19 @@ import { environmentOf, PROJECT } from "../../environment.ts";
 import { calibrate, durationText, estimateBasis, estimateMs } from "../../estimate.ts";
 import type { Arguments } from "../flags.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
+import { findFinalists, judgedCells, searchCells, searchMemory, timedBefore } from "../../equal_memory.ts";
 import { forecastCells, rootOf } from "../../forecast.ts";
 import type { TunedRate } from "../../learning_rates.ts";
-import { type Cell, inShard, type Known, parseFilter, parseShard } from "../../matrix.ts";
+import {
+  type Cell,
+  inShard,
+  type Known,
+  missingDecision,
+  NOTHING_KNOWN,
+  parseFilter,
+  parseShard,
+  type SearchedCells,
+} from "../../matrix.ts";
 import { type Baseline, measureBaseline, overBudgetReason, providerFlags } from "../../measure_cell.ts";
 import { deviceMemoryBytes, memorySource } from "../../observed_memory.ts";
 import { Progress } from "../progress.ts";
@@ -377,7 +387,10 @@ async function listCells(
   const { tiered, choice, shard, filter, retry, out, engine, previous } = options;
   const records = previous ? (await readCells(out)).cells : new Map<string, CellRecord>();
   const plans = new PlanCache(engine, choice.tier === "software" ? "software" : "gpu");
-  const all = forecastCells(tiered, previous ? decidedBefore(previous, records) : undefined);
+  const decided = previous
+    ? await searchedBefore(decidedBefore(previous, records), { ...options, plans, records })
+    : undefined;
+  const all = forecastCells(tiered, decided);
   const wanted = wantedCells(all, filter).filter(({ cell }) =>
     shard === null || inShard(rootOf(cell, all), shard)
   );
@@ -405,7 +418,7 @@ async function listCells(
     }`;
     print(
       `${cell.id}  ${name}  ${bytesText(plan.plannedPeakBytes)}  ${state}${
-        guessed ? "  (batch size or rate not decided yet)" : ""
+        guessed ? "  (not decided yet)" : ""
       }`,
     );
   }
@@ -436,7 +449,41 @@ function decidedBefore(run: RunRecord, records: ReadonlyMap<string, CellRecord>)
       rates.set(optimizer, { rate: value, effectiveBatchSize: effectiveBatchSize(config) });
     }
   }
-  return { batchSize, rates, cells: [] };
+  return { ...NOTHING_KNOWN, batchSize, rates };
+}
+
+/** Asks the planner for the cells of equal-memory phases, where what they rest on is there. */
+async function searchedBefore(
+  known: Known,
+  { tiered, choice, engine, plans, records }:
+    & Pick<RunOptions, "tiered" | "choice" | "engine">
+    & { plans: PlanCache; records: ReadonlyMap<string, CellRecord> },
+): Promise<Known> {
+  const recordOf = (id: string) => {
+    const record = records.get(id);
+    return record && stands(record, records) ? record : null;
+  };
+  const plan = (config: Cell["config"]) => plans.get({ config, kind: "trained" });
+  for (const phase of tiered.phases) {
+    if (phase.kind !== "equal-memory" || missingDecision(phase, known) !== null) continue;
+    const timed = timedBefore(phase, tiered, forecastCells(tiered, known).map(({ cell }) => cell))
+      .map(({ id }) => recordOf(id));
+    if (timed.includes(null)) continue;
+    const found = await searchMemory(phase, {
+      known,
+      engine,
+      plan,
+      deviceBytes: choice.memoryBudgetBytes,
+      timed: timed.filter((record) => record !== null),
+    });
+    const made = await findFinalists(phase, found, { known, recordOf, plan });
+    const cells: SearchedCells = {
+      search: searchCells(phase, found, known),
+      judged: made && judgedCells(phase, found, made.finalists, known),
+    };
+    known = { ...known, searched: new Map([...known.searched, [phase.name, cells]]) };
+  }
+  return known;
 }
 
 /** Says what there is and how to go on, and writes the report. */

@@ -53,6 +53,7 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
     "rates",
     "single", // C2, C7, C14
     "ladder", // C1
+    "equal-memory", // C1
     "factorial",
     "per-batch-size", // C3, C4
     "overflow", // C5

@@ -35,7 +35,7 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
     ["phases:\n  - { name: a, kind: matrix }\n", /^1:1: missing key title$/],
     [
       `${HEAD}  - { name: a, kind: matrx }\n`,
-      /^4:22: phases\[0\]\.kind: got "matrx", expected batch-sweep or matrix or rate-sweep or plan; did you mean matrix\?$/,
+      /^4:22: phases\[0\]\.kind: got "matrx", expected batch-sweep or matrix or rate-sweep or plan or equal-memory; did you mean matrix\?$/,
     ],
     [
       phase("defaults: { steps: 0 }"),
