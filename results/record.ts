@@ -243,6 +243,13 @@ export const CellRecord = Type.Object({
   heldOutElsewhere: Type.Array(Type.Object({ data: text(), points: Type.Array(HeldOutPoint) }), {
     description: "One entry for each of `alsoEvaluate`.",
   }),
+  unigramLoss: Type.Optional(
+    amount(
+      "Mean loss in nats that a histogram of the training part's targets, each counted once more than it occurs, has on " +
+        "the held-out targets: what is above it has learned no more than how often tokens, or labels, occur. Absent where " +
+        "nothing is held out, and from records of earlier versions.",
+    ),
+  ),
   adapterBytes: orNull(
     amount(),
     "Size on disk of the `adapter_model.safetensors` that the cell saved; null where it saved none.",

@@ -114,6 +114,8 @@ export async function measureCell(
     samples: heard.steps.length > 0 ? samplesOf(heard.steps, cell.config.methods.includes("fp16")) : null,
     heldOut: heard.heldOut,
     heldOutElsewhere: heard.heldOutElsewhere,
+    ...typeof heard.result?.result.unigramLoss === "number" &&
+      { unigramLoss: heard.result.result.unigramLoss },
     memory: heard.result
       ? memoryOf(heard.result.result, observed)
       : plannedMemory(plan, `not measured: ${reason}`),

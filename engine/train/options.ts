@@ -122,6 +122,11 @@ export interface TrainResult {
   modelFlopsPerStep: number;
   /** Losses on the held-out data. */
   heldOut: { step: number; tokens: number; loss: number }[];
+  /**
+   * Mean loss of a histogram of the training targets on the held-out ones (`unigramLoss`), nats; null where
+   * nothing is held out.
+   */
+  unigramLoss: number | null;
   /** One entry for each other data that was evaluated on. */
   heldOutElsewhere: { data: string; points: { step: number; tokens: number; loss: number }[] }[];
   /** sha256 of the data as read. */

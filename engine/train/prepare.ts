@@ -190,7 +190,8 @@ async function modelForTask(
   };
 }
 
-function labelsOf(config: ModelConfig): readonly string[] {
+/** Names of the labels that a model predicts; none where it predicts tokens. */
+export function labelsOf(config: ModelConfig): readonly string[] {
   return config.family === "bert" ? config.labels : [];
 }
 

@@ -8,7 +8,7 @@ import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./opt
 import { f16OverflowsToInfinity } from "../runtime/f16_probe.ts";
 import { dropoutJson } from "../model/config.ts";
 import { type DropoutRates, NO_DROPOUT } from "../model/dropout.ts";
-import { prepare, type Prepared, prepareElsewhere } from "./prepare.ts";
+import { labelsOf, prepare, type Prepared, prepareElsewhere } from "./prepare.ts";
 import type { Sequences } from "./sequences.ts";
 import { dropoutRates, Trainer } from "./trainer.ts";
 import { loadAdapter } from "./adapters.ts";
@@ -23,6 +23,7 @@ import {
 import { countParameters, modelFlops } from "./plan_training.ts";
 import { resolveModel } from "./model_source.ts";
 import { beyondSchedule, continuedSchedule, type Schedule, scheduleOf } from "./schedule.ts";
+import { unigramLoss } from "./unigram_loss.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
 import type { TensorToFill } from "./fill_values.ts";
 import { beginInitialValues, type ValuesAhead } from "./initial_values.ts";
@@ -301,8 +302,14 @@ function describe(
     dataHash: prepared.dataHash,
     kernelChoices: session.kernelChoices,
     kernelNotes: session.kernelNotes,
+    unigramLoss: unigramLoss(prepared.split, { classes: classCount(prepared.model), ...options }),
     profile: null,
   };
+}
+
+/** How many targets a model chooses from. */
+function classCount({ config, objective }: Prepared["model"]): number {
+  return objective === "sequence-label" ? labelsOf(config).length : config.vocabularySize;
 }
 
 /**

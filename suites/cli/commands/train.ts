@@ -233,6 +233,7 @@ function summaryOf(result: TrainResult, steps: readonly StepReport[], observed: 
     dispatchesPerStep: result.dispatchesPerStep,
     tokensPerSecond: ms > 0 ? (sum(timed.map(({ tokens }) => tokens)) / ms) * 1000 : null,
     heldOutLoss: result.heldOut.at(-1)?.loss ?? null,
+    unigramLoss: result.unigramLoss,
     ...result.heldOutElsewhere.length > 0 && {
       heldOutElsewhere: result.heldOutElsewhere.map(({ data, points }) => ({
         data,
@@ -254,6 +255,7 @@ function summaryText(summary: ReturnType<typeof summaryOf>, diverged: string | n
     observedPeakBytes,
     tokensPerSecond,
     heldOutLoss,
+    unigramLoss,
   } = summary;
   const share = trainableParameters === parameters ? "" : `, ${trainableParameters} trained`;
   return [
@@ -261,7 +263,10 @@ function summaryText(summary: ReturnType<typeof summaryOf>, diverged: string | n
     `peak memory ${bytesText(plannedPeakBytes)} planned` +
     (observedPeakBytes === null ? "" : `, ${bytesText(observedPeakBytes)} observed`),
     `${tokensPerSecond?.toFixed(0) ?? "no"} tokens/s`,
-    ...heldOutLoss === null ? [] : [`held-out loss ${heldOutLoss.toFixed(4)}`],
+    ...heldOutLoss === null ? [] : [
+      `held-out loss ${heldOutLoss.toFixed(4)}` +
+      (unigramLoss === null ? "" : ` (a histogram of the targets has ${unigramLoss.toFixed(4)})`),
+    ],
     ...diverged === null ? [] : [`diverged: ${diverged}`],
   ].join("\n");
 }

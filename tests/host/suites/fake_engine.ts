@@ -177,6 +177,7 @@ async function train(
     dispatchesPerStep: 10,
     modelFlopsPerStep: 1e6 * microBatchSize * gradientAccumulationSteps,
     heldOut: options.heldOutFraction > 0 ? [point] : [],
+    unigramLoss: options.heldOutFraction > 0 ? 3.25 : null,
     heldOutElsewhere,
     kernelChoices: {},
     kernelNotes: [],
