@@ -237,7 +237,10 @@ export const CellRecord = Type.Object({
     amount(),
     "FLOPs of the model's matrix products in one optimizer step, recomputation not counted.",
   ),
-  warmupSteps: amount("Steps at the start that timing statistics leave out."),
+  warmupSteps: amount(
+    "Steps at the start that timing statistics leave out: where the cell ran, as many as the warm-up took by the rule of " +
+      "docs/suites.md, in records of earlier versions as many as the suite gave.",
+  ),
   samples: orNull(StepSamples),
   heldOut: Type.Array(HeldOutPoint),
   heldOutElsewhere: Type.Array(Type.Object({ data: text(), points: Type.Array(HeldOutPoint) }), {
