@@ -4,10 +4,9 @@ import { isTokenFile } from "../formats/token_file.ts";
 import { InputError } from "../input_error.ts";
 import { type Model, type ModelConfig, modelOf } from "../model/config.ts";
 import { PRESETS } from "../model/presets.ts";
-import { isRecordFile } from "../formats/records.ts";
 import type { FolderAdapter } from "./adapters.ts";
 import { buildSplit, labelFieldOf, textOf } from "./build_split.ts";
-import { type Data, loadData } from "./corpus.ts";
+import { type Data, hasExamples, loadData } from "./corpus.ts";
 import { tokenizedByBpe, tokensOfGpt2 } from "./kept_tokens.ts";
 import { readLabels } from "./labels.ts";
 import { unreadFields } from "./record_documents.ts";
@@ -71,7 +70,7 @@ export async function prepareModel(
       : await tokenizerSize(options.tokenizer, folder);
   }
   const { objective } = modelOf(config);
-  if (takesLabels && objective === "sequence-label" && isRecordFile(options.data)) {
+  if (takesLabels && objective === "sequence-label" && hasExamples(options.data)) {
     const data = await loadData(options.data, options);
     if (data.kind === "records") {
       const { names } = readLabels(data.records, labelFieldOf(options), null);
