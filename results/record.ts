@@ -69,6 +69,8 @@ const flag = (description?: string) => Type.Boolean({ description });
 const number = (description?: string) => Type.Number({ description });
 /** Bytes, times, counts: never below 0. */
 const amount = (description?: string) => Type.Number({ minimum: 0, description });
+/** From 0 to 1. */
+const share = (description?: string) => Type.Number({ minimum: 0, maximum: 1, description });
 const gitHash = (description?: string) =>
   Type.String({ pattern: "^[0-9a-f]{40}$", title: "forty hex digits", description });
 const version = () => Type.Literal(RECORD_VERSION, { description: "Version of the format." });
@@ -95,9 +97,19 @@ export type Role = keyof BytesByRole;
 /** What cannot be given back first, so that the top of a stack of bars is what the methods attack. */
 export const ROLES = Object.keys(BytesByRole.properties) as Role[];
 
-export const HeldOutPoint = Type.Object({ step: amount(), tokens: amount(), loss: number() }, {
+export const HeldOutPoint = Type.Object({
+  step: amount(),
+  tokens: amount(),
+  loss: number(),
+  accuracy: Type.Optional(share("Share of held-out examples whose label was predicted.")),
+  macroF1: Type.Optional(share("Mean of the F1 of each label that is there or was predicted.")),
+  majorityShare: Type.Optional(
+    share("Share of the most frequent label: the accuracy of answering it always."),
+  ),
+}, {
   description:
-    "One point of held-out loss: mean over unmasked targets after `step` updates and `tokens` trained tokens.",
+    "One point of held-out loss: mean over unmasked targets after `step` updates and `tokens` trained tokens. Scores " +
+    "where the model predicts a label per sequence; absent from records of earlier versions.",
 });
 export type HeldOutPoint = Static<typeof HeldOutPoint>;
 

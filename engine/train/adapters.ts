@@ -128,13 +128,14 @@ export function requireSettingsOf(
  * Uploads the adapter in a PEFT folder over the one in the session; the base
  * stays as it is, so adapters can be switched.
  *
+ * @returns The names of what was uploaded.
  * @throws {InputError} when it was made for other modules or shapes than the session's adapter.
  */
 export async function loadAdapter(
   session: Session,
   parameters: readonly Parameter[],
   folder: string,
-): Promise<void> {
+): Promise<Set<string>> {
   const adapter = await openAdapter(folder);
   try {
     const wanted = new Map(
@@ -166,6 +167,7 @@ export async function loadAdapter(
         writeParameter(session, (wanted.get(name) ?? heads.get(name))!, firstElement, values);
       }
     }
+    return new Set(found.map(({ name }) => name));
   } finally {
     adapter.tensors.close();
   }
@@ -174,6 +176,14 @@ export async function loadAdapter(
 /** Parameters of the base that are trained and saved with an adapter. */
 function trainedHeads(parameters: readonly Parameter[]): Parameter[] {
   return parameters.filter(({ added, spec }) => !added && spec.trainedWithAdapters);
+}
+
+/**
+ * What `modules_to_save` calls a head. peft takes every module whose path ends so: the `dense` of a pooler is
+ * `pooler.dense`, as others are called `dense` too.
+ */
+function savedModule({ name }: ParameterSpec): string {
+  return name.split(".").slice(-3, -1).join(".");
 }
 
 /** What peft calls the tasks that models are trained for; it has no name for hidden tokens. */
@@ -220,7 +230,7 @@ export async function saveAdapter(
     baseModel: reference?.repository ?? baseModel,
     revision: reference?.revision ?? null,
     taskType: TASK_TYPES[objective],
-    modulesToSave: [...new Set(heads.map(({ spec }) => spec.name.split(".").at(-2)!))],
+    modulesToSave: [...new Set(heads.map(({ spec }) => savedModule(spec)))],
   }, [...tensors, ...heads.map(({ spec, master }) => tensorOf(session, savedTensorName(spec.name), master))]);
 }
 
