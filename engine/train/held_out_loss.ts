@@ -14,7 +14,7 @@ export interface HeldOutLossSettings {
   /** Index of the evaluation program. */
   program: number;
   inputs: Pick<BatchInputs, "loss">;
-  /** Of a model that predicts a label per sequence: what the program leaves as logits, and how many labels. */
+  /** Where a label per sequence is predicted: what the program leaves as logits, and how many labels. */
   labels: { logits: Value; count: number } | null;
   /** The session's, which uploads the batches. */
   feed: DataFeed;
