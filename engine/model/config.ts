@@ -85,6 +85,11 @@ export function modelOf(config: ModelConfig): Model {
   };
 }
 
+/** Names of the labels that a model predicts; none where it predicts tokens. */
+export function labelsOf(config: ModelConfig): readonly string[] {
+  return config.family === "bert" ? config.labels : [];
+}
+
 /**
  * Reads `config.json` of a model folder.
  *

@@ -123,8 +123,18 @@ function randomSplit({ model, options, ...rest }: Ingredients): { split: Split; 
 
 function recordSplit(ingredients: Ingredients, records: readonly DataRecord[]): Split {
   const { labels, options: { heldOutFraction, data: what } } = ingredients;
-  const heldOutCount = heldOutPart(records.length, heldOutFraction, what);
-  const trainingCount = records.length - heldOutCount;
+  const trainingCount = groupBorder(
+    records,
+    records.length - heldOutPart(records.length, heldOutFraction, what),
+  );
+  const heldOutCount = records.length - trainingCount;
+  if (heldOutFraction > 0 && heldOutCount === 0) {
+    throw new InputError(
+      `Cannot hold out ${heldOutFraction} of ${what}: that is less than its last group, ${
+        records.at(-1)!.group
+      }`,
+    );
+  }
   // Split before texts are cut up or put together, so that no text is in both parts.
   const sequences = (from: number, to: number) =>
     recordSequences(ingredients, records.slice(from, to), labels?.numbers.subarray(from, to) ?? null);
@@ -132,6 +142,16 @@ function recordSplit(ingredients: Ingredients, records: readonly DataRecord[]): 
     training: sequences(0, trainingCount),
     heldOut: heldOutCount === 0 ? null : sequences(trainingCount, records.length),
   };
+}
+
+/** The first place from `from` on at which no group is cut in two. */
+function groupBorder(records: readonly DataRecord[], from: number): number {
+  let border = from;
+  while (
+    border > 0 && border < records.length && records[border].group !== undefined &&
+    records[border].group === records[border - 1].group
+  ) border++;
+  return border;
 }
 
 function recordSequences(
