@@ -179,9 +179,9 @@ function trainedHeads(parameters: readonly Parameter[]): Parameter[] {
 }
 
 /**
- * What `modules_to_save` calls a head. peft takes every module whose path ends so: the `dense` of a pooler inside the
- * base model is `pooler.dense`, as others are called `dense` too; a head beside it is called by its first name, whatever
- * lies in it (`classifier.out_proj`).
+ * What `modules_to_save` calls a head. peft takes every module whose path ends so: the `dense` of a pooler
+ * inside the base model is `pooler.dense`, as others are called `dense` too; a head beside it is called by
+ * its first name, whatever lies in it (`classifier.out_proj`).
  */
 function savedModule({ name }: ParameterSpec): string {
   const path = name.split(".").slice(0, -1);
