@@ -11,7 +11,14 @@ export { PRESET_NAMES } from "./engine/model/presets.ts";
 export { CORPUS_NAMES } from "./engine/train/corpus.ts";
 export { generate, type GenerateOptions, type Generation } from "./engine/train/generate.ts";
 export { evaluate, type EvaluateOptions, type Evaluation } from "./engine/train/evaluate.ts";
-export type { StepReport, TrainListener, TrainOptions, TrainResult } from "./engine/train/options.ts";
+export type {
+  HeldOutReport,
+  StepReport,
+  TrainListener,
+  TrainOptions,
+  TrainResult,
+} from "./engine/train/options.ts";
+export type { ClassScores } from "./engine/train/class_scores.ts";
 export { IMPLEMENTED_METHODS } from "./engine/train/methods.ts";
 export {
   type DownloadProgress,

@@ -14,6 +14,7 @@ import {
 import dropoutSource from "./attention_dropout.wgsl" with { type: "text" };
 import softmaxSource from "./attention_softmax.wgsl" with { type: "text" };
 import softmaxGradSource from "./attention_softmax_grad.wgsl" with { type: "text" };
+import { softCapWgsl } from "./soft_cap.ts";
 import { matmulCommands } from "./matmul/matmul.ts";
 import type { MatmulOperand } from "./matmul/product.ts";
 import {
@@ -31,7 +32,7 @@ import type { KernelSet } from "./kernel_set.ts";
 /**
  * Softmax attention that holds the probabilities: `(qkv [N, (H+2K)·D], segments u32 [N]?) → (o [N, H·D],
  * probabilities [B, H, T, T])`, both in the dtype of `qkv`; with dropout also the dropped probabilities as
- * workspace. A query that sees no key gives zeros.
+ * workspace, with capped scores the slopes of the cap `[B, H, T, T]`. A query that sees no key gives zeros.
  */
 export const attention = defineOp<AttentionAttrs>({
   name: "attention",
@@ -44,11 +45,13 @@ export const attention = defineOp<AttentionAttrs>({
       { ...scores, name: "probabilities" },
       // Probabilities are saved without the mask: where one is dropped, its gradient still needs the value.
       ...(attrs.dropout ? [{ ...scores, role: "workspace" as const, name: "dropped" }] : []),
+      ...(attrs.scoreCap !== undefined ? [{ ...scores, name: "slopes" }] : []),
       ...meetingType(headsType(qkv, attrs, heads), mayBeSplit(bytesOf(qkv) / batch)),
     ];
   },
   lower: ({ inputs: [qkv, segments], outputs: [o, probabilities, ...rest], attrs, kernels }) => {
     const dropped = attrs.dropout ? rest.shift() : undefined;
+    const slopes = attrs.scoreCap !== undefined ? rest.shift() : undefined;
     const [meeting] = rest;
     const { sequence, headSize, softmaxScale } = attrs;
     const part = operands(attrs);
@@ -66,7 +69,7 @@ export const attention = defineOp<AttentionAttrs>({
         alpha: softmaxScale,
         triangle: attrs.causal ? "c" : undefined,
       }, kernels),
-      ...softmaxCommands(probabilities, dropped, segments, attrs, kernels),
+      ...softmaxCommands({ probabilities, dropped, slopes }, segments, attrs, kernels),
       ...matmulCommands({
         name: "attention_values",
         m: sequence,
@@ -82,25 +85,32 @@ export const attention = defineOp<AttentionAttrs>({
     ];
   },
   // The segments are not needed again: masked probabilities are stored zeros.
-  vjp: ({ builder, inputs: [qkv], outputs: [, probabilities], attrs, outGrads: [dO], needs }) => [
-    dO && needs(0)
-      ? builder.call(attentionGrad, [qkv, probabilities, dO], { ...attrs, segments: false })[0]
-      : undefined,
-  ],
+  vjp: ({ builder, inputs: [qkv], outputs: [, probabilities, ...rest], attrs, outGrads: [dO], needs }) => {
+    if (!dO || !needs(0)) return [undefined];
+    const slopes = attrs.scoreCap === undefined ? [] : [rest[attrs.dropout ? 1 : 0]];
+    const inputs = [qkv, probabilities, dO, ...slopes];
+    return [builder.call(attentionGrad, inputs, { ...attrs, segments: false })[0]];
+  },
   reference: ([qkv, segments], attrs, { outputs }) => {
-    const { o, probabilities, dropped } = attendReference(qkv, segments, attrs);
-    const own = attrs.dropout ? [o, probabilities, dropped] : [o, probabilities];
+    const { o, probabilities, dropped, slopes } = attendReference(qkv, segments, attrs);
+    const own = [
+      o,
+      probabilities,
+      ...(attrs.dropout ? [dropped] : []),
+      ...(attrs.scoreCap === undefined ? [] : [slopes]),
+    ];
     return [...own, ...unusedOutputs(outputs, own.length)];
   },
 });
 
 /**
- * Gradient of `attention`: `(qkv, probabilities, dO [N, H·D]) → (dqkv, dS [B, H, T, T] workspace)`. Grouped
- * heads are summed in the order of the heads, in f32: in f16 they have a workspace for it.
+ * Gradient of `attention`: `(qkv, probabilities, dO [N, H·D], slopes?) → (dqkv, dS [B, H, T, T] workspace)`,
+ * with slopes where scores are capped. Grouped heads are summed in the order of the heads, in f32: in f16
+ * they have a workspace for it.
  */
 export const attentionGrad = defineOp<AttentionAttrs>({
   name: "attention_grad",
-  inferTypes: ([qkv, probabilities, dO], attrs) => {
+  inferTypes: ([qkv, probabilities, dO, slopes], attrs) => {
     checkAttentionInputs("attention_grad", qkv, undefined, attrs);
     const { batch, sequence, heads, headSize } = attrs;
     const expect = (what: string, value: TensorType, shape: number[]) => {
@@ -114,13 +124,14 @@ export const attentionGrad = defineOp<AttentionAttrs>({
     };
     expect("probabilities", probabilities, [batch, heads, sequence, sequence]);
     expect("dO", dO, [batch * sequence, heads * headSize]);
+    if (attrs.scoreCap !== undefined) expect("slopes", slopes, [batch, heads, sequence, sequence]);
     return [
       { shape: qkv.shape, dtype: qkv.dtype, name: "dqkv" },
       { shape: probabilities.shape, dtype: qkv.dtype, role: "workspace", name: "dS" },
       ...gradMeetingType(qkv, dO, attrs),
     ];
   },
-  lower: ({ inputs: [qkv, probabilities, dO], outputs: [dqkv, dS, meeting], attrs, kernels }) => {
+  lower: ({ inputs: [qkv, probabilities, dO, slopes], outputs: [dqkv, dS, meeting], attrs, kernels }) => {
     const { batch, sequence, headSize, heads, kvHeads, softmaxScale } = attrs;
     const part = operands(attrs);
     const groups = heads / kvHeads;
@@ -168,7 +179,7 @@ export const attentionGrad = defineOp<AttentionAttrs>({
         c: part.scores(dS),
         triangle: attrs.causal ? "c" : undefined,
       }, kernels),
-      ...softmaxGradCommands(probabilities, dS, attrs, kernels),
+      ...softmaxGradCommands({ probabilities, gradient: dS, slopes }, attrs, kernels),
       ...matmulCommands({
         ...perHead,
         name: "attention_dq",
@@ -184,8 +195,8 @@ export const attentionGrad = defineOp<AttentionAttrs>({
       ...overGroup("attention_dk", part.scores(dS), part.q(qkv), part.k(dqkv), softmaxScale),
     ];
   },
-  reference: ([qkv, probabilities, dO], attrs, { outputs }) => {
-    const { dqkv, dS } = attendGradReference(qkv, probabilities, dO, attrs);
+  reference: ([qkv, probabilities, dO, slopes], attrs, { outputs }) => {
+    const { dqkv, dS } = attendGradReference(qkv, probabilities, dO, attrs, slopes);
     return [dqkv, dS, ...unusedOutputs(outputs, 2)];
   },
 });
@@ -259,8 +270,9 @@ fn keepScale(row: u32, i: u32) -> vec_t {
 }
 
 /** WGSL of `visible(sequenceStart, query, columns)`: which keys a query sees. */
-function visibleWgsl(width: 1 | 4, { causal, segments }: AttentionAttrs): string {
+function visibleWgsl(width: 1 | 4, { causal, segments, window }: AttentionAttrs): string {
   const tests = [causal ? "(columns <= index_t(query))" : "mask_t(true)"];
+  if (window !== undefined) tests.push(`(columns + index_t(${window}u) > index_t(query))`);
   const lines = [];
   if (segments) {
     const at = (i: string) => width === 4 ? `segments[(${i}) >> 2u][(${i}) & 3u]` : `segments[${i}]`;
@@ -288,26 +300,33 @@ interface RowKernel {
   reduces: boolean;
 }
 
+/** The matrices of a row kernel: the first alone, or with others. */
+type Matrices = Readonly<Record<string, Located | undefined>>;
+
 /** One row kernel over `[B·H·T, T]` matrices, split where a range of rows would pass the binding limit. */
 function rowCommands(
   kernel: RowKernel,
-  matrices: Readonly<Record<string, Located>>,
+  matrices: Matrices,
   segments: Located | undefined,
   attrs: AttentionAttrs,
   kernels: KernelSet,
   withSequenceRows: boolean,
 ): Command[] {
   const { sequence, heads } = attrs;
-  const values = Object.values(matrices);
+  const given = Object.entries(matrices).filter((entry): entry is [string, Located] =>
+    entry[1] !== undefined
+  );
+  const matrixNames = given.map(([name]) => name);
+  const values = given.map(([, value]) => value);
   const width = rowVectorWidth(sequence);
   const form = kernels.rowForm(sequence / width);
   const names = [
-    ...Object.keys(matrices).map((name) => [name, `${name}_t`]),
+    ...matrixNames.map((name) => [name, `${name}_t`]),
     ...(segments ? [["segments", "index_t"]] : []),
   ];
   const rowBytes = sequence * DTYPE_BYTES[values[0].dtype];
   const access = accessOf(
-    Object.entries(matrices).map(([name, { dtype }]) => ({
+    given.map(([name, { dtype }]) => ({
       name,
       dtype,
       reads: kernel.reads.includes(name),
@@ -329,10 +348,12 @@ function rowCommands(
     `fn storeDropped(row: u32, start: u32, i: u32, p: vec_t) {
   ${matrices.dropped ? "store_dropped(start + i, p * keepScale(row, i));" : ""}
 }`,
+    softCapWgsl(attrs.scoreCap),
+    slopesWgsl(kernel, matrices),
     access.code(kernel.source),
   ].join("\n");
   const rows = elementCount(values[0]) / sequence;
-  const slots = (of: readonly string[]) => of.map((name) => Object.keys(matrices).indexOf(name));
+  const slots = (of: readonly string[]) => of.map((name) => matrixNames.indexOf(name));
   const launched: Kernel = {
     name: kernel.name,
     code,
@@ -343,6 +364,7 @@ function rowCommands(
   return rowWindows(rows, [rowBytes], access.target, 1).map(({ first, count }) => {
     const windows = values.map((value) => windowOf(value, { first, count }, sequence));
     const bindings: Binding[] = segments ? [...windows, whole(segments)] : windows;
+    const firstOf = (name: string) => (windows[matrixNames.indexOf(name)]?.firstElement ?? 0) / width;
     return {
       kernel: launched,
       bindings,
@@ -353,9 +375,10 @@ function rowCommands(
           first,
           sequence,
           ...(withSequenceRows ? [heads * sequence] : []),
-          windows[0].firstElement / width,
-          (windows[1]?.firstElement ?? 0) / width,
+          firstOf("probabilities"),
+          firstOf(matrices.gradient ? "gradient" : "dropped"),
           attrs.dropout?.stream ?? 0,
+          firstOf("slopes"),
         ].map(u32),
       ),
       workgroups: rowGrid(count, form, kernels.target),
@@ -363,24 +386,30 @@ function rowCommands(
   });
 }
 
+/** WGSL that stores slopes of the cap on scores, or multiplies gradients with them. */
+function slopesWgsl({ reads, writes }: RowKernel, { slopes }: Matrices): string {
+  const stored = slopes && writes.includes("slopes") ? "store_slopes(at, slope);" : "";
+  const factor = slopes && reads.includes("slopes") ? " * load_slopes(at)" : "";
+  return `fn storeSlopes(at: u32, slope: vec_t) { ${stored} }
+fn sloped(d: vec_t, at: u32) -> vec_t { return d${factor}; }`;
+}
+
 function softmaxCommands(
-  probabilities: Located,
-  dropped: Located | undefined,
+  matrices: { probabilities: Located; dropped: Located | undefined; slopes: Located | undefined },
   segments: Located | undefined,
   attrs: AttentionAttrs,
   kernels: KernelSet,
 ): Command[] {
-  const matrices: Record<string, Located> = dropped ? { probabilities, dropped } : { probabilities };
   return rowCommands(
     {
       name: "attention_softmax",
       source: softmaxSource,
       reads: ["probabilities"],
       copied: ["probabilities"],
-      writes: Object.keys(matrices),
+      writes: (["probabilities", "dropped", "slopes"] as const).filter((name) => matrices[name]),
       reduces: true,
     },
-    matrices,
+    { ...matrices },
     segments,
     attrs,
     kernels,
@@ -406,18 +435,17 @@ function dropoutCommands(
 }
 
 function softmaxGradCommands(
-  probabilities: Located,
-  gradient: Located,
+  matrices: { probabilities: Located; gradient: Located; slopes: Located | undefined },
   attrs: AttentionAttrs,
   kernels: KernelSet,
 ): Command[] {
   const kernel = {
     name: "attention_softmax_grad",
     source: softmaxGradSource,
-    reads: ["probabilities", "gradient"],
+    reads: ["probabilities", "gradient", ...matrices.slopes ? ["slopes"] : []],
     copied: ["probabilities", "gradient"],
     writes: ["gradient"],
     reduces: true,
   };
-  return rowCommands(kernel, { probabilities, gradient }, undefined, attrs, kernels, false);
+  return rowCommands(kernel, { ...matrices }, undefined, attrs, kernels, false);
 }

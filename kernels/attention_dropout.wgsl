@@ -9,7 +9,7 @@
 //           of the row (rows/reduction.ts).
 // Limits    none beyond those of the row form.
 // Source    Srivastava et al. 2014; the mask comes from the counter, never from memory (random.ts).
-struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstDropped: u32, stream: u32 }
+struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstDropped: u32, stream: u32, firstSlopes: u32 }
 
 @group(1) @binding(0) var<uniform> params: Params;
 

@@ -1,3 +1,4 @@
+import { cappedReference, capSlopeReference } from "./soft_cap.ts";
 import { dropoutKeep } from "./random.ts";
 import { NEUTRAL_STEP } from "./step_block.ts";
 import { type AttentionAttrs, PADDING_SEGMENT, qkvWidth } from "./attention_shapes.ts";
@@ -44,23 +45,28 @@ function* queries({ batch, sequence, heads }: AttentionAttrs) {
   }
 }
 
-/** `o`, `probabilities` before dropout, `dropped` after it, and the logsumexp of every row, in f64. */
+/**
+ * `o`, `probabilities` before dropout, `dropped` after it, slopes of the cap on scores, and the logsumexp of
+ * every row, in f64.
+ */
 export function attendReference(
   qkv: Float64Array,
   segments: Float64Array | undefined,
   attrs: AttentionAttrs,
 ) {
-  const { batch, sequence, heads, headSize, causal, softmaxScale } = attrs;
+  const { batch, sequence, heads, headSize, causal, softmaxScale, window, scoreCap } = attrs;
   const at = columnsOf(attrs);
   const rows = batch * heads * sequence;
   const o = new Float64Array(batch * sequence * heads * headSize);
   const probabilities = new Float64Array(rows * sequence);
   const dropped = new Float64Array(rows * sequence);
+  const slopes = new Float64Array(rows * sequence);
   const logsumexp = new Float64Array(rows);
   for (const { first, token, head, query, row } of queries(attrs)) {
     const keys = [];
     for (let key = 0; key < sequence; key++) {
       if (causal && key > query) continue;
+      if (window !== undefined && query - key >= window) continue;
       if (segments && segments[first + key] !== segments[token]) continue;
       if (segments && segments[first + key] === PADDING_SEGMENT) continue;
       keys.push(key);
@@ -68,7 +74,7 @@ export function attendReference(
     const scores = keys.map((key) => {
       let score = 0;
       for (let d = 0; d < headSize; d++) score += qkv[at.q(token, head, d)] * qkv[at.k(first + key, head, d)];
-      return softmaxScale * score;
+      return cappedReference(softmaxScale * score, scoreCap);
     });
     const highest = Math.max(...scores);
     const total = scores.reduce((sum, score) => sum + Math.exp(score - highest), 0);
@@ -77,24 +83,26 @@ export function attendReference(
     keys.forEach((key, i) => {
       const p = Math.exp(scores[i] - highest) / total;
       probabilities[row * sequence + key] = p;
+      slopes[row * sequence + key] = capSlopeReference(scores[i], scoreCap);
       dropped[row * sequence + key] = p * keepScale(row, key, attrs);
       for (let d = 0; d < headSize; d++) {
         o[at.o(token, head, d)] += dropped[row * sequence + key] * qkv[at.v(first + key, head, d)];
       }
     });
   }
-  return { o, probabilities, dropped, logsumexp };
+  return { o, probabilities, dropped, slopes, logsumexp };
 }
 
 /** Stands for the logsumexp of a row without visible keys. */
 export const EMPTY_LOGSUMEXP = 1e30;
 
-/** `dqkv` and `dS` from the probabilities of a forward pass, in f64. */
+/** `dqkv` and `dS` from the probabilities of a forward pass, and its slopes of capped scores, in f64. */
 export function attendGradReference(
   qkv: Float64Array,
   probabilities: Float64Array,
   dO: Float64Array,
   attrs: AttentionAttrs,
+  slopes?: Float64Array,
 ) {
   const { sequence, headSize, softmaxScale } = attrs;
   const at = columnsOf(attrs);
@@ -113,7 +121,8 @@ export function attendGradReference(
       dot += dP[key] * p;
     }
     for (let key = 0; key < sequence; key++) {
-      const ds = probabilities[row * sequence + key] * (dP[key] - dot);
+      const ds = probabilities[row * sequence + key] * (dP[key] - dot) *
+        (slopes?.[row * sequence + key] ?? 1);
       dS[row * sequence + key] = ds;
       for (let d = 0; d < headSize; d++) {
         dqkv[at.q(token, head, d)] += softmaxScale * ds * qkv[at.k(first + key, head, d)];

@@ -27,6 +27,10 @@ export interface AttentionAttrs {
   segments: boolean;
   /** Dropout on the probabilities. */
   dropout: { probability: number; stream: number } | null;
+  /** W: with `causal`, a query sees only the last W keys up to its own position; default all. */
+  window?: number;
+  /** Scores become cap · tanh(score / cap) before the softmax; default uncapped. */
+  scoreCap?: number;
 }
 
 /** Segment of padding: a key nobody sees. */
@@ -48,6 +52,11 @@ export function checkAttentionInputs(
   if (!(heads % kvHeads === 0)) {
     throw new ShapeError(
       `Cannot apply ${name} to ${heads} heads and ${kvHeads} key/value heads: heads must be a multiple of kvHeads`,
+    );
+  }
+  if (attrs.window !== undefined && !(attrs.causal && Number.isInteger(attrs.window) && attrs.window > 0)) {
+    throw new RangeError(
+      `Cannot apply ${name} over a window of ${attrs.window} keys: expected one or more, and a causal mask`,
     );
   }
   const rows = batch * sequence;

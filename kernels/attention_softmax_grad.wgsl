@@ -1,16 +1,16 @@
 // attention_softmax_grad — gradient of the scores from that of the probabilities, in place.
 //
 //   g[r,j] = dp[r,j] · keep(r,j) / (1 − dropout probability)
-//   ds[r,j] = p[r,j] · (g[r,j] − Σ_j g[r,j] · p[r,j])
+//   ds[r,j] = p[r,j] · (g[r,j] − Σ_j g[r,j] · p[r,j])        times slopes[r,j] where scores are capped
 //
-// Shapes    probabilities, gradient (dp before, ds after): [B·H·T, T]; row r = (b·H + h)·T + query.
-// Dtypes    both as stored (f16 or f32); the sum: f32.
+// Shapes    probabilities, slopes, gradient (dp before, ds after): [B·H·T, T]; row r = (b·H + h)·T + query.
+// Dtypes    all as stored (f16 or f32); the sum: f32.
 // Mapping   one row per LANES invocations; lane i takes vectors i, i + LANES, ...
 //           of the row (rows/reduction.ts).
 // Limits    behind the diagonal of a causal row nothing is read and zeros are
 //           written. Masked keys have p = 0, hence ds = 0.
 // Source    derivative of softmax. Checked against the f64 reference.
-struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstGradient: u32, stream: u32 }
+struct Params { rows: u32, firstRow: u32, sequence: u32, first: u32, firstGradient: u32, stream: u32, firstSlopes: u32 }
 
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -40,7 +40,7 @@ fn attention_softmax_grad(
     var ds = vec_t(0.0);
     if (i < reach) {
       let g = load_gradient(startGradient + i) * keepScale(row, i);
-      ds = load_probabilities(start + i) * (g - vec_t(dot));
+      ds = sloped(load_probabilities(start + i) * (g - vec_t(dot)), params.firstSlopes + local * vectors + i);
     }
     store_gradient(startGradient + i, ds);
   }

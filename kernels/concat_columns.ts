@@ -1,10 +1,19 @@
 import { defineOp } from "./define_op.ts";
 import { type OpDefinition, ShapeError } from "../engine/graph/op.ts";
-import { typeText } from "../engine/graph/types.ts";
+import { elementCount, typeText, type Value } from "../engine/graph/types.ts";
 import { copyColumnsCommands } from "./copy_columns.ts";
 
-/** Matrices side by side: `([N, A], [N, B], …) → [N, A + B + …]`. */
-export const concatColumns: OpDefinition<Record<string, never>> = defineOp({
+/** Attributes of `concatColumns`. */
+export interface ConcatColumnsAttrs {
+  /** G: a row has so many blocks, each with its own columns of every part; default 1. */
+  blocks?: number;
+}
+
+/**
+ * Matrices side by side: `([N, A], [N, B], …) → [N, A + B + …]`; in blocks, `[N, G·A]` and `[N, G·B]` become
+ * `[N, G·(A + B)]`, of which every block is A columns, then B.
+ */
+export const concatColumns: OpDefinition<ConcatColumnsAttrs> = defineOp<ConcatColumnsAttrs>({
   name: "concat_columns",
   inferTypes: (inputs) => {
     const [rows] = inputs[0].shape;
@@ -21,27 +30,29 @@ export const concatColumns: OpDefinition<Record<string, never>> = defineOp({
     const columns = inputs.reduce((sum, { shape }) => sum + shape[1], 0);
     return [{ shape: [rows, columns], dtype: inputs[0].dtype }];
   },
-  lower: ({ inputs, outputs: [wide], kernels }) => {
-    const firsts = startsOf(inputs.map(({ shape }) => shape[1]));
+  lower: ({ inputs, outputs: [wide], attrs: { blocks = 1 }, kernels }) => {
+    const firsts = startsOf(inputs.map(({ shape }) => shape[1] / blocks));
+    const rows = wide.shape[0] * blocks;
     return inputs.flatMap((narrow, i) =>
-      copyColumnsCommands({ rows: wide.shape[0], first: firsts[i], narrow, wide, gather: false }, kernels)
+      copyColumnsCommands({ rows, first: firsts[i], narrow, wide, gather: false }, kernels)
     );
   },
-  vjp: ({ builder, inputs, outGrads: [dy], needs }) => {
+  vjp: ({ builder, inputs, attrs, outGrads: [dy], needs }) => {
     if (!dy) return [];
     // Parts that nobody needs are left out: adapters on query and value alone
     // need no gradient of the first key.
-    const widths = inputs.map(({ shape }) => shape[1]);
+    const widths = inputs.map(({ shape }) => shape[1] / (attrs.blocks ?? 1));
     const wanted = inputs.map((_, i) => needs(i));
-    const parts = builder.call(splitColumns, [dy], { widths, wanted }).values();
+    const parts = builder.call(splitColumns, [dy], { ...attrs, widths, wanted }).values();
     return wanted.map((isWanted) => isWanted ? parts.next().value : undefined);
   },
-  reference: (inputs, _, { inputs: types, outputs: [{ shape: [rows, columns] }] }) => {
-    const wide = new Float64Array(rows * columns);
-    for (let n = 0; n < rows; n++) {
-      let at = n * columns;
+  reference: (inputs, { blocks = 1 }, { inputs: types, outputs: [type] }) => {
+    const wide = new Float64Array(elementCount(type));
+    let at = 0;
+    for (let n = 0; n < type.shape[0] * blocks; n++) {
       for (let i = 0; i < inputs.length; i++) {
-        for (let c = 0; c < types[i].shape[1]; c++) wide[at++] = inputs[i][n * types[i].shape[1] + c];
+        const width = types[i].shape[1] / blocks;
+        for (let c = 0; c < width; c++) wide[at++] = inputs[i][n * width + c];
       }
     }
     return [wide];
@@ -49,31 +60,46 @@ export const concatColumns: OpDefinition<Record<string, never>> = defineOp({
 });
 
 /** Attributes of `splitColumns`. */
-export interface SplitColumnsAttrs {
-  /** Columns of each part; their sum is the width of the matrix. */
+export interface SplitColumnsAttrs extends ConcatColumnsAttrs {
+  /** Columns of each part, in a block; their sum is the width of the matrix, or of a block. */
   widths: readonly number[];
   /** Which parts are outputs. */
   wanted: readonly boolean[];
 }
 
-/** Columns of a matrix apart: `[N, A + B + …] → [N, A]?, [N, B]?, …`, those that are wanted. */
+/**
+ * Columns of a matrix apart, back from `concatColumns`: `[N, A + B + …] → [N, A]?, [N, B]?, …`, those that
+ * are wanted.
+ */
 export const splitColumns: OpDefinition<SplitColumnsAttrs> = defineOp<SplitColumnsAttrs>({
   name: "split_columns",
-  inferTypes: ([wide], { widths, wanted }) => {
-    const columns = widths.reduce((sum, width) => sum + width, 0);
+  inferTypes: ([wide], { widths, wanted, blocks = 1 }) => {
+    const columns = blocks * widths.reduce((sum, width) => sum + width, 0);
     if (wide.shape.length !== 2 || wide.shape[1] !== columns) {
       throw new ShapeError(`Cannot split ${typeText(wide)} into columns ${widths}: expected [N, ${columns}]`);
     }
     return widths.filter((_, i) => wanted[i]).map((width) => ({
-      shape: [wide.shape[0], width],
+      shape: [wide.shape[0], blocks * width],
       dtype: wide.dtype,
     }));
   },
-  lower: ({ inputs: [wide], outputs, attrs: { widths, wanted }, kernels }) =>
-    startsOf(widths).filter((_, i) => wanted[i]).flatMap((first, i) =>
-      copyColumnsCommands({ rows: wide.shape[0], first, narrow: outputs[i], wide, gather: true }, kernels)
-    ),
-  reference: ([wide], { widths, wanted }, { inputs: [{ shape: [rows, columns] }] }) => {
+  lower: ({ inputs: [wide], outputs, attrs: { widths, wanted, blocks = 1 }, kernels }) => {
+    const rows = wide.shape[0] * blocks;
+    return startsOf(widths).filter((_, i) => wanted[i]).flatMap((first, i) =>
+      copyColumnsCommands({ rows, first, narrow: outputs[i], wide, gather: true }, kernels)
+    );
+  },
+  vjp: ({ builder, outputs, attrs, outGrads, needs }) => {
+    if (!needs(0) || outGrads.every((gradient) => !gradient)) return [undefined];
+    if (!attrs.wanted.every((isWanted) => isWanted) || outputs.some((_, i) => !outGrads[i])) {
+      throw new Error("Cannot differentiate split_columns where a part is not used: expected all of them");
+    }
+    const { blocks } = attrs;
+    return [builder.call(concatColumns, outGrads as Value[], blocks ? { blocks } : {})[0]];
+  },
+  reference: ([wide], { widths, wanted, blocks = 1 }, { inputs: [type] }) => {
+    const rows = type.shape[0] * blocks;
+    const columns = type.shape[1] / blocks;
     const firsts = startsOf(widths);
     return widths.flatMap((width, i) => {
       if (!wanted[i]) return [];

@@ -15,6 +15,7 @@ import { bytesOf, mayBeSplit } from "./matmul/partial_sums.ts";
 import type { KernelSet } from "./kernel_set.ts";
 import { rowGrid, vectorWgsl } from "./rows/reduction.ts";
 import { rowWindows, windowOf } from "./rows/windows.ts";
+import { cappedReference, capSlopeReference, softCapWgsl } from "./soft_cap.ts";
 
 export interface LinearCrossEntropyAttrs {
   /** Rows whose logits exist at the same time. */
@@ -23,6 +24,8 @@ export interface LinearCrossEntropyAttrs {
   transposedWeight: boolean;
   /** Whether the last input is a bias `[V]`. */
   bias: boolean;
+  /** Logits become cap · tanh(logit / cap); default uncapped. */
+  logitCap?: number;
 }
 
 export interface LinearCrossEntropyGradAttrs extends LinearCrossEntropyAttrs {
@@ -115,7 +118,7 @@ export const linearCrossEntropy = defineOp<LinearCrossEntropyAttrs>({
     const rowLosses = new Float64Array(rows);
     for (let n = 0; n < rows; n++) {
       if (targets[n] === IGNORED_TARGET) continue;
-      const logits = rowLogitsReference(x, w, bias, n, channels, vocabulary, attrs.transposedWeight);
+      const logits = rowLogitsReference(x, w, bias, n, channels, vocabulary, attrs);
       rowLosses[n] = logsumexpReference(logits) - logits[targets[n]];
       total += rowLosses[n];
     }
@@ -194,12 +197,13 @@ export const linearCrossEntropyGrad = defineOp<LinearCrossEntropyGradAttrs>({
     const rowLosses = new Float64Array(rows);
     for (let n = 0; n < rows; n++) {
       if (targets[n] === IGNORED_TARGET) continue;
-      const logits = rowLogitsReference(x, w, bias, n, channels, vocabulary, attrs.transposedWeight);
+      const logits = rowLogitsReference(x, w, bias, n, channels, vocabulary, attrs);
       const logsumexp = logsumexpReference(logits);
       rowLosses[n] = logsumexp - logits[targets[n]];
       total += rowLosses[n];
       for (let v = 0; v < vocabulary; v++) {
-        const dz = Math.exp(logits[v] - logsumexp) - (v === targets[n] ? 1 : 0); // step.gradientScale = 1
+        const dz = (Math.exp(logits[v] - logsumexp) - (v === targets[n] ? 1 : 0)) *
+          capSlopeReference(logits[v], attrs.logitCap); // step.gradientScale = 1
         db[v] += dz;
         for (let c = 0; c < channels; c++) {
           const at = attrs.transposedWeight ? v * channels + c : c * vocabulary + v;
@@ -227,7 +231,7 @@ function rowLogitsReference(
   n: number,
   channels: number,
   vocabulary: number,
-  transposedWeight: boolean,
+  { transposedWeight, logitCap }: LinearCrossEntropyAttrs,
 ): number[] {
   const logits = [];
   for (let v = 0; v < vocabulary; v++) {
@@ -235,7 +239,7 @@ function rowLogitsReference(
     for (let c = 0; c < channels; c++) {
       logit += x[n * channels + c] * w[transposedWeight ? v * channels + c : c * vocabulary + v];
     }
-    logits.push(logit);
+    logits.push(cappedReference(logit, logitCap));
   }
   return logits;
 }
@@ -411,9 +415,13 @@ function rowCommands(
     width: 4,
     leastBytes: leading * 4,
   }, kernels);
-  const code = [vectorWgsl(4), form.wgsl, `const GRADIENT = ${gradient};`, access.code(rowsSource)].join(
-    "\n",
-  );
+  const code = [
+    vectorWgsl(4),
+    form.wgsl,
+    softCapWgsl(attrs.logitCap),
+    `const GRADIENT = ${gradient};`,
+    access.code(rowsSource),
+  ].join("\n");
   return rowWindows(rows, [leading * 4], access.target, 1).map(({ first, count }) => {
     const window = windowOf(logits, { first, count }, leading);
     return {

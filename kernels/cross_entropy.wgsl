@@ -1,6 +1,7 @@
 // cross_entropy — loss of every row of logits, and in place of the logits their gradient.
 //
 //   loss[n] = log Σ_v exp(z[n,v]) − z[n, target[n]]
+//   z is capped first where logits are, and dz then the gradient before the cap
 //   dz[n,v] = (exp(z[n,v]) / Σ_v exp(z[n,v]) − [v = target[n]]) · step.gradientScale          where GRADIENT
 //
 // Shapes    logits: [rows, leading], columns V … leading − 1 are padding, zero
@@ -35,13 +36,13 @@ fn cross_entropy(
   let counts = expected >= 0 && expected < i32(params.vocabulary);
   let column = select(0u, u32(expected), counts);
   // Read before the first reduction, hence before any lane overwrites it.
-  let expectedLogit = load_logits(start + column / 4u)[column % 4u];
+  let expectedLogit = capped(load_logits(start + column / 4u))[column % 4u];
 
   var highest = HIDDEN;
   var total = 0.0;
   for (var i = lane; i < params.vectors; i += LANES) {
     let shown = index(i) < index_t(params.vocabulary);
-    let z = select(vec_t(HIDDEN), load_logits(start + i), shown);
+    let z = select(vec_t(HIDDEN), capped(load_logits(start + i)), shown);
     let higher = max(highest, maxOf(z));
     total = total * exp(highest - higher) + sumOf(select(vec_t(0.0), exp(z - vec_t(higher)), shown));
     highest = higher;
@@ -56,8 +57,9 @@ fn cross_entropy(
     let inverse = 1.0 / rowTotal;
     for (var i = lane; i < params.vectors; i += LANES) {
       let columns = index(i);
-      let p = exp(load_logits(start + i) - vec_t(rowHighest)) * inverse;
-      let dz = (p - select(vec_t(0.0), vec_t(1.0), columns == index_t(column))) * scale;
+      let z = capped(load_logits(start + i));
+      let p = exp(z - vec_t(rowHighest)) * inverse;
+      let dz = uncapped((p - select(vec_t(0.0), vec_t(1.0), columns == index_t(column))) * scale, z);
       let kept = select(vec_t(0.0), dz, (columns < index_t(params.vocabulary)) & mask_t(counts));
       store_logits(start + i, kept);
     }

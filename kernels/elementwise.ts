@@ -1,9 +1,10 @@
 import { f32 } from "../engine/graph/launch.ts";
 import { defineOp } from "./define_op.ts";
-import { type OpDefinition, ShapeError } from "../engine/graph/op.ts";
+import { type OpDefinition, type OutputType, ShapeError } from "../engine/graph/op.ts";
 import { elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import { elementwiseCommands } from "./rows/elementwise.ts";
 import { ELEMENTWISE_WGSL as source } from "./elementwise_source.ts";
+import { cappedReference } from "./soft_cap.ts";
 
 /** Sum, in place of the first operand: `(a, b) → (a + b)`, same shape and dtype. */
 export const add = defineOp({
@@ -64,6 +65,54 @@ export const geluGrad = defineOp<GeluAttrs>({
   ],
 });
 
+/** GeGLU's product `(gate [N, F], up [N, F]) → gelu(gate) · up`. Shazeer 2020, arXiv:2002.05202. */
+export const geluMul = defineOp<GeluAttrs>({
+  name: "gelu_mul",
+  inferTypes: ([gate, up]) => {
+    requireSame("gelu_mul", gate, up);
+    return [{ shape: gate.shape, dtype: gate.dtype }];
+  },
+  lower: ({ inputs: [gate, up], outputs: [y], attrs: { approximation }, kernels }) =>
+    elementwiseCommands(
+      {
+        name: `gelu_${approximation}_mul`,
+        source,
+        operands: [gate, up, y],
+        reads: 2,
+        params: () => [f32(0)],
+      },
+      kernels,
+    ),
+  vjp: ({ builder, inputs: [gate, up], attrs, outGrads: [dy], needs }) => {
+    if (!dy) return [undefined, undefined];
+    const [dGate, dUp] = builder.call(geluMulGrad, [gate, up, dy], attrs);
+    return [needs(0) ? dGate : undefined, needs(1) ? dUp : undefined];
+  },
+  reference: ([gate, up], { approximation }) => [gate.map((g, i) => g * phi(g, approximation) * up[i])],
+});
+
+/** Gradients of `geluMul`: `(gate, up, dy) → (dGate in place of dy, dUp)`. */
+export const geluMulGrad = defineOp<GeluAttrs>({
+  name: "gelu_mul_grad",
+  inferTypes: ([gate, up, dy]) => gatedGradTypes("gelu_mul_grad", gate, up, dy),
+  lower: ({ inputs: [gate, up, dy], outputs: [, dUp], attrs: { approximation }, kernels }) =>
+    elementwiseCommands(
+      {
+        name: `gelu_${approximation}_mul_grad`,
+        source,
+        operands: [gate, up, dy, dUp],
+        reads: 3,
+        writes: [2, 3],
+        params: () => [f32(0)],
+      },
+      kernels,
+    ),
+  reference: ([gate, up, dy], { approximation }) => [
+    dy.map((d, i) => d * up[i] * (phi(gate[i], approximation) + gate[i] * phiSlope(gate[i], approximation))),
+    dy.map((d, i) => d * gate[i] * phi(gate[i], approximation)),
+  ],
+});
+
 /** SwiGLU's product `(gate [N, F], up [N, F]) → gate · σ(gate) · up`. Shazeer 2020, arXiv:2002.05202. */
 export const siluMul = defineOp({
   name: "silu_mul",
@@ -87,14 +136,7 @@ export const siluMul = defineOp({
 /** Gradients of `siluMul`: `(gate, up, dy) → (dGate in place of dy, dUp)`. */
 export const siluMulGrad = defineOp({
   name: "silu_mul_grad",
-  inferTypes: ([gate, up, dy]) => {
-    requireSame("silu_mul_grad", gate, up);
-    requireSame("silu_mul_grad", gate, dy);
-    return [
-      { shape: dy.shape, dtype: dy.dtype, aliasOfInput: 2, name: "d_gate" },
-      { shape: up.shape, dtype: up.dtype, name: "d_up" },
-    ];
-  },
+  inferTypes: ([gate, up, dy]) => gatedGradTypes("silu_mul_grad", gate, up, dy),
   lower: ({ inputs: [gate, up, dy], outputs: [, dUp], kernels }) =>
     elementwiseCommands(
       {
@@ -111,6 +153,36 @@ export const siluMulGrad = defineOp({
     dy.map((g, i) => g * up[i] * logistic(gate[i]) * (1 + gate[i] * (1 - logistic(gate[i])))),
     dy.map((g, i) => g * gate[i] * logistic(gate[i])),
   ],
+});
+
+/** Rectifier: `x → y`, same shape and dtype; negative numbers become zero. */
+export const relu = defineOp({
+  name: "relu",
+  inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  lower: ({ inputs: [x], outputs: [y], kernels }) =>
+    elementwiseCommands(
+      { name: "relu", source, operands: [x, y], reads: 1, params: () => [f32(0)] },
+      kernels,
+    ),
+  vjp: ({ builder, outputs: [y], outGrads: [dy], needs }) => [
+    needs(0) && dy ? builder.call(reluGrad, [y, dy], {})[0] : undefined,
+  ],
+  reference: ([x]) => [x.map((v) => Math.max(v, 0))],
+});
+
+/** Gradient of `relu` in place of `dy`, from its output: `(y, dy) → dx`; zero where the output is. */
+export const reluGrad = defineOp({
+  name: "relu_grad",
+  inferTypes: ([y, dy]) => {
+    requireSame("relu_grad", y, dy);
+    return [{ shape: dy.shape, dtype: dy.dtype, aliasOfInput: 1 }];
+  },
+  lower: ({ inputs: [y, dy], kernels }) =>
+    elementwiseCommands(
+      { name: "relu_grad", source, operands: [y, dy], reads: 2, params: () => [f32(0)] },
+      kernels,
+    ),
+  reference: ([y, dy]) => [dy.map((g, i) => y[i] > 0 ? g : 0)],
 });
 
 /** Hyperbolic tangent: `x → y`, same shape and dtype. */
@@ -143,6 +215,21 @@ export const tanhGrad = defineOp({
   reference: ([y, dy]) => [dy.map((g, i) => g * (1 - y[i] * y[i]))],
 });
 
+/**
+ * Soft cap: `x → cap · tanh(x / cap)`, same shape and dtype. For logits that are shown: the loss caps its
+ * own, so that no gradient passes here. Gemma Team 2024, arXiv:2408.00118.
+ */
+export const softCap: OpDefinition<{ cap: number }> = defineOp<{ cap: number }>({
+  name: "soft_cap",
+  inferTypes: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  lower: ({ inputs: [x], outputs: [y], attrs, kernels }) =>
+    elementwiseCommands(
+      { name: "soft_cap", source, operands: [x, y], reads: 1, params: () => [f32(attrs.cap)] },
+      kernels,
+    ),
+  reference: ([x], { cap }) => [x.map((v) => cappedReference(v, cap))],
+});
+
 /** Multiple: `x → factor · x`, same shape and dtype. */
 export const scale: OpDefinition<{ factor: number }> = defineOp<{ factor: number }>({
   name: "scale",
@@ -157,6 +244,16 @@ export const scale: OpDefinition<{ factor: number }> = defineOp<{ factor: number
   ],
   reference: ([x], { factor }) => [x.map((v) => factor * v)],
 });
+
+/** Types of the gradients of a gate, in place of `dy`, and of what it multiplies. */
+function gatedGradTypes(op: string, gate: TensorType, up: TensorType, dy: TensorType): OutputType[] {
+  requireSame(op, gate, up);
+  requireSame(op, gate, dy);
+  return [
+    { shape: dy.shape, dtype: dy.dtype, aliasOfInput: 2, name: "d_gate" },
+    { shape: up.shape, dtype: up.dtype, name: "d_up" },
+  ];
+}
 
 function requireSame(op: string, a: TensorType, b: TensorType): void {
   if (elementCount(a) !== elementCount(b) || a.dtype !== b.dtype) {

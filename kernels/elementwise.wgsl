@@ -1,8 +1,11 @@
 // elementwise — activations and plain arithmetic, element by element, with their gradients.
 //
 //   gelu_tanh, gelu_erf   see gelu.wgsl, which has to come first
+//   gelu_…_mul  y = gelu(g) · u            d_g = dy · u · gelu'(g)                      d_u = dy · gelu(g)
 //   silu_mul    y = g · σ(g) · u           d_g = dy · u · σ(g)·(1 + g·(1 − σ(g)))       d_u = dy · g · σ(g)
-//   tanh        y = tanh x                 dx = dy · (1 − y²)
+//   relu        y = max(x, 0)              dx = dy · [y > 0]
+//   tanh        y = tanh x, see tanh.wgsl  dx = dy · (1 − y²)
+//   soft_cap    y = cap · tanh(x / cap)
 //   add         c = a + b (in place of a)
 //   cast        y = x in another type, clamped to its range
 //   scale       y = factor · x
@@ -16,7 +19,7 @@
 
 struct Params {
   count: u32, // vectors
-  value: f32, // factor of scale, bound of cast
+  value: f32, // factor of scale, bound of cast, cap
 }
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -65,6 +68,44 @@ fn gelu_erf_grad(at: Position) {
 
 // a: gate; b: up; c: y.
 @compute @workgroup_size(WG)
+fn gelu_tanh_mul(at: Position) {
+  let i = index_of(at);
+  if (i >= params.count) { return; }
+  store_c(i, gelu_tanh_of(load_a(i)) * load_b(i));
+}
+
+// a: gate; b: up; c: dy, overwritten by the gate's gradient; d: the gradient of up.
+@compute @workgroup_size(WG)
+fn gelu_tanh_mul_grad(at: Position) {
+  let i = index_of(at);
+  if (i >= params.count) { return; }
+  let gate = load_a(i);
+  let dy = load_c(i);
+  store_c(i, dy * load_b(i) * gelu_tanh_slope(gate));
+  store_d(i, dy * gelu_tanh_of(gate));
+}
+
+// a: gate; b: up; c: y.
+@compute @workgroup_size(WG)
+fn gelu_erf_mul(at: Position) {
+  let i = index_of(at);
+  if (i >= params.count) { return; }
+  store_c(i, gelu_erf_of(load_a(i)) * load_b(i));
+}
+
+// a: gate; b: up; c: dy, overwritten by the gate's gradient; d: the gradient of up.
+@compute @workgroup_size(WG)
+fn gelu_erf_mul_grad(at: Position) {
+  let i = index_of(at);
+  if (i >= params.count) { return; }
+  let gate = load_a(i);
+  let dy = load_c(i);
+  store_c(i, dy * load_b(i) * gelu_erf_slope(gate));
+  store_d(i, dy * gelu_erf_of(gate));
+}
+
+// a: gate; b: up; c: y.
+@compute @workgroup_size(WG)
 fn silu_mul(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
@@ -87,17 +128,28 @@ fn silu_mul_grad(at: Position) {
   store_d(i, dy * gate * s);
 }
 
-// Through exp, which was cheaper than tanh on a software adapter (2026-11-23);
-// near zero by its series, where 1 − e^−2|x| cancels.
+@compute @workgroup_size(WG)
+fn relu(at: Position) {
+  let i = index_of(at);
+  if (i >= params.count) { return; }
+  let x = load_a(i);
+  // Not max(): a NaN must stay one.
+  store_b(i, select(x, vec_t(0.0), x < vec_t(0.0)));
+}
+
+// a: y; b: dy, overwritten by dx.
+@compute @workgroup_size(WG)
+fn relu_grad(at: Position) {
+  let i = index_of(at);
+  if (i >= params.count) { return; }
+  store_b(i, select(vec_t(0.0), load_b(i), load_a(i) > vec_t(0.0)));
+}
+
 @compute @workgroup_size(WG)
 fn tanh_forward(at: Position) {
   let i = index_of(at);
   if (i >= params.count) { return; }
-  let x = load_a(i);
-  let e = exp(-2.0 * min(abs(x), vec_t(40.0)));
-  let q = x * x;
-  let near = x * (1.0 - q * (1.0 / 3.0 - q * (2.0 / 15.0 - q * (17.0 / 315.0 - q * (62.0 / 2835.0)))));
-  store_b(i, select(sign(x) * (1.0 - e) / (1.0 + e), near, abs(x) < vec_t(0.25)));
+  store_b(i, tanh_of(load_a(i)));
 }
 
 // a: y; b: dy, overwritten by dx.
@@ -107,6 +159,13 @@ fn tanh_grad(at: Position) {
   if (i >= params.count) { return; }
   let y = load_a(i);
   store_b(i, load_b(i) * (1.0 - y) * (1.0 + y));
+}
+
+@compute @workgroup_size(WG)
+fn soft_cap(at: Position) {
+  let i = index_of(at);
+  if (i >= params.count) { return; }
+  store_b(i, params.value * tanh_of(load_a(i) / params.value));
 }
 
 @compute @workgroup_size(WG)

@@ -1,4 +1,4 @@
-import { type Command, u32, whole } from "../engine/graph/launch.ts";
+import { type Command, type ParamWord, u32, whole } from "../engine/graph/launch.ts";
 import { defineOp } from "./define_op.ts";
 import { ShapeError } from "../engine/graph/op.ts";
 import { foldGrid } from "../engine/graph/target.ts";
@@ -10,14 +10,22 @@ import { rowWindows, windowOf } from "./rows/windows.ts";
 import forwardSource from "./embedding.wgsl" with { type: "text" };
 import gradSource from "./embedding_grad.wgsl" with { type: "text" };
 
+export interface EmbeddingAttrs {
+  addend: boolean;
+  /** Rows of the table before that of id 0; default none. */
+  offset?: number;
+  /** An id whose row gets no gradient by its lookups, as torch.nn.Embedding's padding_idx; default none. */
+  padding?: number;
+}
+
 /**
  * Table lookup `(ids u32 [N], order u32 [N], table [V, C][, addend [N, C]]) → y [N, C]`, added to `addend` in
- * place where there is one. Every id must be below V.
+ * place where there is one. Every id must be below V less the offset.
  *
  * `order` holds the positions 0 … N − 1 sorted by id, ties by position: the
  * backward pass sums equal ids in that order.
  */
-export const embedding = defineOp<{ addend: boolean }>({
+export const embedding = defineOp<EmbeddingAttrs>({
   name: "embedding",
   inferTypes: ([ids, order, table, addend], attrs) => {
     const fits = [ids, order].every(({ dtype, shape }) => dtype === "u32" && shape.length === 1) &&
@@ -63,7 +71,7 @@ export const embedding = defineOp<{ addend: boolean }>({
       rowWindows(N, [bytesPerRow, 4], kernels.target).map((rows) => ({
         kernel,
         bindings: [windowOf(ids, rows), windowOf(table, tableWindow), windowOf(y, rows)],
-        params: [u32(rows.count), u32(C / width), u32(tableWindow.first), u32(tableWindow.count)],
+        params: [u32(rows.count), u32(C / width), firstId(tableWindow.first, attrs), u32(tableWindow.count)],
         workgroups: foldGrid(Math.ceil(rows.count / form.rowsPerWorkgroup), kernels.target),
       }))
     );
@@ -76,6 +84,8 @@ export const embedding = defineOp<{ addend: boolean }>({
       dtable = builder.call(embeddingGrad, [ids, order, dy, ...(prior ? [prior] : [])], {
         vocabularySize: table.shape[0],
         prior: prior !== undefined,
+        ...attrs.offset !== undefined && { offset: attrs.offset },
+        ...attrs.padding !== undefined && { padding: attrs.padding },
       })[0];
     }
     return [undefined, undefined, dtable, attrs.addend && needs(3) ? dy : undefined];
@@ -84,19 +94,25 @@ export const embedding = defineOp<{ addend: boolean }>({
     const y = new Float64Array(N * C);
     for (let n = 0; n < N; n++) {
       for (let c = 0; c < C; c++) {
-        y[n * C + c] = (attrs.addend ? addend[n * C + c] : 0) + table[ids[n] * C + c];
+        const row = ids[n] + (attrs.offset ?? 0);
+        y[n * C + c] = (attrs.addend ? addend[n * C + c] : 0) + table[row * C + c];
       }
     }
     return [y];
   },
 });
 
+export interface EmbeddingGradAttrs extends Pick<EmbeddingAttrs, "offset" | "padding"> {
+  vocabularySize: number;
+  prior: boolean;
+}
+
 /**
  * Table gradient of `embedding`:
  * `(ids u32 [N], order u32 [N], dy [N, C][, prior [V, C]]) → dtable f32 [V, C]`, added to `prior` in place
  * where there is one. Equal ids are summed in ascending order of position, so results repeat bit by bit.
  */
-export const embeddingGrad = defineOp<{ vocabularySize: number; prior: boolean }>({
+export const embeddingGrad = defineOp<EmbeddingGradAttrs>({
   name: "embedding_grad",
   inferTypes: ([, , dy, prior], attrs) => {
     const gradient = {
@@ -134,7 +150,12 @@ export const embeddingGrad = defineOp<{ vocabularySize: number; prior: boolean }
         commands.push({
           kernel,
           bindings: [whole(ids), whole(order), windowOf(dy, rows), windowOf(dtable, table)],
-          params: [N, C / width, table.first, table.count, rows.first, rows.count].map(u32),
+          params: [
+            u32(N),
+            u32(C / width),
+            firstId(table.first, attrs),
+            ...[table.count, rows.first, rows.count, attrs.padding ?? NO_ID].map(u32),
+          ],
           workgroups: foldGrid(Math.ceil(N / form.rowsPerWorkgroup), kernels.target),
         });
       }
@@ -143,16 +164,25 @@ export const embeddingGrad = defineOp<{ vocabularySize: number; prior: boolean }
   },
   reference: (
     [ids, , dy, prior],
-    { vocabularySize, prior: hasPrior },
+    { vocabularySize, prior: hasPrior, offset = 0, padding },
     { inputs: [{ shape: [N] }, , { shape: [, C] }] },
   ) => {
     const dtable = hasPrior ? prior.slice() : new Float64Array(vocabularySize * C);
     for (let n = 0; n < N; n++) {
-      for (let c = 0; c < C; c++) dtable[ids[n] * C + c] += dy[n * C + c];
+      if (ids[n] === padding) continue;
+      for (let c = 0; c < C; c++) dtable[(ids[n] + offset) * C + c] += dy[n * C + c];
     }
     return [dtable];
   },
 });
+
+/** Stands for no id. */
+const NO_ID = 0xffffffff;
+
+/** The id whose row comes first; below zero it wraps around, as the kernels' differences do. */
+function firstId(firstRow: number, { offset = 0 }: { offset?: number }): ParamWord {
+  return u32((firstRow - offset) >>> 0);
+}
 
 /** Lanes that share a row of `vectors` vectors: eight, or more where workgroups have more. */
 function lanesWgsl(

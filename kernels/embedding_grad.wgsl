@@ -21,6 +21,7 @@ struct Params {
   id_count: u32,
   first_row: u32,
   row_count: u32,
+  padding: u32, // id without a gradient
 }
 @group(1) @binding(0) var<uniform> params: Params;
 
@@ -38,7 +39,7 @@ fn embedding_grad(
   let leader = (workgroup.y * grid.x + workgroup.x) * (WG / LANES) + local / LANES;
   if (leader >= params.positions) { return; }
   let id = ids[order[leader]];
-  if (id - params.first_id >= params.id_count) { return; }
+  if (id - params.first_id >= params.id_count || id == params.padding) { return; }
   if (leader > 0u) {
     if (ids[order[leader - 1u]] == id) { return; }
   }

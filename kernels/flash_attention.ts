@@ -121,7 +121,7 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
   },
   reference: ([qkv, o, logsumexp, dO, segments], attrs) => {
     const { batch, heads, sequence, headSize } = attrs;
-    const { probabilities } = attendReference(qkv, segments, attrs);
+    const { probabilities, slopes } = attendReference(qkv, segments, attrs);
     const rowDot = new Float64Array(logsumexp.length);
     for (let b = 0; b < batch; b++) {
       for (let h = 0; h < heads; h++) {
@@ -133,18 +133,28 @@ export const flashAttentionGrad = defineOp<AttentionAttrs>({
         }
       }
     }
-    return [attendGradReference(qkv, probabilities, dO, attrs).dqkv, rowDot];
+    return [attendGradReference(qkv, probabilities, dO, attrs, slopes).dqkv, rowDot];
   },
 });
 
 function formOf(
-  { headSize, causal, segments, dropout }: AttentionAttrs,
+  { headSize, causal, segments, dropout, window, scoreCap }: AttentionAttrs,
   dtype: string,
   { scratch, names }: Copies,
   { readsHalvesAsWords }: KernelSet,
 ): FlashForm {
   const copied = { names, wgsl: names.length > 0 ? scratch!.wgsl : "" };
-  return { headSize, causal, segments, dropout, dtype, halvesAsWords: readsHalvesAsWords, copied };
+  return {
+    headSize,
+    causal,
+    segments,
+    dropout,
+    window,
+    scoreCap,
+    dtype,
+    halvesAsWords: readsHalvesAsWords,
+    copied,
+  };
 }
 
 /**

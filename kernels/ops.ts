@@ -7,7 +7,21 @@ import { columnSum } from "./column_sum.ts";
 import { concatColumns, splitColumns } from "./concat_columns.ts";
 import { linearCrossEntropy, linearCrossEntropyGrad } from "./cross_entropy.ts";
 import { dropout } from "./dropout.ts";
-import { add, gelu, geluGrad, scale, siluMul, siluMulGrad, tanh, tanhGrad } from "./elementwise.ts";
+import {
+  add,
+  gelu,
+  geluGrad,
+  geluMul,
+  geluMulGrad,
+  relu,
+  reluGrad,
+  scale,
+  siluMul,
+  siluMulGrad,
+  softCap,
+  tanh,
+  tanhGrad,
+} from "./elementwise.ts";
 import { embedding, embeddingGrad } from "./embedding.ts";
 import { flashAttention, flashAttentionGrad } from "./flash_attention.ts";
 import { globalNorm } from "./global_norm.ts";
@@ -42,10 +56,15 @@ export const OPS: readonly OpDefinition[] = [
   add,
   gelu,
   geluGrad,
+  geluMul,
+  geluMulGrad,
   siluMul,
   siluMulGrad,
+  relu,
+  reluGrad,
   tanh,
   tanhGrad,
+  softCap,
   scale,
   embedding,
   embeddingGrad,

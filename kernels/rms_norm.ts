@@ -1,7 +1,7 @@
-import { type Command, f32, u32, whole } from "../engine/graph/launch.ts";
+import { type Command, f32, type Located, u32, whole } from "../engine/graph/launch.ts";
 import { defineOp } from "./define_op.ts";
 import { ShapeError } from "../engine/graph/op.ts";
-import { DTYPE_BYTES, type TensorType, typeText } from "../engine/graph/types.ts";
+import { DTYPE_BYTES, elementCount, type TensorType, typeText } from "../engine/graph/types.ts";
 import forwardSource from "./rms_norm.wgsl" with { type: "text" };
 import inputGradSource from "./rms_norm_input_grad.wgsl" with { type: "text" };
 import parameterGradSource from "./rms_norm_parameter_grad.wgsl" with { type: "text" };
@@ -14,33 +14,40 @@ import { rowWindows, windowOf } from "./rows/windows.ts";
 /** Operands that are read where they lie. */
 const IN_PLACE = { reads: true, copied: false };
 
+export interface RmsNormAttrs {
+  eps: number;
+  /** Whether the weight is stored less one: y = x̂ · (1 + w). */
+  onePlus?: boolean;
+}
+
 /**
- * Root-mean-square norm over the last axis:
- * `(x [N, C], w [C]) → (y [N, C], rstd f32 [N])`. Zhang & Sennrich 2019, arXiv:1910.07467.
+ * Root-mean-square norm over the last axis, or over each of its H heads:
+ * `(x [N, H·C], w [C]) → (y [N, H·C], rstd f32 [N·H])`. Zhang & Sennrich 2019, arXiv:1910.07467.
  */
-export const rmsNorm = defineOp<{ eps: number }>({
+export const rmsNorm = defineOp<RmsNormAttrs>({
   name: "rms_norm",
   inferTypes: ([x, w]) => {
-    if (x.shape.length !== 2 || w.shape.length !== 1 || w.shape[0] !== x.shape[1]) {
+    if (x.shape.length !== 2 || w.shape.length !== 1 || x.shape[1] % w.shape[0] !== 0) {
       throw new ShapeError(
-        `Cannot apply rms_norm to x ${typeText(x)} and w ${typeText(w)}: expected [N, C] and [C]`,
+        `Cannot apply rms_norm to x ${typeText(x)} and w ${typeText(w)}: expected [N, H·C] and [C]`,
       );
     }
     return [{ shape: x.shape, dtype: x.dtype, name: "y" }, {
-      shape: [x.shape[0]],
+      shape: [elementCount(x) / w.shape[0]],
       dtype: "f32",
       name: "rstd",
     }];
   },
   lower: ({ inputs: [x, w], outputs: [y, rstd], attrs, kernels }) =>
     rowCommands("rms_norm", forwardSource, [
-      row("x", x, IN_PLACE),
+      row("x", rowsOf(x, w.shape[0]), IN_PLACE),
       column("w", w, IN_PLACE),
-      row("y", y, WRITTEN),
+      row("y", rowsOf(y, w.shape[0]), WRITTEN),
       number("rstd", rstd, WRITTEN),
-    ], { kernels, params: [f32(attrs.eps)] }),
+    ], { kernels, params: [f32(attrs.eps)], prelude: weightWgsl(attrs) }),
   // Saves rstd rather than y: N floats instead of N·C, and the backward pass needs x in any case.
-  vjp: ({ builder, inputs: [x, w], outputs: [, rstd], outGrads: [dy], needs, takePrior }) => {
+  vjp: ({ builder, inputs: [x, w], outputs: [, rstd], attrs, outGrads: [dy], needs, takePrior }) => {
+    const { onePlus } = attrs;
     if (!dy) return [undefined, undefined];
     const withPrior = (prior: ReturnType<typeof takePrior>) => (prior ? [prior] : []);
     let dw, dx;
@@ -50,18 +57,23 @@ export const rmsNorm = defineOp<{ eps: number }>({
     }
     if (needs(0)) {
       const prior = withPrior(takePrior(0));
-      [dx] = builder.call(rmsNormInputGrad, [x, w, rstd, dy, ...prior], { prior: prior.length > 0 });
+      [dx] = builder.call(rmsNormInputGrad, [x, w, rstd, dy, ...prior], {
+        prior: prior.length > 0,
+        ...onePlus && { onePlus },
+      });
     }
     return [dx, dw];
   },
-  reference: ([x, w], { eps }, { inputs: [{ shape: [N, C] }] }) => {
+  reference: ([x, w], { eps, onePlus }) => {
+    const C = w.length;
+    const N = x.length / C;
     const y = new Float64Array(N * C);
     const rstd = new Float64Array(N);
     for (let n = 0; n < N; n++) {
       let mean = 0;
       for (let c = 0; c < C; c++) mean += x[n * C + c] ** 2 / C;
       rstd[n] = 1 / Math.sqrt(mean + eps);
-      for (let c = 0; c < C; c++) y[n * C + c] = x[n * C + c] * rstd[n] * w[c];
+      for (let c = 0; c < C; c++) y[n * C + c] = x[n * C + c] * rstd[n] * (onePlus ? 1 + w[c] : w[c]);
     }
     return [y, rstd];
   },
@@ -70,7 +82,7 @@ export const rmsNorm = defineOp<{ eps: number }>({
 /**
  * Input gradient of `rmsNorm`: `(x, w, rstd, dy, prior?) → dx`, added to `prior` in place where there is one.
  */
-export const rmsNormInputGrad = defineOp<{ prior: boolean }>({
+export const rmsNormInputGrad = defineOp<{ prior: boolean; onePlus?: boolean }>({
   name: "rms_norm_input_grad",
   inferTypes: ([x, , , dy, prior], attrs) => {
     expectShape("rms_norm_input_grad", "dy", dy, x.shape);
@@ -81,13 +93,16 @@ export const rmsNormInputGrad = defineOp<{ prior: boolean }>({
   },
   lower: ({ inputs: [x, w, rstd, dy], outputs: [dx], attrs, kernels }) =>
     rowCommands("rms_norm_input_grad", `const ACCUMULATE = ${attrs.prior};\n${inputGradSource}`, [
-      row("x", x, IN_PLACE),
+      row("x", rowsOf(x, w.shape[0]), IN_PLACE),
       column("w", w, IN_PLACE),
       number("rstd", rstd, IN_PLACE),
-      row("dy", dy, IN_PLACE),
-      row("dx", dx, { ...IN_PLACE, ...WRITTEN }),
-    ], { kernels }),
-  reference: ([x, w, rstd, dy, prior], attrs, { inputs: [{ shape: [N, C] }] }) => {
+      row("dy", rowsOf(dy, w.shape[0]), IN_PLACE),
+      row("dx", rowsOf(dx, w.shape[0]), { ...IN_PLACE, ...WRITTEN }),
+    ], { kernels, prelude: weightWgsl(attrs) }),
+  reference: ([x, stored, rstd, dy, prior], attrs) => {
+    const w = attrs.onePlus ? stored.map((v) => 1 + v) : stored;
+    const C = w.length;
+    const N = rstd.length;
     const dx = attrs.prior ? prior.slice() : new Float64Array(N * C);
     for (let n = 0; n < N; n++) {
       let mean = 0;
@@ -106,8 +121,9 @@ export const rmsNormInputGrad = defineOp<{ prior: boolean }>({
  */
 export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
   name: "rms_norm_parameter_grad",
-  inferTypes: ([x, , dy, prior], attrs) => {
-    const columns = x.shape[1];
+  inferTypes: ([x, rstd, dy, prior], attrs) => {
+    const rows = rstd.shape[0];
+    const columns = elementCount(x) / rows;
     expectShape("rms_norm_parameter_grad", "dy", dy, x.shape);
     if (attrs.prior) expectShape("rms_norm_parameter_grad", "prior", prior, [columns]);
     return [
@@ -117,11 +133,12 @@ export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
         name: "dw",
         ...(attrs.prior ? { aliasOfInput: 3 } : { role: "gradients" as const }),
       },
-      { shape: [chunkCount(x.shape[0]), columns], dtype: "f32", role: "workspace", name: "chunk_sums" },
+      { shape: [chunkCount(rows), columns], dtype: "f32", role: "workspace", name: "chunk_sums" },
     ];
   },
   lower: ({ inputs: [x, rstd, dy], outputs: [dw, chunkSums], attrs, kernels }) => {
-    const [rows, columns] = x.shape;
+    const [rows] = rstd.shape;
+    const columns = elementCount(x) / rows;
     const width = rowVectorWidth(columns);
     const vectors = columns / width;
     const perChunk = rowsPerChunk(rows);
@@ -148,7 +165,12 @@ export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
           writes: [3],
           workgroupBytes,
         },
-        bindings: [...[x, rstd, dy].map((value) => windowOf(value, window)), whole(chunkSums)],
+        bindings: [
+          windowOf(x, window, columns),
+          windowOf(rstd, window),
+          windowOf(dy, window, columns),
+          whole(chunkSums),
+        ],
         params: params(window.count, window.first / perChunk),
         workgroups: [groups, Math.ceil(window.count / perChunk), 1],
       })),
@@ -160,7 +182,9 @@ export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
       },
     ];
   },
-  reference: ([x, rstd, dy, prior], attrs, { inputs: [{ shape: [N, C] }] }) => {
+  reference: ([x, rstd, dy, prior], attrs) => {
+    const N = rstd.length;
+    const C = x.length / N;
     const dw = attrs.prior ? prior.slice() : new Float64Array(C);
     for (let n = 0; n < N; n++) {
       for (let c = 0; c < C; c++) dw[c] += dy[n * C + c] * x[n * C + c] * rstd[n];
@@ -168,6 +192,16 @@ export const rmsNormParameterGrad = defineOp<{ prior: boolean }>({
     return [dw, new Float64Array(chunkCount(N) * C)];
   },
 });
+
+/** The same elements as rows of `columns`, so that a norm over heads has a row for each. */
+function rowsOf(value: Located, columns: number): Located {
+  return { ...value, shape: [elementCount(value) / columns, columns] };
+}
+
+/** WGSL of `weight(i)`, what a vector of columns is multiplied by. */
+function weightWgsl({ onePlus = false }: { onePlus?: boolean }): string {
+  return `fn weight(i: u32) -> vec_t { return ${onePlus ? "1.0 + " : ""}load_w(i); }\n`;
+}
 
 function typeOf({ shape, dtype }: TensorType): TensorType {
   return { shape, dtype };

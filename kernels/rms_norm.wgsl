@@ -1,7 +1,7 @@
 // rms_norm — root-mean-square normalisation over the last axis, with its gradients.
 //
 //   rstd[n] = 1 / sqrt(mean_c x[n,c]² + eps)
-//   xhat[n,c] = x[n,c] · rstd[n]        y[n,c] = xhat[n,c] · w[c]
+//   xhat[n,c] = x[n,c] · rstd[n]        y[n,c] = xhat[n,c] · w[c], or · (1 + w[c]): `weight`
 //   dx[n,c] = rstd[n] · (g[n,c] − xhat[n,c] · mean_c(g · xhat)[n])   with g[n,c] = dy[n,c] · w[c]
 //   dw[c] = Σ_n dy[n,c] · xhat[n,c]
 //
@@ -39,7 +39,7 @@ fn rms_norm(
   let mean = rowSum(sumOf(squares), lane) / f32(params.vectors * WIDTH);
   let scale = inverseSqrt(mean + params.eps);
   for (var i = lane; i < params.vectors; i += LANES) {
-    store_y(start + i, load_x(start + i) * scale * load_w(i));
+    store_y(start + i, load_x(start + i) * scale * weight(i));
   }
   if (lane == 0u) { store_rstd(row, scale); }
 }

@@ -27,11 +27,11 @@ fn rms_norm_input_grad(
 
   var products = vec_t(0.0);
   for (var i = lane; i < params.vectors; i += LANES) {
-    products += load_dy(start + i) * load_w(i) * (load_x(start + i) * scale);
+    products += load_dy(start + i) * weight(i) * (load_x(start + i) * scale);
   }
   let mean = rowSum(sumOf(products), lane) / f32(params.vectors * WIDTH);
   for (var i = lane; i < params.vectors; i += LANES) {
-    var d = scale * (load_dy(start + i) * load_w(i) - load_x(start + i) * (scale * mean));
+    var d = scale * (load_dy(start + i) * weight(i) - load_x(start + i) * (scale * mean));
     if (ACCUMULATE) { d += load_dx(start + i); }
     store_dx(start + i, d);
   }

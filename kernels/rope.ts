@@ -13,27 +13,33 @@ export interface RopeAttrs {
   heads: number;
   kvHeads: number;
   headSize: number;
+  /** R, even: the first channels of a head that turn; default all of them. */
+  rotaryWidth?: number;
   /** Whether to turn back, as gradients do. */
   inverse: boolean;
 }
 
 /**
- * Rotary position embedding in place: `(qkv [N, (H+2K)·D], table f32 [P, D], positions u32 [N]) → qkv`.
- * Columns `[0, D/2)` of the table are cosines, `[D/2, D)` sines; columns `i` and `i + D/2` of every query and
+ * Rotary position embedding in place: `(qkv [N, (H+2K)·D], table f32 [P, R], positions u32 [N]) → qkv`.
+ * Columns `[0, R/2)` of the table are cosines, `[R/2, R)` sines; columns `i` and `i + R/2` of every query and
  * key head turn by the angle of the token's position. Su et al. 2021, arXiv:2104.09864.
  */
 export const rope: OpDefinition<RopeAttrs> = defineOp<RopeAttrs>({
   name: "rope",
-  inferTypes: ([qkv, table, positions], { heads, kvHeads, headSize }) => {
+  inferTypes: ([qkv, table, positions], { heads, kvHeads, headSize, rotaryWidth = headSize }) => {
     const width = (heads + 2 * kvHeads) * headSize;
-    if (headSize % 2 !== 0) {
-      throw new ShapeError(`Cannot apply rope to heads of ${headSize}: expected an even size`);
+    if (rotaryWidth % 2 !== 0 || rotaryWidth > headSize) {
+      throw new ShapeError(
+        `Cannot apply rope to ${rotaryWidth} channels of heads of ${headSize}: expected an even number of them`,
+      );
     }
     if (qkv.shape.length !== 2 || qkv.shape[1] !== width) {
       throw new ShapeError(`Cannot apply rope to qkv ${typeText(qkv)}: expected [N, ${width}]`);
     }
-    if (table.dtype !== "f32" || table.shape.length !== 2 || table.shape[1] !== headSize) {
-      throw new ShapeError(`Cannot apply rope with table ${typeText(table)}: expected f32[P, ${headSize}]`);
+    if (table.dtype !== "f32" || table.shape.length !== 2 || table.shape[1] !== rotaryWidth) {
+      throw new ShapeError(
+        `Cannot apply rope with table ${typeText(table)}: expected f32[P, ${rotaryWidth}]`,
+      );
     }
     if (typeText(positions) !== `u32[${qkv.shape[0]}]`) {
       throw new ShapeError(
@@ -44,8 +50,8 @@ export const rope: OpDefinition<RopeAttrs> = defineOp<RopeAttrs>({
   },
   lower: ({ inputs: [qkv, table, positions], attrs, kernels }) => {
     const [rows, columns] = qkv.shape;
-    const half = attrs.headSize / 2;
-    const width = rowVectorWidth(half);
+    const half = (attrs.rotaryWidth ?? attrs.headSize) / 2;
+    const width = rowVectorWidth(attrs.headSize) === 4 ? rowVectorWidth(half) : 1;
     const workgroupSize = kernels.workgroups.elementwise;
     const access = accessOf(
       [{ name: "qkv", dtype: qkv.dtype, reads: true, copied: false, writes: true }],
@@ -61,9 +67,14 @@ export const rope: OpDefinition<RopeAttrs> = defineOp<RopeAttrs>({
     return rowWindows(rows, [columns * DTYPE_BYTES[qkv.dtype]], kernels.target).map((window) => ({
       kernel: { name: "rope", code, entryPoint: "rope", writes: [0] },
       bindings: [windowOf(qkv, window), whole(table), windowOf(positions, window)],
-      params: [window.count, columns / width, half / width, attrs.heads + attrs.kvHeads, table.shape[0]].map(
-        u32,
-      ),
+      params: [
+        window.count,
+        columns / width,
+        attrs.headSize / width,
+        half / width,
+        attrs.heads + attrs.kvHeads,
+        table.shape[0],
+      ].map(u32),
       workgroups: foldGrid(Math.ceil((window.count * half) / width / workgroupSize), kernels.target),
     }));
   },
@@ -75,16 +86,16 @@ export const rope: OpDefinition<RopeAttrs> = defineOp<RopeAttrs>({
     undefined,
     undefined,
   ],
-  reference: ([qkv, table, positions], { heads, kvHeads, headSize, inverse }) => {
+  reference: ([qkv, table, positions], { heads, kvHeads, headSize, rotaryWidth = headSize, inverse }) => {
     const out = qkv.slice();
     const width = (heads + 2 * kvHeads) * headSize;
-    const half = headSize / 2;
+    const half = rotaryWidth / 2;
     for (let n = 0; n < positions.length; n++) {
       for (let head = 0; head < heads + kvHeads; head++) {
         for (let i = 0; i < half; i++) {
           const low = n * width + head * headSize + i;
-          const cos = table[positions[n] * headSize + i];
-          const sin = (inverse ? -1 : 1) * table[positions[n] * headSize + half + i];
+          const cos = table[positions[n] * rotaryWidth + i];
+          const sin = (inverse ? -1 : 1) * table[positions[n] * rotaryWidth + half + i];
           out[low] = qkv[low] * cos - qkv[low + half] * sin;
           out[low + half] = qkv[low + half] * cos + qkv[low] * sin;
         }

@@ -77,6 +77,8 @@ const flag = (description?: string) => Type.Boolean({ description });
 const number = (description?: string) => Type.Number({ description });
 /** Bytes, times, counts: never below 0. */
 const amount = (description?: string) => Type.Number({ minimum: 0, description });
+/** From 0 to 1. */
+const share = (description?: string) => Type.Number({ minimum: 0, maximum: 1, description });
 const gitHash = (description?: string) =>
   Type.String({ pattern: "^[0-9a-f]{40}$", title: "forty hex digits", description });
 const version = () => Type.Literal(RECORD_VERSION, { description: "Version of the format." });
@@ -103,9 +105,19 @@ export type Role = keyof BytesByRole;
 /** What cannot be given back first, so that the top of a stack of bars is what the methods attack. */
 export const ROLES = Object.keys(BytesByRole.properties) as Role[];
 
-export const HeldOutPoint = Type.Object({ step: amount(), tokens: amount(), loss: number() }, {
+export const HeldOutPoint = Type.Object({
+  step: amount(),
+  tokens: amount(),
+  loss: number(),
+  accuracy: Type.Optional(share("Share of held-out examples whose label was predicted.")),
+  macroF1: Type.Optional(share("Mean of the F1 of each label that is there or was predicted.")),
+  majorityShare: Type.Optional(
+    share("Share of the most frequent label: the accuracy of answering it always."),
+  ),
+}, {
   description:
-    "One point of held-out loss: mean over unmasked targets after `step` updates and `tokens` trained tokens.",
+    "One point of held-out loss: mean over unmasked targets after `step` updates and `tokens` trained tokens. Scores " +
+    "where the model predicts a label per sequence; absent from records of earlier versions.",
 });
 export type HeldOutPoint = Static<typeof HeldOutPoint>;
 
@@ -253,12 +265,22 @@ export const CellRecord = Type.Object({
     amount(),
     "FLOPs of the model's matrix products in one optimizer step, recomputation not counted.",
   ),
-  warmupSteps: amount("Steps at the start that timing statistics leave out."),
+  warmupSteps: amount(
+    "Steps at the start that timing statistics leave out: where the cell ran, as many as the warm-up took by the rule of " +
+      "docs/suites.md, in records of earlier versions as many as the suite gave.",
+  ),
   samples: orNull(StepSamples),
   heldOut: Type.Array(HeldOutPoint),
   heldOutElsewhere: Type.Array(Type.Object({ data: text(), points: Type.Array(HeldOutPoint) }), {
     description: "One entry for each of `alsoEvaluate`.",
   }),
+  unigramLoss: Type.Optional(
+    amount(
+      "Mean loss in nats that a histogram of the training part's targets, each counted once more than it occurs, has on " +
+        "the held-out targets: what is above it has learned no more than how often tokens, or labels, occur. Absent where " +
+        "nothing is held out, and from records of earlier versions.",
+    ),
+  ),
   adapterBytes: orNull(
     amount(),
     "Size on disk of the `adapter_model.safetensors` that the cell saved; null where it saved none.",

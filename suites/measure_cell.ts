@@ -22,6 +22,7 @@ import {
 import type { Message } from "./protocol.ts";
 import { trainFlags } from "./config_flags.ts";
 import { bytesText } from "../results/bytes.ts";
+import { warmUpSteps } from "./warm_up.ts";
 
 /** What cells of a run share. */
 export interface CellContext {
@@ -111,9 +112,12 @@ export async function measureCell(
     wallMs,
     ...context.command !== null && { command: context.command },
     dispatchesPerStep: heard.result?.result.dispatchesPerStep ?? plan.dispatchesPerStep,
+    warmupSteps: warmUpSteps(heard.steps.map(({ ms }) => ms), cell.warmupSteps),
     samples: heard.steps.length > 0 ? samplesOf(heard.steps, cell.config.methods.includes("fp16")) : null,
     heldOut: heard.heldOut,
     heldOutElsewhere: heard.heldOutElsewhere,
+    ...typeof heard.result?.result.unigramLoss === "number" &&
+      { unigramLoss: heard.result.result.unigramLoss },
     memory: heard.result
       ? memoryOf(heard.result.result, observed)
       : plannedMemory(plan, `not measured: ${reason}`),

@@ -88,7 +88,12 @@ function partsOf(table: SettingTable) {
         "to that one.",
     ),
     timing: may(
-      Type.Object({ warmupSteps: count(0, "Steps at the start that timing leaves out.") }, closed),
+      Type.Object({
+        warmupSteps: count(
+          0,
+          "Steps at the start that timing leaves out at most: as many as the warm-up took.",
+        ),
+      }, closed),
     ),
     timeoutSeconds: may(
       Type.Number({

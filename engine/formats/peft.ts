@@ -297,7 +297,7 @@ function placeTensors(
     const modulePath = /^base_model\.model\.(.+)\.lora_[AB]\.weight$/.exec(name)?.[1];
     const [, parameter, owner] = /^base_model\.model\.((.+)\.[^.]+)$/.exec(name) ?? [];
     if (modulePath !== undefined) paths.add(modulePath);
-    else if (config.modulesToSave.some((module) => `.${owner}`.endsWith(`.${module}`))) {
+    else if (config.modulesToSave.some((module) => `.${owner}.`.includes(`.${module}.`))) {
       saved.set(parameter, tensors.info(name));
     } else if (/\.lora_embedding_[AB]$/.test(name)) {
       throw refuse(`tensor "${name}" adapts an embedding (target_modules), which is not supported`);

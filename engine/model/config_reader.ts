@@ -42,8 +42,8 @@ export class ConfigReader {
    * A number of layers: each is made, so that an absurd one would take all memory
    * before anything is known of it.
    */
-  layerCount(field: string): number {
-    const count = this.positiveInteger(field);
+  layerCount(field: string, byDefault?: number): number {
+    const count = this.positiveInteger(field, byDefault);
     if (count <= MOST_LAYERS) return count;
     throw this.refusal(field, `at most ${MOST_LAYERS}`);
   }
@@ -58,6 +58,25 @@ export class ConfigReader {
     const value = this.#valueOf(field, byDefault);
     if (typeof value === "number" && Number.isFinite(value)) return value;
     throw this.refusal(field, "a number");
+  }
+
+  /** A list of so many positive numbers. */
+  positiveNumbers(field: string, count: number): number[] {
+    const value = this.#json[field];
+    const fits = Array.isArray(value) && value.length === count &&
+      value.every((entry) => typeof entry === "number" && Number.isFinite(entry) && entry > 0);
+    if (fits) return value as number[];
+    throw this.refusal(field, `${count} positive numbers`);
+  }
+
+  /** A list of at least so many entries, each one of `allowed`; the first ones. */
+  list<const T>(field: string, allowed: readonly T[], count: number): T[] {
+    const value = this.#json[field];
+    if (Array.isArray(value) && value.length >= count && value.every((entry) => allowed.includes(entry))) {
+      return value.slice(0, count) as T[];
+    }
+    const entries = allowed.map((one) => JSON.stringify(one)).join(" or ");
+    throw this.refusal(field, `${count} entries, each ${entries}`);
   }
 
   oneOf<const T>(field: string, allowed: readonly T[], byDefault?: NoInfer<T>): T {
@@ -100,14 +119,6 @@ export class ConfigReader {
     throw this.refusal(field, 'an object of texts with the keys "0", "1", …');
   }
 
-  /** Refuses a list with any entry other than `allowed`. */
-  all(field: string, allowed: string): void {
-    if (!this.has(field)) return;
-    const value = this.#json[field];
-    if (Array.isArray(value) && value.every((entry) => entry === allowed)) return;
-    throw this.refusal(field, `${JSON.stringify(allowed)} in every place`);
-  }
-
   /** Refuses fields other than these. */
   only(fields: readonly string[]): void {
     const unknown = Object.keys(this.#json).find((field) => this.has(field) && !fields.includes(field));
@@ -121,6 +132,12 @@ export class ConfigReader {
     const value = this.positiveInteger(field, byDefault);
     if (of.value % value === 0) return value;
     throw this.refusal(field, `a divisor of ${of.field}, which is ${of.value}`);
+  }
+
+  /** The same config.json as if it had not these fields. */
+  without(fields: readonly string[]): ConfigReader {
+    const rest = Object.entries(this.#json).filter(([field]) => !fields.includes(field));
+    return new ConfigReader(Object.fromEntries(rest), this.path, this.#prefix);
   }
 
   /** What to throw for a field. */

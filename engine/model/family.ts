@@ -14,6 +14,8 @@ export interface FamilyConfig {
   positionCount: number;
   /** What training drops; evaluation drops nothing, as in transformers. */
   dropout: Readonly<DropoutRates>;
+  /** A token whose embedding is not trained by its lookups, as torch.nn.Embedding's padding_idx. */
+  paddingToken?: number | null;
 }
 
 /** What a model is trained to predict: every next token, some hidden tokens, or one label per sequence. */
@@ -24,6 +26,8 @@ export interface Head {
   hidden: Value;
   weight: Value;
   bias?: Value;
+  /** Soft cap on the logits. */
+  logitCap?: number | null;
 }
 
 /** Ends of module names, by what users call them. */
@@ -54,5 +58,5 @@ export interface ModelFamily<Config extends FamilyConfig> {
    * (causal halves not discounted).
    */
   forwardFlops(config: Config, sequence: number): number;
-  adapterTargets: AdapterTargets;
+  adapterTargets(config: Config): AdapterTargets;
 }

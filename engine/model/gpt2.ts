@@ -87,11 +87,11 @@ export const gpt2: ModelFamily<Gpt2Config> = {
     return layerCount * block + 2 * C * vocabularySize;
   },
   // Query, key and value are one matrix in GPT-2: adapters on query and value are on all three, as in peft.
-  adapterTargets: {
+  adapterTargets: () => ({
     "query-value": ["attn.c_attn"],
     "attention": ["attn.c_attn", "attn.c_proj"],
     "all-linear": ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"],
-  },
+  }),
 };
 
 function dropoutJson({ dropout }: Gpt2Config): Record<string, number> {

@@ -23,6 +23,17 @@ export interface AttentionHeads {
   headSize: number;
 }
 
+/** What attention does with them. */
+export interface AttentionSettings extends AttentionHeads {
+  causal: boolean;
+  /** What scores are multiplied by; default 1 / √D. */
+  softmaxScale?: number;
+  /** Keys that a query sees, itself included; null: all before it. */
+  window?: number | null;
+  /** Soft cap on scores; null: none. */
+  scoreCap?: number | null;
+}
+
 /** What models build with: the same calls for every family. */
 export class LayerContext {
   readonly builder: GraphBuilder;
@@ -74,13 +85,27 @@ export class LayerContext {
     return this.builder.scope(name, body);
   }
 
-  /** Rows of `<table>.weight` at the ids of an input, plus `addend` where given. */
-  embed(table: string, ids: keyof typeof ORDER_OF, addend?: Value): Value {
+  /**
+   * Rows of `<table>.weight` at the ids of an input, plus `addend` where given.
+   *
+   * @param offset Rows of the table before that of id 0.
+   * @param padding An id whose row is not trained by its lookups.
+   */
+  embed(
+    table: string,
+    ids: keyof typeof ORDER_OF,
+    addend?: Value,
+    { offset = 0, padding }: { offset?: number; padding?: number | null } = {},
+  ): Value {
     const of = (name: "tokens" | "tokenOrder" | ExtraInput) =>
       name === "tokens" || name === "tokenOrder" ? this.inputs[name] : this.input(name);
     const inputs = [of(ids), of(ORDER_OF[ids]), this.parameter(`${table}.weight`)];
     if (addend) inputs.push(addend);
-    return this.builder.call(embedding, inputs, { addend: addend !== undefined })[0];
+    return this.builder.call(embedding, inputs, {
+      addend: addend !== undefined,
+      ...offset > 0 && { offset },
+      ...typeof padding === "number" && { padding },
+    })[0];
   }
 
   /** Layer norm with weight and bias under `name`. */
@@ -89,9 +114,15 @@ export class LayerContext {
     return this.builder.call(layerNorm, inputs, { eps })[0];
   }
 
-  /** Root-mean-square norm with the weight under `name`. */
-  rmsNorm(x: Value, name: string, eps: number): Value {
-    return this.builder.call(rmsNorm, [x, this.parameter(`${name}.weight`)], { eps })[0];
+  /**
+   * Root-mean-square norm with the weight under `name`, over as many channels as that has: a row, or each of
+   * its heads.
+   *
+   * @param onePlus Whether the weight is stored less one.
+   */
+  rmsNorm(x: Value, name: string, eps: number, onePlus = false): Value {
+    const attrs = { eps, ...onePlus && { onePlus } };
+    return this.builder.call(rmsNorm, [x, this.parameter(`${name}.weight`)], attrs)[0];
   }
 
   /** x·W (+ b, where the model has one) (+ residual). */
@@ -102,7 +133,7 @@ export class LayerContext {
     if (bias) inputs.push(bias.value);
     if (residual) inputs.push(residual);
     return this.builder.call(linear, inputs, {
-      transposedWeight: weight.spec.linear === "out_in",
+      transposedWeight: weight.spec.linear !== "in_out",
       bias: bias !== undefined,
       residual: residual !== undefined,
     })[0];
@@ -113,38 +144,66 @@ export class LayerContext {
    */
   linearOntoResidual(x: Value, name: string, residual: Value): Value {
     if (this.#dropout.residual === 0) return this.linear(x, name, residual);
-    return this.builder.call(add, [this.dropout(this.linear(x, name), "residual"), residual], {})[0];
+    return this.ontoResidual(this.linear(x, name), residual);
+  }
+
+  /** A branch, after dropout where there is any, added to the residual stream. */
+  ontoResidual(branch: Value, residual: Value): Value {
+    return this.builder.call(add, [this.dropout(branch, "residual"), residual], {})[0];
   }
 
   /**
    * Query, key and value `[N, (H+2K)·D]` of layers that are stored apart. One node each rather than one
    * packed matrix, so that adapters, quantization and checkpoints all know them by their names.
+   *
+   * @param normed What becomes of each before, as a norm; default nothing.
    */
-  queryKeyValue(x: Value, names: readonly [string, string, string]): Value {
-    return this.builder.call(concatColumns, names.map((name) => this.linear(x, name)), {})[0];
+  queryKeyValue(
+    x: Value,
+    names: readonly [string, string, string],
+    normed: (value: Value, i: number) => Value = (value) => value,
+  ): Value {
+    return this.builder.call(concatColumns, names.map((name, i) => normed(this.linear(x, name), i)), {})[0];
   }
 
-  /** Turns queries and keys by their positions; `table` names the constant with cosines and sines. */
+  /**
+   * Turns queries and keys by their positions; `table` names the constant with cosines and sines, which says
+   * how many channels of a head turn.
+   */
   rotate(qkv: Value, table: string, heads: AttentionHeads): Value {
-    const inputs = [qkv, this.constant(table), this.input("positions")];
-    return this.builder.call(rope, inputs, { ...heads, inverse: false })[0];
+    const angles = this.constant(table);
+    const rotaryWidth = angles.shape[1];
+    return this.builder.call(rope, [qkv, angles, this.input("positions")], {
+      ...heads,
+      ...rotaryWidth !== heads.headSize && { rotaryWidth },
+      inverse: false,
+    })[0];
   }
 
   /**
    * Softmax attention `[N, H·D]`; where a batch has segments, tokens see only
    * their own and padding is seen by none.
    */
-  attention(qkv: Value, { causal, ...heads }: AttentionHeads & { causal: boolean }): Value {
+  attention(
+    qkv: Value,
+    { causal, softmaxScale, window, scoreCap, heads, kvHeads, headSize }: AttentionSettings,
+  ): Value {
     const { segments } = this.inputs;
     const { attention: probability } = this.#dropout;
+    // A window as long as the sequence is none.
+    const windowed = typeof window === "number" && window < this.sequence;
     return this.builder.call(attention, segments ? [qkv, segments] : [qkv], {
       batch: this.batch,
       sequence: this.sequence,
-      ...heads,
+      heads,
+      kvHeads,
+      headSize,
       causal,
-      softmaxScale: 1 / Math.sqrt(heads.headSize),
+      softmaxScale: softmaxScale ?? 1 / Math.sqrt(headSize),
       segments: segments !== undefined,
       dropout: probability === 0 ? null : { probability, stream: this.#nextStream() },
+      ...windowed && { window },
+      ...typeof scoreCap === "number" && { scoreCap },
     })[0];
   }
 

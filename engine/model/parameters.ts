@@ -77,9 +77,13 @@ export function headSpec(name: string, shape: Shape, init: Initialization): Para
   return { name, shape, init, decay: true };
 }
 
-/** Weight, and bias where there is one, of a norm over `size` channels. */
-export function normSpecs(name: string, size: number, { bias }: { bias: boolean }): ParameterSpec[] {
-  const weight = vectorSpec(`${name}.weight`, size, 1);
+/** Weight, from `start` on, and bias where there is one, of a norm over `size` channels. */
+export function normSpecs(
+  name: string,
+  size: number,
+  { bias, start = 1 }: { bias: boolean; start?: number },
+): ParameterSpec[] {
+  const weight = vectorSpec(`${name}.weight`, size, start);
   return bias ? [weight, vectorSpec(`${name}.bias`, size, 0)] : [weight];
 }
 

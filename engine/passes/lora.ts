@@ -76,7 +76,7 @@ function declareAdapters(
   settings: LoraSettings,
 ): void {
   const { rank, targetModules, modules, plusRatio = 1 } = settings;
-  const linears = parameters.filter(({ spec }) => spec.linear);
+  const linears = parameters.filter(({ spec }) => isAdapted(spec));
   const wanted = modules ?? modulesNamed(linears.map(({ spec }) => spec), targetModules);
   const targets = linears.filter(({ spec }) => wanted.has(moduleOf(spec)));
   if (targets.length === 0) {
@@ -116,7 +116,12 @@ export function modulesNamed(
 
 /** Paths of the modules that adapters are for: the linear layers, but not the head. */
 export function linearModules(parameters: readonly ParameterSpec[]): string[] {
-  return parameters.filter(({ linear }) => linear !== undefined).map(moduleOf);
+  return parameters.filter(isAdapted).map(moduleOf);
+}
+
+/** Whether adapters are for a parameter: what is trained whole beside them needs none. */
+function isAdapted({ linear, trainedWithAdapters }: ParameterSpec): boolean {
+  return linear !== undefined && !trainedWithAdapters;
 }
 
 /** Path of the module whose weight it is. */

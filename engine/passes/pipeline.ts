@@ -7,6 +7,7 @@ import type { Model } from "../model/config.ts";
 import type { DropoutRates } from "../model/dropout.ts";
 import { type BatchInputs, declareInputs } from "../model/inputs.ts";
 import { LayerContext } from "../model/layers.ts";
+import { linearCrossEntropy } from "../../kernels/cross_entropy.ts";
 import { resetAtStepStart } from "../../kernels/step_start.ts";
 import { backward } from "./autodiff.ts";
 import { appendOptimizer } from "./optimizer.ts";
@@ -171,9 +172,14 @@ export function buildLogits(
   return { graph, ...shared, persistents: shared.persistents.all(), logits: draft.loss };
 }
 
-/** What evaluation replays: the forward graph without dropout. */
+/**
+ * What evaluation replays: the forward graph without dropout. Of a model that predicts a label per sequence,
+ * its output are the logits `[B, labels, rounded up to four]`: which label that is says more than the loss.
+ */
 function evaluationGraph(settings: ForwardSettings, shared: SharedDraft, passes: readonly Pass[]): Graph {
-  const graph = withoutTraining(settings, shared, passes, "loss").builder.finish("evaluate", []);
+  const { builder } = withoutTraining(settings, shared, passes, "loss");
+  const [, logits] = builder.nodes.find(({ op }) => op === linearCrossEntropy)!.outputs;
+  const graph = builder.finish("evaluate", settings.model.objective === "sequence-label" ? [logits] : []);
   verifyGraph(graph, "evaluation");
   settings.trace?.("evaluation", printGraph(graph));
   return graph;

@@ -128,13 +128,14 @@ export function requireSettingsOf(
  * Uploads the adapter in a PEFT folder over the one in the session; the base
  * stays as it is, so adapters can be switched.
  *
+ * @returns The names of what was uploaded.
  * @throws {InputError} when it was made for other modules or shapes than the session's adapter.
  */
 export async function loadAdapter(
   session: Session,
   parameters: readonly Parameter[],
   folder: string,
-): Promise<void> {
+): Promise<Set<string>> {
   const adapter = await openAdapter(folder);
   try {
     const wanted = new Map(
@@ -166,6 +167,7 @@ export async function loadAdapter(
         writeParameter(session, (wanted.get(name) ?? heads.get(name))!, firstElement, values);
       }
     }
+    return new Set(found.map(({ name }) => name));
   } finally {
     adapter.tensors.close();
   }
@@ -174,6 +176,16 @@ export async function loadAdapter(
 /** Parameters of the base that are trained and saved with an adapter. */
 function trainedHeads(parameters: readonly Parameter[]): Parameter[] {
   return parameters.filter(({ added, spec }) => !added && spec.trainedWithAdapters);
+}
+
+/**
+ * What `modules_to_save` calls a head. peft takes every module whose path ends so: the `dense` of a pooler
+ * inside the base model is `pooler.dense`, as others are called `dense` too; a head beside it is called by
+ * its first name, whatever lies in it (`classifier.out_proj`).
+ */
+function savedModule({ name }: ParameterSpec): string {
+  const path = name.split(".").slice(0, -1);
+  return path.length > 2 ? path.slice(1).join(".") : path[0];
 }
 
 /** What peft calls the tasks that models are trained for; it has no name for hidden tokens. */
@@ -220,7 +232,7 @@ export async function saveAdapter(
     baseModel: reference?.repository ?? baseModel,
     revision: reference?.revision ?? null,
     taskType: TASK_TYPES[objective],
-    modulesToSave: [...new Set(heads.map(({ spec }) => spec.name.split(".").at(-2)!))],
+    modulesToSave: [...new Set(heads.map(({ spec }) => savedModule(spec)))],
   }, [...tensors, ...heads.map(({ spec, master }) => tensorOf(session, savedTensorName(spec.name), master))]);
 }
 

@@ -123,8 +123,18 @@ function randomSplit({ model, options, ...rest }: Ingredients): { split: Split; 
 
 function recordSplit(ingredients: Ingredients, records: readonly DataRecord[]): Split {
   const { labels, options: { heldOutFraction, data: what } } = ingredients;
-  const heldOutCount = heldOutPart(records.length, heldOutFraction, what);
-  const trainingCount = records.length - heldOutCount;
+  const trainingCount = groupBorder(
+    records,
+    records.length - heldOutPart(records.length, heldOutFraction, what),
+  );
+  const heldOutCount = records.length - trainingCount;
+  if (heldOutFraction > 0 && heldOutCount === 0) {
+    throw new InputError(
+      `Cannot hold out ${heldOutFraction} of ${what}: that is less than its last group, ${
+        records.at(-1)!.group
+      }`,
+    );
+  }
   // Split before texts are cut up or put together, so that no text is in both parts.
   const sequences = (from: number, to: number) =>
     recordSequences(ingredients, records.slice(from, to), labels?.numbers.subarray(from, to) ?? null);
@@ -132,6 +142,16 @@ function recordSplit(ingredients: Ingredients, records: readonly DataRecord[]): 
     training: sequences(0, trainingCount),
     heldOut: heldOutCount === 0 ? null : sequences(trainingCount, records.length),
   };
+}
+
+/** The first place from `from` on at which no group is cut in two. */
+function groupBorder(records: readonly DataRecord[], from: number): number {
+  let border = from;
+  while (
+    border > 0 && border < records.length && records[border].group !== undefined &&
+    records[border].group === records[border - 1].group
+  ) border++;
+  return border;
 }
 
 function recordSequences(
@@ -143,7 +163,13 @@ function recordSequences(
   const { sequenceLength, packing } = options;
   const special = specialTokensOf(ingredients);
   const { vocabularySize } = config;
-  const settings = { tokenizer: ingredients.tokenizer!, special, vocabularySize, options };
+  const settings = {
+    tokenizer: ingredients.tokenizer!,
+    special,
+    vocabularySize,
+    options,
+    tokenTypes: hasTokenTypes(config),
+  };
   const bins = (documents: readonly Document[]) =>
     packing ? packDocuments(documents, sequenceLength) : oneDocumentEach(documents);
   switch (objective) {
@@ -165,6 +191,11 @@ function recordSequences(
   }
 }
 
+/** RoBERTa's tokens are all of one type, and DistilBERT has none. */
+function hasTokenTypes(config: Model["config"]): boolean {
+  return config.family === "bert" && config.modelType === "bert";
+}
+
 function cannotPack({ data }: Pick<TrainOptions, "data">, why: string): InputError {
   return new InputError(`Cannot pack ${data}: ${why}`);
 }
@@ -172,6 +203,7 @@ function cannotPack({ data }: Pick<TrainOptions, "data">, why: string): InputErr
 const NO_SPECIAL_TOKENS: SpecialTokens = {
   classify: null,
   separate: null,
+  separatesTwice: false,
   mask: null,
   begin: null,
   end: null,

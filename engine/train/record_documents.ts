@@ -102,6 +102,8 @@ export interface DocumentSettings {
   special: SpecialTokens;
   vocabularySize: number;
   options: Pick<TrainOptions, "sequenceLength" | "textField" | "overlong">;
+  /** Whether the model tells the tokens of two texts apart by their type. */
+  tokenTypes: boolean;
 }
 
 /**
@@ -145,17 +147,18 @@ export function markedDocuments(
 }
 
 /**
- * `[CLS] first [SEP] second [SEP]`, cut off where asked as transformers does:
- * from the end of the longer text.
+ * `[CLS] first [SEP] second [SEP]`, with another `[SEP]` in the middle where the tokenizer says so; cut off
+ * where asked as transformers does: from the end of the longer text.
  */
 function pairOfTexts(
   { place }: DataRecord,
   first: Uint32Array,
   second: Uint32Array,
-  { special, options: { sequenceLength, overlong = "refuse" } }: DocumentSettings,
+  { special, tokenTypes, options: { sequenceLength, overlong = "refuse" } }: DocumentSettings,
 ): Document {
   const { start, end } = aroundText(special);
-  const room = sequenceLength - start.length - 2 * end.length;
+  const middle = special.separatesTwice ? [...end, ...end] : end;
+  const room = sequenceLength - start.length - middle.length - end.length;
   const count = first.length + second.length;
   if (count > room && (overlong !== "truncate" || room < 2)) {
     throw new InputError(
@@ -166,9 +169,9 @@ function pairOfTexts(
     );
   }
   const [firstCount, secondCount] = shares(first.length, second.length, room);
-  const head = between(start, first.subarray(0, firstCount), end);
+  const head = between(start, first.subarray(0, firstCount), middle);
   const tokens = between([...head], second.subarray(0, secondCount), end);
-  return { tokens, trained: null, secondText: head.length, place };
+  return { tokens, trained: null, ...tokenTypes && { secondText: head.length }, place };
 }
 
 /** How many tokens of two texts fit: all of the shorter if there is room, else half each. */

@@ -2,7 +2,7 @@ import { COMPANIONS } from "../formats/hub/snapshot.ts";
 import { inputExists, readInput, readJsonInput } from "../formats/input_file.ts";
 import { writeFileAtomically, writeTextAtomically } from "../formats/output_file.ts";
 import { saveTokenizer } from "../formats/tokenizer.ts";
-import { type ModelConfig, modelConfigJson, parseModelConfig } from "../model/config.ts";
+import { type ModelConfig, modelConfigJson, parseModelConfig, textModelJson } from "../model/config.ts";
 import type { TrainOptions } from "./options.ts";
 import type { Prepared } from "./prepare.ts";
 import { specialTokens } from "./special_tokens.ts";
@@ -18,13 +18,25 @@ export async function saveCompanions(
   { tokenizer }: Pick<TrainOptions, "tokenizer">,
 ): Promise<void> {
   const config = await savedConfig(prepared);
-  await writeTextAtomically(`${folder}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
+  await writeTextAtomically(`${folder}/config.json`, `${configText(config)}\n`);
   const { folder: source } = prepared;
   const own = source !== null && tokenizer === "model";
   for (const name of own ? COMPANIONS : source !== null ? (["generation_config.json"] as const) : []) {
     if (await inputExists(`${source}/${name}`)) await copyFile(`${source}/${name}`, `${folder}/${name}`);
   }
   if (!own && prepared.tokenizer) await saveTokenizer(folder, prepared.tokenizer);
+}
+
+/** Fields that transformers takes for numbers with a point alone, and refuses to load without. */
+const FLOATS = [
+  ...["initializer_range", "init_std", "rms_norm_eps", "layer_norm_eps"],
+  ...["attn_logit_softcapping", "final_logit_softcapping"],
+];
+
+/** A configuration as JSON, in which a whole number keeps its point where it needs one: 30.0. */
+export function configText(config: Record<string, unknown>): string {
+  const whole = new RegExp(`^(\\s*"(?:${FLOATS.join("|")})": -?\\d+)(,?)$`, "gm");
+  return JSON.stringify(config, null, 2).replace(whole, "$1.0$2");
 }
 
 /** As bytes, complete or not at all; into the folder that it comes from as well. */
@@ -45,7 +57,7 @@ async function savedConfig(
     return { ...ours, bos_token_id: special?.begin ?? null, eos_token_id: special?.end ?? null };
   }
   const path = `${folder}/config.json`;
-  const theirs = await readJsonInput(path);
+  const theirs = textModelJson(await readJsonInput(path));
   const [dtypeField] = ["dtype", "torch_dtype"].filter((field) => field in theirs);
   const kept = {
     ...theirs,

@@ -5,6 +5,8 @@ export interface SpecialTokens {
   /** `[CLS]` and `[SEP]`: stand before and after a text. */
   readonly classify: number | null;
   readonly separate: number | null;
+  /** Whether two stand between two texts, as RoBERTa has them. */
+  readonly separatesTwice: boolean;
   /** `[MASK]`: stands for a hidden token. */
   readonly mask: number | null;
   /** Stands before a text in models that were trained so, as `<s>`. */
@@ -13,7 +15,10 @@ export interface SpecialTokens {
   readonly end: number | null;
 }
 
-/** A tokenizer's special tokens, by what its configuration calls them, else by the names that BERT's have. */
+/**
+ * A tokenizer's special tokens, by what its configuration calls them, else by the names that BERT's have, or
+ * RoBERTa's where the tokenizer is one.
+ */
 export function specialTokens(tokenizer: Tokenizer): SpecialTokens {
   const { config } = tokenizer.files();
   const find = (field: string, usual: string | null): number | null => {
@@ -24,10 +29,15 @@ export function specialTokens(tokenizer: Tokenizer): SpecialTokens {
     // word: the tokenizer has no such token.
     return ids.length === 1 && tokenizer.decode(ids) === text ? ids[0] : null;
   };
+  const separatesTwice = lastSteps(tokenizer).some((step) => step?.type === "RobertaProcessing");
+  const [classify, separate, mask] = separatesTwice
+    ? ["<s>", "</s>", "<mask>"]
+    : ["[CLS]", "[SEP]", "[MASK]"];
   return {
-    classify: find("cls_token", "[CLS]"),
-    separate: find("sep_token", "[SEP]"),
-    mask: find("mask_token", "[MASK]"),
+    classify: find("cls_token", classify),
+    separate: find("sep_token", separate),
+    separatesTwice,
+    mask: find("mask_token", mask),
     begin: marksBegin(tokenizer) ? find("bos_token", null) : null,
     end: find("eos_token", null),
   };
@@ -37,15 +47,22 @@ export function specialTokens(tokenizer: Tokenizer): SpecialTokens {
  * Whether texts begin with a token of their own: said by name, else by what the tokenizer puts around a text.
  */
 function marksBegin(tokenizer: Tokenizer): boolean {
-  const { config, tokenizer: { post_processor: last } } = tokenizer.files();
+  const { config } = tokenizer.files();
   if (typeof config.add_bos_token === "boolean") return config.add_bos_token;
   const begin = contentOf(config.bos_token);
-  const steps = [last, ...(last as { processors?: unknown[] } | null)?.processors ?? []] as TemplateStep[];
-  return begin !== null && steps.some((step) => step?.single?.[0]?.SpecialToken?.id === begin);
+  return begin !== null &&
+    lastSteps(tokenizer).some((step) => step?.single?.[0]?.SpecialToken?.id === begin);
 }
 
-/** What tokenizer.json has in `post_processor` for texts with tokens around them. */
-type TemplateStep = { single?: { SpecialToken?: { id?: unknown } }[] } | null | undefined;
+/** What tokenizer.json has in `post_processor`, for texts with tokens around them: one step, or several. */
+function lastSteps(tokenizer: Tokenizer): TemplateStep[] {
+  const { post_processor: last } = tokenizer.files().tokenizer;
+  return [last, ...(last as { processors?: unknown[] } | null)?.processors ?? []] as TemplateStep[];
+}
+type TemplateStep =
+  | { type?: unknown; single?: { SpecialToken?: { id?: unknown } }[] }
+  | null
+  | undefined;
 
 /** Configurations hold a token as its text, or as an object with it. */
 function contentOf(token: unknown): string | null {

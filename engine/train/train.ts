@@ -4,13 +4,14 @@ import type { Gpu } from "../runtime/gpu.ts";
 import type { PipelineCache } from "../runtime/pipelines.ts";
 import { InputError } from "../input_error.ts";
 import { elementCount } from "../graph/types.ts";
-import type { StepReport, TrainListener, TrainOptions, TrainResult } from "./options.ts";
+import type { HeldOutReport, StepReport, TrainListener, TrainOptions, TrainResult } from "./options.ts";
 import { f16OverflowsToInfinity } from "../runtime/f16_probe.ts";
-import { dropoutJson } from "../model/config.ts";
+import { dropoutJson, labelsOf } from "../model/config.ts";
 import { type DropoutRates, NO_DROPOUT } from "../model/dropout.ts";
 import { prepare, type Prepared, prepareElsewhere } from "./prepare.ts";
 import type { Sequences } from "./sequences.ts";
 import { dropoutRates, Trainer } from "./trainer.ts";
+import type { HeldOutLoss } from "./held_out_loss.ts";
 import { loadAdapter } from "./adapters.ts";
 import { adapterToGoOnWith, requireImplemented } from "./methods.ts";
 import {
@@ -23,6 +24,7 @@ import {
 import { countParameters, modelFlops } from "./plan_training.ts";
 import { resolveModel } from "./model_source.ts";
 import { beyondSchedule, continuedSchedule, type Schedule, scheduleOf } from "./schedule.ts";
+import { unigramLoss } from "./unigram_loss.ts";
 import { initializeWeights, loadWeights } from "./weights.ts";
 import type { TensorToFill } from "./fill_values.ts";
 import { beginInitialValues, type ValuesAhead } from "./initial_values.ts";
@@ -222,14 +224,7 @@ async function startWeights(
 ): Promise<void> {
   const fresh = parameters.filter(({ added, spec }) => !source || added || newParameters.has(spec.name));
   await initializeWeights(session, fresh, seed, ahead);
-  const lacking = source ? await loadWeights(session, parameters, source, newParameters) : new Set();
-  const frozen = parameters.find(({ spec, trainable }) => lacking.has(spec.name) && !trainable);
-  if (frozen) {
-    throw new InputError(
-      `${source!.path}: it has no ${frozen.spec.name}, which adapters would leave as random as it starts; ` +
-        "expected it to be there, or all parameters to be trained",
-    );
-  }
+  if (source) await loadWeights(session, parameters, source, newParameters);
   if (adapter !== undefined) await loadAdapter(session, parameters, adapter);
 }
 
@@ -249,11 +244,11 @@ async function trainSteps(
   const points: TrainResult["heldOut"] = [];
   const evaluate = async () => {
     if (options.heldOutFraction === 0 || points.at(-1)?.step === trainer.step) return;
-    const point = { step: trainer.step, tokens: trainer.tokens, loss: await trainer.evaluate() };
+    const point = pointOf(trainer, await trainer.evaluate());
     points.push(point);
     listener.onHeldOut?.(point);
     for (const { data, heldOut, points } of elsewhere) {
-      const there = { ...point, loss: await trainer.evaluate(heldOut) };
+      const there = pointOf(trainer, await trainer.evaluate(heldOut));
       points.push(there);
       listener.onHeldOutElsewhere?.(data, there);
     }
@@ -275,6 +270,10 @@ async function trainSteps(
   }
   await evaluate();
   return points;
+}
+
+function pointOf({ step, tokens }: Trainer, { loss, scores }: HeldOutLoss): HeldOutReport {
+  return { step, tokens, loss, ...scores };
 }
 
 function requireFinite({ step, loss }: StepReport): void {
@@ -301,8 +300,14 @@ function describe(
     dataHash: prepared.dataHash,
     kernelChoices: session.kernelChoices,
     kernelNotes: session.kernelNotes,
+    unigramLoss: unigramLoss(prepared.split, { classes: classCount(prepared.model), ...options }),
     profile: null,
   };
+}
+
+/** How many targets a model chooses from. */
+function classCount({ config, objective }: Prepared["model"]): number {
+  return objective === "sequence-label" ? labelsOf(config).length : config.vocabularySize;
 }
 
 /**

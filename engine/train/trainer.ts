@@ -13,7 +13,7 @@ import type { StepProfile } from "../runtime/timing.ts";
 import { NEUTRAL_STEP } from "../../kernels/step_block.ts";
 import type { StepBlock } from "../../kernels/step_block.ts";
 import { DataFeed } from "./data_feed.ts";
-import { heldOutLoss } from "./held_out_loss.ts";
+import { type HeldOutLoss, heldOutLoss, labelLogits } from "./held_out_loss.ts";
 import type { StepReport, TrainOptions, TrainResult } from "./options.ts";
 import { OPTIMIZERS } from "../passes/optimizer.ts";
 import { LossScaler, type LossScaleState } from "./loss_scale.ts";
@@ -247,20 +247,21 @@ export class Trainer {
   }
 
   /**
-   * Mean loss over held-out windows.
+   * Mean loss over held-out windows, and how many labels are right where the model predicts them.
    *
    * @param heldOut Tokens of other data; without it, those held out of the data trained on.
    * @throws {RangeError} when nothing is held out.
    */
-  async evaluate(heldOut: Sequences | null = this.#prepared.split.heldOut): Promise<number> {
+  async evaluate(heldOut: Sequences | null = this.#prepared.split.heldOut): Promise<HeldOutLoss> {
     const program = this.graphs.programs.evaluate;
     if (!heldOut || program === null) {
       throw new RangeError("Cannot evaluate: no part of the data is held out");
     }
     const { microBatchSize, heldOutWindows } = this.#options;
     const { inputs } = this.graphs;
-    const settings = { program, inputs, feed: this.#feed, microBatchSize, heldOutWindows };
-    return (await heldOutLoss(this.session, heldOut, settings)).loss;
+    const labels = labelLogits(this.graphs.graphs[program], this.#prepared.model);
+    const settings = { program, inputs, labels, feed: this.#feed, microBatchSize, heldOutWindows };
+    return await heldOutLoss(this.session, heldOut, settings);
   }
 
   /** Time by kernel of a training step. It spoils the weights: nothing may be trained or saved afterwards. */

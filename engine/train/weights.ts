@@ -93,8 +93,10 @@ const LOADABLE: readonly string[] = ["F32", "F16", "BF16", "F64"];
 
 /** A weight of one of the numbered blocks, by every family's name for them. */
 const BLOCK_WEIGHT = /(^|\.)(h|layers|layer)\.\d+\..*\.(weight|bias)$/;
-/** GPT-2's causal mask, which old checkpoints have. */
-const BUFFER = /\.attn\.(masked_)?bias$/;
+/** The causal masks of GPT-2 and GPT-NeoX, which old checkpoints have. */
+const BUFFER = /\.(attn|attention)\.(masked_)?bias$/;
+/** What a model of texts is stored beside where the whole one sees, too. */
+const OF_IMAGES = /(^|\.)(vision_tower|multi_modal_projector)\./;
 
 /**
  * Finds every parameter in a checkpoint, before anything is read.
@@ -133,7 +135,7 @@ export function matchWeights(
   }
   const used = new Set(stored.values());
   const homeless = source.names().find((name) =>
-    !used.has(name) && BLOCK_WEIGHT.test(name) && !BUFFER.test(name)
+    !used.has(name) && BLOCK_WEIGHT.test(name) && !BUFFER.test(name) && !OF_IMAGES.test(name)
   );
   if (homeless === undefined) return stored;
   throw new InputError(

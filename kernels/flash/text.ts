@@ -2,6 +2,7 @@ import { type AttentionAttrs, attentionDropoutWgsl, PADDING_SEGMENT } from "../a
 import type { TileForm, TokenRows } from "./tile.ts";
 import { range, repeat } from "../matmul/text.ts";
 import { copiedFour } from "../access.ts";
+import { softCapWgsl } from "../soft_cap.ts";
 import { HALF_WORDS, type StorageForm, storageFormOf, storageWgsl } from "../storage_forms.ts";
 
 /** What the text of a kernel depends on; extents and offsets are uniforms. */
@@ -11,6 +12,8 @@ export interface FlashForm {
   causal: boolean;
   segments: boolean;
   dropout: AttentionAttrs["dropout"];
+  window?: AttentionAttrs["window"];
+  scoreCap?: AttentionAttrs["scoreCap"];
   /**
    * Whether matrices in f16 are read as pairs of 32-bit words: GPUs' compilers load vectors of f16 poorly.
    */
@@ -84,7 +87,9 @@ ${
       [name],
     ) => storeWgsl(form, name)).join("\n")
   }
-${form.dropout ? attentionDropoutWgsl({ dropout: form.dropout } as AttentionAttrs) : ""}
+${form.dropout ? attentionDropoutWgsl({ dropout: form.dropout } as AttentionAttrs) : ""}${
+    form.scoreCap === undefined ? "" : softCapWgsl(form.scoreCap).replaceAll("vec_t", "vec4<f32>")
+  }
 `;
 }
 
@@ -190,6 +195,10 @@ function visible(form: FlashForm, tile: TileForm, i: number, columnsAre: "querie
   // Columns past the end are not stored, but where keys are columns they would count for queries.
   if (columnsAre === "keys") tests.push("(columns < vec4<u32>(params.sequence))");
   if (form.causal) tests.push(columnsAre === "queries" ? `(${row} <= columns)` : `(columns <= ${row})`);
+  if (form.window !== undefined) {
+    const reach = `vec4<u32>(${form.window}u)`;
+    tests.push(columnsAre === "queries" ? `(${row} + ${reach} > columns)` : `(columns + ${reach} > ${row})`);
+  }
   if (form.segments) {
     tests.push(`(vec4<u32>(${tile.rowNumber("rowSegment", i)}) == columnSegments)`);
     tests.push(`(columnSegments != vec4<u32>(${PADDING_SEGMENT}u))`);
@@ -223,7 +232,45 @@ function hideScores(
         : `tileStart + ${tile.columns - 1}u > first`,
     );
   }
+  if (form.window !== undefined) {
+    ends.push(
+      columnsAre === "queries"
+        ? `first + ${form.window}u < tileStart + ${tile.columns}u`
+        : `tileStart + ${form.window}u < first + ${tile.rows}u`,
+    );
+  }
   return `    if (${ends.join(" || ")}) {\n${lines}\n    }`;
+}
+
+/** Where the walk over the keys begins: at the first tile that the window of the first query reaches. */
+function firstKey({ window }: FlashForm, { rows }: TileForm): string {
+  if (window === undefined) return "0u";
+  return `(max(tileStart, ${window - 1}u) - ${window - 1}u) / ${rows}u * ${rows}u`;
+}
+
+/** The cap on scores `<name>i`, where there is one. */
+function capScores({ scoreCap }: FlashForm, { ownRows }: TileForm, name: string): string {
+  return scoreCap === undefined ? "" : repeat(ownRows, (i) => `    ${name}${i} = capped(${name}${i});`);
+}
+
+/**
+ * Makes probabilities `s<i>` of products of queries and keys, and where scores are capped what keeps the
+ * capped ones, `score<i>`, for the slope.
+ */
+function probabilities(form: FlashForm, tile: TileForm, logsumexp: (i: number) => string): string {
+  return repeat(
+    tile.ownRows,
+    (i) =>
+      form.scoreCap === undefined
+        ? `    s${i} = exp(s${i} * params.softmaxScale - ${logsumexp(i)});`
+        : `    let score${i} = capped(s${i} * params.softmaxScale);
+    s${i} = exp(score${i} - ${logsumexp(i)});`,
+  );
+}
+
+/** A gradient of a capped score, before the cap. */
+function beforeCap({ scoreCap }: FlashForm, gradient: string, i: number): string {
+  return scoreCap === undefined ? gradient : `uncapped(${gradient}, score${i})`;
 }
 
 function columnSegments({ segments }: FlashForm): string {
@@ -331,10 +378,11 @@ ${tile.declareSums("sums")}
   var highest = vec4<f32>(${LOWEST});
   var total = vec4<f32>();
   let end = ${form.causal ? `min(params.sequence, tileStart + ${tile.columns}u)` : "params.sequence"};
-  for (var first = 0u; first < end; first += ${tile.rows}u) {
+  for (var first = ${firstKey(form, tile)}; first < end; first += ${tile.rows}u) {
 ${rowSegments(form, tile)}
 ${tile.product("s", k, { name: "queryColumns", source: q })}
 ${repeat(tile.ownRows, (i) => `    s${i} *= params.softmaxScale;`)}
+${capScores(form, tile, "s")}
 ${hideScores(form, tile, "s", HIDDEN, "queries")}
     var tileHighest = ${pairwise(rows.map((i) => `s${i}`), (a, b) => `max(${a}, ${b})`)};
 ${tile.overRows("tileHighest", "tileHighest", (a, b) => `max(${a}, ${b})`)}
@@ -438,15 +486,18 @@ ${columnNumbers("columnLogsumexp", "f32", (token) => `logsumexp[rowStart + ${tok
 ${columnNumbers("columnDot", "f32", (token) => `rowDot[rowStart + ${token}]`)}
 ${tile.declareSums("sums")}
   let end = ${form.causal ? `min(params.sequence, tileStart + ${tile.columns}u)` : "params.sequence"};
-  for (var first = 0u; first < end; first += ${tile.rows}u) {
+  for (var first = ${firstKey(form, tile)}; first < end; first += ${tile.rows}u) {
 ${rowSegments(form, tile)}
 ${tile.product("s", k, { name: "queryColumns", source: q })}
-${repeat(tile.ownRows, (i) => `    s${i} = exp(s${i} * params.softmaxScale - columnLogsumexp);`)}
+${probabilities(form, tile, () => "columnLogsumexp")}
 ${hideScores(form, tile, "s", "0.0", "queries")}
 ${repeat(tile.ownRows, (i) => tile.hold("p", i, `s${i}`))}
 ${tile.product("g", v, { name: "gradColumns", source: dO })}
 ${keepScales(form, tile, "queries")}
-${repeat(tile.ownRows, (i) => `    let w${i} = ${tile.held("p", i)} * (g${i}${keep(i)} - columnDot);`)}
+${
+    repeat(tile.ownRows, (i) =>
+      `    let w${i} = ${beforeCap(form, `${tile.held("p", i)} * (g${i}${keep(i)} - columnDot)`, i)};`)
+  }
 ${tile.accumulate("sums", (i) => `w${i}`, k)}
   }
   let scale = vec4<f32>(params.softmaxScale);
@@ -512,7 +563,11 @@ function overQueries(form: FlashForm, tile: TileForm, step: string): string {
   let qStart = qkvStart + head * params.head;
   let dOStart = oStart + head * params.head;
   let rowStart = ((params.firstBatch + batch) * params.heads + head) * params.sequence;
-  for (var first = start; first < params.sequence; first += ${tile.rows}u) {
+  for (var first = start; first < ${
+    form.window === undefined
+      ? "params.sequence"
+      : `min(params.sequence, tileStart + ${tile.columns + form.window - 1}u)`
+  }; first += ${tile.rows}u) {
 ${step}
   }
   }`;
@@ -531,12 +586,7 @@ function keyValueStep(form: FlashForm, tile: TileForm): string {
 ${tile.rowNumbers("rowLogsumexp", "f32", (token) => `logsumexp[rowStart + ${token}]`)}
 ${tile.rowNumbers("dot", "f32", (token) => `rowDot[rowStart + ${token}]`)}
 ${tile.product("s", q, { name: "keyColumns", source: k })}
-${
-    repeat(
-      tile.ownRows,
-      (i) => `    s${i} = exp(s${i} * params.softmaxScale - ${tile.rowNumber("rowLogsumexp", i)});`,
-    )
-  }
+${probabilities(form, tile, (i) => tile.rowNumber("rowLogsumexp", i))}
 ${hideScores(form, tile, "s", "0.0", "keys")}
 ${keepScales(form, tile, "keys")}
 ${form.dropout ? repeat(tile.ownRows, (i) => `    let kept${i} = s${i} * keep${i};`) : ""}
@@ -545,7 +595,8 @@ ${tile.product("g", dO, { name: "valueColumns", source: v })}
 ${
     repeat(tile.ownRows, (i) => {
       const p = form.dropout ? `s${i}` : tile.held("s", i);
-      return `    let w${i} = ${p} * (g${i}${keep(i)} - ${tile.rowNumber("dot", i)});`;
+      const gradient = `${p} * (g${i}${keep(i)} - ${tile.rowNumber("dot", i)})`;
+      return `    let w${i} = ${beforeCap(form, gradient, i)};`;
     })
   }
 ${tile.accumulate("keySums", (i) => `w${i}`, q)}`;

@@ -120,6 +120,52 @@ function domainLoss({ ok }: Configuration, data: string, cells: readonly CellRec
   };
 }
 
+/** How well a configuration tells labels apart on held-out examples, after its last step. */
+export interface TaskScores {
+  configuration: Configuration;
+  accuracy: PerSeed;
+  macroF1: PerSeed;
+  loss: PerSeed;
+  /** Share of the most frequent label among the same examples. */
+  majorityShare: number;
+}
+
+/** Fine-tunings of saved weights to a task with labels: full first. */
+export function taskScores({ trained }: Analysis): TaskScores[] {
+  const found = trained.filter(({ config }) => config.startFrom !== null).flatMap(
+    (configuration): TaskScores[] => {
+      const bySeed = new Map<number, { id: string; seed: number; point: ScoredPoint }>();
+      for (const { id, config: { seed }, heldOut } of configuration.ok) {
+        const point = heldOut.toSorted((a, b) => a.step - b.step).at(-1);
+        // A seed counts once, however often it was repeated.
+        if (point && isScored(point) && !bySeed.has(seed)) bySeed.set(seed, { id, seed, point });
+      }
+      const cells = [...bySeed.values()];
+      if (cells.length === 0) return [];
+      const perSeed = (value: (point: ScoredPoint) => number): PerSeed => {
+        const byCell = cells.map(({ id, seed, point }) => ({ id, seed, value: value(point) }));
+        return { byCell, interval: meanInterval(byCell.map((cell) => cell.value)) };
+      };
+      return [{
+        configuration,
+        accuracy: perSeed(({ accuracy }) => accuracy),
+        macroF1: perSeed(({ macroF1 }) => macroF1),
+        loss: perSeed(({ loss }) => loss),
+        majorityShare: cells[0].point.majorityShare,
+      }];
+    },
+  );
+  const rank = ({ configuration }: TaskScores) => ADAPTERS.indexOf(tuningKind(configuration));
+  return found.toSorted((a, b) => rank(a) - rank(b));
+}
+
+type ScoredPoint = HeldOutPoint & { accuracy: number; macroF1: number; majorityShare: number };
+
+function isScored(point: HeldOutPoint): point is ScoredPoint {
+  const { accuracy, macroF1, majorityShare } = point;
+  return accuracy !== undefined && macroF1 !== undefined && majorityShare !== undefined;
+}
+
 /** `a − b` seed by seed where both ran the same ones; null where they did not, or ran one alone. */
 export function seedwise(a: PerSeed, b: PerSeed): Interval | null {
   const other = new Map(b.byCell.map(({ seed, value }) => [seed, value]));

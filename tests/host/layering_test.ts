@@ -328,6 +328,27 @@ Deno.test("packages come from npm by the names in deno.json, or from Node", asyn
   assert.deepEqual(broken, []);
 });
 
+Deno.test("programs with packages of their own name those of all files that they reach", async () => {
+  const { imports } = JSON.parse(await Deno.readTextFile(join(PROJECT, SEPARATE, "deno.json")));
+  const reached = new Set([...sources.keys()].filter((path) => path.startsWith(`${SEPARATE}/`)));
+  const missing: string[] = [];
+  for (const path of reached) {
+    // Types are checked from the project's own map, and gone when the program runs.
+    const code = (sources.get(path) ?? "").replace(/^import type [^;]*;/gm, "");
+    for (const specifier of importsOf(code)) {
+      if (specifier.startsWith(".")) reached.add(posix.normalize(posix.join(dirname(path), specifier)));
+      else if (!specifier.startsWith("node:")) {
+        const known = Object.keys(imports).some((name) =>
+          specifier === name || specifier.startsWith(`${name}/`)
+        );
+        if (!known) missing.push(`${path} imports ${specifier}`);
+      }
+    }
+  }
+  assert.ok(reached.size > 10, `only ${reached.size} files reached`);
+  assert.deepEqual(missing, []);
+});
+
 Deno.test("no import has a computed name: the layering could not be read from it", () => {
   const broken = [...sources].filter(([path, source]) =>
     LAYERED.test(path) && /\bimport\(\s*[^"'\s]/.test(withoutComments(source))

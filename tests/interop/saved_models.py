@@ -57,7 +57,9 @@ def compare(name, kind, folder, batch, adapter=None, loss=None):
         ours = json.loads(deno("tests/interop/logits.ts", folder, file.name, *([adapter] if adapter else [])))["logits"]
     inputs = {"input_ids": torch.tensor(batch["tokens"])}
     if "padding" in batch:
-        inputs |= {"attention_mask": 1 - torch.tensor(batch["padding"]), "token_type_ids": torch.tensor(batch["tokenTypes"])}
+        inputs |= {"attention_mask": 1 - torch.tensor(batch["padding"])}
+        if any(map(any, batch["tokenTypes"])):
+            inputs |= {"token_type_ids": torch.tensor(batch["tokenTypes"])}
     theirs = model(**inputs).logits
     ours = torch.tensor(ours).view(theirs.shape)
     difference = (ours - theirs).abs()
@@ -93,18 +95,22 @@ def train(model, data, out, *flags):
          "--lr", "0.01", "--save", out, "--quiet", "--fresh", *flags)
 
 
-def causal(name, folder):
+def causal(name, folder, *, saved_alone=False):
+    """`saved_alone`: what is saved is a part of the model that was read, whose adapters are for that part."""
     base, data = FIXTURES / name / "model", FIXTURES / name / "tokens.u16"
     if not data.exists():
-        data = FIXTURES / "llama_tiny" / "tokens.u16"
+        data = FIXTURES / ("families/gemma3_text" if saved_alone else "llama_tiny") / "tokens.u16"
     loss = NextTokenLoss(data)
     batch = {"tokens": loss.tokens[: 2 * T].view(2, T).tolist()}
     train(base, data, folder / "whole")
     compare(f"{name}, whole", AutoModelForCausalLM, folder / "whole", batch, loss=loss)
     train(base, data, folder / "merged", "--methods", "lora", "--merge")
     compare(f"{name}, merged", AutoModelForCausalLM, folder / "merged", batch, loss=loss)
-    train(base, data, folder / "adapter", "--methods", "lora")
-    compare(f"{name}, adapter", AutoModelForCausalLM, base, batch, adapter=str(folder / "adapter"), loss=loss)
+    base = folder / "whole" if saved_alone else base
+    for targets in ("query-value", "all-linear"):
+        adapter = folder / targets
+        train(base, data, adapter, "--methods", "lora", "--lora-targets", targets)
+        compare(f"{name}, adapter of {targets}", AutoModelForCausalLM, base, batch, adapter=str(adapter), loss=loss)
 
 
 def adapter_settings(folder):
@@ -116,6 +122,25 @@ def adapter_settings(folder):
         train(base, base.parent / "tokens.u16", folder / name, "--methods", "lora", "--adapter", settings / name)
         batch = {"tokens": loss.tokens[: 2 * T].view(2, T).tolist()}
         compare(name, AutoModelForCausalLM, base, batch, adapter=str(folder / name), loss=loss)
+
+
+def bert_like(family, task, folder):
+    """A model of the fixtures, whose data are ids."""
+    base = FIXTURES / "families" / family / task / "model"
+    kind = AutoModelForMaskedLM if task == "masked_lm" else AutoModelForSequenceClassification
+    generator = torch.Generator().manual_seed(1)
+    padding = torch.zeros(2, T, dtype=torch.long)
+    padding[1, 9:] = 1
+    tokens = torch.randint(4, 131, (2, T), generator=generator)
+    tokens[padding == 1] = json.loads((base / "config.json").read_text())["pad_token_id"]
+    batch = {"tokens": tokens.tolist(), "padding": padding.tolist(), "tokenTypes": torch.zeros(2, T, dtype=torch.long).tolist()}
+    name = f"{family} for {task}"
+    train(base, "random", folder / "whole")
+    compare(f"{name}, whole", kind, folder / "whole", batch)
+    train(base, "random", folder / "merged", "--methods", "lora", "--merge")
+    compare(f"{name}, merged", kind, folder / "merged", batch)
+    train(base, "random", folder / "adapter", "--methods", "lora", "--lora-targets", "all-linear")
+    compare(f"{name}, adapter", kind, base, batch, adapter=str(folder / "adapter"))
 
 
 def bert(task, folder):
@@ -161,6 +186,12 @@ CASES = {
     "llama": lambda folder: causal("llama_tiny", folder),
     "llama-tied": lambda folder: causal("llama3_rope", folder),
     "qwen2": lambda folder: causal("qwen2_tiny", folder),
+    **{name: lambda folder, name=name: causal(f"families/{name}", folder) for name in (
+        "qwen3", "qwen3_untied", "mistral_window", "smollm3", "olmo2", "phi3", "phi3_untied", "gemma2", "gemma3_text",
+        "gpt_neox", "gpt_neox_serial", "opt")},
+    "gemma3_whole": lambda folder: causal("families/gemma3_whole", folder, saved_alone=True),
+    **{f"{family}-{task}": lambda folder, family=family, task=task: bert_like(family, task, folder)
+       for family in ("roberta", "distilbert") for task in ("classification", "masked_lm")},
     "adapter-settings": adapter_settings,
     "bert-classification": lambda folder: bert("classification", folder),
     "bert-masked-lm": lambda folder: bert("masked_lm", folder),

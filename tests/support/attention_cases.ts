@@ -47,9 +47,23 @@ export const ATTENTION_CASES: readonly (Partial<AttentionAttrs> & { sequence: nu
   { sequence: 96, headSize: 64, heads: 2, batch: 1 },
 ];
 
+/** Windows that end inside of tiles and span several, and capped scores, which here are below 1. */
+export const WINDOWED_CASES: readonly (Partial<AttentionAttrs> & { sequence: number })[] = [
+  { sequence: 33, headSize: 20, heads: 4, kvHeads: 2, window: 1, scoreCap: 0.2 },
+  { sequence: 129, headSize: 20, batch: 1, window: 37 },
+  { sequence: 70, headSize: 20, kvHeads: 1, scoreCap: 0.3 },
+  { sequence: 40, headSize: 20, window: 40, scoreCap: 0.1 },
+];
+
 /** `"13 tokens, 3/3 heads of 5, causal"` */
 export function attentionCaseName(attrs: AttentionAttrs): string {
-  const { sequence, heads, kvHeads, headSize, causal, segments, dropout } = attrs;
-  const extras = [causal && "causal", segments && "packed", dropout && "dropout"].filter((extra) => extra);
+  const { sequence, heads, kvHeads, headSize, causal, segments, dropout, window, scoreCap } = attrs;
+  const extras = [
+    causal && "causal",
+    segments && "packed",
+    dropout && "dropout",
+    window && `window ${window}`,
+    scoreCap && `cap ${scoreCap}`,
+  ].filter((extra) => extra);
   return [`${sequence} tokens`, `${heads}/${kvHeads} heads of ${headSize}`, ...extras].join(", ");
 }

@@ -11,8 +11,9 @@ export interface BertFixture extends ModelFixture {
   batches: Required<Omit<FixtureBatch, "positions">>[];
 }
 
-export async function bertFixture(task: BertTask): Promise<BertFixture> {
-  const fixture = await modelFixture(`bert_tiny/${task}`);
+/** @param folder Of the model; one that is like BERT has the same batches, of one token type. */
+export async function bertFixture(task: BertTask, folder = "bert_tiny"): Promise<BertFixture> {
+  const fixture = await modelFixture(`${folder}/${task}`);
   using file = await openSafetensors(
     `${import.meta.dirname}/../fixtures/bert_tiny/data.safetensors`,
   );
@@ -32,7 +33,7 @@ export async function bertFixture(task: BertTask): Promise<BertFixture> {
     batches: tokens.map((ids, k) => ({
       tokens: ids,
       targets: targets[k],
-      tokenTypes: tokenTypes[k],
+      tokenTypes: folder === "bert_tiny" ? tokenTypes[k] : tokenTypes[k].map(() => 0),
       segments: Array.from(attentionMask[k], (isToken) => (isToken ? 0 : PADDING_SEGMENT)),
     })),
   };

@@ -20,6 +20,7 @@ import {
   residentBytes,
 } from "../../observed_memory.ts";
 import { type ProfiledStep, profileText } from "../profile_text.ts";
+import { scoresText } from "../scores_text.ts";
 import { bytesText } from "../../../results/bytes.ts";
 import { configFromFlags, runOptions, trainingFlags, withFolderLora } from "../train_flags.ts";
 
@@ -91,9 +92,14 @@ async function runTrain(args: Arguments, services: Services): Promise<number> {
       onNote: (text) => services.note(text),
       onPhase: (text) => show && services.note(text),
       onSteps: ({ last }) => lastStep = last,
-      onHeldOutElsewhere: (data, { step, loss }) =>
-        show && services.note(`step ${step}: held-out loss on ${data} ${loss.toFixed(4)}`),
-      onHeldOut: ({ step, loss }) => show && services.note(`step ${step}: held-out loss ${loss.toFixed(4)}`),
+      onHeldOutElsewhere: (data, point) =>
+        show &&
+        services.note(
+          `step ${point.step}: held-out loss on ${data} ${point.loss.toFixed(4)}${scoresText(point)}`,
+        ),
+      onHeldOut: (point) =>
+        show &&
+        services.note(`step ${point.step}: held-out loss ${point.loss.toFixed(4)}${scoresText(point)}`),
       onStep: (report) => {
         steps.push(report);
         watch.step();
@@ -219,6 +225,7 @@ function timedSteps(steps: readonly StepReport[]): readonly StepReport[] {
 /** The last line of `train --json`. */
 function summaryOf(result: TrainResult, steps: readonly StepReport[], observed: Observation) {
   const timed = timedSteps(steps);
+  const { accuracy, macroF1, majorityShare } = result.heldOut.at(-1) ?? {};
   const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
   const ms = sum(timed.map((step) => step.ms));
   return {
@@ -233,6 +240,8 @@ function summaryOf(result: TrainResult, steps: readonly StepReport[], observed: 
     dispatchesPerStep: result.dispatchesPerStep,
     tokensPerSecond: ms > 0 ? (sum(timed.map(({ tokens }) => tokens)) / ms) * 1000 : null,
     heldOutLoss: result.heldOut.at(-1)?.loss ?? null,
+    unigramLoss: result.unigramLoss,
+    ...accuracy !== undefined && { accuracy, macroF1, majorityShare },
     ...result.heldOutElsewhere.length > 0 && {
       heldOutElsewhere: result.heldOutElsewhere.map(({ data, points }) => ({
         data,
@@ -254,6 +263,7 @@ function summaryText(summary: ReturnType<typeof summaryOf>, diverged: string | n
     observedPeakBytes,
     tokensPerSecond,
     heldOutLoss,
+    unigramLoss,
   } = summary;
   const share = trainableParameters === parameters ? "" : `, ${trainableParameters} trained`;
   return [
@@ -261,7 +271,11 @@ function summaryText(summary: ReturnType<typeof summaryOf>, diverged: string | n
     `peak memory ${bytesText(plannedPeakBytes)} planned` +
     (observedPeakBytes === null ? "" : `, ${bytesText(observedPeakBytes)} observed`),
     `${tokensPerSecond?.toFixed(0) ?? "no"} tokens/s`,
-    ...heldOutLoss === null ? [] : [`held-out loss ${heldOutLoss.toFixed(4)}`],
+    ...heldOutLoss === null ? [] : [
+      `held-out loss ${heldOutLoss.toFixed(4)}` +
+      (unigramLoss === null ? "" : ` (a histogram of the targets has ${unigramLoss.toFixed(4)})`) +
+      scoresText(summary),
+    ],
     ...diverged === null ? [] : [`diverged: ${diverged}`],
   ].join("\n");
 }

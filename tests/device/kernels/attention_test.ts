@@ -9,6 +9,7 @@ import {
   attentionCaseName,
   packedSegments,
   qkvInput,
+  WINDOWED_CASES,
 } from "../../support/attention_cases.ts";
 import type { StepBlock } from "../../../kernels/step_block.ts";
 import { checkKernel } from "../../support/check_op.ts";
@@ -48,14 +49,13 @@ async function checkGradient(attrs: AttentionAttrs, dtype: Dtype, target: Kernel
   );
   const segments = attrs.segments ? Float64Array.from(packedSegments(attrs).data!) : undefined;
   const { batch, sequence, heads, headSize } = attrs;
+  const { probabilities, slopes } = attendReference(rounded, segments, attrs);
+  const scores = { shape: [batch, heads, sequence, sequence], dtype };
   const inputs = [
     { ...qkv, data: rounded },
-    {
-      shape: [batch, heads, sequence, sequence],
-      dtype,
-      data: attendReference(rounded, segments, attrs).probabilities,
-    },
+    { ...scores, data: probabilities },
     { shape: [batch * sequence, heads * headSize], dtype },
+    ...(attrs.scoreCap === undefined ? [] : [{ ...scores, data: slopes }]),
   ];
   const terms = Math.max((sequence * heads) / attrs.kvHeads, headSize);
   await checkKernel(attentionGrad, inputs, { ...attrs, segments: false }, {
@@ -83,6 +83,29 @@ for (const dtype of ["f32", "f16"] as const) {
     });
   }
 }
+
+for (const dtype of ["f32", "f16"] as const) {
+  const options = await deviceTestOf(dtype);
+  for (const { name, target } of FORMS) {
+    Deno.test(`attention over windows, of capped scores, matches in ${dtype}: ${name}`, options, async () => {
+      for (const partial of isLongRun || dtype === "f32" ? WINDOWED_CASES : [WINDOWED_CASES[0]]) {
+        for (const segments of [false, true]) {
+          const attrs = attentionAttrs({ ...partial, segments, dropout: segments ? DROPOUT : null });
+          await checkForward(attrs, dtype, target);
+          await checkGradient(attrs, dtype, target);
+        }
+      }
+    });
+  }
+}
+
+Deno.test("attention over a window needs a causal mask and a key", () => {
+  for (const attrs of [{ window: 2, causal: false }, { window: 0 }, { window: 1.5 }]) {
+    const whole = attentionAttrs({ sequence: 4, ...attrs });
+    const { shape } = qkvInput(whole);
+    assert.throws(() => attention.inferTypes([{ shape, dtype: "f32" }], whole), RangeError);
+  }
+});
 
 Deno.test("attention of a query that sees no key is zero", deviceTest, async () => {
   const attrs = attentionAttrs({ sequence: 16, segments: true });

@@ -20,6 +20,8 @@ for (const dtype of ["f32", "f16"] as const) {
         for (const [rows, widths] of SIZES) {
           const inputs = widths.map((width) => ({ shape: [rows, width], dtype }));
           await checkKernel(concatColumns, inputs, {}, check);
+          const inBlocks = widths.map((width) => ({ shape: [rows, 3 * width], dtype }));
+          await checkKernel(concatColumns, inBlocks, { blocks: 3 }, check);
         }
       },
     );
@@ -32,6 +34,9 @@ for (const dtype of ["f32", "f16"] as const) {
           const wide = { shape: [rows, widths.reduce((a, b) => a + b)], dtype };
           await checkKernel(splitColumns, [wide], { widths, wanted: widths.map(() => true) }, check);
           await checkKernel(splitColumns, [wide], { widths, wanted: widths.map((_, i) => i !== 1) }, check);
+          const inBlocks = { shape: [rows, 3 * wide.shape[1]], dtype };
+          const wanted = widths.map(() => true);
+          await checkKernel(splitColumns, [inBlocks], { widths, wanted, blocks: 3 }, check);
         }
       },
     );

@@ -19,6 +19,7 @@ interface Case {
   bias?: boolean;
   priors?: boolean;
   dtype?: Dtype;
+  logitCap?: number;
 }
 
 /** Targets of which every fifth is ignored, but for a single one. */
@@ -41,7 +42,7 @@ function inputsOf(
 
 async function checkForward(test: Case, target: KernelChanges = {}): Promise<number> {
   const { chunkRows, transposedWeight = true, bias = false } = test;
-  const attrs = { chunkRows, transposedWeight, bias };
+  const attrs = { chunkRows, transposedWeight, bias, logitCap: test.logitCap };
   const terms = Math.max(test.channels, test.rows);
   const [loss] = await checkKernel(linearCrossEntropy, inputsOf(test), attrs, {
     target,
@@ -71,6 +72,7 @@ async function checkGradient(test: Case, target: KernelChanges = {}): Promise<Fl
       biasGrad: bias,
       weightPrior: priors,
       biasPrior: priors && bias,
+      logitCap: test.logitCap,
     },
     {
       target,
@@ -89,12 +91,13 @@ const CASES: Case[] = [
   { rows: 50, channels: 32, vocabulary: 1001, chunkRows: 32 },
   { rows: 70, channels: 16, vocabulary: 129, chunkRows: 32, transposedWeight: false, bias: true },
   { rows: 64, channels: 24, vocabulary: 64, chunkRows: 1000, transposedWeight: false, priors: true },
+  { rows: 33, channels: 30, vocabulary: 61, chunkRows: 32, logitCap: 2 },
 ];
 /**
  * In f16, and in forms beside the adapter's own, what differs is loads and
  * stores: vectors, single numbers, both layouts.
  */
-const FEW_CASES = [CASES[2], CASES[5]];
+const FEW_CASES = [CASES[2], CASES[5], CASES[6]];
 const FORMS: { name: string; target: KernelChanges }[] = [
   { name: "this adapter's form", target: {} },
   { name: "one row per workgroup", target: { kind: "gpu", subgroupSize: 0 } },

@@ -43,6 +43,11 @@ for (const kind of KERNEL_KINDS) {
           await checkKernel(embedding, [...tokens(N, V), table, addend], { addend: true }, {
             target: { kind },
           });
+          const longer = { shape: [V + 2, C], dtype };
+          await checkKernel(embedding, [...tokens(N, V), longer], { addend: false, offset: 2 }, {
+            target: { kind, maxStorageBufferBindingSize: 256 * C * 4 + 512 },
+            allowed: 0,
+          });
         }
       },
     );
@@ -54,6 +59,8 @@ for (const kind of KERNEL_KINDS) {
         for (const [N, V, C] of SIZES) {
           const dy = { shape: [N, C], dtype };
           const check = { target: { kind }, terms: N };
+          const shifted = { vocabularySize: V + 2, prior: false, offset: 2, padding: 3 };
+          await checkKernel(embeddingGrad, [...tokens(N, V), dy], shifted, check);
           await checkKernel(embeddingGrad, [...tokens(N, V), dy], { vocabularySize: V, prior: false }, check);
           const prior = { shape: [V, C] };
           await checkKernel(

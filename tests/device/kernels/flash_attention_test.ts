@@ -9,6 +9,7 @@ import {
   attentionCaseName,
   packedSegments,
   qkvInput,
+  WINDOWED_CASES,
 } from "../../support/attention_cases.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
@@ -98,6 +99,21 @@ for (const dtype of ["f32", "f16"] as const) {
   for (const { name, target } of FORMS) {
     Deno.test(`flash_attention matches its reference in ${dtype}: ${name}`, options, async () => {
       for (const partial of casesOf(dtype, target)) {
+        const attrs = attentionAttrs(partial);
+        await checkForward(attrs, dtype, target);
+        await checkGradient(attrs, dtype, target);
+      }
+    });
+  }
+}
+
+for (const dtype of ["f32", "f16"] as const) {
+  const options = await deviceTestOf(dtype);
+  for (const { name, target } of FORMS) {
+    Deno.test(`flash_attention over windows, of capped scores, in ${dtype}: ${name}`, options, async () => {
+      const [small, large] = WINDOWED_CASES;
+      const few = dtype === "f16" ? [{ ...small, ...PACKED }] : target.kind ? [small, large] : WINDOWED_CASES;
+      for (const partial of isLongRun ? plainAndPacked(WINDOWED_CASES) : few) {
         const attrs = attentionAttrs(partial);
         await checkForward(attrs, dtype, target);
         await checkGradient(attrs, dtype, target);

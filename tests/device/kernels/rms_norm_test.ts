@@ -46,3 +46,35 @@ Deno.test("rms_norm splits values that pass the binding limit", deviceTest, asyn
     skipOutputs: [1],
   });
 });
+
+for (const dtype of ["f32", "f16"] as const) {
+  const options = await deviceTestOf(dtype);
+  for (const { name, target } of FORMS) {
+    Deno.test(`rms_norm over heads, of weights less one, matches in ${dtype}: ${name}`, options, async () => {
+      for (const [rows, heads, columns] of [[7, 3, 6], [9, 2, 33], [65, 4, 32]]) {
+        const x = { shape: [rows, heads * columns], dtype };
+        const w = { shape: [columns] };
+        const rstd = { shape: [rows * heads] };
+        const terms = rows * heads;
+        for (const onePlus of [false, true]) {
+          const check = { target, terms, what: `${heads} heads of ${columns}` };
+          await checkKernel(rmsNorm, [x, w], { eps: 1e-5, onePlus }, check);
+          await checkKernel(rmsNormInputGrad, [x, w, rstd, x, x], { prior: true, onePlus }, check);
+        }
+        await checkKernel(rmsNormParameterGrad, [x, rstd, x, w], { prior: true }, {
+          target,
+          terms,
+          skipOutputs: [1],
+        });
+      }
+    });
+  }
+}
+
+Deno.test("rms_norm over heads splits values that pass the binding limit", deviceTest, async () => {
+  const check = { target: { maxStorageBufferBindingSize: 256 * 12 * 4 }, terms: 600 };
+  const [x, w, rstd] = [{ shape: [300, 24] }, { shape: [12] }, { shape: [600] }];
+  await checkKernel(rmsNorm, [x, w], { eps: 1e-6 }, check);
+  await checkKernel(rmsNormInputGrad, [x, w, rstd, x], { prior: false }, check);
+  await checkKernel(rmsNormParameterGrad, [x, rstd, x], { prior: false }, { ...check, skipOutputs: [1] });
+});

@@ -38,6 +38,25 @@ for (const dtype of ["f32", "f16"] as const) {
   });
 }
 
+for (const dtype of ["f32", "f16"] as const) {
+  Deno.test(`rope of a part of every head matches in ${dtype}`, await deviceTestOf(dtype), async () => {
+    for (const [headSize, rotaryWidth] of [[10, 4], [12, 8], [20, 10], [32, 24], [6, 6]]) {
+      const attrs = { heads: 3, kvHeads: 1, headSize, rotaryWidth };
+      const inputs = [
+        { shape: [13, 5 * headSize], dtype },
+        table(50, rotaryWidth),
+        { shape: [13], dtype: "u32" as const, data: seededIntegers(13, 50, 3) },
+      ];
+      for (const inverse of [false, true]) {
+        for (const kind of KERNEL_KINDS) {
+          const what = `${rotaryWidth} channels of heads of ${headSize}, inverse ${inverse}`;
+          await checkKernel(rope, inputs, { ...attrs, inverse }, { what, target: { kind } });
+        }
+      }
+    }
+  });
+}
+
 Deno.test("rope splits values that pass the binding limit", deviceTest, async () => {
   const inputs = [
     { shape: [600, 12] },

@@ -82,7 +82,15 @@ Deno.test(
     const save = `${folder.path}/out`;
     const { steps, result } = await run(options, { save });
     assert.ok(steps.at(-1)!.loss < 0.2, `the loss falls from ln 2 to ${steps.at(-1)!.loss}`);
-    assert.ok(result.heldOut.at(-1)!.loss < 0.3);
+    const { loss, ...scores } = result.heldOut.at(-1)!;
+    assert.ok(loss < 0.3);
+    assert.deepEqual(scores, {
+      step: 40,
+      tokens: scores.tokens,
+      accuracy: 1,
+      macroF1: 1,
+      majorityShare: 0.5,
+    });
     const config = JSON.parse(await Deno.readTextFile(`${save}/config.json`));
     assert.deepEqual(config.id2label, { 0: "calm", 1: "loud" });
     const lines = (await Deno.readTextFile(data)).split("\n");
@@ -91,6 +99,17 @@ Deno.test(
     // One sums on the device and one on the host.
     assertClose([again.loss], [result.heldOut.at(-1)!.loss], 1e-6, "loss");
     assert.equal(again.targets, 8);
+    // Logits of 24 sequences are more than is read beside the loss.
+    const large = await evaluate({
+      ...options,
+      microBatchSize: 24,
+      model: save,
+      data: heldOut,
+      adapter: null,
+    });
+    for (const found of [again.scores, large.scores]) {
+      assert.deepEqual(found, { accuracy: 1, macroF1: 1, majorityShare: 0.5 });
+    }
   },
 );
 
@@ -116,13 +135,47 @@ Deno.test(
     await run({ ...options, steps: 1, learningRate: 0 }, { save });
     using after = await openSafetensors(`${save}/model.safetensors`);
     assert.deepEqual(await after.read(name), await before.read(name));
-    // A frozen pooler that nobody trained would be noise in the way.
-    const adapters = run({ ...options, methods: ["lora"] });
-    await assert.rejects(adapters, /InputError: .*base.*no bert\.pooler\.dense\.weight/);
     await assert.rejects(
       run({ ...options, model: "gpt2-nano" }),
       /InputError: .*it is a gpt2, expected a bert/,
     );
+  },
+);
+
+Deno.test(
+  "adapters train the pooler that their base lacks, save it as peft does and bring it back",
+  deviceTest,
+  async () => {
+    using folder = folderWithReviews();
+    const data = folder.file("reviews.jsonl");
+    const [base, save] = [`${folder.path}/base`, `${folder.path}/out`];
+    await run(tinyOptions({ model: folder.file("masked"), data }), { save: base });
+    const lora = { rank: 4, alpha: 8, dropout: 0, targets: "query-value" };
+    for (const method of ["lora", "qlora-int8"]) {
+      const options = tinyOptions({ model: base, data }, {
+        task: "classify",
+        steps: 40,
+        learningRate: 0.01,
+        heldOutFraction: 0.2,
+        methods: [method],
+        methodOptions: { [method]: lora },
+      });
+      const { result } = await run(options, { save });
+      // A frozen pooler that nobody trained would be noise in the way.
+      const head = 32 * 32 + 32 + 2 * 32 + 2;
+      assert.equal(result.trainableParameters, head + 2 * 2 * 4 * 2 * 32);
+      const config = JSON.parse(await Deno.readTextFile(`${save}/adapter_config.json`));
+      assert.deepEqual(config.modules_to_save, ["pooler.dense", "classifier"]);
+      if (method !== "lora") continue; // what eval adds the adapter to is not quantized
+      const lines = (await Deno.readTextFile(data)).split("\n");
+      const heldOut = folder.file("held_out.jsonl", lines.slice(32).join("\n"));
+      const again = await evaluate({ ...options, model: base, data: heldOut, adapter: save });
+      const { loss, ...scores } = result.heldOut.at(-1)!;
+      assertClose([again.loss], [loss], 1e-6, "loss");
+      assert.deepEqual({ step: 40, tokens: scores.tokens, ...again.scores }, scores);
+      const bare = evaluate({ ...options, model: base, data: heldOut, adapter: null });
+      await assert.rejects(bare, /InputError: .*neither it nor an adapter has bert\.pooler\.dense\.weight/);
+    }
   },
 );
 

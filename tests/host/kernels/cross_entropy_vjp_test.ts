@@ -16,6 +16,9 @@ for (const transposedWeight of [true, false]) {
       checkVjp(linearCrossEntropy, inputs, { chunkRows: 2, transposedWeight, bias }, {
         wrt: bias ? [0, 1, 4] : [0, 1],
       });
+      checkVjp(linearCrossEntropy, inputs, { chunkRows: 2, transposedWeight, bias, logitCap: 0.5 }, {
+        wrt: bias ? [0, 1, 4] : [0, 1],
+      });
     });
   }
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { ShapeError } from "../../../engine/graph/op.ts";
-import { add, gelu, scale, siluMul, tanh } from "../../../kernels/elementwise.ts";
+import { add, gelu, geluMul, relu, scale, siluMul, softCap, tanh } from "../../../kernels/elementwise.ts";
 import { checkVjp } from "../../support/check_op.ts";
 
 const WIDE = { shape: [3, 7], scale: 4 };
@@ -14,6 +14,18 @@ Deno.test("silu_mul: the VJP agrees with central differences, together and alone
   checkVjp(siluMul, [WIDE, WIDE], {});
   checkVjp(siluMul, [WIDE, WIDE], {}, { wrt: [0] });
   checkVjp(siluMul, [WIDE, WIDE], {}, { wrt: [1] });
+});
+
+Deno.test("gelu_mul: the VJP agrees with central differences in both forms, together and alone", () => {
+  for (const approximation of ["tanh", "erf"] as const) {
+    checkVjp(geluMul, [WIDE, WIDE], { approximation });
+    checkVjp(geluMul, [WIDE, WIDE], { approximation }, { wrt: [0] });
+    checkVjp(geluMul, [WIDE, WIDE], { approximation }, { wrt: [1] });
+  }
+});
+
+Deno.test("relu: the VJP agrees with central differences", () => {
+  checkVjp(relu, [WIDE], {});
 });
 
 Deno.test("tanh and scale: the VJP agrees with central differences", () => {
@@ -40,6 +52,14 @@ Deno.test("gelu: the references match values computed elsewhere", () => {
       assert.ok(Math.abs(v - expected[approximation][i]) <= 1e-14, `${approximation} ${x[i]}: ${v}`)
     );
   }
+});
+
+Deno.test("soft_cap: the reference matches values computed elsewhere", () => {
+  // 30 · tanh(x / 30) with math.tanh of CPython.
+  const types = { inputs: [{ shape: [3], dtype: "f32" as const }], outputs: [] };
+  const [y] = softCap.reference([Float64Array.of(-90, 1, 30)], { cap: 30 }, types);
+  const expected = [-29.851642610601914, 0.9996297941646859, 22.847824678672946];
+  y.forEach((v, i) => assert.ok(Math.abs(v - expected[i]) <= 1e-12, `${i}: ${v}`));
 });
 
 Deno.test("elementwise ops refuse operands that do not fit", () => {

@@ -10,5 +10,7 @@ for (const inverse of [false, true]) {
       { shape: [5], dtype: "u32" as const, data: [0, 2, 1, 2, 0] },
     ];
     checkVjp(rope, inputs, attrs, { wrt: [0] });
+    const narrow = [inputs[0], { shape: [3, 2] }, inputs[2]];
+    checkVjp(rope, narrow, { ...attrs, rotaryWidth: 2 }, { wrt: [0] });
   });
 }

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { InputError } from "../../../engine/input_error.ts";
 import { readJsonInput } from "../../../engine/formats/input_file.ts";
-import { type ModelConfig, modelConfigJson, parseModelConfig } from "../../../engine/model/config.ts";
+import {
+  type ModelConfig,
+  modelConfigJson,
+  modelOf,
+  parseModelConfig,
+} from "../../../engine/model/config.ts";
+import { parameterCount } from "../../../engine/model/parameters.ts";
 import { PRESETS } from "../../../engine/model/presets.ts";
 
 const FIXTURES = `${import.meta.dirname}/../../fixtures/`;
@@ -9,6 +15,10 @@ const LLAMA = await readJsonInput(`${FIXTURES}llama_tiny/config_v4.json`);
 const QWEN2 = await readJsonInput(`${FIXTURES}qwen2_tiny/config_v4.json`);
 const BERT = await readJsonInput(`${FIXTURES}bert_tiny/classification/model/config.json`);
 const GPT2 = await readJsonInput(`${FIXTURES}gpt2_tiny/model/config.json`);
+const family = (name: string) => readJsonInput(`${FIXTURES}families/${name}/model/config.json`);
+const [SMOLLM3, PHI3, GEMMA2, GEMMA3, NEOX, OPT] = await Promise.all(
+  ["smollm3", "phi3", "gemma2", "gemma3_text", "gpt_neox", "opt"].map(family),
+);
 const MISTRAL = {
   ...LLAMA,
   model_type: "mistral",
@@ -16,8 +26,9 @@ const MISTRAL = {
   sliding_window: null,
 };
 
+/** As from a file: undefined is a field that is not there. */
 function parse(json: Record<string, unknown>): ModelConfig {
-  return parseModelConfig(json, "folder/config.json");
+  return parseModelConfig(JSON.parse(JSON.stringify(json)), "folder/config.json");
 }
 
 for (const name of ["llama_tiny", "llama3_rope", "qwen2_tiny"]) {
@@ -32,7 +43,7 @@ for (const [name, config] of Object.entries(PRESETS)) {
   Deno.test(`the config.json of ${name} reads back as itself`, () => {
     // What a preset without a vocabulary is saved with is the tokenizer's.
     const whole = { ...config, vocabularySize: config.vocabularySize || 512 };
-    assert.deepEqual(parse(JSON.parse(JSON.stringify(modelConfigJson(whole)))), whole);
+    assert.deepEqual(parse(modelConfigJson(whole)), whole);
   });
 }
 
@@ -40,9 +51,106 @@ Deno.test("scaled rotations, unusual heads and named labels survive a round trip
   const rope = parse(await readJsonInput(`${FIXTURES}llama3_rope/model/config.json`));
   const labelled = parse({ ...BERT, id2label: { 0: "no", 1: "yes", 2: "perhaps" } });
   const wideQwen2 = parse({ ...QWEN2, head_dim: 8 });
-  for (const config of [rope, labelled, wideQwen2, parse(MISTRAL)]) {
-    assert.deepEqual(parse(JSON.parse(JSON.stringify(modelConfigJson(config)))), config);
+  const windows = [
+    parse({ ...MISTRAL, sliding_window: 5 }),
+    parse({ ...QWEN2, use_sliding_window: true, sliding_window: 5, max_window_layers: 1 }),
+  ];
+  for (const config of [rope, labelled, wideQwen2, parse(MISTRAL), ...windows]) {
+    assert.deepEqual(parse(modelConfigJson(config)), config);
   }
+});
+
+for (
+  const name of [
+    ...["qwen3", "qwen3_untied", "mistral_window", "smollm3", "olmo2", "phi3", "phi3_untied", "gemma2"],
+    ...["gemma3_text", "gemma3_whole", "gpt_neox", "gpt_neox_serial", "opt"],
+  ]
+) {
+  Deno.test(`the config.json of ${name} survives a round trip`, async () => {
+    const config = parse(await family(name));
+    assert.deepEqual(parse(modelConfigJson(config)), config);
+  });
+}
+
+Deno.test("Gemma 3's text model is read from the configuration of the whole one", async () => {
+  const whole = parse(await family("gemma3_whole"));
+  assert.deepEqual(whole, parse(GEMMA3));
+});
+
+Deno.test("windows stand where transformers has them", () => {
+  const layers = (json: Record<string, unknown>) => {
+    const config = parse(json) as Extract<ModelConfig, { family: "llama" | "gemma" }>;
+    return [config.window, config.layers];
+  };
+  assert.deepEqual(layers({ ...MISTRAL, sliding_window: 7, num_hidden_layers: 1 }), [7, ["sliding"]]);
+  assert.deepEqual(layers({ ...MISTRAL, sliding_window: undefined, num_hidden_layers: 1 }), [4096, [
+    "sliding",
+  ]]);
+  assert.deepEqual(layers({ ...QWEN2, sliding_window: 7 }), [null, null]);
+  const own = { use_sliding_window: true, sliding_window: 7, num_hidden_layers: 3 };
+  const qwen2 = { ...QWEN2, ...own, layer_types: undefined };
+  assert.deepEqual(layers({ ...qwen2, max_window_layers: 2 }), [7, ["full", "full", "sliding"]]);
+  assert.deepEqual(layers(qwen2), [null, null]); // from layer 28 on
+  const gemma2 = { ...GEMMA2, layer_types: undefined, num_hidden_layers: 3 };
+  assert.deepEqual(layers(gemma2), [5, ["sliding", "full", "sliding"]]);
+  const gemma3 = { ...GEMMA3, layer_types: undefined, sliding_window_pattern: 3, num_hidden_layers: 3 };
+  assert.deepEqual(layers(gemma3), [5, ["sliding", "sliding", "full"]]);
+});
+
+Deno.test("Gemma 3 in the form of transformers 4 says the same, and leaves its sizes to defaults", () => {
+  const { rope_parameters: _rope, layer_types: _layers, ...rest } = GEMMA3;
+  const older = {
+    ...rest,
+    rope_theta: 5000,
+    rope_local_base_freq: 300,
+    rope_scaling: { rope_type: "linear", factor: 3 },
+    sliding_window_pattern: 2,
+    num_hidden_layers: 3,
+  };
+  assert.deepEqual(parse(older), parse(GEMMA3));
+  // What google/gemma-3-4b-it has, whose text model has 3 880 263 168 parameters.
+  const published = parse({
+    model_type: "gemma3",
+    architectures: ["Gemma3ForConditionalGeneration"],
+    text_config: {
+      hidden_size: 2560,
+      intermediate_size: 10240,
+      model_type: "gemma3_text",
+      num_hidden_layers: 34,
+      rope_scaling: { factor: 8, rope_type: "linear" },
+      sliding_window: 1024,
+    },
+  });
+  assert.equal(parameterCount(modelOf(published).parameters), 3_880_263_168);
+});
+
+Deno.test("Qwen3-8B has the parameters of its model card", () => {
+  const config = parse({
+    model_type: "qwen3",
+    architectures: ["Qwen3ForCausalLM"],
+    vocab_size: 151936,
+    hidden_size: 4096,
+    intermediate_size: 12288,
+    num_hidden_layers: 36,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    head_dim: 128,
+    max_position_embeddings: 40960,
+    rope_theta: 1000000,
+    tie_word_embeddings: false,
+  });
+  assert.equal(parameterCount(modelOf(config).parameters), 8_190_735_360);
+});
+
+Deno.test("the padding token is one of the vocabulary, from its end where it is negative", () => {
+  const padding = (json: Record<string, unknown>) =>
+    (parse(json) as Extract<ModelConfig, { family: "llama" | "opt" }>).paddingToken;
+  assert.equal(padding({ ...LLAMA, pad_token_id: 3 }), 3);
+  assert.equal(padding({ ...LLAMA, pad_token_id: -1 }), (LLAMA.vocab_size as number) - 1);
+  assert.equal(padding({ ...LLAMA, pad_token_id: 1e6 }), null);
+  assert.equal(padding({ ...LLAMA, pad_token_id: undefined }), null);
+  assert.equal(padding({ ...OPT, pad_token_id: undefined }), 1);
+  assert.equal(padding({ ...OPT, pad_token_id: null }), null);
 });
 
 Deno.test("fields that are left out get the defaults of transformers", () => {
@@ -72,7 +180,7 @@ const REFUSED: [string, Record<string, unknown>, RegExp][] = [
   [
     "an unknown architecture",
     { ...LLAMA, model_type: "mamba" },
-    /model_type is "mamba"; known.*gpt2.*llama, mistral, qwen2, bert/,
+    /model_type is "mamba"; known.*gpt2.*llama, mistral, qwen2, qwen3.*bert/,
   ],
   ["no architecture", {}, /model_type is missing/],
   [
@@ -123,8 +231,8 @@ const REFUSED: [string, Record<string, unknown>, RegExp][] = [
   ],
   [
     "unknown rotations",
-    { ...LLAMA, rope_scaling: { type: "yarn", factor: 4 } },
-    /rope_scaling.type is "yarn", expected "default" or "llama3"/,
+    { ...LLAMA, rope_scaling: { type: "proportional", factor: 4 } },
+    /rope_scaling.type is "proportional", expected "default" or "linear" or "dynamic" or "yarn" or/,
   ],
   [
     "a missing factor",
@@ -146,18 +254,64 @@ const REFUSED: [string, Record<string, unknown>, RegExp][] = [
     /rope_scaling is \{\}, expected none beside rope_parameters/,
   ],
   ["two bases", { ...LLAMA, rope_parameters: { rope_theta: 5e5 } }, /rope_theta is 10000, expected 500000/],
-  ["a window", { ...MISTRAL, sliding_window: 4096 }, /sliding_window is 4096, expected null/],
+  ["a window of nothing", { ...MISTRAL, sliding_window: 0 }, /sliding_window is 0, expected a positive/],
   [
-    "Mistral's window by default",
-    { ...MISTRAL, sliding_window: undefined },
-    /sliding_window is missing, expected null/,
-  ],
-  ["Qwen2's window", { ...QWEN2, use_sliding_window: true }, /use_sliding_window is true, expected false/],
-  [
-    "mixed layers",
+    "windows of no width",
     { ...QWEN2, layer_types: ["full_attention", "sliding_attention"] },
-    /layer_types is .* expected "full_attention" in every place/,
+    /sliding_window is .*, expected the width of the windows that layer_types names/,
   ],
+  [
+    "unknown layers",
+    { ...QWEN2, layer_types: ["full_attention", "chunked_attention"] },
+    /layer_types is .* expected 2 entries, each "full_attention" or "sliding_attention"/,
+  ],
+  [
+    "SmolLM3's windows",
+    { ...SMOLLM3, use_sliding_window: true },
+    /use_sliding_window is true, expected false/,
+  ],
+  [
+    "too few of its layers",
+    { ...SMOLLM3, no_rope_layers: [1, 0] },
+    /no_rope_layers is \[1,0\], expected 3 entries, each 1 or 0/,
+  ],
+  ["a part that is odd", { ...PHI3, rope_parameters: undefined, partial_rotary_factor: 0.5 }, /even number/],
+  [
+    "factors of other channels",
+    { ...PHI3, rope_parameters: { ...PHI3.rope_parameters as object, long_factor: [1] } },
+    /rope_parameters.long_factor is \[1\], expected 2 positive numbers/,
+  ],
+  [
+    "Phi-3 with another scaling",
+    { ...PHI3, rope_parameters: { rope_type: "linear", factor: 2 } },
+    /rope_parameters.rope_type is "linear", expected "default" or "longrope" or/,
+  ],
+  [
+    "Gemma in both directions",
+    { ...GEMMA2, use_bidirectional_attention: true },
+    /use_bidirectional_attention is true, expected false/,
+  ],
+  [
+    "Gemma 3 with capped scores",
+    { ...GEMMA3, attn_logit_softcapping: 50 },
+    /attn_logit_softcapping is 50, expected none: scores of Gemma 3 are not capped/,
+  ],
+  [
+    "another activation of Gemma",
+    { ...GEMMA2, hidden_activation: "relu" },
+    /hidden_activation is "relu", expected "silu" or/,
+  ],
+  [
+    "a part of GPT-NeoX that is odd",
+    { ...NEOX, rope_parameters: undefined, rotary_pct: 0.25 },
+    /rotary_pct is 0.25, expected one that leaves an even number of channels/,
+  ],
+  [
+    "OPT-350m's norms",
+    { ...OPT, do_layer_norm_before: false },
+    /do_layer_norm_before is false, expected true/,
+  ],
+  ["its projection", { ...OPT, word_embed_proj_dim: 10 }, /word_embed_proj_dim is 10, expected 20/],
   [
     "groups left to a default",
     { ...QWEN2, num_key_value_heads: undefined },
@@ -209,9 +363,7 @@ const REFUSED: [string, Record<string, unknown>, RegExp][] = [
 
 for (const [what, json, message] of REFUSED) {
   Deno.test(`config.json is refused for ${what}`, () => {
-    // As from a file: undefined is a field that is not there.
-    const read = () => parse(JSON.parse(JSON.stringify(json)));
-    assert.throws(read, (error: unknown) => {
+    assert.throws(() => parse(json), (error: unknown) => {
       assert.ok(error instanceof InputError);
       assert.match(error.message, message);
       assert.match(error.message, /^folder\/config\.json: /);

@@ -56,6 +56,29 @@ Deno.test("each probability of config.json goes to the place that it has in tran
   assert.deepEqual(parsed({ ...LLAMA, attention_dropout: 0.4 }).dropout, { ...NO_DROPOUT, attention: 0.4 });
 });
 
+Deno.test("the other families have their places, too, with transformers' defaults", async () => {
+  const family = async (name: string, changes: Record<string, unknown>) => {
+    const file = `${import.meta.dirname}/../../fixtures/families/${name}/model/config.json`;
+    const whole = { ...JSON.parse(await Deno.readTextFile(file)), ...changes };
+    const config = parsed(JSON.parse(JSON.stringify(whole)));
+    const { embedding, attention, residual, classifier } = config.dropout;
+    return [embedding, attention, residual, classifier];
+  };
+  assert.deepEqual(await family("phi3", { attention_dropout: 0.1, resid_pdrop: 0.2 }), [0, 0.1, 0.2, 0]);
+  assert.deepEqual(await family("gpt_neox", { attention_dropout: 0.1, hidden_dropout: 0.2 }), [
+    0.2,
+    0.1,
+    0.2,
+    0,
+  ]);
+  assert.deepEqual(await family("opt", { dropout: undefined, attention_dropout: 0.2 }), [0, 0.2, 0.1, 0]);
+  assert.deepEqual(await family("qwen3", { attention_dropout: 0.3 }), [0, 0.3, 0, 0]);
+  const distilled = { dropout: undefined, attention_dropout: undefined, seq_classif_dropout: undefined };
+  assert.deepEqual(await family("distilbert/classification", distilled), [0.1, 0.1, 0.1, 0.2]);
+  const roberta = { hidden_dropout_prob: 0.3, classifier_dropout: undefined };
+  assert.deepEqual(await family("roberta/classification", roberta), [0.3, 0, 0.3, 0.3]);
+});
+
 Deno.test("what is no probability below 1 is refused with its field", () => {
   for (const value of [1, -0.1, "0.1", true]) {
     assert.throws(() => parsed({ ...GPT2, attn_pdrop: value }), {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { openSafetensors } from "../../../engine/formats/safetensors.ts";
-import { readModelConfig } from "../../../engine/model/config.ts";
+import { parseModelConfig, readModelConfig } from "../../../engine/model/config.ts";
 import { rotaryFrequencies, rotaryTable } from "../../../engine/model/rotary.ts";
 import { assertClose } from "../../support/numerics.ts";
 
@@ -23,4 +23,25 @@ Deno.test("rotaryTable() holds cosines, then sines, of position × frequency", (
   const table = rotaryTable(3, { headSize: 4, base: 100, scaling: null });
   const row = (p: number) => [Math.cos(p), Math.cos(p / 10), Math.sin(p), Math.sin(p / 10)];
   assertClose(table, [0, 1, 2].flatMap(row), 1e-7, "table");
+});
+
+Deno.test("every kind of scaled rotations has transformers' frequencies and lengths", async () => {
+  const file = `${import.meta.dirname}/../../fixtures/families/rotations.json`;
+  const cases = JSON.parse(await Deno.readTextFile(file)) as {
+    config: Record<string, unknown>;
+    sequence: number;
+    frequencies: number[];
+    length: number;
+  }[];
+  assert.equal(cases.length, 14);
+  for (const { config: json, sequence, frequencies, length } of cases) {
+    const config = parseModelConfig(json, "config.json");
+    assert.ok(config.family === "llama" && config.rotaryScaling);
+    const { headSize, rotaryBase: base, rotaryScaling: scaling } = config;
+    const what = `${JSON.stringify(scaling)} at ${sequence}`;
+    const settings = { headSize, base, scaling };
+    assertClose(rotaryFrequencies(settings, sequence), frequencies, 2e-7, what);
+    const [cosine] = rotaryTable(sequence, settings);
+    assert.ok(Math.abs(cosine - length) < 1e-6, `${what}: cosines of ${cosine}, expected ${length}`);
+  }
 });

@@ -4,12 +4,14 @@ import { breakEven, effectsByBatch } from "../../../report/rows/batch_effects.ts
 import { budgetsOf } from "../../../report/rows/budgets.ts";
 import { guidePlans } from "../../../report/claims/guide.ts";
 import { analyse } from "../../../report/rows/analysis.ts";
-import { chainOf, fineTunings, seedwise } from "../../../report/rows/fine_tuning.ts";
+import { chainOf, fineTunings, seedwise, taskScores } from "../../../report/rows/fine_tuning.ts";
 import { geometricMean, meanInterval } from "../../../report/rows/intervals.ts";
 import { profileOf, roofOf, utilisation } from "../../../report/rows/kernels.ts";
 import { scaleRuns } from "../../../report/rows/loss_scales.ts";
 import { combinationName } from "../../../report/words/names.ts";
 import { llama7b, threeBillion } from "../../../report/claims/plans.ts";
+import { fineTuningSection } from "../../../report/page/sections/fine_tuning.ts";
+import { judge } from "../../../report/claims/judge.ts";
 import { ledgerOf } from "../../../report/claims/ledger.ts";
 import { rankedStacks, stackPairs } from "../../../report/claims/stacks.ts";
 import type { CellRecord } from "../../../results/record.ts";
@@ -117,6 +119,45 @@ Deno.test("fineTunings() puts chains of different seeds together, and leaves out
     "lora",
     "qlora-int8",
   ]);
+});
+
+/** Fine-tuning to a task: accuracies 0.6, 0.7, 0.8 of three seeds in full, a tenth less with adapters. */
+const withTask = changed((cells) => {
+  for (const { phase, config, heldOut } of cells) {
+    if (phase !== "fine-tuning") continue;
+    const accuracy = 0.6 + 0.1 * config.seed - (config.methods.length > 0 ? 0.1 : 0);
+    heldOut[0].accuracy = 0.99; // of the start, which counts for nothing
+    Object.assign(heldOut.at(-1)!, { accuracy, macroF1: accuracy - 0.05, majorityShare: 0.5 });
+  }
+});
+
+Deno.test("taskScores() are means over seeds after the last step, full fine-tuning first", () => {
+  assert.deepEqual(taskScores(asItIs), [], "no labels, no scores");
+  const scores = taskScores(withTask);
+  assert.deepEqual(scores.map(({ configuration }) => configuration.label), [
+    "full",
+    "LoRA",
+    "QLoRA NF4",
+    "QLoRA int8",
+  ]);
+  const [full, lora] = scores;
+  assert.equal(full.accuracy.byCell.length, 3);
+  // t(0.975, 2) = 4.302653; the deviation of 0.6, 0.7, 0.8 is 0.1.
+  assert.ok(Math.abs(full.accuracy.interval.estimate - 0.7) < 1e-12);
+  assert.ok(Math.abs(full.accuracy.interval.high - 0.7 - 0.4302652729911275 / Math.sqrt(3)) < 1e-9);
+  assert.ok(Math.abs(full.macroF1.interval.estimate - 0.65) < 1e-12);
+  assert.ok(Math.abs(lora.accuracy.interval.estimate - 0.6) < 1e-12);
+  assert.equal(full.majorityShare, 0.5);
+});
+
+Deno.test("the page has accuracy and F1 of fine-tuning with the interval of its seeds", () => {
+  const context = { prefix: "", folderOf: () => "..", drawn: new Set<string>(), judgement: judge(withTask) };
+  const text = (html: { text: string } | null) => html!.text.replace(/<[^>]+>/g, " ").replace(/\s+/g, " ");
+  const page = text(fineTuningSection(withTask, context));
+  assert.match(page, /Fine-tuning, accuracy and F1 fine-tuning accuracy macro F1 .* full 0\.7(00)? /);
+  assert.match(page, /95 % interval over 3 seeds/);
+  const without = text(fineTuningSection(asItIs, { ...context, judgement: judge(asItIs) }));
+  assert.ok(!without.includes("accuracy"));
 });
 
 Deno.test("seedwise() compares what common seeds did", () => {

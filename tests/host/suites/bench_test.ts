@@ -25,6 +25,9 @@ Deno.test("bench runs every cell, decides the batch size, writes run.json, cells
       ),
     );
     assert.ok(cells.every(({ heldOut }) => heldOut.at(-1)?.tokens === 1024));
+    assert.ok(cells.every(({ unigramLoss }) => unigramLoss === 3.25));
+    // All steps of the fake take equally long: none is of a warm-up, whatever the suite gives at most.
+    assert.ok(cells.every(({ warmupSteps }) => warmupSteps === 0));
     assert.ok(
       cells.every(({ memory }) =>
         memory?.observedHow === "process peak RSS up to step 20" && memory.observedPeakBytes! >= 0
@@ -40,6 +43,21 @@ Deno.test("bench runs every cell, decides the batch size, writes run.json, cells
     const files = await Array.fromAsync(Deno.readDir(join(out, "cells")));
     assert.ok(files.every(({ name }) => /^[0-9a-f]{12}\.json$/.test(name)), "no temporary files are left");
   }));
+
+Deno.test("records have scores at every held-out point of a model that predicts labels", async () => {
+  const yaml = `title: labels
+defaults: { model: fake, data: words, task: classify, heldOutFraction: 0.1, sequenceLength: 16, tokens: 1024 }
+phases: [{ name: labels, kind: matrix, cells: [{ label: a, alsoEvaluate: [old-words] }] }]
+`;
+  await withSuite(yaml, async ({ suite, out }) => {
+    const { code, err } = await run("bench", suite, "--out", out);
+    assert.equal(code, 0, err);
+    const { cells: [{ heldOut, heldOutElsewhere }] } = await records(out);
+    for (const [{ accuracy, macroF1, majorityShare }] of [heldOut, heldOutElsewhere[0].points]) {
+      assert.deepEqual([accuracy, macroF1, majorityShare], [0.75, 0.7, 0.625]);
+    }
+  });
+});
 
 Deno.test("bench records how every kind of cell ended, and goes on", async () => {
   const models = [

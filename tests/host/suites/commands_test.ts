@@ -32,6 +32,12 @@ Deno.test("train --json prints a line a step and a last line with done, memory a
   assert.equal(err, "", "with --json, nothing else is said");
   const without = (await run("train", ...MODEL, "--steps", "2", "--json")).out.split("\n");
   assert.equal(JSON.parse(without.at(-1)!).heldOutLoss, null);
+  assert.deepEqual([last.unigramLoss, JSON.parse(without.at(-1)!).unigramLoss], [3.25, null]);
+  const classify = [...MODEL, "--steps", "2", "--held-out", "0.1", "--task", "classify", "--json"];
+  const { accuracy, macroF1, majorityShare } = JSON.parse(
+    (await run("train", ...classify)).out.split("\n").at(-1)!,
+  );
+  assert.deepEqual([accuracy, macroF1, majorityShare], [0.75, 0.7, 0.625]);
 });
 
 Deno.test("train says how it goes on standard error and sums up on standard output; --quiet keeps still", async () => {
@@ -39,6 +45,7 @@ Deno.test("train says how it goes on standard error and sums up on standard outp
   assert.equal(code, 0);
   assert.match(err, /step 1\/2: loss 5\.0000/);
   assert.match(out, /1000 parameters\npeak memory 4\.00 MiB planned/);
+  assert.match(out, /held-out loss \d\.\d{4} \(a histogram of the targets has 3\.2500\)$/m);
   assert.equal((await run("train", ...MODEL, "--steps", "2", "--quiet")).err, "");
 });
 
@@ -100,10 +107,15 @@ Deno.test("largestMicroBatch() is the last that fits", async () => {
   assert.equal(await largestMicroBatch(config, 2 ** 20 - 1, fakeEngine), 0);
 });
 
-Deno.test("eval prints loss and perplexity", async () => {
+Deno.test("eval prints loss and perplexity, or accuracy and F1 where there are labels", async () => {
   const { code, out } = await run("eval", "--model", "fake", "--data", "words", "--json");
   assert.equal(code, 0);
   assert.deepEqual(JSON.parse(out), { loss: 2, perplexity: Math.exp(2), targets: 100, tokens: 100 });
+  const classify = await run("eval", "--model", "fake", "--data", "words", "--task", "classify");
+  assert.equal(
+    classify.out,
+    "loss 2.0000, accuracy 0.7500, macro F1 0.7000 (the most frequent label has 0.6250), over 100 targets",
+  );
   assert.equal((await run("eval", "--model", "fake")).code, 2);
 });
 

@@ -83,7 +83,14 @@ export const fakeEngine: Engine = {
       modelFlopsPerStep: 1e6 * options.microBatchSize * options.gradientAccumulationSteps,
     });
   },
-  evaluate: () => Promise.resolve({ loss: 2, tokens: 100, targets: 100, bookedPeakBytes: MEBIBYTE }),
+  evaluate: (options) =>
+    Promise.resolve({
+      loss: 2,
+      tokens: 100,
+      targets: 100,
+      scores: scoresFor(options),
+      bookedPeakBytes: MEBIBYTE,
+    }),
   describeAdapter: () => Promise.resolve(ADAPTER),
   surveyProviders: () =>
     Promise.resolve([
@@ -105,6 +112,11 @@ export const FAKE_ROOFLINE = {
     copy: { measurements: 5, spread: 0.05 },
   },
 };
+
+/** How well the fake tells labels apart; null where it predicts tokens. */
+function scoresFor({ task }: Pick<TrainOptions, "task">) {
+  return task === "classify" ? { accuracy: 0.75, macroF1: 0.7, majorityShare: 0.625 } : null;
+}
 
 /** 1 MiB a sequence; checkpointing halves it, an optimizer without state saves a quarter. */
 function plannedBytes({ microBatchSize, methods, optimizer }: TrainOptions): number {
@@ -156,7 +168,8 @@ async function train(
     });
   }
   const rateLoss = 0.1 * Math.abs(Math.log(options.learningRate / (BEST_RATES[options.optimizer] ?? 0.001)));
-  const point = { step: options.steps, tokens: trained, loss: lossAfter(trained) + rateLoss };
+  const loss = lossAfter(trained) + rateLoss;
+  const point = { step: options.steps, tokens: trained, loss, ...scoresFor(options) };
   if (options.heldOutFraction > 0) listener.onHeldOut?.(point);
   const heldOutElsewhere = alsoEvaluate.map((data) => ({
     data,
@@ -177,6 +190,7 @@ async function train(
     dispatchesPerStep: 10,
     modelFlopsPerStep: 1e6 * microBatchSize * gradientAccumulationSteps,
     heldOut: options.heldOutFraction > 0 ? [point] : [],
+    unigramLoss: options.heldOutFraction > 0 ? 3.25 : null,
     heldOutElsewhere,
     kernelChoices: {},
     kernelNotes: [],

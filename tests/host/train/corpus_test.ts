@@ -3,7 +3,7 @@ import { CORPUS_NAMES, loadData, type TextData, type TokenData } from "../../../
 import { assertInputError, TemporaryFolder } from "../formats/temporary_folder.ts";
 
 Deno.test("the named corpora are these texts: their hashes must never change", async () => {
-  assert.deepEqual(CORPUS_NAMES, ["moby-dick", "sotu", "random"]);
+  assert.deepEqual(CORPUS_NAMES, ["moby-dick", "sotu", "sotu-party", "random"]);
   const [moby, sotu] = await Promise.all(CORPUS_NAMES.map((name) => loadData(name))) as TextData[];
   assert.deepEqual([moby.name, moby.sha256], [
     "moby-dick",
@@ -84,8 +84,8 @@ Deno.test("control characters that no text has are refused with their position",
 
 Deno.test("data that does not exist or is empty is refused with the names there are", async () => {
   using folder = new TemporaryFolder();
-  await assertInputError(() => loadData("moby-duck"), "moby-duck", "moby-dick, sotu, random");
-  await assertInputError(() => loadData("toString"), "toString", "moby-dick, sotu, random");
+  await assertInputError(() => loadData("moby-duck"), "moby-duck", "moby-dick, sotu, sotu-party, random");
+  await assertInputError(() => loadData("toString"), "toString", "moby-dick, sotu, sotu-party, random");
   await assertInputError(() => loadData(folder.file("a.txt", "")), "a.txt", "empty");
   await assertInputError(() => loadData(folder.file("a.u32", "")), "a.u32", "no tokens");
   await assertInputError(() => loadData(folder.path), folder.path);

@@ -16,7 +16,14 @@ import { type SpecialTokens, specialTokens, withSpareTokens } from "../../../eng
 import { assertInputError } from "../formats/temporary_folder.ts";
 
 const DOCUMENTS = `${import.meta.dirname}/../../fixtures/documents/`;
-const NO_TOKENS: SpecialTokens = { classify: null, separate: null, mask: null, begin: null, end: null };
+const NO_TOKENS: SpecialTokens = {
+  classify: null,
+  separate: null,
+  separatesTwice: false,
+  mask: null,
+  begin: null,
+  end: null,
+};
 
 function settingsOf(
   tokenizer: Tokenizer,
@@ -28,6 +35,7 @@ function settingsOf(
     special,
     vocabularySize: tokenizer.vocabularySize,
     options: { sequenceLength: 256, ...options },
+    tokenTypes: true,
   };
 }
 
@@ -259,7 +267,22 @@ Deno.test("BERT's own tokenizer gives transformers' tokens, with those around a 
       text,
     );
   }
-  assert.deepEqual(settings.special, { classify: 2, separate: 3, mask: 4, begin: null, end: null });
+  const expected = { ...NO_TOKENS, classify: 2, separate: 3, mask: 4 };
+  assert.deepEqual(settings.special, expected);
+});
+
+Deno.test("one text and two have RoBERTa's tokens, whose names stand in no configuration, and no types", async () => {
+  const families = `${import.meta.dirname}/../../fixtures/families/`;
+  const tokenizer = await tokenizerFromFolder(`${families}roberta_tokenizer`);
+  const settings = { ...settingsOf(tokenizer), tokenTypes: false };
+  const cases = JSON.parse(await Deno.readTextFile(`${families}roberta_pairs.json`));
+  for (const { text, text_pair, ids, alone, mask } of cases) {
+    assert.equal(settings.special.mask, mask);
+    const [one] = markedDocuments([record({ text })], settings, { whole: true });
+    assert.deepEqual([...one.tokens], alone);
+    const [two] = markedDocuments([record({ text, text_pair })], settings, { whole: true });
+    assert.deepEqual([[...two.tokens], two.secondText], [ids, undefined]);
+  }
 });
 
 Deno.test("two texts have transformers' tokens and token types, whole and cut off", async () => {
