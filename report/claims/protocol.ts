@@ -3,6 +3,7 @@ import type { CellRecord } from "../../results/record.ts";
 import type { Configuration } from "../rows/configuration.ts";
 import { type Pair, pairsOf } from "../rows/pairs.ts";
 import { chainOf, lossesOn } from "../rows/fine_tuning.ts";
+import { differs } from "../rows/measured.ts";
 import { count, formatNumber, formatRatio, formatSignificant } from "../words/format.ts";
 import { type Claim, verdictOn } from "./claim.ts";
 import { lossText } from "./words.ts";
@@ -18,15 +19,15 @@ export const C13: Claim = {
     const rows = sweep?.rows.filter(({ configuration }) => configuration.ok.length > 0) ?? [];
     if (!sweep || rows.length < 2) return null;
     const speedups = rows.map(({ speedup }) => speedup).filter((one) => one !== null);
-    const differs = speedups.some(({ low, high }) => low > 1 || high < 1);
+    const isApart = speedups.some(differs);
     const losses = rows.flatMap(({ heldOut }) => heldOut && heldOut.values.length > 1 ? [heldOut] : []);
     const apart = losses.some((a) => losses.some((b) => a.interval.high < b.interval.low));
     const chosen = sweep.decision ? `${sweep.decision.chosen} chosen` : "none chosen";
     const fastest = speedups.length > 0 ? Math.max(...speedups.map(({ estimate }) => estimate)) : null;
     return {
-      outcome: verdictOn(differs, apart),
+      outcome: verdictOn(isApart, apart),
       ours: `${chosen}; fastest ${formatRatio(fastest)} the smallest batch's throughput${
-        differs ? "" : " (no difference)"
+        isApart ? "" : " (no difference)"
       }; held-out losses ${apart ? "differ" : "not shown to differ"}`,
       cells: rows.map(({ configuration }) => configuration),
       section: "batch-sweep",

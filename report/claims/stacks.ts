@@ -4,7 +4,8 @@ import { studentQuantile } from "../../results/student.ts";
 import type { Analysis } from "../rows/analysis.ts";
 import { type Configuration, settingKey } from "../rows/configuration.ts";
 import { LARGEST_MARGIN, type LossDifference } from "../rows/loss_difference.ts";
-import type { Measured } from "../rows/measured.ts";
+import { type Measured, pooledSpread } from "../rows/measured.ts";
+import { isAlone } from "../rows/intervals.ts";
 import { memoryRatio, type Pair, switchesOn, throughputRatio } from "../rows/pairs.ts";
 import type { LossOf } from "./ledger.ts";
 import { THREEFOLD } from "./paper.ts";
@@ -83,12 +84,13 @@ function stackOf(pair: Pair, loss: LossDifference | null): Stack {
  * than the baseline's own runs differ. Runs that differ by more than `LARGEST_MARGIN` can show no such thing.
  */
 export function holdsThroughput({ tokensPerSecond }: Configuration, ratio: Interval | null): boolean {
-  return ratio !== null && ratio.low >= Math.max(slowestOfItself(tokensPerSecond), 1 - LARGEST_MARGIN);
+  return ratio !== null && !isAlone(ratio) &&
+    ratio.low >= Math.max(slowestOfItself(tokensPerSecond), 1 - LARGEST_MARGIN);
 }
 
 /** How slow a second run of the baseline may be beside the first, at 95 %, as a ratio; 1 if unknown. */
 export function slowestOfItself(baseline: Measured | null): number {
-  const spread = baseline?.spread;
+  const spread = pooledSpread([baseline]);
   if (!spread) return 1;
   return Math.exp(-studentQuantile(0.975, spread.degrees) * spread.deviation * Math.SQRT2);
 }

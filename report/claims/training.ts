@@ -1,9 +1,8 @@
 /** C1 to C6: the combination, and the methods it is made of. */
 import type { Analysis } from "../rows/analysis.ts";
 import { type AttentionPair, attentionPairs, type AttentionRow, attentionRows } from "../rows/attention.ts";
-import { breakEven, effectsByBatch } from "../rows/batch_effects.ts";
+import { breakEven, effectsByBatch, meanTime } from "../rows/batch_effects.ts";
 import type { Configuration } from "../rows/configuration.ts";
-import { geometricMean } from "../rows/intervals.ts";
 import { scaleRuns } from "../rows/loss_scales.ts";
 import { memoryRatio, observedRatio, pairsOf, throughputRatio } from "../rows/pairs.ts";
 import { count, formatBytes, formatInterval, formatNumber, memoryText } from "../words/format.ts";
@@ -12,7 +11,8 @@ import { type Claim, type Examination, type Finding, verdictOn } from "./claim.t
 import { CHECKPOINTING_SLOWDOWN, MIXED_WEIGHTS } from "./paper.ts";
 import { rankedStacks, type Stack, stackPairs } from "./stacks.ts";
 import { comparison, lossText } from "./words.ts";
-import { inverse } from "../../results/stats.ts";
+import { isAlone } from "../rows/intervals.ts";
+import { type Interval, inverse } from "../../results/stats.ts";
 
 export const C1: Claim = {
   id: "C1",
@@ -101,8 +101,9 @@ export const C3: Claim = {
     if (effects.length === 0) return null;
     const activations = ({ memory }: Configuration) => memory?.byRole.activations ?? 0;
     const saves = effects.every(({ baseline, changed }) => activations(changed) < activations(baseline));
-    const time = geometricMean(effects.flatMap((effect) => effect.time ?? []));
-    const asSlow = time !== null && time.low > 1 && time.low <= CHECKPOINTING_SLOWDOWN.high &&
+    const time = meanTime(effects);
+    const asSlow = time !== null && !isAlone(time) && time.low > 1 &&
+      time.low <= CHECKPOINTING_SLOWDOWN.high &&
       time.high >= CHECKPOINTING_SLOWDOWN.low;
     const each = effects.map(({ microBatchSize, baseline, changed, time }) =>
       `batch ${microBatchSize}: activations ${formatBytes(activations(baseline))} → ${
@@ -135,8 +136,8 @@ export const C4: Claim = {
       (memory?.byRole.weights ?? 0) + (memory?.byRole.masterWeights ?? 0);
     const [smallest] = effects;
     const heavier = weights(smallest.changed) / weights(smallest.baseline);
-    const time = geometricMean(effects.flatMap((effect) => effect.time ?? []));
-    const faster = time !== null && time.high < 1;
+    const time = meanTime(effects);
+    const faster = time !== null && !isAlone(time) && time.high < 1;
     const needsMore =
       (smallest.changed.memory?.bookedBytes ?? 0) > (smallest.baseline.memory?.bookedBytes ?? 0);
     // Norms and biases stay in f32, so a little less than half is added.
@@ -223,7 +224,7 @@ export const C6: Claim = {
     const atEnd = pairs.filter(({ flash }) => flash.sequenceLength === longest);
     const plain = atEnd.filter(({ flash }) => !flash.isQuantized);
     const overQuantized = rows.filter(({ flash, isQuantized }) => flash && isQuantized);
-    const faster = plain.length > 0 && plain.every(({ speedup }) => (speedup?.low ?? 0) > 1);
+    const faster = plain.length > 0 && plain.every(({ speedup }) => isFaster(speedup));
     const leaner = plain.length > 0 && plain.every(({ memoryRatio }) => (memoryRatio ?? 0) > 1);
     const last = overQuantized.toSorted((a, b) => b.sequenceLength - a.sequenceLength)[0];
     const saved = last ? savedOverBase(last, rows, pairs) : null;
@@ -242,6 +243,11 @@ export const C6: Claim = {
     };
   },
 };
+
+/** Whether the interval lies above 1; one process shows nothing. */
+function isFaster(ratio: Interval | null): boolean {
+  return ratio !== null && !isAlone(ratio) && ratio.low > 1;
+}
 
 /** What flash attention over a quantized base saves beside naive attention, else beside the f32 base. */
 function savedOverBase(
@@ -266,7 +272,7 @@ function withoutLengths(analysis: Analysis): Examination | null {
   const [pair] = pairsOf(analysis, { methods: ["flash"] });
   if (!pair) return null;
   const saves = (memoryRatio(pair) ?? 0) > 1;
-  const faster = (throughputRatio(pair)?.low ?? 0) > 1;
+  const faster = isFaster(throughputRatio(pair));
   return {
     comparisons: [pair],
     judge: (loss) => ({

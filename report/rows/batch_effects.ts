@@ -1,6 +1,6 @@
 /** What a method does at each micro-batch size, beside the same step without it. */
 import { type Configuration, settingKey } from "./configuration.ts";
-import { ratioOf } from "./measured.ts";
+import { meanRatio, ratioOf } from "./measured.ts";
 import type { Analysis } from "./analysis.ts";
 import type { Pair } from "./pairs.ts";
 import type { Interval } from "../../results/stats.ts";
@@ -47,6 +47,12 @@ function onePerSize(effects: readonly BatchEffect[]): BatchEffect[] {
     effects.filter(({ microBatchSize }) => microBatchSize === size)
       .toSorted((a, b) => weight(b) - weight(a))[0]
   );
+}
+
+/** Times as long as without the method, over all batch sizes; null where none was timed. */
+export function meanTime(effects: readonly BatchEffect[], confidence?: number): Interval | null {
+  const rates = effects.map(({ baseline, changed }) => [baseline.tokensPerSecond, changed.tokensPerSecond]);
+  return meanRatio(rates.flatMap(([a, b]) => a && b ? [[a, b] as const] : []), confidence);
 }
 
 /** Where a method that costs memory at small batches begins to save it. */

@@ -1,5 +1,4 @@
 import type { Analysis } from "../../rows/analysis.ts";
-import { BOOTSTRAP } from "../../rows/measured.ts";
 import type { Configuration } from "../../rows/configuration.ts";
 import { count, formatNumber } from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
@@ -36,8 +35,8 @@ export function methodSection(
 <li><strong>Fair comparison.</strong> Configurations are compared where model, data, sequence length, effective batch, schedule, clipping and dropout are the same; a seed fixes initial weights and the order of the data, so the same seed sees the same tokens in the same order in every configuration. Losses are compared after equally many trained tokens. ${
       rates(run.decisions)
     }</li>
-<li><strong>Time.</strong> The first ${timed} steps of a cell are left out of timing; all later ones count, outliers too. Throughput is a step's trained tokens divided by its time, all micro-steps and the update included; figures are medians over all steps of all cells. Cells of a comparison take turns, so that drift of the machine spreads over all of them.</li>
-<li><strong>Intervals</strong> hold 95 %. Times and throughput: the wider of two, by percentile bootstrap of the median over all steps (Efron 1979; ${BOOTSTRAP.resamples} resamples, fixed seed) and by Student's t over the cells, since the steps of one process share its luck. Losses: mean over seeds, Student's t. How much cells of one configuration scatter (in logarithms) is pooled over the configurations of a phase, because two or three cells say too little of it. Where every configuration has one cell, intervals know the steps alone.</li>
+<li><strong>Time.</strong> The first ${timed} steps of a cell are left out of timing; all later ones count, outliers too. Throughput is a step's trained tokens divided by its time, all micro-steps and the update included; a process counts by its median step, and a figure is the geometric mean over processes. Cells of a comparison take turns, so that drift of the machine spreads over all of them.</li>
+<li><strong>Intervals</strong> hold 95 %. Times and throughput: Student's t on the logarithms of processes, each by its median step, since the steps of one process share its luck and say nothing of the next one. Ratios are taken seed by seed and round by round where both sides have the same ones, else by Welch's t. Losses: mean over seeds, Student's t. A figure of one process (n = 1) has no interval, and no verdict rests on it.</li>
 <li><strong>No difference.</strong> Two figures differ where the interval of their ratio, built in the same way, leaves out 1. Everything else is shown grey and called no difference.</li>
 <li><strong>Equal loss</strong> is shown, not assumed: two one-sided t-tests at ${
       ALPHA * 100

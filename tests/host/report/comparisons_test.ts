@@ -5,7 +5,7 @@ import { budgetsOf } from "../../../report/rows/budgets.ts";
 import { guidePlans } from "../../../report/claims/guide.ts";
 import { analyse } from "../../../report/rows/analysis.ts";
 import { chainOf, fineTunings, seedwise } from "../../../report/rows/fine_tuning.ts";
-import { geometricMean, meanInterval } from "../../../report/rows/intervals.ts";
+import { meanInterval } from "../../../report/rows/intervals.ts";
 import { profileOf, roofOf, utilisation } from "../../../report/rows/kernels.ts";
 import { scaleRuns } from "../../../report/rows/loss_scales.ts";
 import { combinationName } from "../../../report/words/names.ts";
@@ -32,19 +32,8 @@ Deno.test("meanInterval() is Student's interval of a mean", () => {
   assert.equal(estimate, 2);
   assert.ok(Math.abs(high - 2 - 4.302652729911275 / Math.sqrt(3)) < 1e-9);
   assert.ok(Math.abs(low + high - 4) < 1e-12);
-  assert.deepEqual(meanInterval([5]), { estimate: 5, low: 5, high: 5 });
+  assert.deepEqual(meanInterval([5]), { estimate: 5, low: 5, high: 5, n: 1 });
   assert.throws(() => meanInterval([]), RangeError);
-});
-
-Deno.test("geometricMean() of independent ratios is as narrow as their number allows", () => {
-  const one = { estimate: 2, low: 2 / 1.1, high: 2 * 1.1 };
-  const four = geometricMean([one, one, one, one])!;
-  assert.ok(Math.abs(four.estimate - 2) < 1e-12);
-  assert.ok(Math.abs(Math.log(four.high / 2) - Math.log(1.1) / 2) < 1e-12);
-  assert.equal(geometricMean([]), null);
-  const bare = (estimate: number) => ({ estimate, low: estimate, high: estimate });
-  const { low, high } = geometricMean([bare(0.8), bare(1.3)])!;
-  assert.ok(low < 0.8 && high > 1.3, "ratios of single runs are not exact");
 });
 
 Deno.test("breakEven() finds the batch from which on a method saves memory", () => {

@@ -4,13 +4,13 @@ import { asLoaded } from "./support.ts";
 import { syntheticRun } from "./synthetic_run.ts";
 import { ALPHA, equivalenceMargin, lossDifference } from "../../../report/rows/loss_difference.ts";
 import { holm, ledgerOf } from "../../../report/claims/ledger.ts";
-import { type Measured, measureTogether } from "../../../report/rows/measured.ts";
+import { measure, type Measured } from "../../../report/rows/measured.ts";
 
 function measured(...groups: number[][]): Measured[] {
   const cells = groups.map((values) =>
-    values.map((value, seed) => ({ id: "000000000000", seed, values: [value] }))
+    values.map((value, seed) => ({ id: `${seed}`.padStart(12, "0"), seed, values: [value] }))
   );
-  return measureTogether(cells).map((one) => one!);
+  return cells.map((one) => measure(one, "difference")!);
 }
 
 function difference(baseline: number[], other: number[]) {
