@@ -58,6 +58,7 @@ export const PHASE_SHOWS = [
   "guide-table",
   "three-billion-plan",
   "llama-7b-plan",
+  "mixed-precision-plan",
   "growth-with-parameters",
   "growth-with-sequence",
   "growth-with-batch",
@@ -268,6 +269,13 @@ export const CellRecord = Type.Object({
   ),
   environment: Environment,
   dataHash: orNull(text(), "sha256 of the corpus as read."),
+  unigramEntropy: Type.Optional(
+    orNull(
+      number(),
+      "Entropy of the tokens' frequencies, in nats a token: what a histogram reaches that has learned nothing of " +
+        "order. Absent from records of versions that did not work it out.",
+    ),
+  ),
 }, { description: "`cells/<id>.json`: one cell of a matrix." });
 export type CellRecord = Static<typeof CellRecord>;
 

@@ -56,7 +56,7 @@ export interface AttentionPair {
 }
 
 /** Pairs by rising sequence length. */
-export function attentionPairs(rows: readonly AttentionRow[]): AttentionPair[] {
+export function attentionPairs(rows: readonly AttentionRow[], confidence?: number): AttentionPair[] {
   return rows.filter(({ flash }) => flash).flatMap((flash): AttentionPair[] => {
     const naive = rows.find((row) =>
       !row.flash && row.half === flash.half && row.base === flash.base &&
@@ -64,8 +64,12 @@ export function attentionPairs(rows: readonly AttentionRow[]): AttentionPair[] {
       row.configuration.config.microBatchSize === flash.configuration.config.microBatchSize
     );
     if (!naive) return [];
-    const byKernels = ratioOf(naive.attentionMs, flash.attentionMs);
-    const bySteps = ratioOf(flash.configuration.tokensPerSecond, naive.configuration.tokensPerSecond);
+    const byKernels = ratioOf(naive.attentionMs, flash.attentionMs, confidence);
+    const bySteps = ratioOf(
+      flash.configuration.tokensPerSecond,
+      naive.configuration.tokensPerSecond,
+      confidence,
+    );
     const [more, less] = [naive, flash].map(({ configuration }) => configuration.memory?.bookedBytes ?? null);
     return [{
       naive,

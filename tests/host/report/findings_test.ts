@@ -80,16 +80,15 @@ Deno.test("heldOutFinding() does not set a batch apart that it calls no differen
   assert.match(text, /^No difference in held-out loss between batch sizes: 3\.10 \[/);
 });
 
-Deno.test("verdictOf() answers claim C1 from the ladder, in the words of the table of claims", () => {
+Deno.test("verdictOf() answers claim C1a by axis, in the words of the table of claims", () => {
   const analysis = analyse(loaded({ ...SMALL, batches: [4], ladder: true }));
   const { sentence, figures } = verdictOf(analysis, judge(analysis));
-  const { outcome } = judge(analysis).verdicts.find(({ id }) => id === "C1")!;
-  const words = outcome === "partly" ? "partly reproduced" : outcome;
+  const { says } = judge(analysis).verdicts.find(({ id }) => id === "C1a")!;
   assert.match(
     sentence,
-    /accumulation \+ checkpointing \+ fp16 \+ Adafactor needs 3\.\d\d× less memory at 0\.6\d× the throughput, with .+: claim C1 /,
+    /gpt2-tiny, 8 steps, 2 seeds, accumulation \+ checkpointing \+ fp16 \+ Adafactor: a third of the memory: yes \(3\.\d\d×\); throughput held: no \(0\.6\d×\); quality held: /,
   );
-  assert.ok(sentence.endsWith(`: claim C1 ${words}.`), sentence);
+  assert.ok(sentence.endsWith(`. Claim C1a: ${says}.`), sentence);
   assert.deepEqual(figures.map(({ name }) => name), [
     "Training memory (booked)",
     "Throughput",
