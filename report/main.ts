@@ -6,6 +6,8 @@ import { InputError } from "../engine/input_error.ts";
 import { loadRun } from "../results/load.ts";
 import { renderReport } from "./page/page.ts";
 
+export { answerOf, answerText } from "./answer.ts";
+
 /** URL of `target` relative to a page in `from`. */
 function relativeUrl(from: string, target: string): string {
   const path = relative(resolve(from), resolve(target));

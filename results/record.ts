@@ -66,6 +66,7 @@ export const PHASE_SHOWS = [
   "guide-table",
   "three-billion-plan",
   "llama-7b-plan",
+  "mixed-precision-plan",
   "growth-with-parameters",
   "growth-with-sequence",
   "growth-with-batch",

@@ -13,6 +13,11 @@ export interface Interval {
   estimate: number;
   low: number;
   high: number;
+  /**
+   * Processes or seeds that it rests on, of the side with fewer. At 1 nothing is known of the noise: both
+   * ends are the estimate, and no verdict rests on it. Absent from figures that have no noise.
+   */
+  n?: number;
 }
 
 /** A figure without noise. */
@@ -21,8 +26,8 @@ export function exactly(value: number): Interval {
 }
 
 /** The interval of 1 / x. */
-export function inverse({ estimate, low, high }: Interval): Interval {
-  return { estimate: 1 / estimate, low: 1 / high, high: 1 / low };
+export function inverse({ estimate, low, high, ...rest }: Interval): Interval {
+  return { estimate: 1 / estimate, low: 1 / high, high: 1 / low, ...rest };
 }
 
 /** Median absolute deviation from the median, unscaled. Throws for no samples. */

@@ -1,6 +1,7 @@
-/** The ledger of tests: all equalities of losses that claims ask for, corrected for how many there are. */
-import { equalTokens, heldOutLosses } from "../rows/held_out.ts";
-import { ALPHA, type LossDifference, lossDifference } from "../rows/loss_difference.ts";
+/** The ledger of tests: all comparisons of losses that claims ask for, corrected for how many there are. */
+import type { Decision } from "../../results/record.ts";
+import { compareLosses, type LossDifference } from "../rows/loss_difference.ts";
+import { lossMargin } from "../rows/margins.ts";
 import type { Pair } from "../rows/pairs.ts";
 
 /** Held-out loss of a tested pair, `changed` minus `baseline`. @throws {RangeError} for any other. */
@@ -8,27 +9,23 @@ export type LossOf = (pair: Pair) => LossDifference | null;
 
 export interface Ledger {
   loss: LossOf;
-  /** How many tests of equality were made, and corrected for. */
+  /** How many tests were made, and corrected for. */
   testCount: number;
 }
 
-/** Tests all pairs, each once, and corrects them together: what is no longer equal becomes unshown. */
-export function ledgerOf(pairs: readonly Pair[]): Ledger {
+/** Tests all pairs, each once, by the margins that the run decided, and corrects them together. */
+export function ledgerOf(pairs: readonly Pair[], decisions: readonly Decision[] = []): Ledger {
   const differences = new Map<Pair["baseline"], Map<Pair["changed"], LossDifference | null>>();
   for (const { baseline, changed } of pairs) {
     const ofBaseline = differences.get(baseline) ?? new Map();
     differences.set(baseline, ofBaseline);
     if (ofBaseline.has(changed)) continue;
-    const [before, after] = heldOutLosses([baseline, changed], equalTokens([baseline, changed]));
-    ofBaseline.set(changed, lossDifference(before, after));
+    ofBaseline.set(changed, compareLosses(baseline, changed, lossMargin(decisions, changed.config)));
   }
   const tests = [...differences.values()].flatMap((known) => [...known.values()])
     .filter((loss) => loss !== null && loss.pValue !== null) as LossDifference[];
   const corrected = holm(tests.map(({ pValue }) => pValue!));
-  tests.forEach((test, i) => {
-    test.pValue = corrected[i];
-    if (test.outcome === "equal" && corrected[i] > ALPHA) test.outcome = "unshown";
-  });
+  tests.forEach((test, i) => test.pValue = corrected[i]);
   return {
     testCount: tests.length,
     loss({ baseline, changed }) {

@@ -100,15 +100,25 @@ export function threeBillion({ planned }: Analysis): ThreeBillion | null {
 }
 
 /**
- * Llama 2 7B with LoRA over an int8 base beside the paper's Fig. 1, each plan that there is: the paper names
- * neither batch nor ranks. The one that meets most of the paper's figures first.
+ * Llama 2 7B with LoRA in fp16 over an int8 base beside the paper's Fig. 1, each plan that there is, in the
+ * suite's order; without fp16 where there is no other.
  */
 export function llama7b({ planned }: Analysis): PlannedModel[] {
   const plans = planned.filter(({ shows, config, memory }) =>
     shows === "llama-7b-plan" && memory && config.methods.includes("qlora-int8")
   );
-  const met = ({ roles, total }: PlannedModel) => [...roles, total].filter(meets).length;
-  return plans.flatMap((plan) => besideFigure(plan) ?? []).toSorted((a, b) => met(b) - met(a));
+  const half = plans.filter(({ config }) => config.methods.includes("fp16"));
+  return (half.length > 0 ? half : plans).flatMap((plan) => besideFigure(plan) ?? []);
+}
+
+/** Full fine-tuning in f32 of the same model at the same tokens, as planned; null where it was not. */
+export function fullPlan({ planned }: Analysis, { config, shows }: Configuration): Configuration | null {
+  return planned.find((one) =>
+    one.shows === shows && one.memory && one.config.model === config.model &&
+    one.config.sequenceLength === config.sequenceLength &&
+    one.config.microBatchSize === config.microBatchSize && one.config.optimizer === config.optimizer &&
+    one.config.methods.every((method) => method === "checkpoint")
+  ) ?? null;
 }
 
 function besideFigure(configuration: Configuration): PlannedModel | null {
@@ -153,7 +163,7 @@ function sizesOf({ ok }: Configuration): { parameters: number; trainable: number
     : null;
 }
 
-/** Whether a planned figure meets the paper's, to the whole gigabytes it is given in. */
-export function meets({ ours, paper }: PlannedRole): boolean {
-  return ours > paper.low - 0.5 && ours < paper.high + 0.5;
+/** The paper's range, to the whole gigabytes it is given in. */
+export function rangeOf({ low, high }: PlannedRole["paper"]): { low: number; high: number } {
+  return { low: low - 0.5, high: high + 0.5 };
 }

@@ -1,78 +1,112 @@
 /** C13 to C15: the batch size first, the training loop, the three stages. */
 import type { CellRecord } from "../../results/record.ts";
 import type { Configuration } from "../rows/configuration.ts";
-import { type Pair, pairsOf } from "../rows/pairs.ts";
 import { chainOf, lossesOn } from "../rows/fine_tuning.ts";
-import { count, formatNumber, formatRatio, formatSignificant } from "../words/format.ts";
-import { type Claim, verdictOn } from "./claim.ts";
-import { lossText } from "./words.ts";
+import { alone, intervalOf, meanInterval, sumOfMeans } from "../rows/intervals.ts";
+import { lossMargin, MARGINS } from "../rows/margins.ts";
+import { ratioOf } from "../rows/measured.ts";
+import { bestPerSetting, type Pair, pairsOf } from "../rows/pairs.ts";
+import { count, formatInterval, formatNumber, formatSignificant } from "../words/format.ts";
+import {
+  type Claim,
+  differenceAxis,
+  type Finding,
+  measuredAxis,
+  plainAxis,
+  qualityAxis,
+  untested,
+} from "./claim.ts";
+import { atMost, between } from "./decide.ts";
+import { lossText, settingName } from "./words.ts";
+
+const CONFIDENCE = MARGINS.confidence.value;
 
 export const C13: Claim = {
   id: "C13",
-  claim: "The best batch size comes first: throughput and quality depend on it",
-  paper: "multiples of 8, and of 64",
+  claim: "Find the batch size that gives the best results first, then choose methods",
+  paper: "no figure",
+  source: "multiples of 8 and 64: the guide's and NVIDIA's",
   rule:
-    "The batch sizes of the sweep differ in throughput, and in held-out loss at equal tokens, beyond the noise. Partly: in one.",
+    "The batch size matters: between the smallest and the largest of the sweep, throughput differs by more than " +
+    `${
+      MARGINS.throughput.value * 100
+    } %, and held-out loss at equal tokens by more than its margin, each by an interval outside ` +
+    "of that; an interval inside refutes it. Two sizes are compared, named before the run, not the best of several.",
   untested: "needs a batch-size sweep",
-  examine({ sweep }) {
+  examine({ sweep, loaded: { run } }) {
     const rows = sweep?.rows.filter(({ configuration }) => configuration.ok.length > 0) ?? [];
     if (!sweep || rows.length < 2) return null;
-    const speedups = rows.map(({ speedup }) => speedup).filter((one) => one !== null);
-    const differs = speedups.some(({ low, high }) => low > 1 || high < 1);
-    const losses = rows.flatMap(({ heldOut }) => heldOut && heldOut.values.length > 1 ? [heldOut] : []);
-    const apart = losses.some((a) => losses.some((b) => a.interval.high < b.interval.low));
-    const chosen = sweep.decision ? `${sweep.decision.chosen} chosen` : "none chosen";
-    const fastest = speedups.length > 0 ? Math.max(...speedups.map(({ estimate }) => estimate)) : null;
-    return {
-      outcome: verdictOn(differs, apart),
-      ours: `${chosen}; fastest ${formatRatio(fastest)} the smallest batch's throughput${
-        differs ? "" : " (no difference)"
-      }; held-out losses ${apart ? "differ" : "not shown to differ"}`,
+    const [first, last] = [rows[0], rows.at(-1)!];
+    const rate = ratioOf(last.tokensPerSecond, first.tokensPerSecond, CONFIDENCE);
+    const losses = first.heldOut && last.heldOut && intervalOf(
+      sumOfMeans([
+        { weight: 1, values: last.heldOut.byProcess },
+        { weight: -1, values: first.heldOut.byProcess },
+      ]),
+      CONFIDENCE,
+    );
+    const { nats } = lossMargin(run.decisions, first.configuration.config);
+    const held = 1 - MARGINS.throughput.value;
+    const chosen = sweep.decision
+      ? `${sweep.decision.chosen} chosen: ${sweep.decision.reason}`
+      : "none chosen";
+    return untested([{
+      setting: `${settingName(first.configuration)} to ${last.batch}`,
+      axes: [
+        differenceAxis("throughput", rate, between(held, 1 / held)),
+        differenceAxis("quality", losses, between(-nats, nats), { unit: "nats" }),
+      ],
+      ours: `${last.configuration.label} against ${first.configuration.label}: throughput × ${
+        rate ? formatInterval(rate, 2) : "–"
+      }, held-out loss ${losses ? formatInterval(losses, 3) : "–"}; ${chosen}`,
       cells: rows.map(({ configuration }) => configuration),
       section: "batch-sweep",
-    };
+    }]);
   },
 };
 
 export const C14: Claim = {
   id: "C14",
-  claim:
-    "The training loop: accumulation with the loss divided by the number of steps, several devices where there are several",
+  claim: "The loop: a loader (distributed over several GPUs), loss ÷ steps, update, zero gradients",
   paper: "described, not measured",
+  source: null,
   rule:
-    "From the same weights and data, accumulation gives the large batch's loss at the first step (to f32 rounding) and an " +
-    "equivalent one at the end; and training runs on several devices. Partly: one device. Not reproduced: another loss at " +
-    "the first step, or a worse one at the end.",
+    "By construction: from the same weights and data, accumulation gives the large batch's loss at the first step (to f32 " +
+    "rounding), and none that is higher by the margin at the end. Several devices are not tested here: an engine run has one.",
   untested: "needs a cell with accumulation beside the baseline",
   examine(analysis) {
-    const [pair] = pairsOf(analysis, { methods: [], accumulates: true });
-    if (!pair) return null;
-    const first = firstStepGap(pair);
-    const firstText = first === null
-      ? "not comparable with"
-      : first === 0
-      ? "equal to the bit to"
-      : `within ${formatSignificant(first * 1e6, 2)} millionths of`;
+    const pairs = bestPerSetting(pairsOf(analysis, { methods: [], accumulates: true }));
+    if (pairs.length === 0) return null;
     return {
-      comparisons: [pair],
-      judge(loss) {
-        const last = loss(pair);
-        const isWrong = last?.outcome === "worse" || (first !== null && first > FIRST_STEP_TOLERANCE);
-        return {
-          outcome: isWrong ? "not reproduced" : "partly",
-          ours: `first step's loss ${firstText} the large batch's, ${
-            lossText(last)
-          }; records are of one device`,
-          cells: [pair.baseline, pair.changed],
-          section: "ladder",
-        };
-      },
+      comparisons: pairs,
+      judge: (loss) =>
+        pairs.map((pair): Finding => {
+          const first = firstStepGap(pair);
+          const firstText = first === null
+            ? "not comparable with"
+            : first === 0
+            ? "equal to the bit to"
+            : `${formatSignificant(first * 100, 2)} % from`;
+          const last = qualityAxis(loss(pair));
+          return {
+            setting: settingName(pair.changed),
+            axes: [
+              plainAxis("first step", first === null ? null : first <= MARGINS.firstStep.value, {
+                weight: "by construction",
+              }),
+              plainAxis("last step", last.answer !== "no", { weight: "by construction" }),
+              plainAxis("several devices", null, { weight: "reported", why: "not tested here: one device" }),
+            ],
+            ours: `first step's loss ${firstText} the large batch's, ${
+              lossText(loss(pair))
+            }; records are of one device`,
+            cells: [pair.baseline, pair.changed],
+            section: "ladder",
+          };
+        }),
     };
   },
 };
-
-/** f32 sums of some thousand terms in another order: 2⁻²⁴ · √terms, with headroom. */
-const FIRST_STEP_TOLERANCE = 1e-4;
 
 /** Largest relative difference between first training losses, seed by seed; null without common seeds. */
 function firstStepGap({ baseline, changed }: Pair): number | null {
@@ -86,46 +120,69 @@ function firstStepGap({ baseline, changed }: Pair): number | null {
 
 export const C15: Claim = {
   id: "C15",
-  claim: "Three stages: base model, specialization on a domain, fine-tuning on a task",
+  claim:
+    "Three stages: a base model on unlabelled text, self-study on prepared data, then training by experts' preferences (RLHF)",
   paper: "described, not measured",
+  source: null,
   rule:
-    "Cells that start from each other's weights, three in a row, each of which ends with a lower held-out loss on its own " +
-    "text than it began with. Partly: two stages. Not reproduced: no chain learns at each of its stages.",
+    "Cells that start from each other's weights, three in a row, each of which lowers the held-out loss on its own text by more than " +
+    "the margin: the mean over seeds with its interval, never one seed. Each chain of labels is a setting. A stage of " +
+    "preferences is missing here: the last one is a text.",
   untested: "needs cells that start from the weights of others (suites/finetune.yaml)",
   examine({ configurations, loaded }) {
     const cells = configurations.flatMap(({ ok }) => ok);
     const chains = cells.map((cell) => chainOf(cell, cells)).filter((chain) => chain.length > 1);
     if (chains.length === 0) return null;
-    const learns = (cell: CellRecord) => {
-      const losses = ends(cell, cells);
-      return losses !== null && losses[1] < losses[0];
-    };
     const longest = Math.max(...chains.map((chain) => chain.length));
-    const whole = chains.filter((chain) => chain.length === longest);
-    const learned = whole.filter((chain) => chain.every(learns));
-    const anyLearned = chains.some((chain) => chain.every(learns));
-    const example = learned[0] ?? whole[0];
-    const owner = (cell: CellRecord) => configurations.find(({ ok }) => ok.includes(cell));
+    const owner = (cell: CellRecord) => configurations.find(({ ok }) => ok.includes(cell))!;
+    const named = Object.groupBy(
+      chains.filter((chain) => chain.length === longest),
+      (chain) => chain.map((cell) => owner(cell).key).join("\n"),
+    );
     const failed =
       loaded.cells.filter(({ config, status }) => config.startFrom !== null && status !== "ok").length;
-    const steps = example.map((cell) => {
-      const losses = ends(cell, cells);
-      const text = losses &&
-        ` (${formatNumber(losses[0], 2)} to ${formatNumber(losses[1], 2)} on ${cell.config.data})`;
-      return cell.label + (text ?? "");
-    }).join(" → ");
-    return {
-      outcome: longest >= 3 && learned.length > 0 ? "reproduced" : anyLearned ? "partly" : "not reproduced",
-      ours: `${
-        count(whole.length, "chain")
-      } of ${longest} stages, ${learned.length} of which learn at each: ${steps}${
-        failed > 0 ? `; ${count(failed, "stage")} failed` : ""
-      }`,
-      cells: example.map(owner).filter((one): one is Configuration => one !== undefined),
-      section: "fine-tuning",
-    };
+    return untested(
+      Object.values(named).map((group): Finding => {
+        const [example] = group!;
+        const stages = example.map((cell, i) => stageOf(owner(cell), group!.map((chain) => chain[i]), cells));
+        const axes = stages.map(({ owner: { config, label }, change }) =>
+          measuredAxis(label, change, atMost(-lossMargin(loaded.run.decisions, config).nats), {
+            unit: "nats",
+          })
+        );
+        const missing = plainAxis("three stages", longest >= 3, { why: longest >= 3 ? "" : "two stages" });
+        return {
+          setting: example.map(({ label }) => label).join(" → "),
+          axes: [...axes, longest >= 3 ? missing : { ...missing, answer: "cannot tell" }],
+          ours: stages.map(({ owner: { label, config }, change, from, to }) =>
+            `${label} (${formatNumber(from, 2)} to ${formatNumber(to, 2)} on ${config.data}, ${
+              change ? formatInterval(change, 3) : "no start known"
+            })`
+          ).join(" → ") + (failed > 0 ? `; ${count(failed, "stage")} failed` : ""),
+          cells: example.map(owner),
+          section: "fine-tuning",
+        };
+      }),
+    );
   },
 };
+
+/** What a stage did to the loss on its own text, one value a seed. */
+function stageOf(owner: Configuration, stages: readonly CellRecord[], cells: readonly CellRecord[]) {
+  const bySeed = new Map(
+    stages.flatMap((cell) => {
+      const losses = ends(cell, cells);
+      return losses ? [[cell.config.seed, losses] as const] : [];
+    }),
+  );
+  const known = [...bySeed.values()];
+  if (known.length === 0) return { owner, change: null, from: null, to: null };
+  const change = known.length < 2
+    ? alone(known[0][1] - known[0][0])
+    : meanInterval(known.map(([before, after]) => after - before), CONFIDENCE);
+  const [from, to] = [0, 1].map((end) => meanInterval(known.map((one) => one[end])).estimate);
+  return { owner, change, from, to };
+}
 
 /** Loss on its own text before and after a stage; a model from nothing begins with its first step's. */
 function ends(cell: CellRecord, cells: readonly CellRecord[]): [number, number] | null {

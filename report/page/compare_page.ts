@@ -22,7 +22,7 @@ ${failures.length === 0 ? "" : failed}
 ${runs.slice(1).map((run, i) => against(run, i + 1, rows))}
 <section aria-labelledby="runs"><h3 id="runs">Runs</h3>
 ${runsTable(runs)}
-<p class="muted">Ratios with 95 % intervals: the wider of bootstrap over steps and Student's t over cells. Grey: the interval holds 1, no difference. Held-out losses are compared after equally many tokens. Configurations are matched by identity, then by phase and label.</p></section>
+<p class="muted">Ratios with 95 % intervals by Student's t over processes; n = 1 stands where a side has one alone. Grey: the interval holds 1, no difference. Held-out losses are compared after equally many tokens. Configurations are matched by identity, then by phase and label.</p></section>
 </main>`;
   return documentOf(`Comparison with ${runs[0].loaded.name} – threefold`, body);
 }

@@ -45,9 +45,13 @@ export function throughputFinding({ rows }: Sweep): string {
     } tokens/s`;
   }
   const gain = best === ran[0] ? "" : `, ${formatRatio(best.speedup?.estimate)} ${labelOf(ran[0])}`;
-  if (tied.length === 0) return `${capital(labelOf(best))} trains fastest: ${rate}${gain}`;
+  const isUnknown = ran.some((row) =>
+    row !== best && compare(row.tokensPerSecond, best.tokensPerSecond) === "unknown"
+  );
+  const unknown = isUnknown ? " (one process: noise unknown)" : "";
+  if (tied.length === 0) return `${capital(labelOf(best))} trains fastest: ${rate}${gain}${unknown}`;
   const names = rows.filter((row) => row === best || tied.includes(row)).map(labelOf);
-  return `${capital(listed(names))} train fastest (no difference): ${rate}${gain}`;
+  return `${capital(listed(names))} train fastest (no difference): ${rate}${gain}${unknown}`;
 }
 
 /** Title of the memory panel. */

@@ -24,7 +24,7 @@ function code(text: string): string {
 }
 
 /** The configurations worth a row: the ladder, else the batch sweep, else the first ones. */
-function rowsOf({ configurations, sweep }: Analysis): Configuration[] {
+export function comparedRows({ configurations, sweep }: Analysis): Configuration[] {
   const ladder = configurations.filter(({ shows }) => shows === "method-ladder");
   if (ladder.length > 0) return ladder;
   return sweep ? sweep.rows.map(({ configuration }) => configuration) : configurations;
@@ -33,7 +33,7 @@ function rowsOf({ configurations, sweep }: Analysis): Configuration[] {
 export function markdownBlock(analysis: Analysis, judgement: Judgement): string {
   const { loaded: { run }, highlighted } = analysis;
   const { environment } = run;
-  const rows = rowsOf(analysis);
+  const rows = comparedRows(analysis);
   const tokens = equalTokens(rows);
   const losses = heldOutLosses(rows, tokens);
   // The columns name what they hold, so that rows stay bare.

@@ -1,5 +1,5 @@
 /** The first screen: one sentence that answers, and the three figures it rests on. */
-import type { Outcome } from "../claims/claim.ts";
+import type { Axis } from "../claims/claim.ts";
 import { LOSS_WORDS as LOSS_NAMES, lossDetail } from "../claims/words.ts";
 import type { Analysis } from "../rows/analysis.ts";
 import type { Configuration } from "../rows/configuration.ts";
@@ -8,7 +8,8 @@ import type { Measured } from "../rows/measured.ts";
 import { combinationName } from "../words/names.ts";
 import { leaders, throughputFinding } from "./findings.ts";
 import { small } from "../words/text.ts";
-import { holdsThroughput } from "../claims/stacks.ts";
+import { isAlone } from "../rows/intervals.ts";
+import { MARGINS } from "../rows/margins.ts";
 import {
   count,
   decimalsOfNoise,
@@ -96,7 +97,9 @@ function rateFigure({ tokensPerSecond: rate, label }: Configuration): KeyFigure 
   return {
     name: `Throughput, ${label}`,
     value: `${formatNumber(rate.interval.estimate, decimalsOfNoise(rate.interval))} tokens/s`,
-    detail: `${rangeText(rate)}; ${count(rate.values.length, "step")}, ${count(rate.byCell.length, "cell")}`,
+    detail: `${rangeText(rate)}; ${count(rate.values.length, "step")} of ${
+      count(rate.byProcess.size, "process", "processes")
+    }`,
     cell: rate.byCell[0].id,
   };
 }
@@ -126,43 +129,46 @@ function lossFigure({ heldOut, configuration: { label } }: SweepRow, tokens: num
   };
 }
 
-function rangeText({ interval, values }: Measured): string {
-  if (values.length < 2) return "no interval";
+function rangeText({ interval }: Measured): string {
+  if (isAlone(interval)) return "n = 1: no interval";
   const decimals = Math.max(decimalsOfNoise(interval), interval.estimate < 20 ? 2 : 0);
   return `95 %: ${formatNumber(interval.low, decimals)} to ${formatNumber(interval.high, decimals)}`;
 }
 
-const C1_WORDS: Record<Exclude<Outcome, "not tested here">, string> = {
-  reproduced: "reproduced",
-  partly: "partly reproduced",
-  "not reproduced": "not reproduced",
+const AXIS_WORDS: Record<string, string> = {
+  memory: "a third of the memory",
+  throughput: "throughput held",
+  quality: "quality held",
 };
 
-const LOSS_WORDS = {
-  equal: "equal held-out loss",
-  worse: "a higher held-out loss",
-  better: "a lower held-out loss",
-  unshown: "a held-out loss not shown to be equal",
-};
+/** `a third of the memory: yes (3.4×)`. */
+function axisSentence({ axis, answer, figure, unit, why }: Axis): string {
+  const value = !figure
+    ? ""
+    : unit === "nats"
+    ? `${figure.estimate > 0 ? "+" : ""}${formatNumber(figure.estimate, 3)} nats`
+    : formatRatio(figure.estimate);
+  const notes = [value, answer === "cannot tell" ? why : ""].filter(Boolean).join("; ");
+  return `${AXIS_WORDS[axis] ?? axis}: ${answer}${notes ? ` (${notes})` : ""}`;
+}
 
-/** The paper's first claim as the table of claims judges it; null where untested. */
-function threefoldVerdict(analysis: Analysis, { verdicts, ledger }: Judgement): Verdict | null {
-  const claim = verdicts.find(({ id }) => id === "C1");
-  if (!claim?.pair || claim.outcome === "not tested here") return null;
-  const { baseline, changed } = claim.pair;
-  const memory = memoryRatio(claim.pair);
-  const rate = throughputRatio(claim.pair);
+/** The paper's first claim, by axis, as the table of claims judges it; null where untested. */
+function threefoldVerdict(analysis: Analysis, { first, ledger }: Judgement): Verdict | null {
+  const pair = first?.pair;
+  const axes = first?.settings[0]?.axes;
+  if (!first || !pair || !axes) return null;
+  const { baseline, changed } = pair;
+  const memory = memoryRatio(pair);
+  const rate = throughputRatio(pair, MARGINS.confidence.value);
   if (memory === null || !rate) return null;
-  const loss = ledger.loss(claim.pair);
-  const observed = observedRatio(claim.pair);
+  const loss = ledger.loss(pair);
+  const observed = observedRatio(pair);
   const isPlanned = [baseline, changed].every(({ memory }) => memory!.bookedBytes === memory!.plannedBytes);
-  const isTie = rate.low <= 1 && rate.high >= 1;
-  const tie = !isTie ? "" : holdsThroughput(baseline, rate) ? " (no difference)" : " (not shown to hold)";
-  const sentence = `${placeOf(analysis)}, ${combinationName(changed.config)} needs ${memoryText(memory)} at ${
-    formatRatio(rate.estimate)
-  } the throughput${tie}, with ${loss ? LOSS_WORDS[loss.outcome] : "no held-out loss to compare"}: claim C1 ${
-    C1_WORDS[claim.outcome]
-  }.`;
+  const { config, seeds } = changed;
+  const sentence = `${placeOf(analysis)}, ${config.model}, ${count(config.steps, "step")}, ${
+    count(seeds.length, "seed")
+  }, ${combinationName(config)}: ${axes.map(axisSentence).join("; ")}. Claim ${first.id}: ${first.says}.`;
+  const level = formatNumber(MARGINS.confidence.value * 100);
   return {
     sentence,
     figures: [
@@ -181,14 +187,20 @@ function threefoldVerdict(analysis: Analysis, { verdicts, ledger }: Judgement): 
       {
         name: "Throughput",
         value: formatRatio(rate.estimate),
-        detail: `95 %: ${formatRatio(rate.low)} to ${formatRatio(rate.high)}; ${
-          count(changed.tokensPerSecond!.values.length, "step")
-        } of ${count(changed.ok.length, "cell")}`,
+        detail: `${
+          isAlone(rate)
+            ? "n = 1: no interval"
+            : `${level} %: ${formatRatio(rate.low)} to ${formatRatio(rate.high)}`
+        }; ${count(changed.tokensPerSecond!.byProcess.size, "process", "processes")} against ${
+          baseline.tokensPerSecond!.byProcess.size
+        }`,
         cell: changed.tokensPerSecond!.byCell[0].id,
       },
       {
         name: "Held-out loss",
-        value: loss ? `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 3)}` : "–",
+        value: loss
+          ? `${loss.interval.estimate > 0 ? "+" : ""}${formatNumber(loss.interval.estimate, 3)}`
+          : "–",
         detail: loss ? `${LOSS_NAMES[loss.outcome]}; ${lossDetail(loss)}` : "not evaluated",
         cell: changed.ok[0].id,
       },

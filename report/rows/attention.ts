@@ -1,6 +1,6 @@
 /** Attention against sequence length: naive and tiled, in both precisions, over each kind of base weights. */
-import type { Configuration } from "./configuration.ts";
-import { type Measured, measureTogether, ratioOf } from "./measured.ts";
+import { type Configuration, samplesOf } from "./configuration.ts";
+import { measure, type Measured, ratioOf } from "./measured.ts";
 import { methodName } from "../words/names.ts";
 import type { Interval } from "../../results/stats.ts";
 
@@ -19,14 +19,7 @@ export interface AttentionRow {
 /** Phases that show attention by sequence length, by base, precision, kind and sequence length. */
 export function attentionRows(configurations: readonly Configuration[]): AttentionRow[] {
   const phase = configurations.filter((one) => one.shows === "attention-lengths");
-  const times = measureTogether(phase.map(({ ok }) =>
-    ok.flatMap((cell) => {
-      const kernels = cell.profile?.filter(({ kernel }) => /attention/.test(kernel)) ?? [];
-      const ms = kernels.reduce((sum, kernel) => sum + kernel.ms, 0);
-      return ms > 0 ? [{ id: cell.id, seed: cell.config.seed, values: [ms] }] : [];
-    })
-  ));
-  const rows = phase.map((configuration, i): AttentionRow => {
+  const rows = phase.map((configuration): AttentionRow => {
     const { methods, sequenceLength } = configuration.config;
     const others = methods.filter((method) => method !== "flash" && method !== "fp16");
     return {
@@ -36,13 +29,19 @@ export function attentionRows(configurations: readonly Configuration[]): Attenti
       half: methods.includes("fp16"),
       base: others.length > 0 ? others.map(methodName).join(" + ") : "f32 base",
       isQuantized: others.some((method) => method.startsWith("qlora")),
-      attentionMs: times[i],
+      attentionMs: measure(samplesOf(configuration.ok, attentionMsOf)),
     };
   });
   return rows.toSorted((a, b) =>
     Number(a.isQuantized) - Number(b.isQuantized) || Number(a.half) - Number(b.half) ||
     Number(a.flash) - Number(b.flash) || a.sequenceLength - b.sequenceLength
   );
+}
+
+function attentionMsOf({ profile }: Configuration["ok"][number]): number[] {
+  const kernels = profile?.filter(({ kernel }) => /attention/.test(kernel)) ?? [];
+  const ms = kernels.reduce((sum, kernel) => sum + kernel.ms, 0);
+  return ms > 0 ? [ms] : [];
 }
 
 /** Naive and flash attention where all else is equal. */
@@ -57,7 +56,7 @@ export interface AttentionPair {
 }
 
 /** Pairs by rising sequence length. */
-export function attentionPairs(rows: readonly AttentionRow[]): AttentionPair[] {
+export function attentionPairs(rows: readonly AttentionRow[], confidence?: number): AttentionPair[] {
   return rows.filter(({ flash }) => flash).flatMap((flash): AttentionPair[] => {
     const naive = rows.find((row) =>
       !row.flash && row.half === flash.half && row.base === flash.base &&
@@ -65,8 +64,12 @@ export function attentionPairs(rows: readonly AttentionRow[]): AttentionPair[] {
       row.configuration.config.microBatchSize === flash.configuration.config.microBatchSize
     );
     if (!naive) return [];
-    const byKernels = ratioOf(naive.attentionMs, flash.attentionMs);
-    const bySteps = ratioOf(flash.configuration.tokensPerSecond, naive.configuration.tokensPerSecond);
+    const byKernels = ratioOf(naive.attentionMs, flash.attentionMs, confidence);
+    const bySteps = ratioOf(
+      flash.configuration.tokensPerSecond,
+      naive.configuration.tokensPerSecond,
+      confidence,
+    );
     const [more, less] = [naive, flash].map(({ configuration }) => configuration.memory?.bookedBytes ?? null);
     return [{
       naive,

@@ -1,6 +1,6 @@
 /** What a method does at each micro-batch size, beside the same step without it. */
 import { type Configuration, settingKey } from "./configuration.ts";
-import { ratioOf } from "./measured.ts";
+import { meanRatio, ratioOf } from "./measured.ts";
 import type { Analysis } from "./analysis.ts";
 import type { Pair } from "./pairs.ts";
 import type { Interval } from "../../results/stats.ts";
@@ -12,7 +12,14 @@ export interface BatchEffect extends Pair {
 }
 
 /** One effect a micro-batch size, by rising size: model and data are those with the most sizes. */
-export function effectsByBatch({ trained }: Pick<Analysis, "trained">, method: string): BatchEffect[] {
+export function effectsByBatch(analysis: Pick<Analysis, "trained">, method: string): BatchEffect[] {
+  return effectGroups(analysis, method)[0] ?? [];
+}
+
+/**
+ * The same for each model and data, at the sequence length with the most sizes; those with most sizes first.
+ */
+export function effectGroups({ trained }: Pick<Analysis, "trained">, method: string): BatchEffect[][] {
   const plain = trained.filter((one) => isAdamW(one) && one.config.methods.length === 0);
   const found = trained.filter((one) => isAdamW(one) && one.config.methods.join() === method)
     .flatMap((changed): BatchEffect[] => {
@@ -26,8 +33,9 @@ export function effectsByBatch({ trained }: Pick<Analysis, "trained">, method: s
       return [{ baseline, changed, microBatchSize: changed.config.microBatchSize, time }];
     });
   const groups = Object.values(Object.groupBy(found, ({ changed: { config } }) => modelOf(config)));
-  const largest = groups.map((group) => onePerSize(group!)).toSorted((a, b) => b.length - a.length)[0];
-  return largest ?? [];
+  const bySize = groups.map((group) => onePerSize(group!)).toSorted((a, b) => b.length - a.length);
+  const nameOf = ([{ changed: { config } }]: BatchEffect[]) => JSON.stringify([config.model, config.data]);
+  return bySize.filter((group, i) => bySize.findIndex((other) => nameOf(other) === nameOf(group)) === i);
 }
 
 const modelOf = ({ model, data, sequenceLength }: Configuration["config"]) =>
@@ -47,6 +55,12 @@ function onePerSize(effects: readonly BatchEffect[]): BatchEffect[] {
     effects.filter(({ microBatchSize }) => microBatchSize === size)
       .toSorted((a, b) => weight(b) - weight(a))[0]
   );
+}
+
+/** Times as long as without the method, over all batch sizes; null where none was timed. */
+export function meanTime(effects: readonly BatchEffect[], confidence?: number): Interval | null {
+  const rates = effects.map(({ baseline, changed }) => [baseline.tokensPerSecond, changed.tokensPerSecond]);
+  return meanRatio(rates.flatMap(([a, b]) => a && b ? [[a, b] as const] : []), confidence);
 }
 
 /** Where a method that costs memory at small batches begins to save it. */

@@ -4,7 +4,8 @@ import { combinationKey, type Configuration, settingKey } from "./configuration.
 import { equalTokens, heldOutLosses } from "./held_out.ts";
 import { ratioOf } from "./measured.ts";
 import { GIB } from "../../results/bytes.ts";
-import { lossDifference, type LossOutcome } from "./loss_difference.ts";
+import { learnedBy, lossDifference, type LossOutcome } from "./loss_difference.ts";
+import { lossMargin } from "./margins.ts";
 import type { Interval } from "../../results/stats.ts";
 
 /** Memory of common devices, GiB. */
@@ -78,9 +79,13 @@ export function budgetsOf(analysis: Analysis): Budgets | null {
   const tokens = equalTokens(all);
   const losses = heldOutLosses(all, tokens);
   const baseLoss = losses[all.indexOf(baseline)] ?? null;
+  const learned = learnedBy(baseline, tokens);
   const candidates = all.map((configuration, i): Candidate => {
     const booked = configuration.memory!.bookedBytes!;
-    const difference = configuration === baseline ? null : lossDifference(baseLoss, losses[i]);
+    const margin = lossMargin(analysis.loaded.run.decisions, configuration.config);
+    const difference = configuration === baseline
+      ? null
+      : lossDifference(baseLoss, losses[i], { margin, learned });
     return {
       configuration,
       booked,
@@ -88,7 +93,11 @@ export function budgetsOf(analysis: Analysis): Budgets | null {
       throughputRatio: ratioOf(configuration.tokensPerSecond, baseline.tokensPerSecond),
       memoryRatio: base / booked,
       isBaseline: configuration === baseline,
-      loss: configuration === baseline ? "equal" : difference?.pValue == null ? null : difference.outcome,
+      loss: configuration === baseline
+        ? "equal"
+        : !difference || difference.refusal !== null
+        ? null
+        : difference.outcome,
     };
   });
   const row = (

@@ -1,5 +1,5 @@
 /** The same configurations across machines or versions, as ratios to the first run. */
-import { type CellSamples, compare, type Measured, measureTogether, ratioOf } from "./measured.ts";
+import { type CellSamples, compare, measure, type Measured, ratioOf } from "./measured.ts";
 import { type Configuration, configurationsOf } from "./configuration.ts";
 import { equalTokens, heldOutLosses } from "./held_out.ts";
 import { formatRatio } from "../words/format.ts";
@@ -75,11 +75,11 @@ function samplesOf(
     case "heldOutLoss":
       return heldOutLosses(pair, tokens);
     case "plannedPeakBytes":
-      return measureTogether(pair.map((one) => exactly(one, one.memory?.plannedBytes)));
+      return pair.map((one) => measure(exactly(one, one.memory?.plannedBytes)));
     case "bookedPeakBytes":
-      return measureTogether(pair.map((one) => exactly(one, one.memory?.bookedBytes)));
+      return pair.map((one) => measure(exactly(one, one.memory?.bookedBytes)));
     case "observedPeakBytes":
-      return measureTogether(pair.map(({ memory }) => memory?.observedByCell ?? []));
+      return pair.map(({ memory }) => measure(memory?.observedByCell ?? []));
     default:
       throw new TypeError(`No samples for ${metric satisfies never}`);
   }

@@ -17,7 +17,7 @@ import { timedStepMs, timedTokensPerSecond } from "../../results/rates.ts";
 import { partOf, RUN_SETTINGS, type SettingTable } from "../../results/settings.ts";
 import { type Interval, median } from "../../results/stats.ts";
 import { effectiveBatchSize } from "../../results/tokens_per_step.ts";
-import { type CellSamples, type Measured, measureTogether } from "./measured.ts";
+import { type CellSamples, measure, type Measured } from "./measured.ts";
 
 /** Memory of a configuration, in bytes. */
 export interface ConfigurationMemory {
@@ -30,7 +30,7 @@ export interface ConfigurationMemory {
   timeline: { dispatch: number; bytes: BytesByRole }[];
   /** Median, smallest and largest over cells. */
   observed: Interval | null;
-  observedByCell: { id: string; seed: number; values: number[] }[];
+  observedByCell: CellSamples[];
   observedHow: string;
 }
 
@@ -81,7 +81,7 @@ function startNames(cells: readonly CellRecord[]): StartName {
   return (id) => names.get(id) ?? id;
 }
 
-/** Configurations in order of first appearance; those of a phase share what is known of their noise. */
+/** Configurations in order of first appearance. */
 export function configurationsOf(
   cells: readonly CellRecord[],
   phases: RunRecord["phases"] = [],
@@ -92,28 +92,13 @@ export function configurationsOf(
     const key = configurationKey(cell, startName);
     groups.set(key, [...groups.get(key) ?? [], cell]);
   }
-  const configurations = [...groups].map(([key, group]) => {
+  return [...groups].map(([key, group]) => {
     const phase = phases.find(({ name }) => name === group[0].phase);
     return configurationOf(key, group, {
       startName,
       phaseKind: phase?.kind ?? "matrix",
       shows: phase?.shows ?? null,
     });
-  });
-  for (const phase of new Set(configurations.map((configuration) => configuration.phase))) {
-    addTimes(configurations.filter((configuration) => configuration.phase === phase));
-  }
-  return configurations;
-}
-
-function addTimes(configurations: readonly Configuration[]): void {
-  const rates = measureTogether(configurations.map(({ ok }) => samplesOf(ok, timedTokensPerSecond)));
-  const times = measureTogether(configurations.map(({ ok }) => samplesOf(ok, timedStepMs)));
-  const contexts = measureTogether(configurations.map(({ ok }) => samplesOf(ok, observedWithContext)));
-  configurations.forEach((configuration, i) => {
-    configuration.tokensPerSecond = rates[i];
-    configuration.stepMs = times[i];
-    configuration.contextBytes = contexts[i];
   });
 }
 
@@ -138,9 +123,9 @@ function configurationOf(
     cells,
     ok,
     seeds: [...new Set(ok.map((cell) => cell.config.seed))],
-    tokensPerSecond: null,
-    stepMs: null,
-    contextBytes: null,
+    tokensPerSecond: measure(samplesOf(ok, timedTokensPerSecond)),
+    stepMs: measure(samplesOf(ok, timedStepMs)),
+    contextBytes: measure(samplesOf(ok, observedWithContext)),
     memory: memoryOf(cells, ok),
   };
 }
@@ -151,8 +136,18 @@ function observedWithContext({ memory }: CellRecord): number[] {
   return peak === null || baseline === null ? [] : [peak + baseline];
 }
 
-function samplesOf(ok: readonly CellRecord[], values: (cell: CellRecord) => number[]): CellSamples[] {
-  return ok.map((cell) => ({ id: cell.id, seed: cell.config.seed, values: values(cell) }));
+/** What cells measured, each under the process that measured it. */
+export function samplesOf(
+  cells: readonly CellRecord[],
+  values: (cell: CellRecord) => number[],
+): CellSamples[] {
+  return cells.map((cell) => ({
+    id: cell.id,
+    seed: cell.config.seed,
+    round: cell.round,
+    process: cell.process ?? cell.id,
+    values: values(cell),
+  }));
 }
 
 function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): ConfigurationMemory | null {
@@ -160,10 +155,8 @@ function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): Conf
   const memory = source?.memory;
   if (!source || !memory) return null;
   const booked = ok.flatMap((cell) => cell.memory?.bookedPeakBytes ?? []);
-  const observedByCell = ok.flatMap((cell) =>
-    cell.memory?.observedPeakBytes == null
-      ? []
-      : [{ id: cell.id, seed: cell.config.seed, values: [cell.memory.observedPeakBytes] }]
+  const observedByCell = samplesOf(ok, ({ memory }) => [memory?.observedPeakBytes ?? []].flat()).filter(
+    ({ values }) => values.length > 0,
   );
   const observed = observedByCell.flatMap(({ values }) => values);
   return {

@@ -8,8 +8,10 @@
 import type { RunConfig } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
 import { methodName, optimizerName } from "../words/names.ts";
-import { type Interval, inverse, mean, median } from "../../results/stats.ts";
+import { exactly, type Interval, inverse, mean } from "../../results/stats.ts";
 import { studentQuantile } from "../../results/student.ts";
+import { alone } from "./intervals.ts";
+import { pooledSpread, type Spread } from "./measured.ts";
 
 /** Something that can be switched on; those of one factor exclude each other. */
 export interface Treatment {
@@ -35,9 +37,11 @@ export interface FactorialCell {
   bytes: number | null;
   /** Left out by a rule: its bytes are the planner's, which are what a run books, and it has no time. */
   isPlanned: boolean;
-  /** Logarithm of the milliseconds a token takes: mean over cells, each by its median. */
+  /** Logarithm of the milliseconds a token takes: mean over processes, each by its median. */
   logTime: number | null;
-  cells: number;
+  processes: number;
+  /** How processes of one combination scatter, pooled over all of them; null where each ran in one. */
+  spread: Spread | null;
 }
 
 export interface Factorial {
@@ -54,8 +58,9 @@ export interface Factorial {
 export function factorialOf(configurations: readonly Configuration[]): Factorial | null {
   const phase = configurations.filter((one) => one.shows === "method-combinations");
   const known = phase.filter(({ ok, cells, memory }) => ok.length > 0 || (memory && isSkipped(cells)));
+  const spread = pooledSpread(known.map(({ tokensPerSecond }) => tokensPerSecond));
   const cells = known.map((configuration): FactorialCell => {
-    const { byCell } = configuration.tokensPerSecond ?? { byCell: [] };
+    const rates = [...configuration.tokensPerSecond?.byProcess.values() ?? []];
     const levels = Object.fromEntries(
       Object.entries(FACTORS).map(([factor, level]) => [factor, level(configuration.config)]),
     );
@@ -64,8 +69,9 @@ export function factorialOf(configurations: readonly Configuration[]): Factorial
       levels,
       bytes: configuration.memory?.bookedBytes ?? configuration.memory?.plannedBytes ?? null,
       isPlanned: configuration.ok.length === 0,
-      logTime: byCell.length > 0 ? mean(byCell.map(({ values }) => -Math.log(median(values)))) : null,
-      cells: byCell.length,
+      logTime: rates.length > 0 ? mean(rates.map((rate) => -Math.log(rate))) : null,
+      processes: rates.length,
+      spread,
     };
   });
   const treatments = Object.keys(FACTORS).flatMap((factor): Treatment[] => {
@@ -88,7 +94,7 @@ function isSkipped(cells: Configuration["cells"]): boolean {
 
 /** A ratio as a geometric mean over contrasts, with how far they scatter among company. */
 export interface Effect {
-  /** `low` and `high` are the 95 % interval of the mean; equal where nothing is known of the noise. */
+  /** With the 95 % interval of the mean; of times whose noise is not known, `n` is 1. */
   ratio: Interval;
   /** Least and most that was met in some company; null where all company was taken together. */
   range: { smallest: number; largest: number } | null;
@@ -258,10 +264,8 @@ function effectOf(contrasts: readonly Contrast[], value: Value): Effect | null {
     contrast.reduce((sum, [cell, weight]) => sum + weight * logOf(cell)!, 0)
   );
   const centre = mean(sums);
-  const reach = value === "logTime" ? reachOf(known) : 0;
-  const [estimate, low, high] = [centre, centre - reach, centre + reach].map(Math.exp);
   return {
-    ratio: { estimate, low, high },
+    ratio: value === "logTime" ? timeRatio(centre, known) : exactly(Math.exp(centre)),
     range: known.length > 1
       ? { smallest: Math.exp(Math.min(...sums)), largest: Math.exp(Math.max(...sums)) }
       : null,
@@ -269,19 +273,21 @@ function effectOf(contrasts: readonly Contrast[], value: Value): Effect | null {
   };
 }
 
-/** Half of Student's 95 % interval of a mean of contrasts, from the spread that their phase shares. */
-function reachOf(contrasts: readonly Contrast[]): number {
+/** The ratio with Student's 95 % interval of a mean of contrasts, from the spread that their phase shares. */
+function timeRatio(centre: number, contrasts: readonly Contrast[]): Interval {
   const weights = new Map<FactorialCell, number>();
   for (const contrast of contrasts) {
     for (const [cell, weight] of contrast) {
       weights.set(cell, (weights.get(cell) ?? 0) + weight / contrasts.length);
     }
   }
-  const spread = [...weights.keys()][0]?.configuration.tokensPerSecond?.spread;
-  if (!spread) return 0;
+  const { spread } = contrasts[0][0][0];
+  if (!spread) return alone(Math.exp(centre));
   let variance = 0;
-  for (const [cell, weight] of weights) variance += weight ** 2 / cell.cells;
-  return studentQuantile(0.975, spread.degrees) * spread.deviation * Math.sqrt(variance);
+  for (const [cell, weight] of weights) variance += weight ** 2 / cell.processes;
+  const reach = studentQuantile(0.975, spread.degrees) * spread.deviation * Math.sqrt(variance);
+  const [estimate, low, high] = [centre, centre - reach, centre + reach].map(Math.exp);
+  return { estimate, low, high };
 }
 
 /** From times as much to times less. */

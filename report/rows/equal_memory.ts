@@ -6,12 +6,12 @@ import { canonicalJson } from "../../results/canonical_json.ts";
 import { timedTokensPerSecond } from "../../results/rates.ts";
 import type { CellRecord, CellRole, Decision } from "../../results/record.ts";
 import { partOf } from "../../results/settings.ts";
-import { type Interval, median } from "../../results/stats.ts";
+import type { Interval } from "../../results/stats.ts";
 import type { Analysis } from "./analysis.ts";
 import type { Configuration } from "./configuration.ts";
 import { equalTokens, heldOutLosses } from "./held_out.ts";
 import { meanInterval } from "./intervals.ts";
-import { type Measured, measureTogether, ratioOf } from "./measured.ts";
+import { measure, type Measured, ratioOf } from "./measured.ts";
 
 /** A configuration that was judged. */
 export interface JudgedSide {
@@ -85,12 +85,14 @@ export function equalMemoryRows({ loaded, configurations }: Analysis): EqualMemo
 }
 
 function sidesOf(configurations: readonly Configuration[], tokens: number | null): JudgedSide[] {
-  const rates = measureTogether(configurations.map(({ ok }) =>
-    ok.flatMap((cell) => {
-      const values = timedTokensPerSecond(cell);
-      return values.length === 0 ? [] : [{ id: cell.id, seed: cell.config.seed, values: [median(values)] }];
-    })
-  ));
+  const rates = configurations.map(({ ok }) =>
+    measure(ok.map((cell) => ({
+      id: cell.id,
+      seed: cell.config.seed,
+      round: cell.repeat,
+      values: timedTokensPerSecond(cell),
+    })))
+  );
   const judged = configurations.filter(({ role }) => role === "judged");
   const losses = heldOutLosses(judged, tokens);
   return configurations.map((configuration, i) => ({

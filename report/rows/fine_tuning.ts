@@ -41,11 +41,11 @@ export function tuningKind({ config }: Configuration): string {
 }
 
 /** What starts from saved weights and was evaluated on another text too: full fine-tuning first. */
-export function fineTunings({ trained, loaded }: Analysis): FineTuning[] {
+export function fineTunings({ trained, loaded }: Analysis, confidence?: number): FineTuning[] {
   const found = trained.filter(({ config }) => config.startFrom !== null).flatMap((one): FineTuning[] => {
-    const own = domainLoss(one, one.config.data, loaded.cells);
+    const own = domainLoss(one, one.config.data, loaded.cells, confidence);
     const [name] = one.config.alsoEvaluate;
-    const original = name === undefined ? null : domainLoss(one, name, loaded.cells);
+    const original = name === undefined ? null : domainLoss(one, name, loaded.cells, confidence);
     if (!own || !original) return [];
     const [{ parameters, trainableParameters }] = one.ok;
     const trainableShare = parameters && trainableParameters !== null
@@ -98,7 +98,12 @@ function evaluationKey({ config }: CellRecord): string {
   return canonicalJson(partOf(config, ({ heldOut }) => heldOut === true));
 }
 
-function domainLoss({ ok }: Configuration, data: string, cells: readonly CellRecord[]): DomainLoss | null {
+function domainLoss(
+  { ok }: Configuration,
+  data: string,
+  cells: readonly CellRecord[],
+  confidence?: number,
+): DomainLoss | null {
   const bySeed = new Map<number, { id: string; seed: number; before: number; after: number }>();
   for (const cell of ok) {
     const losses = lossesOn(cell, data, cells);
@@ -110,7 +115,7 @@ function domainLoss({ ok }: Configuration, data: string, cells: readonly CellRec
   if (bySeed.size === 0) return null;
   const perSeed = (value: (one: { before: number; after: number }) => number): PerSeed => {
     const byCell = [...bySeed.values()].map((one) => ({ id: one.id, seed: one.seed, value: value(one) }));
-    return { byCell, interval: meanInterval(byCell.map((cell) => cell.value)) };
+    return { byCell, interval: meanInterval(byCell.map((cell) => cell.value), confidence) };
   };
   return {
     data,
@@ -167,12 +172,12 @@ function isScored(point: HeldOutPoint): point is ScoredPoint {
 }
 
 /** `a − b` seed by seed where both ran the same ones; null where they did not, or ran one alone. */
-export function seedwise(a: PerSeed, b: PerSeed): Interval | null {
+export function seedwise(a: PerSeed, b: PerSeed, confidence?: number): Interval | null {
   const other = new Map(b.byCell.map(({ seed, value }) => [seed, value]));
   const differences = a.byCell.filter(({ seed }) => other.has(seed)).map(({ seed, value }) =>
     value - other.get(seed)!
   );
-  return differences.length < 2 ? null : meanInterval(differences);
+  return differences.length < 2 ? null : meanInterval(differences, confidence);
 }
 
 /** The cells that a cell's weights came through, the oldest first, itself last. */

@@ -1,7 +1,7 @@
 /** Held-out losses of configurations, compared after equally many tokens. */
 import type { CellRecord } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
-import { type CellSamples, type Measured, measureTogether } from "./measured.ts";
+import { type CellSamples, measure, type Measured } from "./measured.ts";
 
 /** Held-out loss of a cell after `tokens` tokens, between its two nearest points; null outside them. */
 export function heldOutAt(cell: CellRecord, tokens: number): number | null {
@@ -22,14 +22,12 @@ export function equalTokens(configurations: readonly Configuration[]): number | 
   return trained.length > 0 ? Math.min(...trained) : null;
 }
 
-/** Held-out losses at `tokens` of configurations that share their noise; null where one has none. */
+/** Held-out losses at `tokens`, one a seed, with the mean over seeds; null where one has none. */
 export function heldOutLosses(
   configurations: readonly Configuration[],
   tokens: number | null,
 ): (Measured | null)[] {
-  return measureTogether(
-    configurations.map((configuration) => tokens === null ? [] : lossesAt(configuration, tokens)),
-  );
+  return configurations.map((one) => measure(tokens === null ? [] : lossesAt(one, tokens), "difference"));
 }
 
 /** One value a seed: repeats of a seed compute the same numbers. */

@@ -1,76 +1,105 @@
 /**
- * Whether two held-out losses are equal. The margin is the baseline's own: two standard deviations of its
- * seeds. A method that moves the loss by less than another seed does has kept the quality; a fixed share of
- * the loss would be a matter of taste.
+ * Whether a held-out loss was kept: the difference to the baseline's over seeds, against a margin that was
+ * set before (margins.ts). A comparison means something only where the baseline learned more than that
+ * margin.
  */
-import { equivalenceTest } from "../../results/student.ts";
-import { standardDeviation } from "../../results/stats.ts";
+import { studentCdf } from "../../results/student.ts";
+import type { Interval } from "../../results/stats.ts";
+import type { Configuration } from "./configuration.ts";
+import { equalTokens, heldOutAt, heldOutLosses } from "./held_out.ts";
+import { intervalOf, meanInterval, sumOfMeans } from "./intervals.ts";
 import type { Measured } from "./measured.ts";
+import { type LossMargin, MARGINS } from "./margins.ts";
 
-/** Standard deviations of its seeds that the margin is wide: about 95 % of them lie within. */
-export const MARGIN_DEVIATIONS = 2;
-export const ALPHA = 0.05;
+/** How often a one-sided test may mislead. */
+export const ALPHA = (1 - MARGINS.confidence.value) / 2;
+
 /**
- * Share of the baseline's loss, or throughput, beyond which a margin is none: runs that scatter so widely
- * show nothing equal.
+ * `equal`: within ±margin. `worse`, `better`: the interval leaves out 0, on that side. `unshown`: all else,
+ * and wherever the baseline did not learn enough for a comparison.
  */
-export const LARGEST_MARGIN = 0.1;
-
 export type LossOutcome = "equal" | "worse" | "better" | "unshown";
 
+/** What a baseline had learned where it is compared, in nats a token. */
+export interface Learned {
+  start: number;
+  end: number;
+  /** What a histogram of the tokens reaches; null where the records do not say. */
+  unigrams: number | null;
+}
+
 export interface LossDifference {
-  /** Other minus baseline, in nats per token. */
-  difference: number;
+  /** Other minus baseline, in nats per token, with the interval that decides; `n` counts seeds. */
+  interval: Interval;
   outcome: LossOutcome;
-  /** Interval at 90 %, to which the two one-sided tests at 5 % correspond; null for a single seed. */
-  low: number | null;
-  high: number | null;
-  /** The largest difference that counts as equal; null where the baseline has a single seed. */
-  margin: number | null;
-  /** Of the two one-sided tests, after correction where there was one; null where none could be made. */
+  margin: LossMargin;
+  /**
+   * Of the test that the other's loss is higher by the margin, corrected where others were made; null: none.
+   */
   pValue: number | null;
-  seeds: readonly [baseline: number, other: number];
-  /** The margin as a share of the baseline's loss; null where there is none. */
-  marginShare: number | null;
+  /** Why the two may not be compared; null where they may. */
+  refusal: string | null;
+  learned: Learned | null;
 }
 
-/** How far two losses may lie apart and count as equal; null where the baseline's seeds do not tell. */
-export function equivalenceMargin(baseline: Measured): number | null {
-  if (baseline.values.length < 2) return null;
-  return MARGIN_DEVIATIONS * standardDeviation(baseline.values);
-}
-
-/** Two one-sided tests on the seeds' losses, paired where both sides ran the same seeds. */
-export function lossDifference(baseline: Measured | null, other: Measured | null): LossDifference | null {
-  if (!baseline || !other) return null;
-  const margin = equivalenceMargin(baseline);
-  const untested: LossDifference = {
-    difference: other.interval.estimate - baseline.interval.estimate,
-    outcome: "unshown",
-    low: null,
-    high: null,
-    margin,
-    pValue: null,
-    seeds: [baseline.values.length, other.values.length],
-    marginShare: margin && margin / baseline.interval.estimate,
-  };
-  if (margin === null || other.values.length < 2) return untested;
-  const paired = seedsOf(other) === seedsOf(baseline);
-  if (margin === 0) {
-    // Seeds that end in the very same loss leave no margin: only the very same losses are equal to them.
-    const isSame = paired && other.values.every((value, i) => value === baseline.values[i]);
-    return isSame ? { ...untested, outcome: "equal", pValue: 0 } : untested;
-  }
-  const { difference, low, high, pValue, equivalent } = equivalenceTest(other.values, baseline.values, {
-    margin,
-    paired,
-    alpha: ALPHA,
+/**
+ * The start and the end of what a configuration learned, means over seeds; null where the start is not known.
+ */
+export function learnedBy({ ok }: Configuration, tokens: number | null): Learned | null {
+  if (tokens === null) return null;
+  const known = ok.flatMap((cell) => {
+    const start = cell.heldOut.find(({ step }) => step === 0)?.loss ??
+      (cell.config.startFrom === null ? cell.samples?.loss[0] : null) ?? null;
+    const end = heldOutAt(cell, tokens);
+    return start === null || end === null ? [] : [{ start, end, unigrams: cell.unigramLoss ?? null }];
   });
-  const isEqual = equivalent && untested.marginShare! <= LARGEST_MARGIN;
-  const outcome = isEqual ? "equal" : low > 0 ? "worse" : high < 0 ? "better" : "unshown";
-  return { ...untested, difference, outcome, low, high, pValue };
+  if (known.length === 0) return null;
+  const of = (key: "start" | "end") => meanInterval(known.map((one) => one[key])).estimate;
+  return { start: of("start"), end: of("end"), unigrams: known[0].unigrams };
 }
 
-function seedsOf({ byCell }: Measured): string {
-  return byCell.map(({ seed }) => seed).join();
+/**
+ * Why a baseline has not learned enough for losses to be compared; null where it has, or nothing is known.
+ */
+export function notLearned(learned: Learned | null, { nats }: LossMargin): string | null {
+  if (!learned) return null;
+  const moved = learned.start - learned.end;
+  if (!(moved > nats)) return `learned ${moved.toFixed(3)}, margin ${nats.toFixed(3)}`;
+  const { unigrams, end } = learned;
+  return unigrams !== null && !(end < unigrams)
+    ? `the baseline ends at ${end.toFixed(3)}, a histogram of the tokens at ${unigrams.toFixed(3)}`
+    : null;
+}
+
+/** Two configurations' held-out losses after equally many tokens; null where one has none. */
+export function compareLosses(
+  baseline: Configuration,
+  other: Configuration,
+  margin: LossMargin,
+): LossDifference | null {
+  const tokens = equalTokens([baseline, other]);
+  const [before, after] = heldOutLosses([baseline, other], tokens);
+  return lossDifference(before, after, { margin, learned: learnedBy(baseline, tokens) });
+}
+
+/** The test on the seeds' losses, paired where both sides ran the same seeds. */
+export function lossDifference(
+  baseline: Measured | null,
+  other: Measured | null,
+  { margin, learned = null }: { margin: LossMargin; learned?: Learned | null },
+): LossDifference | null {
+  if (!baseline || !other) return null;
+  const estimated = sumOfMeans([
+    { weight: 1, values: other.byProcess },
+    { weight: -1, values: baseline.byProcess },
+  ]);
+  const interval = intervalOf(estimated, MARGINS.confidence.value);
+  const refusal = notLearned(learned, margin) ?? (estimated.n < 2 ? "n = 1" : null);
+  if (refusal !== null) return { interval, outcome: "unshown", margin, pValue: null, refusal, learned };
+  const { estimate, standardError, degrees } = estimated;
+  const distance = margin.nats - estimate;
+  const pValue = standardError > 0 ? studentCdf(-distance / standardError, degrees) : distance > 0 ? 0 : 1;
+  const isEqual = interval.low > -margin.nats && interval.high < margin.nats;
+  const outcome = isEqual ? "equal" : interval.low > 0 ? "worse" : interval.high < 0 ? "better" : "unshown";
+  return { interval, outcome, margin, pValue, refusal: null, learned };
 }

@@ -44,18 +44,32 @@ export function pairsOf(
   const pairs = trained.filter((configuration) => switchesOn(configuration, changed)).flatMap(
     (one): Pair[] => {
       const alike = from.filter((other) => settingKey(other) === settingKey(one));
-      const best = alike.toSorted((a, b) => weight(b, one) - weight(a, one))[0];
+      const best = alike.toSorted((a, b) => pairWeight(b, one) - pairWeight(a, one))[0];
       return best ? [{ baseline: best, changed: one }] : [];
     },
   );
-  return pairs.toSorted((a, b) => weight(b.baseline, b.changed) - weight(a.baseline, a.changed));
+  return pairs.toSorted((a, b) => pairWeight(b.baseline, b.changed) - pairWeight(a.baseline, a.changed));
+}
+
+/** The first pair of each setting (model, data, start, sequence length, effective batch), in their order. */
+export function bestPerSetting(
+  pairs: readonly Pair[],
+  apart: (changed: Configuration) => unknown[] = () => [],
+): Pair[] {
+  const found = new Map<string, Pair>();
+  for (const pair of pairs) {
+    const { config: { model, data, sequenceLength }, start, effectiveBatchSize } = pair.changed;
+    const key = JSON.stringify([model, data, start, sequenceLength, effectiveBatchSize, apart(pair.changed)]);
+    if (!found.has(key)) found.set(key, pair);
+  }
+  return [...found.values()];
 }
 
 /**
  * The usual form of 8-bit AdamW first. Seeds count most, since without them nothing is known of quality; then
  * a common phase; then which phase.
  */
-function weight(a: Configuration, b: Configuration): number {
+export function pairWeight(a: Configuration, b: Configuration): number {
   const place = WORTH.indexOf(b.shows);
   const isSweep = [a, b].some(({ phaseKind }) => phaseKind === "batch-sweep");
   const isUsual = ![a, b].some(({ config }) => quantizesEmbeddings(config));
@@ -75,6 +89,6 @@ export function observedRatio({ baseline, changed }: Pair): Interval | null {
   return ratioOf(baseline.contextBytes, changed.contextBytes);
 }
 
-export function throughputRatio({ baseline, changed }: Pair): Interval | null {
-  return ratioOf(changed.tokensPerSecond, baseline.tokensPerSecond);
+export function throughputRatio({ baseline, changed }: Pair, confidence?: number): Interval | null {
+  return ratioOf(changed.tokensPerSecond, baseline.tokensPerSecond, confidence);
 }

@@ -56,11 +56,15 @@ export function formatRatio(value: number | null | undefined): string {
   return `${formatNumber(value, value >= 99.5 ? 0 : value >= 9.95 ? 1 : 2)}×`;
 }
 
-/** `4120 [4050, 4200]`, as precise as the noise allows; a figure without spread stands alone. */
+/**
+ * `4120 [4050, 4200]`, as precise as the noise allows; a figure without noise stands alone, and one of a
+ * single process says so: `4120 (n = 1)`.
+ */
 export function formatInterval(interval: Interval | null | undefined, decimals?: number): string {
   if (!interval || !Number.isFinite(interval.estimate)) return MISSING;
   const places = decimals ?? decimalsOfNoise(interval);
   const estimate = formatNumber(interval.estimate, places);
+  if (interval.n === 1) return `${estimate} (n = 1)`;
   return interval.low === interval.high ? estimate : `${estimate} ${formatRange(interval, places)}`;
 }
 

@@ -16,6 +16,11 @@ export interface Services {
    */
   workTree?(out: string): Promise<WorkTree>;
   writeReport(runs: string[], out: string): Promise<void>;
+  /** What the report says, as a document and for a terminal; commands that have none say nothing of it. */
+  answer?: {
+    document(runs: string[]): Promise<unknown>;
+    text(runs: string[]): Promise<string>;
+  };
   compareRuns(
     runs: string[],
     out: string,

@@ -92,6 +92,10 @@ if (import.meta.main) {
     measureScript: new URL("../measure.ts", import.meta.url),
     workTree: (out) => workTree(PROJECT, out),
     writeReport: async (runs, out) => await (await loadReport()).writeReport(runs, out),
+    answer: {
+      document: async (runs) => await (await loadReport()).answerOf(runs),
+      text: async (runs) => await (await loadReport()).answerText(runs),
+    },
     compareRuns: async (runs, out, options) => await (await loadReport()).compareRuns(runs, out, options),
     progress: standardError(),
     print: (text) => console.log(text),

@@ -48,8 +48,13 @@ const REPORT: Readonly<Record<string, readonly string[]>> = {
   "report/page": ["report/page", "report/charts", "report/claims", "report/rows", "report/words"],
 };
 
-/** The judge is asked once a page; what is drawn is handed what it found. */
-const JUDGE = { path: "report/claims/judge.ts", askedBy: "report/page/page.ts" };
+/**
+ * The judge is asked once a page, and once for the answer without one; what is drawn is handed what it found.
+ */
+const JUDGE = {
+  path: "report/claims/judge.ts",
+  askedBy: ["report/page/page.ts", "report/answer.ts"],
+};
 
 /** Imported by all: the error that a person's input is wrong. It imports nothing. */
 const COMMON = "engine/input_error.ts";
@@ -144,13 +149,13 @@ Deno.test("imports point up the list of layers, never down", () => {
   assert.deepEqual(broken, []);
 });
 
-Deno.test("the judge is asked by the page alone, never to draw a chart", () => {
+Deno.test("the judge is asked by the page and the answer alone, never to draw a chart", () => {
   const asking = [...sources].filter(([path, source]) =>
-    path.startsWith("report/") && path !== JUDGE.askedBy &&
+    path.startsWith("report/") && !JUDGE.askedBy.includes(path) &&
     /import \{[^}]*\bjudge\b[^}]*\} from "[^"]*\/judge\.ts"/.test(withoutComments(source))
   );
   assert.deepEqual(asking.map(([path]) => path), []);
-  assert.match(sources.get(JUDGE.askedBy)!, /\bjudge\(/);
+  for (const path of JUDGE.askedBy) assert.match(sources.get(path)!, /\bjudge\(/);
   assert.ok(sources.has(JUDGE.path));
 });
 

@@ -1,9 +1,10 @@
-import type { ClaimVerdict } from "../../claims/judge.ts";
-import type { Outcome } from "../../claims/claim.ts";
+import type { ClaimVerdict, SettingVerdict } from "../../claims/judge.ts";
+import { NOT_TESTABLE } from "../../claims/judge.ts";
+import { type Axis, type Outcome, OUTCOMES } from "../../claims/claim.ts";
 import type { Analysis } from "../../rows/analysis.ts";
+import { MARGINS } from "../../rows/margins.ts";
 import { count } from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
-import { ALPHA, MARGIN_DEVIATIONS } from "../../rows/loss_difference.ts";
 import { type Column, table } from "../table.ts";
 import { type PageContext, section, traced } from "./context.ts";
 
@@ -12,16 +13,18 @@ const CELLS_SHOWN = 3;
 
 /** Shape and word, so that the verdict does not hang on colour. */
 const SIGNS: Record<Outcome, string> = {
-  reproduced: "●",
-  partly: "◐",
+  "reproduced": "●",
   "not reproduced": "○",
+  "depends on the setting": "◐",
+  "cannot tell": "?",
+  "by construction": "=",
   "not tested here": "–",
 };
 
 /** What the run says of each claim of the paper. Drawn after the sections it links to. */
 export function claimsSection(_: Analysis, context: PageContext): Html | null {
   const { verdicts, ledger } = context.judgement;
-  // A batch sweep alone touches one of them, and a table of fourteen blanks says nothing.
+  // A batch sweep alone touches one of them, and a table of blanks says nothing.
   if (verdicts.filter(({ outcome }) => outcome !== "not tested here").length < 2) return null;
   const columns: Column<ClaimVerdict>[] = [
     { head: "", cell: ({ id }) => markup`<span id="${context.prefix}claim-${id}">${id}</span>` },
@@ -32,10 +35,12 @@ export function claimsSection(_: Analysis, context: PageContext): Html | null {
     },
     {
       head: "verdict",
-      cell: ({ outcome }) => markup`<strong class="outcome">${SIGNS[outcome]}\u00a0${outcome}</strong>`,
+      cell: ({ outcome, says, settings }) =>
+        markup`<strong class="outcome">${SIGNS[outcome]}\u00a0${says}</strong>${axesOf(settings)}`,
     },
     { head: "here", cell: ({ ours }) => ours },
     { head: "paper", cell: ({ paper }) => paper },
+    { head: "source", cell: ({ source }) => source ?? "–" },
     { head: "evidence", cell: (verdict) => evidenceLinks(verdict, context) },
   ];
   const tests = ledger.testCount;
@@ -49,20 +54,36 @@ export function claimsSection(_: Analysis, context: PageContext): Html | null {
         kind: "claims",
       })
     }
-<p class="muted">Ratios carry 95 % intervals. Losses are equal where two one-sided tests place the difference (90 % interval in brackets) within ${MARGIN_DEVIATIONS} standard deviations of the baseline's own seeds; ${
-      count(tests, "such test")
+<p class="muted">A verdict hangs on ${
+      MARGINS.confidence.value * 100
+    } % intervals (in brackets) over processes and seeds: inside what the claim asks for, it holds; outside, it does not; across the edge, nobody can tell. ${
+      count(tests, "loss")
     } ${
       tests === 1 ? "was" : "were"
-    } made for this table, and Holm's correction keeps the chance that any of them calls different losses equal below ${
-      ALPHA * 100
-    } %. The intervals of throughput are not corrected: each errs once in twenty times.</p>`,
+    } compared for this table, and Holm's correction keeps the chance that any of them calls a loss kept that was not below ${
+      Math.round((1 - MARGINS.confidence.value) * 50)
+    } %; intervals of throughput are not corrected. “By construction” can only fail by a fault, and counts apart. “Paper” has the paper's own figures alone, “source” what others say. Not testable as the paper words them: ${NOT_TESTABLE}.</p>`,
   );
+}
+
+/** `memory: yes; throughput: cannot tell (n = 1)`, for each setting where there are several. */
+function axesOf(settings: readonly SettingVerdict[]): HtmlValue {
+  const line = ({ axes }: SettingVerdict) => axes.map(axisText).join("; ");
+  const lines = settings.map((one) =>
+    settings.length > 1 ? markup`<br>${one.setting}: ${line(one)}` : markup`<br>${line(one)}`
+  );
+  return lines.length === 0 ? null : markup`<span class="reason">${lines}</span>`;
+}
+
+function axisText({ axis, answer, why, weight }: Axis): string {
+  const aside = weight === "reported" ? "told, not judged" : weight === "by construction" ? weight : "";
+  const notes = [aside, answer === "cannot tell" ? why : ""].filter(Boolean).join(": ");
+  return `${axis}: ${answer}${notes ? ` (${notes})` : ""}`;
 }
 
 function tally(verdicts: readonly ClaimVerdict[]): string {
   const n = (outcome: Outcome) => verdicts.filter((verdict) => verdict.outcome === outcome).length;
-  const parts = (["reproduced", "partly", "not reproduced", "not tested here"] as const)
-    .filter((outcome) => n(outcome) > 0).map((outcome) => `${n(outcome)} ${outcome}`);
+  const parts = OUTCOMES.filter((outcome) => n(outcome) > 0).map((outcome) => `${n(outcome)} ${outcome}`);
   return `The paper's ${verdicts.length} claims: ${parts.join(", ")}`;
 }
 

@@ -1,10 +1,9 @@
 import type { Analysis } from "../../rows/analysis.ts";
-import { BOOTSTRAP } from "../../rows/measured.ts";
 import type { Configuration } from "../../rows/configuration.ts";
 import { count, formatNumber } from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 import { optimizerName, quantizesEmbeddings } from "../../words/names.ts";
-import { ALPHA, LARGEST_MARGIN, MARGIN_DEVIATIONS } from "../../rows/loss_difference.ts";
+import { MARGINS } from "../../rows/margins.ts";
 import { figures, table } from "../table.ts";
 import { type PageContext, section } from "./context.ts";
 
@@ -36,16 +35,19 @@ export function methodSection(
 <li><strong>Fair comparison.</strong> Configurations are compared where model, data, sequence length, effective batch, schedule, clipping and dropout are the same; a seed fixes initial weights and the order of the data, so the same seed sees the same tokens in the same order in every configuration. Losses are compared after equally many trained tokens. ${
       rates(run.decisions)
     }</li>
-<li><strong>Time.</strong> The first ${timed} steps of a cell are left out of timing: those before three in a row lie within three median absolute deviations of the median of the steps behind the suite's bound, or up to that bound. All later ones count, outliers too. Throughput is a step's trained tokens divided by its time, all micro-steps and the update included; figures are medians over all steps of all cells. Cells of a comparison take turns, so that drift of the machine spreads over all of them.</li>
-<li><strong>Intervals</strong> hold 95 %. Times and throughput: the wider of two, by percentile bootstrap of the median over all steps (Efron 1979; ${BOOTSTRAP.resamples} resamples, fixed seed) and by Student's t over the cells, since the steps of one process share its luck. Losses: mean over seeds, Student's t. How much cells of one configuration scatter (in logarithms) is pooled over the configurations of a phase, because two or three cells say too little of it. Where every configuration has one cell, intervals know the steps alone.</li>
+<li><strong>Time.</strong> The first ${timed} steps of a cell are left out of timing: those before three in a row lie within three median absolute deviations of the median of the steps behind the suite's bound, or up to that bound. All later ones count, outliers too. Throughput is a step's trained tokens divided by its time, all micro-steps and the update included; a process counts by its median step, and a figure is the geometric mean over processes. Cells of a comparison take turns, so that drift of the machine spreads over all of them.</li>
+<li><strong>Intervals</strong> hold 95 %. Times and throughput: Student's t on the logarithms of processes, each by its median step, since the steps of one process share its luck and say nothing of the next one. Ratios are taken seed by seed and round by round where both sides have the same ones, else by Welch's t. Losses: mean over seeds, Student's t. A figure of one process (n = 1) has no interval, and no verdict rests on it.</li>
 <li><strong>No difference.</strong> Two figures differ where the interval of their ratio, built in the same way, leaves out 1. Everything else is shown grey and called no difference.</li>
-<li><strong>Equal loss</strong> is shown, not assumed: two one-sided t-tests at ${
-      ALPHA * 100
-    } % (Schuirmann 1987), paired by seed where both sides ran the same seeds (Welch's otherwise), must place the difference within ${MARGIN_DEVIATIONS} standard deviations of the baseline's own seeds. The margin asks whether a method moves the loss by less than another seed would; it is printed beside each verdict. Where it exceeds ${
-      LARGEST_MARGIN * 100
-    } % of the baseline's loss, nothing is called equal: such seeds are too far apart to tell. A difference that is neither shown to be equal nor shown to be worse or better (90 % interval on one side of 0) is called “not shown to be equal”.</li>
-<li><strong>Many comparisons.</strong> The equivalence tests behind the claims are corrected together (Holm 1979). Intervals of throughput, of interactions and of the ladder's own table are 95 % each and not corrected: one in twenty errs.</li>
-<li><strong>Same throughput</strong>, for claim C1: the ratio's 95 % interval stays above what a second run of the baseline may reach at 95 % (Student's t on the spread that its phase shares), so that slower means slower than itself.</li>
+<li><strong>Verdicts.</strong> A claim holds in a setting where the ${
+      MARGINS.confidence.value * 100
+    } % interval of each deciding figure lies inside what the claim asks for, and does not where one lies outside; all else is “cannot tell”. Noise widens intervals: it takes verdicts away and gives none. Of several settings none speaks for the others.</li>
+<li><strong>Margins</strong>, set before the run: ${
+      Object.values(MARGINS).map(({ name, value, reason }, i) =>
+        `${i > 0 ? "; " : ""}${name} ${value} (${reason})`
+      )
+    }.</li>
+<li><strong>Losses</strong> are compared over seeds, paired where both sides ran the same ones (Welch's t otherwise), and only where the baseline's own loss fell by more than the margin and, where the record has it, below a histogram of its targets: before that, equality is rounding. The margin is what the run decided before the judged cells ran, else the floor.</li>
+<li><strong>Many comparisons.</strong> The tests of losses behind the claims are corrected together (Holm 1979). Intervals of throughput, of interactions and of the ladder's own table are not corrected.</li>
 <li><strong>Held-out loss</strong> is the mean over targets of the held-out end of the corpus; between two evaluations it is interpolated.</li>
 <li><strong>Memory.</strong> <em>Planned</em>: what the planner predicts before anything runs. <em>Booked</em>: what the ledger of allocations counted, equal to the plan or the cell is an error; its ratios are exact and have no interval. <em>Observed</em>: what the driver or the operating system saw from outside, less the baseline before training${here}; it includes what no plan can know, such as shader compilers and driver caches. <em>Observed with context</em> adds that baseline back: it is what a driver's own figure shows, and what the guide's megabytes are. Booked ratios are larger, because a context is not saved by any method.</li>
 ${

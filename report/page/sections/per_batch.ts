@@ -1,4 +1,4 @@
-import { type BatchEffect, effectsByBatch } from "../../rows/batch_effects.ts";
+import { type BatchEffect, effectsByBatch, meanTime } from "../../rows/batch_effects.ts";
 import { type LinePanel, linesChart, type LineSeries } from "../../charts/lines.ts";
 import { tickFormat } from "../../charts/frame.ts";
 import { breakEvenText } from "../../claims/training.ts";
@@ -9,7 +9,6 @@ import { figure } from "../figure.ts";
 import { capital } from "../../words/text.ts";
 import { byteUnit } from "../../../results/bytes.ts";
 import { count, formatBytes, formatInterval, formatNumber } from "../../words/format.ts";
-import { geometricMean } from "../../rows/intervals.ts";
 import type { Html } from "../html.ts";
 import { methodName } from "../../words/names.ts";
 import { type Column, figures, table } from "../table.ts";
@@ -48,7 +47,7 @@ function findingOf(rows: readonly Row[]): string {
   const parts = METHODS.flatMap((method) => {
     const own = rows.filter((row) => row.method === method);
     if (own.length === 0) return [];
-    const time = geometricMean(own.flatMap((row) => row.time ?? []));
+    const time = meanTime(own);
     const cost = time ? `time × ${formatNumber(time.estimate, 2)}` : "not timed";
     const even = method === "fp16" ? `, ${breakEvenText(own)}` : "";
     return [`${methodName(method)} ${cost}${even}`];

@@ -18,7 +18,8 @@ import {
 import { FULL_STACKS, guideRowFor } from "../../claims/guide.ts";
 import { type Html, markup } from "../html.ts";
 import { lossDetail } from "../../claims/words.ts";
-import { lossDifference } from "../../rows/loss_difference.ts";
+import { compareLosses } from "../../rows/loss_difference.ts";
+import { lossMargin } from "../../rows/margins.ts";
 import { type Column, figures, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
 
@@ -48,7 +49,7 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
     title: paretoFinding(pareto),
     subtitle: `Every combination measured at effective batch ${baseline?.effectiveBatchSize}, ${
       count(pareto.points.length, "point")
-    }: planned = booked peak, and median throughput with 95 % interval. Line: combinations no other beats on both; faint: beaten. ${
+    }: planned = booked peak, and throughput with 95 % interval over processes. Line: combinations no other beats on both; faint: beaten. ${
       baseName
         ? `Square: baseline. Diamond: the stack that claim C1 is judged on. Crosses: the paper's two full stacks (${
           FULL_STACKS.map(({ memory, throughput }) =>
@@ -67,7 +68,7 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
 }
 
 /** Methods added one by one, beside the source of the paper's claim. */
-export function ladderSection({ configurations }: Analysis, context: PageContext): Html | null {
+export function ladderSection({ configurations, loaded }: Analysis, context: PageContext): Html | null {
   const rows = ladderRows(configurations, guideRowFor);
   if (rows.length === 0) return null;
   return section(
@@ -79,24 +80,32 @@ export function ladderSection({ configurations }: Analysis, context: PageContext
       title: ladderFinding(rows),
       subtitle: `Ratios to ${
         rows[0].label
-      }: planned = booked peak, and median throughput with 95 % interval over steps and ${
+      }: planned = booked peak, and throughput with 95 % interval over processes of ${
         count(rows[0].configuration.seeds.length, "seed")
       }; grey lies inside the noise (no difference). Crosses: the guide the paper cites (BERT-large on a V100, one run each).`,
       draw: (size) => ladderChart(rows, size),
-      numbers: table(rows, ladderColumns(rows[0], context), { caption: "The ladder, ours and the guide's" }),
+      numbers: table(rows, ladderColumns(rows[0], loaded.run.decisions, context), {
+        caption: "The ladder, ours and the guide's",
+      }),
     }),
   );
 }
 
-function ladderColumns(baseline: LadderRow, context: PageContext): Column<LadderRow>[] {
+function ladderColumns(
+  baseline: LadderRow,
+  decisions: Analysis["loaded"]["run"]["decisions"],
+  context: PageContext,
+): Column<LadderRow>[] {
   const lossText = (row: LadderRow) => {
-    const loss = row === baseline ? null : lossDifference(baseline.heldOut, row.heldOut);
+    const margin = lossMargin(decisions, row.configuration.config);
+    const loss = row === baseline ? null : compareLosses(baseline.configuration, row.configuration, margin);
     if (!loss) return row === baseline && row.heldOut ? "0" : "–";
-    const text = `${loss.difference > 0 ? "+" : ""}${formatNumber(loss.difference, 4)}`;
+    const { estimate } = loss.interval;
+    const text = `${estimate > 0 ? "+" : ""}${formatNumber(estimate, 4)}`;
     return markup`<span class="${loss.outcome === "equal" ? "same" : ""}" title="${
       lossDetail(loss)
     }">${text}${
-      { equal: " (equal)", worse: " (worse)", better: " (better)", unshown: "" }[loss.outcome]
+      { equal: " (equal)", worse: " (higher)", better: " (lower)", unshown: "" }[loss.outcome]
     }</span>`;
   };
   return [

@@ -233,7 +233,7 @@ function sizeOf(
   if (!tieredSuite(suite, tier, true).quickByDefault) return { quick: false, note: null };
   const note =
     `Quick protocol, as the tier ${tier} runs ${suite.name} unless asked for more: fewer seeds, tokens and ` +
-    "repeats, every claim; --full runs the whole";
+    "repeats; --full runs the whole";
   return { quick: true, note };
 }
 
@@ -490,7 +490,7 @@ async function searchedBefore(
 async function conclude(
   { run, records, ended }: RunOutcome,
   { out, suite, args, quick }: { out: string; suite: SuiteFile; args: Arguments; quick: boolean },
-  { writeReport, print, note }: Services,
+  { writeReport, answer, print, note }: Services,
 ): Promise<number> {
   const counts = new Map<string, number>();
   for (const { status } of records) counts.set(status, (counts.get(status) ?? 0) + 1);
@@ -512,6 +512,7 @@ async function conclude(
   }
   if (records.length > 0) {
     await writeReport([out], join(out, "report"));
+    if (answer) note(`\n${await answer.text([out])}\n`);
     print(join(out, "report", "index.html"));
   }
   if (ended === "interrupted") return EXIT.interrupted;

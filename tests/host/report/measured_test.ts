@@ -2,83 +2,122 @@ import assert from "node:assert/strict";
 import {
   type CellSamples,
   compare,
+  differs,
+  meanRatio,
+  measure,
   type Measured,
-  measureTogether,
+  pooledSpread,
   ratioOf,
 } from "../../../report/rows/measured.ts";
+import { intervalOf, sumOfMeans } from "../../../report/rows/intervals.ts";
 import { seededRandom } from "../../../results/stats.ts";
+import { formatInterval } from "../../../report/words/format.ts";
+import { normal } from "./support.ts";
 
-/** Cells with the given samples each. */
+/** Cells with the given samples each, a seed and a process apiece. */
 function cells(...samples: number[][]): CellSamples[] {
   return samples.map((values, seed) => ({ id: seed.toString(16).padStart(12, "0"), seed, values }));
 }
 
-function together(...configurations: CellSamples[][]): Measured[] {
-  return measureTogether(configurations).map((one) => one!);
+function of(...samples: number[][]): Measured {
+  return measure(cells(...samples))!;
 }
 
-/** A number from the normal distribution (Box & Muller 1958). */
-function normal(random: () => number): number {
-  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+/** Under other seeds, so that nothing pairs. */
+function elsewhere(...samples: number[][]): Measured {
+  return measure(cells(...samples).map((cell) => ({ ...cell, seed: cell.seed + 100 })))!;
 }
 
-Deno.test("measureTogether() pools the cells' scatter, worked by hand", () => {
-  // Logarithms 0, 2 and 5, 9: squares 1 + 1 + 4 + 4 over 2 degrees of freedom.
-  const [a, b] = together(cells([1], [Math.exp(2)]), cells([Math.exp(5)], [Math.exp(9)]));
-  assert.equal(a.spread!.degrees, 2);
-  assert.ok(Math.abs(a.spread!.deviation - Math.sqrt(5)) < 1e-12);
-  assert.equal(a.spread, b.spread);
-  // Student's 0.975 quantile with 2 degrees is 4.302653; a mean of two cells has half a cell's variance.
-  const reach = 4.302653 * Math.sqrt(5 / 2);
-  assert.ok(Math.abs(Math.log(a.interval.high) - (1 + reach)) < 1e-5);
-  assert.ok(Math.abs(Math.log(a.interval.low) - (1 - reach)) < 1e-5);
+Deno.test("measure() takes the median step of each process, and Student's interval over processes", () => {
+  // Medians 1, e², e⁴: logarithms 0, 2, 4 with deviation 2; t(0.975, 2) = 4.302653.
+  const { interval } = of([1, 0.5, 9], [Math.exp(2)], [Math.exp(4)]);
+  assert.ok(Math.abs(Math.log(interval.estimate) - 2) < 1e-12);
+  assert.ok(Math.abs(Math.log(interval.high) - 2 - 4.302653 * 2 / Math.sqrt(3)) < 1e-5);
+  assert.equal(interval.n, 3);
 });
 
-Deno.test("measureTogether() lends a single cell the scatter of the others, and claims none where there is none", () => {
-  const [single] = together(cells([100]), cells([200], [210]));
-  assert.ok(single.interval.low < 100 && single.interval.high > 100);
-  const [alone] = together(cells([100]));
-  assert.deepEqual(alone.interval, { estimate: 100, low: 100, high: 100 });
-  assert.equal(alone.spread, null);
+Deno.test("measure() does not count the steps of one process as repeats of each other", () => {
+  const steps = Array.from({ length: 1000 }, (_, i) => 100 + i % 5);
+  const one = of(steps);
+  assert.deepEqual(one.interval, { estimate: 102, low: 102, high: 102, n: 1 });
+  assert.equal(formatInterval(one.interval), "102.0 (n = 1)");
+  const shared = cells(steps, steps).map((cell) => ({ ...cell, process: "the same" }));
+  assert.equal(measure(shared)!.interval.n, 1, "cells that share a process are one");
 });
 
-Deno.test("measureTogether() covers both processes of a configuration that ran at two speeds", () => {
-  const samples = Array.from({ length: 30 }, (_, i) => 100 + i % 5);
-  const [one] = together(cells(samples, samples.map((value) => value * 1.5)));
-  assert.ok(one.interval.low <= 102 && one.interval.high >= 153, JSON.stringify(one.interval));
+Deno.test("measure() of losses is the arithmetic mean over seeds", () => {
+  assert.equal(measure(cells([1], [3]), "difference")!.interval.estimate, 2);
+  assert.deepEqual([measure(cells()), measure(cells([]))], [null, null]);
 });
 
-Deno.test("measureTogether() gives nothing for a configuration without samples", () => {
-  assert.deepEqual(measureTogether([cells(), cells([])]), [null, null]);
+Deno.test("ratioOf() pairs by seed and round what both sides have, so that drift of a round cancels", () => {
+  const drift = [1, 1.5, 2.25];
+  const fast = of(...drift.map((factor) => [100 * factor]));
+  const slow = of(...drift.map((factor) => [50 * factor]));
+  const { estimate, low, high, n } = ratioOf(slow, fast)!;
+  assert.ok([estimate, low, high].every((value) => Math.abs(value - 0.5) < 1e-12) && n === 3);
+  // A run that was stopped is compared over the seeds it has.
+  const stopped = of(...drift.slice(0, 2).map((factor) => [50 * factor]));
+  assert.ok(Math.abs(ratioOf(stopped, fast)!.high - 0.5) < 1e-12);
+  // Without common seeds the drift is noise.
+  assert.ok(ratioOf(elsewhere(...drift.map((factor) => [50 * factor])), fast)!.high > 1);
 });
 
-Deno.test("ratioOf() and compare() tell differences from noise", () => {
-  const [fast, same, slow] = together(
-    cells([100, 101, 102, 103, 104]),
-    cells([99, 101, 102, 103, 105]),
-    cells([50, 51, 52, 53, 54]),
-  );
-  assert.equal(ratioOf(slow, fast)!.estimate, 52 / 102);
+Deno.test("sumOfMeans() without common names is Welch's interval", () => {
+  const named = (prefix: string, ...values: number[]) =>
+    new Map(values.map((value, i) => [`${prefix}${i}`, value] as const));
+  // Equal variances and sizes: four degrees of freedom, t(0.975, 4) = 2.776445.
+  const { estimate, high, n } = intervalOf(sumOfMeans([
+    { weight: 1, values: named("a", 2, 3, 4) },
+    { weight: -1, values: named("b", 1, 2, 3) },
+  ]));
+  assert.equal(estimate, 1);
+  assert.ok(Math.abs(high - 1 - 2.776445 * Math.sqrt(2 / 3)) < 1e-5);
+  assert.equal(n, 3);
+});
+
+Deno.test("compare() tells differences from noise, and one process tells nothing", () => {
+  const [fast, same, slow] = [of([100], [101], [102]), of([101], [100], [102]), of([50], [51], [50.4])];
   assert.equal(compare(slow, fast), "different");
   assert.equal(compare(same, fast), "no difference");
-  assert.equal(compare(together(cells([50]))[0], fast), "unknown", "one sample has no noise to compare with");
+  assert.equal(compare(of([50, 51, 52, 50, 51]), fast), "unknown");
+  assert.equal(differs(ratioOf(of([50]), of([100]))), false);
   assert.equal(ratioOf(null, fast), null);
 });
 
-Deno.test("ratioOf() holds the true ratio in 95 of 100 runs of two seeds a configuration", () => {
-  const random = seededRandom(3);
-  const runs = 2000;
-  let held = 0;
-  for (let run = 0; run < runs; run++) {
-    // Four configurations with two cells each, as in a quick sweep; cells scatter by 5 %.
-    const levels = [100, 150, 200, 250];
-    const measured = together(
-      ...levels.map((level) => cells(...[0, 1].map(() => [level * Math.exp(0.05 * normal(random))]))),
-    );
-    const { low, high } = ratioOf(measured[1], measured[0])!;
-    if (low <= 1.5 && 1.5 <= high) held++;
-  }
-  // 0.95 ± 4 standard errors of a share of 2000.
-  const error = 4 * Math.sqrt(0.95 * 0.05 / runs);
-  assert.ok(Math.abs(held / runs - 0.95) < error, `${held} of ${runs}`);
+Deno.test("meanRatio() of several pairs is their geometric mean, round by round", () => {
+  const pairs = [[of([2], [2.2]), of([1], [1.1])], [of([8], [8.8]), of([1], [1.1])]] as const;
+  const { estimate, low, high } = meanRatio(pairs)!;
+  assert.ok([estimate, low, high].every((value) => Math.abs(value - 4) < 1e-12));
+  assert.equal(meanRatio([]), null);
+  assert.equal(meanRatio([[of([2]), of([1])]])!.n, 1);
 });
+
+Deno.test("pooledSpread() is the processes' scatter within configurations, worked by hand", () => {
+  // Logarithms 0, 2 and 5, 9: squares 1 + 1 + 4 + 4 over 2 degrees of freedom.
+  const { deviation, degrees } = pooledSpread([
+    of([1], [Math.exp(2)]),
+    of([Math.exp(5)], [Math.exp(9)]),
+    null,
+    of([3]),
+  ])!;
+  assert.equal(degrees, 2);
+  assert.ok(Math.abs(deviation - Math.sqrt(5)) < 1e-12);
+  assert.equal(pooledSpread([of([1])]), null);
+});
+
+for (const [how, other] of [["pairs", of], ["no pairs", elsewhere]] as const) {
+  Deno.test(`ratioOf() holds the true ratio in 95 of 100 runs of three processes, with ${how}`, () => {
+    const random = seededRandom(3);
+    const runs = 2000;
+    let held = 0;
+    for (let run = 0; run < runs; run++) {
+      const at = (level: number) => [0, 1, 2].map(() => [level * Math.exp(0.05 * normal(random))]);
+      const { low, high } = ratioOf(other(...at(150)), of(...at(100)))!;
+      if (low <= 1.5 && 1.5 <= high) held++;
+    }
+    // 0.95 ± 4 standard errors of a share of 2000; Welch's interval errs to the wide side.
+    const error = 4 * Math.sqrt(0.95 * 0.05 / runs);
+    assert.ok(Math.abs(held / runs - 0.95) < error, `${held} of ${runs}`);
+  });
+}

@@ -21,6 +21,11 @@ export function asLoaded({ run, cells }: SyntheticRun, name = "run"): LoadedRun 
 /** Few steps, few cells: small enough to review as a snapshot. */
 export const SMALL: SyntheticOptions = { batches: [1, 4, 8], seeds: [0, 1], tokens: 2048 };
 
+/** A number from the normal distribution (Box & Muller 1958). */
+export function normal(random: () => number): number {
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+}
+
 /** Calls `use` with a folder that is gone afterwards. */
 export async function inFolder(use: (dir: string) => Promise<void>): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "report-" });

@@ -226,8 +226,11 @@ function trained(config: RunConfig, random: () => number, options: SyntheticOpti
   return { samples, heldOut };
 }
 
-/** 8-bit AdamW keeps embeddings in f32 where nothing else is said. */
-function withEmbeddings(config: RunConfig): RunConfig {
+/** 8-bit AdamW keeps embeddings in f32, Adafactor no first moment, where nothing else is said. */
+function withDefaults(config: RunConfig): RunConfig {
+  if (config.optimizer === "adafactor") {
+    return { ...config, optimizerOptions: { ...config.optimizerOptions, beta1: null } };
+  }
   if (config.optimizer !== "adamw8bit") return config;
   return { ...config, optimizerOptions: { quantizeEmbeddings: false, ...config.optimizerOptions } };
 }
@@ -273,7 +276,7 @@ export function cellOf(
     process: status === "not-run" ? null : `process of ${id}${hostile}`,
     status,
     reason: status === "ok" ? null : (reasons[status] ?? status) + hostile,
-    config: withEmbeddings(config),
+    config: withDefaults(config),
     command: `deno task bench batch-size --filter id=${id}${hostile}`,
     startedAt: "2025-03-01T10:00:00.000Z",
     wallMs: ran.samples.ms.reduce((a, b) => a + b, 800),

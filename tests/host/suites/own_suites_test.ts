@@ -63,6 +63,7 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
     "fine-tuning", // C9, C11, C12
     "3b", // C7, C8
     "llama2-7b", // C10
+    "mixed-precision", // C4
   ];
   for (const tier of TIERS) {
     for (const quick of [false, true]) {

@@ -1,0 +1,75 @@
+/**
+ * The one way in which a figure becomes an answer: its interval lies inside the region that a claim asks for
+ * (yes), outside of it (no), or across an edge (cannot tell). More noise makes intervals wider, so that it
+ * takes answers away and never gives one.
+ */
+import type { Interval } from "../../results/stats.ts";
+import { studentQuantile } from "../../results/student.ts";
+import { isAlone } from "../rows/intervals.ts";
+import { MARGINS } from "../rows/margins.ts";
+
+export const ANSWERS = ["yes", "no", "cannot tell"] as const;
+export type Answer = typeof ANSWERS[number];
+
+/** Where a figure must lie; an end that is null is open. */
+export interface Region {
+  low: number | null;
+  high: number | null;
+}
+
+export const atLeast = (low: number): Region => ({ low, high: null });
+export const atMost = (high: number): Region => ({ low: null, high });
+/** A figure without noise that is the edge itself is not above it. */
+export const above = (low: number): Region => ({ low: low * (1 + 1e-6), high: null });
+export const between = (low: number, high: number): Region => ({ low, high });
+
+/** Ratios come from logarithms: what is nearer to an edge than this share of it lies on it. */
+const ROUNDING = 1e-9;
+
+/**
+ * Whether a figure lies in a region. Edges belong to it for a figure without noise, as "three times" is
+ * three; an interval must lie beyond them.
+ */
+export function answerOf(figure: Interval | null, { low, high }: Region): Answer {
+  if (!figure || !Number.isFinite(figure.estimate) || isAlone(figure)) return "cannot tell";
+  const slack = (edge: number) => ROUNDING * Math.max(1, Math.abs(edge));
+  if (
+    (low === null || figure.low >= low - slack(low)) && (high === null || figure.high <= high + slack(high))
+  ) {
+    return "yes";
+  }
+  const isOutside = (low !== null && figure.high < low) || (high !== null && figure.low > high);
+  return isOutside ? "no" : "cannot tell";
+}
+
+/** The opposite of an answer. */
+export function not(answer: Answer): Answer {
+  return answer === "yes" ? "no" : answer === "no" ? "yes" : answer;
+}
+
+/** `yes` where all are, `no` where one is. */
+export function allOf(answers: readonly Answer[]): Answer {
+  if (answers.includes("no")) return "no";
+  return answers.length > 0 && answers.every((answer) => answer === "yes") ? "yes" : "cannot tell";
+}
+
+/** More than this are not worth asking for: the truth is too near the edge. */
+const MOST_PROCESSES = 1000;
+
+/**
+ * How many processes (or seeds) would have decided, if they scattered as these do about the same estimate:
+ * those whose interval would reach from the estimate to the nearest edge. Null where one process says nothing
+ * of scatter, or where so many would be needed that nobody runs them.
+ */
+export function processesNeeded(figure: Interval, { low, high }: Region): number | null {
+  const { n, estimate } = figure;
+  if (n === undefined || n < 2) return null;
+  const edges = [low, high].filter((edge) => edge !== null);
+  const distance = Math.min(...edges.map((edge) => Math.abs(edge - estimate)));
+  const quantile = (count: number) => studentQuantile((1 + MARGINS.confidence.value) / 2, count - 1);
+  const deviation = (figure.high - figure.low) / 2 * Math.sqrt(n) / quantile(n);
+  for (let count = n + 1; count <= MOST_PROCESSES; count++) {
+    if (quantile(count) * deviation / Math.sqrt(count) < distance) return count;
+  }
+  return null;
+}

@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import { answerOf, answerText, ReportAnswer } from "../../../report/answer.ts";
+import { inFolder, SMALL, writtenRun } from "./support.ts";
+
+Deno.test("answerOf() is a document of its schema, with every claim and every configuration", async () => {
+  await inFolder(async (dir) => {
+    const run = await writtenRun(dir, "run", { ...SMALL, everything: true });
+    const answer = JSON.parse(JSON.stringify(await answerOf([run])));
+    const check = new Ajv2020({ allowUnionTypes: true }).compile(ReportAnswer);
+    assert.ok(check(answer), JSON.stringify(check.errors));
+    assert.equal(answer.claims.length, 18);
+    const lean = answer.claims.find(({ id }: { id: string }) => id === "C1a");
+    assert.equal(lean.axes.memory, "yes");
+    assert.deepEqual(Object.keys(lean.settings[0].axes[1]).sort(), [
+      "answer",
+      "axis",
+      "figure",
+      "needed",
+      "region",
+      "unit",
+      "weight",
+      "why",
+    ]);
+    const rung = answer.configurations.find(({ phase, label }: Record<string, string>) =>
+      phase === "ladder" && label === "+ Adafactor"
+    );
+    assert.ok(rung.memoryRatio > 3 && rung.throughputRatio.n === 2 && rung.processes === 2);
+    assert.equal(rung.cells.length, 2);
+  });
+});
+
+Deno.test("answerOf() leaves out the ends of an interval that one process has", async () => {
+  await inFolder(async (dir) => {
+    const { configurations } = await answerOf([await writtenRun(dir, "run", { ...SMALL, seeds: [0] })]);
+    const { estimate, low, high, n } = configurations[0].tokensPerSecond!;
+    assert.ok(estimate > 0);
+    assert.deepEqual([low, high, n], [null, null, 1]);
+  });
+});
+
+Deno.test("answerText() fits 80 columns: the verdict, and a row a rung", async () => {
+  await inFolder(async (dir) => {
+    const run = await writtenRun(dir, "run", {
+      ...SMALL,
+      everything: true,
+      hostile: "\u001b[31m long".repeat(9),
+    });
+    const lines = (await answerText([run])).split("\n");
+    assert.ok(lines.every((line) => [...line].length <= 80), lines.join("\n"));
+    assert.ok(!/\p{Cc}/u.test(lines.join("")), "no control characters");
+    assert.match(lines.join(" "), /configuration +memory +× +tokens\/s +× +loss/);
+    const plain = (await answerText([await writtenRun(dir, "plain", { ...SMALL, ladder: true })])).split(
+      "\n",
+    );
+    assert.match(plain.join(" "), /a third of the memory: yes/);
+    assert.match(plain.at(-1)!, /^\+ Adafactor +22\.\d MiB +3\.12× +[\d.]+ k +0\.6\d× +\d\.\d{3}$/);
+  });
+});
+
+Deno.test("answerOf() needs a run", async () => {
+  await assert.rejects(answerOf([]), { name: "InputError" });
+});
