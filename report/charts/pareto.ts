@@ -30,9 +30,9 @@ function weight({ onFront, isBaseline, isWinner }: ParetoPoint): number {
   return (isBaseline || isWinner ? 2 : 0) + (onFront ? 1 : 0);
 }
 
-/** Peak memory against throughput; beaten points faint, the front as a line, the paper as crosses. */
+/** Peak memory against throughput; beaten points faint, the front as a line, the guide as crosses. */
 export function paretoChart(
-  { points, front, paper }: Pareto,
+  { points, front, guide }: Pareto,
   { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
@@ -40,11 +40,11 @@ export function paretoChart(
   const chart = openChart({ id, width, height, title, description });
   const { svg } = chart;
   const unit = byteUnit(Math.max(...points.map(({ bytes }) => bytes)));
-  const largestBytes = Math.max(...points.map(({ bytes }) => bytes), ...paper.map(({ bytes }) => bytes)) /
+  const largestBytes = Math.max(...points.map(({ bytes }) => bytes), ...guide.map(({ bytes }) => bytes)) /
     unit.bytes;
   const fastest = Math.max(
     ...points.map((point) => point.tokensPerSecond.high),
-    ...paper.map((point) => point.tokensPerSecond),
+    ...guide.map((point) => point.tokensPerSecond),
   );
   const y = d3.scaleLinear().domain([0, fastest * 1.05]).nice(6);
   const ticks = y.ticks(6);
@@ -69,13 +69,13 @@ export function paretoChart(
 
   const place = (bytes: number, rate: number) => ({ x: x(bytes / unit.bytes), y: y(rate) });
   for (const point of [...points].sort((a, b) => weight(a) - weight(b))) drawPoint(point);
-  for (const { label, bytes, tokensPerSecond } of paper) {
+  for (const { label, bytes, tokensPerSecond } of guide) {
     const at = place(bytes, tokensPerSecond);
     addMark(svg, at.x, at.y, {
       shape: "times",
       colour: "var(--vermillion)",
       size: 90,
-      hint: `paper: ${label} stack`,
+      hint: `guide: ${label} stack`,
     });
   }
   drawLabels();
@@ -87,8 +87,8 @@ export function paretoChart(
     const rank = (point: ParetoPoint) => point.isBaseline || point.isWinner ? 0 : point.onFront ? 1 : 2;
     const named = points.length > MANY ? points.filter((point) => rank(point) < 2) : points;
     const texts = [
-      ...paper.map(({ label, bytes, tokensPerSecond }) => ({
-        text: narrow ? label : `paper: ${label} stack`,
+      ...guide.map(({ label, bytes, tokensPerSecond }) => ({
+        text: narrow ? label : `guide: ${label} stack`,
         kind: "bad",
         at: place(bytes, tokensPerSecond),
       })),

@@ -14,8 +14,8 @@ export interface ParetoPoint {
   isWinner: boolean;
 }
 
-/** A point of the paper, its ratios applied to our baseline. */
-export interface PaperPoint {
+/** A point of the guide that the paper cites, its ratios applied to our baseline. */
+export interface GuidePoint {
   label: string;
   bytes: number;
   tokensPerSecond: number;
@@ -25,11 +25,11 @@ export interface Pareto {
   points: ParetoPoint[];
   /** Points of the front by rising memory. */
   front: ParetoPoint[];
-  paper: PaperPoint[];
+  guide: GuidePoint[];
 }
 
 /**
- * Configurations with booked memory and throughput, the front among them, and stacks of the paper by their
+ * Configurations with booked memory and throughput, the front among them, and stacks of the guide by their
  * ratios to the baseline.
  */
 export function paretoOf(
@@ -56,14 +56,14 @@ export function paretoOf(
   for (const point of points) point.onFront = !points.some((other) => dominates(other, point));
   const front = points.filter(({ onFront }) => onFront).sort((a, b) => a.bytes - b.bytes);
   const base = points.find(({ isBaseline }) => isBaseline);
-  const paper = base
+  const guide = base
     ? stacks.map(({ name, memory, throughput }) => ({
       label: name,
       bytes: base.bytes / memory,
       tokensPerSecond: base.tokensPerSecond.estimate * throughput,
     }))
     : [];
-  return { points, front, paper };
+  return { points, front, guide };
 }
 
 /** Whether two phases ran the very same thing: then one point stands for both. */

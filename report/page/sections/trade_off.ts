@@ -51,7 +51,7 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
       count(pareto.points.length, "point")
     }: planned = booked peak, and throughput with 95 % interval over processes. Line: combinations no other beats on both; faint: beaten. ${
       baseName
-        ? `Square: baseline. Diamond: the stack that claim C1 is judged on. Crosses: the paper's two full stacks (${
+        ? `Square: baseline. Diamond: the stack that claim C1 is judged on. Crosses: two full stacks of the guide that the paper cites (${
           FULL_STACKS.map(({ memory, throughput }) =>
             `${formatRatio(memory)} less at ${formatRatio(throughput)}`
           )

@@ -95,7 +95,7 @@ Deno.test("analyse() finds the chosen batch by its label, and by its size where 
 
 Deno.test("paretoOf() keeps on the front what nothing beats on both", () => {
   const { configurations, baseline } = analyse(loaded({ ...SMALL, batches: [4], ladder: true }));
-  const { points, front, paper }: Pareto = paretoOf(configurations, { baseline, stacks: FULL_STACKS });
+  const { points, front, guide }: Pareto = paretoOf(configurations, { baseline, stacks: FULL_STACKS });
   for (const point of points) {
     const better = points.filter((other) =>
       other.bytes <= point.bytes && other.tokensPerSecond.estimate >= point.tokensPerSecond.estimate &&
@@ -114,11 +114,11 @@ Deno.test("paretoOf() keeps on the front what nothing beats on both", () => {
   );
   const base = points.find(({ isBaseline }) => isBaseline)!;
   assert.equal(base.label, "baseline");
-  assert.equal((base.bytes / paper[0].bytes).toFixed(2), "3.08");
-  assert.equal((paper[0].tokensPerSecond / base.tokensPerSecond.estimate).toFixed(2), "1.02");
+  assert.equal((base.bytes / guide[0].bytes).toFixed(2), "3.08");
+  assert.equal((guide[0].tokensPerSecond / base.tokensPerSecond.estimate).toFixed(2), "1.02");
 });
 
-Deno.test("guideRatios() gives the ratios printed in the paper's table", () => {
+Deno.test("guideRatios() gives the ratios printed in the guide's table", () => {
   const printed = GUIDE.map((row) => {
     const { memory, throughput } = guideRatios(row);
     return `${memory.toFixed(2)} ${throughput.toFixed(2)}`;
