@@ -12,7 +12,7 @@ import { searchSpace } from "../../../suites/search_space.ts";
 import { tieredSuite } from "../../../suites/suite.ts";
 import { checkSuite } from "../../../suites/suite_checks.ts";
 import { records, run, withSuite } from "./command_line.ts";
-import { fakeEngine, KILL_LIST } from "./fake_engine.ts";
+import { fakeEngine } from "./fake_engine.ts";
 
 /** A phase at an effective batch of 8; `more` are further lines of it, `before` other phases. */
 function suiteOf({ model = "fake", more = "", before = "" } = {}): string {
@@ -157,58 +157,6 @@ Deno.test("a candidate that dies is out; where all die nobody is judged but the 
     ]);
   });
 });
-
-/** Kills the first process to reach each of the steps. */
-async function withKills<T>(folder: string, steps: readonly number[], act: () => Promise<T>): Promise<T> {
-  const list = join(folder, "kills");
-  await Deno.mkdir(list, { recursive: true });
-  for (const [i, step] of steps.entries()) await Deno.writeTextFile(join(list, `${i}`), `${step}`);
-  Deno.env.set(KILL_LIST, list);
-  try {
-    return await act();
-  } finally {
-    Deno.env.delete(KILL_LIST);
-    assert.deepEqual([...Deno.readDirSync(list)], [], "all kills have happened");
-  }
-}
-
-Deno.test("killed cells: the search waits for --resume, what was judged stays, nothing is tried twice", () =>
-  withSuite(
-    suiteOf({
-      model: "fake-killed-by-list",
-      more:
-        "    memoryRatios: [1, 2]\n  - { name: after, kind: matrix, cells: [{ label: after, seed: 5 }] }\n",
-    }),
-    async ({ suite, out, folder }) => {
-      const first = await withKills(folder, [3], () => run("bench", suite, "--out", out));
-      assert.equal(first.code, 1, first.err);
-      const killed = await records(out);
-      assert.equal(killed.cells[0].status, "killed");
-      assert.deepEqual(killed.run.decisions, []);
-      assert.equal(killed.run.finishedAt, null);
-      assert.equal(killed.cells.at(-1)!.phase, "after", "later phases do not wait");
-      assert.match(
-        first.err.replaceAll(/\s+/g, " "),
-        /Phase equal-memory needs the times of its search: 1 cell was killed: run again with --resume/,
-      );
-      // The first to come to step 10 is a judged one: cells of the search have five.
-      const second = await withKills(folder, [10], () => run("bench", suite, "--out", out, "--resume"));
-      assert.equal(second.code, 1, second.err);
-      const between = await records(out);
-      assert.equal(between.run.decisions.length, 2);
-      const cut = between.cells.filter(({ status }) => status === "killed");
-      assert.deepEqual(cut.map(short), ["judged baseline 11"]);
-      const listed = await run("bench", suite, "--out", out, "--resume", "--dry-run");
-      assert.match(listed.out, new RegExp(`${between.run.cells.length} cells, 1 to run`));
-      const third = await run("bench", suite, "--out", out, "--resume");
-      assert.equal(third.code, 0, third.err);
-      const whole = await records(out);
-      assert.notEqual(whole.run.finishedAt, null);
-      assert.deepEqual(whole.run.decisions, between.run.decisions);
-      const stays = (cells: readonly CellRecord[]) => cells.filter(({ id }) => id !== cut[0].id);
-      assert.deepEqual(stays(whole.cells), stays(between.cells));
-    },
-  ));
 
 Deno.test("a run of the search alone is gone on with; a filter that leaves it out says so", () =>
   withSuite(suiteOf(), async ({ suite, out, folder }) => {

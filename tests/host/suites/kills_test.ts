@@ -1,4 +1,5 @@
 // Measuring processes that are killed from outside: what is recorded, what rests on it, and what runs again.
+// Tests that kill by the list are all here: its variable belongs to the process, which runs many files at once.
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { CellRecord } from "../../../results/record.ts";
@@ -148,6 +149,48 @@ phases:
     const second = await run("bench", suite, "--out", out, "--resume");
     assert.equal(second.code, 0, second.err);
     assert.deepEqual((await records(out)).cells.map(trained), (await records(whole)).cells.map(trained));
+  });
+});
+
+Deno.test("killed cells of equal memory: the search waits for --resume, what was judged stays, nothing is tried twice", () => {
+  const yaml = `title: equal memory
+defaults: { model: fake-killed-by-list, data: words, heldOutFraction: 0.1, sequenceLength: 16, tokens: 2048, effectiveBatchSize: 8 }
+phases:
+  - { name: equal-memory, kind: equal-memory, seeds: [11, 12], memoryRatios: [1, 2] }
+  - { name: after, kind: matrix, cells: [{ label: after, seed: 5 }] }
+`;
+  return withSuite(yaml, async ({ suite, out, folder }) => {
+    const first = await runWithKills(folder, [3], [suite, "--out", out]);
+    assert.equal(first.code, 1, first.err);
+    const killed = await records(out);
+    assert.equal(killed.cells[0].status, "killed");
+    assert.deepEqual(killed.run.decisions, []);
+    assert.equal(killed.run.finishedAt, null);
+    assert.equal(killed.cells.at(-1)!.phase, "after", "later phases do not wait");
+    assert.match(
+      first.err.replaceAll(/\s+/g, " "),
+      /Phase equal-memory needs the times of its search: 1 cell was killed: run again with --resume/,
+    );
+    // The first to come to step 10 is a judged one: cells of the search have five.
+    const second = await runWithKills(folder, [10], [suite, "--out", out, "--resume"]);
+    assert.equal(second.code, 1, second.err);
+    const between = await records(out);
+    assert.equal(between.run.decisions.length, 2);
+    const cut = between.cells.filter(({ status }) => status === "killed");
+    assert.deepEqual(cut.map(({ role, label, config }) => [role, label, config.seed]), [[
+      "judged",
+      "baseline",
+      11,
+    ]]);
+    const listed = await run("bench", suite, "--out", out, "--resume", "--dry-run");
+    assert.match(listed.out, new RegExp(`${between.run.cells.length} cells, 1 to run`));
+    const third = await run("bench", suite, "--out", out, "--resume");
+    assert.equal(third.code, 0, third.err);
+    const whole = await records(out);
+    assert.notEqual(whole.run.finishedAt, null);
+    assert.deepEqual(whole.run.decisions, between.run.decisions);
+    const stays = (cells: readonly CellRecord[]) => cells.filter(({ id }) => id !== cut[0].id);
+    assert.deepEqual(stays(whole.cells), stays(between.cells));
   });
 });
 
