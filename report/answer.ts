@@ -18,7 +18,7 @@ import { analyse, type Analysis } from "./rows/analysis.ts";
 import type { Configuration } from "./rows/configuration.ts";
 import { equalTokens, heldOutLosses } from "./rows/held_out.ts";
 import { isAlone } from "./rows/intervals.ts";
-import { MARGINS } from "./rows/margins.ts";
+import { MARGINS } from "../results/margins.ts";
 import { type Measured, ratioOf } from "./rows/measured.ts";
 import { groupRuns } from "./rows/merge.ts";
 import { formatBytes, formatCompact, formatNumber, formatRatio } from "./words/format.ts";

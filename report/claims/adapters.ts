@@ -5,7 +5,7 @@ import type { Analysis } from "../rows/analysis.ts";
 import type { Configuration } from "../rows/configuration.ts";
 import { settingKey } from "../rows/configuration.ts";
 import { fineTunings, seedwise, tuningKind } from "../rows/fine_tuning.ts";
-import { lossMargin, MARGINS } from "../rows/margins.ts";
+import { lossMargin, MARGINS } from "../../results/margins.ts";
 import { bestPerSetting, memoryRatio, type Pair, throughputRatio } from "../rows/pairs.ts";
 import { formatBytes, formatInterval, formatNumber } from "../words/format.ts";
 import { methodName } from "../words/names.ts";

@@ -3,7 +3,7 @@ import type { Interval } from "../../results/stats.ts";
 import type { Analysis } from "../rows/analysis.ts";
 import type { Configuration } from "../rows/configuration.ts";
 import type { LossDifference } from "../rows/loss_difference.ts";
-import { MARGINS } from "../rows/margins.ts";
+import { MARGINS } from "../../results/margins.ts";
 import type { Pair } from "../rows/pairs.ts";
 import { formatNumber } from "../words/format.ts";
 import { type Answer, answerOf, not, processesNeeded, type Region } from "./decide.ts";

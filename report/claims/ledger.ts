@@ -1,7 +1,7 @@
 /** The ledger of tests: all comparisons of losses that claims ask for, corrected for how many there are. */
 import type { Decision } from "../../results/record.ts";
 import { compareLosses, type LossDifference } from "../rows/loss_difference.ts";
-import { lossMargin } from "../rows/margins.ts";
+import { lossMargin } from "../../results/margins.ts";
 import type { Pair } from "../rows/pairs.ts";
 
 /** Held-out loss of a tested pair, `changed` minus `baseline`. @throws {RangeError} for any other. */

@@ -5,7 +5,7 @@ import { type AttentionPair, attentionPairs, type AttentionRow, attentionRows } 
 import { type BatchEffect, breakEven, effectGroups, meanTime } from "../rows/batch_effects.ts";
 import type { Configuration } from "../rows/configuration.ts";
 import { scaleRuns } from "../rows/loss_scales.ts";
-import { MARGINS } from "../rows/margins.ts";
+import { MARGINS } from "../../results/margins.ts";
 import {
   bestPerSetting,
   memoryRatio,

@@ -1,7 +1,7 @@
 /** The words that figures of a claim are given in. */
 import type { Configuration } from "../rows/configuration.ts";
 import type { LossDifference } from "../rows/loss_difference.ts";
-import { MARGINS } from "../rows/margins.ts";
+import { MARGINS } from "../../results/margins.ts";
 import type { Pair } from "../rows/pairs.ts";
 import { memoryRatio, throughputRatio } from "../rows/pairs.ts";
 import { count, formatInterval, formatNumber, memoryText } from "../words/format.ts";

@@ -9,7 +9,7 @@ import { combinationName } from "../words/names.ts";
 import { leaders, throughputFinding } from "./findings.ts";
 import { small } from "../words/text.ts";
 import { isAlone } from "../rows/intervals.ts";
-import { MARGINS } from "../rows/margins.ts";
+import { MARGINS } from "../../results/margins.ts";
 import {
   count,
   decimalsOfNoise,

@@ -5,7 +5,7 @@ import { equalTokens, heldOutLosses } from "./held_out.ts";
 import { ratioOf } from "./measured.ts";
 import { GIB } from "../../results/bytes.ts";
 import { learnedBy, lossDifference, type LossOutcome } from "./loss_difference.ts";
-import { lossMargin } from "./margins.ts";
+import { lossMargin } from "../../results/margins.ts";
 import type { Interval } from "../../results/stats.ts";
 
 /** Memory of common devices, GiB. */

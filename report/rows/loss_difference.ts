@@ -1,6 +1,6 @@
 /**
  * Whether a held-out loss was kept: the difference to the baseline's over seeds, against a margin that was
- * set before (margins.ts). A comparison means something only where the baseline learned more than that
+ * set before (results/margins.ts). A comparison means something only where the baseline learned more than that
  * margin.
  */
 import { studentCdf } from "../../results/student.ts";
@@ -9,7 +9,7 @@ import type { Configuration } from "./configuration.ts";
 import { equalTokens, heldOutAt, heldOutLosses } from "./held_out.ts";
 import { intervalOf, meanInterval, sumOfMeans } from "./intervals.ts";
 import type { Measured } from "./measured.ts";
-import { type LossMargin, MARGINS } from "./margins.ts";
+import { type LossMargin, MARGINS } from "../../results/margins.ts";
 
 /** How often a one-sided test may mislead. */
 export const ALPHA = (1 - MARGINS.confidence.value) / 2;

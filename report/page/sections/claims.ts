@@ -2,7 +2,7 @@ import type { ClaimVerdict, SettingVerdict } from "../../claims/judge.ts";
 import { NOT_TESTABLE } from "../../claims/judge.ts";
 import { type Axis, type Outcome, OUTCOMES } from "../../claims/claim.ts";
 import type { Analysis } from "../../rows/analysis.ts";
-import { MARGINS } from "../../rows/margins.ts";
+import { MARGINS } from "../../../results/margins.ts";
 import { count } from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 import { type Column, table } from "../table.ts";

@@ -3,7 +3,7 @@ import type { Configuration } from "../../rows/configuration.ts";
 import { count, formatNumber } from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 import { optimizerName, quantizesEmbeddings } from "../../words/names.ts";
-import { MARGINS } from "../../rows/margins.ts";
+import { MARGINS } from "../../../results/margins.ts";
 import { figures, table } from "../table.ts";
 import { type PageContext, section } from "./context.ts";
 

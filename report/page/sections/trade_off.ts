@@ -19,7 +19,7 @@ import { FULL_STACKS, guideRowFor } from "../../claims/guide.ts";
 import { type Html, markup } from "../html.ts";
 import { lossDetail } from "../../claims/words.ts";
 import { compareLosses } from "../../rows/loss_difference.ts";
-import { lossMargin } from "../../rows/margins.ts";
+import { lossMargin } from "../../../results/margins.ts";
 import { type Column, figures, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
 

@@ -12,7 +12,7 @@ import {
 } from "../../../report/claims/decide.ts";
 import { type Axis, measuredAxis, outcomeOf, overall, plainAxis } from "../../../report/claims/claim.ts";
 import { alone, intervalOf } from "../../../report/rows/intervals.ts";
-import { MARGINS } from "../../../report/rows/margins.ts";
+import { MARGINS } from "../../../results/margins.ts";
 import {
   CHECKPOINTING_SLOWDOWN,
   FOURFOLD,

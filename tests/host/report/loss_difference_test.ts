@@ -4,7 +4,7 @@ import { asLoaded } from "./support.ts";
 import { syntheticRun } from "./synthetic_run.ts";
 import { lossDifference } from "../../../report/rows/loss_difference.ts";
 import { holm, ledgerOf } from "../../../report/claims/ledger.ts";
-import { lossMargin } from "../../../report/rows/margins.ts";
+import { lossMargin } from "../../../results/margins.ts";
 import { measure, type Measured } from "../../../report/rows/measured.ts";
 
 function measured(...groups: number[][]): Measured[] {

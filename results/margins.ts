@@ -1,8 +1,8 @@
 /**
  * Every margin of a verdict, set before a cell runs, each with its reason. What the paper itself gives (a
- * third, about 20 %, 15 to 17 GB, …) stands in claims/paper.ts; here stands how near is near enough.
+ * third, about 20 %, 15 to 17 GB, …) stands in report/claims/paper.ts; here stands how near is near enough.
  */
-import type { Decision, RunConfig } from "../../results/record.ts";
+import type { Decision, RunConfig } from "./record.ts";
 
 /** A rule's number with why it is that one. */
 export interface Margin {
