@@ -1,7 +1,7 @@
 /**
  * Whether a held-out loss was kept: the difference to the baseline's over seeds, against a margin that was
- * set before (results/margins.ts). A comparison means something only where the baseline learned more than that
- * margin.
+ * set before (results/margins.ts). A comparison means something only where the baseline learned more than
+ * that margin.
  */
 import { studentCdf } from "../../results/student.ts";
 import type { Interval } from "../../results/stats.ts";

@@ -11,8 +11,8 @@ import { deviceTest, isLongRun, sharedDevice } from "../support/with_device.ts";
 
 // Every method with every optimizer, every two methods that go together, and every
 // largest set of methods that does: what goes together is read from the table that the
-// command line uses, so that a new method is in here without a word. Two methods together
-// are run with AdamW and one more optimizer, each in turn; with every one in long runs.
+// command line uses, so that a new method is in here without a word. Methods together are
+// run with AdamW and one more optimizer, each in turn; with every one in long runs.
 
 const ACCUMULATION = "accumulation";
 const PLAIN: Combination = { methods: [], optimizer: "adamw" };
@@ -168,7 +168,7 @@ async function checkPromises({ methods, optimizer }: Combination, run: TinyRun):
 
 /** The optimizers that a set of methods is run with. */
 function optimizersFor(methods: readonly string[]): readonly string[] {
-  const turn = pairs.findIndex((pair) => pair === methods);
+  const turn = [...pairs, ...stacks].findIndex((set) => set === methods);
   if (turn < 0 || isLongRun) return IMPLEMENTED_OPTIMIZERS;
   const others = IMPLEMENTED_OPTIMIZERS.filter((id) => id !== PLAIN.optimizer);
   return [PLAIN.optimizer, others[turn % others.length]];

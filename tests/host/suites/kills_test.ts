@@ -1,5 +1,5 @@
 // Measuring processes that are killed from outside: what is recorded, what rests on it, and what runs again.
-// Tests that kill by the list are all here: its variable belongs to the process, which runs many files at once.
+// Tests that kill by the list are all here: its variable is the process's, which runs many files at once.
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { CellRecord } from "../../../results/record.ts";
