@@ -47,6 +47,12 @@ export const PHASE_KINDS = ["batch-sweep", "matrix", "rate-sweep", "plan", "equa
 export type PhaseKind = typeof PHASE_KINDS[number];
 
 /**
+ * How often configurations of a phase run. `fixed`: as `repeats` says. `adaptive`: in two processes, and in
+ * three more, once, where two do not tell whether throughput is held: docs/decisions/0027.
+ */
+export const ROUNDS = ["fixed", "adaptive"] as const;
+
+/**
  * What a cell of an `equal-memory` phase is for. `search`: one process of a candidate, whose time picks the
  * finalist of a budget and is never used again. `judged`: the baseline or a finalist, in processes and with
  * seeds of their own. `grown`: a finalist with the batch that its budget has room for, for throughput alone.
@@ -243,13 +249,19 @@ export const CellRecord = Type.Object({
   round: Type.Integer({
     minimum: 0,
     description:
-      "Round in which it was measured: cells of a phase with the same round and seed ran side by side, each " +
-      "configuration once (A B A B). A repeat is a round.",
+      "Round in which it was measured: cells of a phase with the same round and seed ran one after another, each " +
+      "configuration once (A B B A). A repeat is a round.",
   }),
   process: orNull(
     Type.String({ minLength: 1, title: "a string that is not empty" }),
     "The process that measured it, by a random id: cells that share one are not independent. Null where nothing ran.",
   ),
+  concurrency: Type.Optional(orNull(
+    Type.Integer({ minimum: 1 }),
+    "How many cells ran at once while it ran, itself included, at most. Above 1 its times and its observed bytes are no " +
+      "measurements, and no verdict uses them. Null where nothing ran; absent from records of earlier versions, whose cells " +
+      "ran alone.",
+  )),
   status: Type.Enum(STATUSES, {
     description:
       "How it ended. All but `ok` are results too; `not-run` cells were skipped by a rule named in `reason`.",
@@ -368,6 +380,13 @@ export const RunRecord = Type.Object({
         "What the report draws and judges from it; null: nothing of its own.",
       ),
       description: text(),
+      rounds: Type.Optional(
+        Type.Enum(ROUNDS, {
+          description:
+            "`adaptive`: configurations ran in two processes, and in three more where those did not tell whether throughput " +
+            "is held. Their intervals have half of the error, as they are looked at twice. Absent and `fixed`: the suite says how often.",
+        }),
+      ),
     }),
     { description: "The phases of the suite on this tier, in order." },
   ),

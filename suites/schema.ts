@@ -1,6 +1,6 @@
 /** What a suite file is: `schema.json` (written by `deno task schema`), the check of it, and the types. */
 import { type Static, type TSchema, Type } from "typebox";
-import { PHASE_KINDS, PHASE_SHOWS } from "../results/record.ts";
+import { PHASE_KINDS, PHASE_SHOWS, ROUNDS } from "../results/record.ts";
 import {
   described,
   description,
@@ -83,6 +83,16 @@ function partsOf(table: SettingTable) {
     ),
     seeds: list(referTo<number>("seed"), "Every configuration runs once a seed.", { uniqueItems: true }),
     repeats: count(1, "Times that every configuration and seed runs, interleaved."),
+    rounds: may(
+      Type.Enum(ROUNDS, {
+        description:
+          "adaptive: instead of repeats, every configuration runs in two processes, and in three more, once, where their " +
+          "interval holds the margin of throughput inside. Default: fixed, as often as repeats says.",
+      }),
+    ),
+    sideBySide: flag(
+      "Runs the cells one a core at once, on software adapters: for cells whose times no one asks for.",
+    ),
     reuse: flag(
       "A cell with the same configuration as one of an earlier phase is not run again: its record refers " +
         "to that one.",

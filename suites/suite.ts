@@ -7,6 +7,7 @@ import { didYouMean } from "./did_you_mean.ts";
 import type { Settings } from "../results/settings.ts";
 import { mergeSettings } from "./merge_settings.ts";
 import { numberWords, type ValueRule } from "../results/schema_parts.ts";
+import { adaptiveRounds } from "./round_counts.ts";
 import { type Phase, type PhaseBody, type Suite, suiteSchema, type Tier } from "./schema.ts";
 import { type Issue, type KeyPath, SuiteSource } from "./suite_source.ts";
 
@@ -33,6 +34,7 @@ export interface TieredSuite {
 
 export interface TieredPhase extends Phase {
   defaults: Settings;
+  /** Of an adaptive phase those before it looks. */
   repeats: number;
   timing: { warmupSteps: number };
   timeoutSeconds: number;
@@ -191,7 +193,7 @@ function tieredPhase(
     kind: phase.kind,
     defaults: mergeSettings(defaults, phase.defaults, ...changes.map((change) => change.defaults)),
     axes: Object.assign({}, phase.axes, ...changes.map((change) => change.axes)),
-    repeats: merged.repeats ?? 1,
+    repeats: merged.rounds === "adaptive" ? adaptiveRounds(merged.seeds).first : merged.repeats ?? 1,
     timing: { warmupSteps: merged.timing?.warmupSteps ?? 2 },
     timeoutSeconds: merged.timeoutSeconds ?? 1800,
     divergenceFactor: merged.divergenceFactor ?? 1.5,

@@ -20,7 +20,7 @@ import {
 import { checkMethods, methodById, optimizerById } from "./methods.ts";
 import { optimizerOf } from "./resolve_settings.ts";
 import { hubNameKind } from "../mod.ts";
-import { givenSettings, type Setting } from "../results/settings.ts";
+import { givenSettings, type Setting, type Settings } from "../results/settings.ts";
 import { effectiveBatchSize, tokensPerStep } from "../results/tokens_per_step.ts";
 import { type Override, type PhaseBody, type Tier, TIERS } from "./schema.ts";
 import { parseSuite, suiteError, type SuiteFile, type TieredPhase, tieredSuite } from "./suite.ts";
@@ -138,7 +138,7 @@ function phaseNameIssues({ suite, imports }: SuiteFile): Issue[] {
     );
   });
   const names = [...suite.phases, ...imported].map(({ name }) => name);
-  const issues: Issue[] = suite.phases.flatMap(({ name, kind, rule, shows }, i) => {
+  const issues: Issue[] = suite.phases.flatMap(({ name, kind, rule, shows, rounds, repeats }, i) => {
     const path: KeyPath = ["phases", i];
     const found: Issue[] = [];
     if (names.indexOf(name) < i) {
@@ -161,6 +161,13 @@ function phaseNameIssues({ suite, imports }: SuiteFile): Issue[] {
         path: [...path, "shows"],
         atKey: true,
         message: `got ${shows}, expected none: ${kind === "equal-memory" ? "" : "a "}${kind} shows itself`,
+      });
+    }
+    if (rounds === "adaptive" && repeats !== undefined) {
+      found.push({
+        path: [...path, "repeats"],
+        atKey: true,
+        message: `got ${repeats}, expected none beside rounds: adaptive, which says how often`,
       });
     }
     return found;
@@ -343,7 +350,7 @@ class PhaseChecker {
         issues.push({ path: within(phase, key), atKey: true, message });
       }
     }
-    issues.push(...this.#cellIssues(phase, list));
+    issues.push(...processIssues(phase, list), ...this.#cellIssues(phase, list));
     if (phase.kind === "batch-sweep") {
       if (this.#candidates) {
         issues.push({ path: phase.path, message: "a second batch-sweep, expected one in a suite" });
@@ -465,6 +472,44 @@ function sweptSizes(list: readonly Configuration[]): number[] {
     typeof size === "number"
   );
   return [...new Set(sizes)];
+}
+
+/** Phases whose times decide something, or that have none. */
+const NOT_SIDE_BY_SIDE: Partial<Record<PhaseKind, string>> = {
+  "batch-sweep": "its rule compares times",
+  "equal-memory": "its search compares times",
+  "plan": "it runs nothing",
+};
+
+/** How many processes a phase has, and how many of them at once, must fit what it is for. */
+function processIssues(phase: TieredPhase, list: readonly Configuration[]): Issue[] {
+  const { kind, sideBySide = false, rounds = "fixed" } = phase;
+  const issues: Issue[] = [];
+  const refuse = (key: "sideBySide" | "rounds", why: string) =>
+    issues.push({
+      path: within(phase, key),
+      atKey: true,
+      message: `got ${phase[key]}, expected none of phases of kind ${kind}: ${why}`,
+    });
+  const why = NOT_SIDE_BY_SIDE[kind];
+  if (sideBySide && why) refuse("sideBySide", why);
+  if (rounds !== "adaptive") return issues;
+  if (kind !== "matrix" && kind !== "equal-memory") refuse("rounds", "it judges no throughput");
+  if (sideBySide) {
+    const message = "got true, expected none beside rounds: adaptive, which looks at times";
+    issues.push({ path: within(phase, "sideBySide"), atKey: true, message });
+  }
+  if (kind === "matrix" && !list.some(({ settings }) => isBaseline(settings))) {
+    const message = "rounds: adaptive compares with a baseline: expected a cell that switches nothing on";
+    issues.push({ path: phase.path, message });
+  }
+  return issues;
+}
+
+/** Whether settings switch nothing on, as far as they say before they are resolved. */
+function isBaseline({ methods = [], optimizer = "adamw", ...split }: Settings): boolean {
+  return methods.length === 0 && optimizer === "adamw" && split.microBatchSize === undefined &&
+    (split.gradientAccumulationSteps ?? 1) === 1;
 }
 
 /** What the rule of a sweep needs: several batch sizes, equal tokens, a held-out loss. */

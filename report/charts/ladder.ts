@@ -1,7 +1,7 @@
 /** Methods added one after another: memory and throughput of each rung, ours beside the guide's. */
 import { exactly, type Interval } from "../../results/stats.ts";
 import type { LadderRow } from "../rows/ladder.ts";
-import { differs } from "../rows/measured.ts";
+import { differs } from "../../results/measured.ts";
 import { formatRatio } from "../words/format.ts";
 import { type DotRow, dotRowsChart, ratioPanel } from "./dot_rows.ts";
 import type { DrawOptions } from "./frame.ts";

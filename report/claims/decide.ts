@@ -5,7 +5,7 @@
  */
 import type { Interval } from "../../results/stats.ts";
 import { studentQuantile } from "../../results/student.ts";
-import { isAlone } from "../rows/intervals.ts";
+import { isAlone } from "../../results/intervals.ts";
 import { MARGINS } from "../../results/margins.ts";
 
 export const ANSWERS = ["yes", "no", "cannot tell"] as const;

@@ -5,7 +5,7 @@
  */
 import type { CellRecord } from "../../results/record.ts";
 import type { Analysis } from "../rows/analysis.ts";
-import { isAlone } from "../rows/intervals.ts";
+import { isAlone } from "../../results/intervals.ts";
 import type { Pair } from "../rows/pairs.ts";
 import { C11, C12, C16, C17, C9 } from "./adapters.ts";
 import { type Claim, type Finding, type Outcome, outcomeOf, OUTCOMES, overall } from "./claim.ts";

@@ -2,9 +2,9 @@
 import type { CellRecord } from "../../results/record.ts";
 import type { Configuration } from "../rows/configuration.ts";
 import { chainOf, lossesOn } from "../rows/fine_tuning.ts";
-import { alone, intervalOf, meanInterval, sumOfMeans } from "../rows/intervals.ts";
+import { alone, intervalOf, meanInterval, sumOfMeans } from "../../results/intervals.ts";
 import { lossMargin, MARGINS } from "../../results/margins.ts";
-import { ratioOf } from "../rows/measured.ts";
+import { ratioOf } from "../../results/measured.ts";
 import { bestPerSetting, type Pair, pairsOf } from "../rows/pairs.ts";
 import { count, formatInterval, formatNumber, formatSignificant } from "../words/format.ts";
 import {

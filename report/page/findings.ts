@@ -1,5 +1,5 @@
 /** Sentences that say what the records show; what lies inside the noise is called so. */
-import { compare, type Measured, ratioOf } from "../rows/measured.ts";
+import { compare, type Measured, ratioOf } from "../../results/measured.ts";
 import { extremes, type Sweep, type SweepRow } from "../rows/sweep.ts";
 import {
   count,

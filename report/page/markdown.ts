@@ -2,7 +2,7 @@
 import type { Analysis } from "../rows/analysis.ts";
 import type { Configuration } from "../rows/configuration.ts";
 import { equalTokens, heldOutLosses } from "../rows/held_out.ts";
-import type { Measured } from "../rows/measured.ts";
+import type { Measured } from "../../results/measured.ts";
 import { verdictOf } from "./verdict.ts";
 import { formatBytes, formatCompact, formatInterval } from "../words/format.ts";
 import { printable } from "../words/text.ts";

@@ -4,11 +4,11 @@ import { LOSS_WORDS as LOSS_NAMES, lossDetail } from "../claims/words.ts";
 import type { Analysis } from "../rows/analysis.ts";
 import type { Configuration } from "../rows/configuration.ts";
 import { extremes, type Sweep, type SweepRow } from "../rows/sweep.ts";
-import type { Measured } from "../rows/measured.ts";
+import type { Measured } from "../../results/measured.ts";
 import { combinationName } from "../words/names.ts";
 import { leaders, throughputFinding } from "./findings.ts";
 import { small } from "../words/text.ts";
-import { isAlone } from "../rows/intervals.ts";
+import { isAlone } from "../../results/intervals.ts";
 import { MARGINS } from "../../results/margins.ts";
 import {
   count,

@@ -1,6 +1,6 @@
 /** Attention against sequence length: naive and tiled, in both precisions, over each kind of base weights. */
-import { type Configuration, samplesOf } from "./configuration.ts";
-import { measure, type Measured, ratioOf } from "./measured.ts";
+import type { Configuration } from "./configuration.ts";
+import { measure, type Measured, ratioOf, samplesOf } from "../../results/measured.ts";
 import { methodName } from "../words/names.ts";
 import type { Interval } from "../../results/stats.ts";
 

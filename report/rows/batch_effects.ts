@@ -1,6 +1,6 @@
 /** What a method does at each micro-batch size, beside the same step without it. */
 import { type Configuration, settingKey } from "./configuration.ts";
-import { meanRatio, ratioOf } from "./measured.ts";
+import { meanRatio, ratioOf } from "../../results/measured.ts";
 import type { Analysis } from "./analysis.ts";
 import type { Pair } from "./pairs.ts";
 import type { Interval } from "../../results/stats.ts";

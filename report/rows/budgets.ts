@@ -2,7 +2,7 @@
 import type { Analysis } from "./analysis.ts";
 import { combinationKey, type Configuration, settingKey } from "./configuration.ts";
 import { equalTokens, heldOutLosses } from "./held_out.ts";
-import { ratioOf } from "./measured.ts";
+import { ratioOf } from "../../results/measured.ts";
 import { GIB } from "../../results/bytes.ts";
 import { learnedBy, lossDifference, type LossOutcome } from "./loss_difference.ts";
 import { lossMargin } from "../../results/margins.ts";

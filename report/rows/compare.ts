@@ -1,5 +1,5 @@
 /** The same configurations across machines or versions, as ratios to the first run. */
-import { type CellSamples, compare, measure, type Measured, ratioOf } from "./measured.ts";
+import { type CellSamples, compare, measure, type Measured, ratioOf } from "../../results/measured.ts";
 import { type Configuration, configurationsOf } from "./configuration.ts";
 import { equalTokens, heldOutLosses } from "./held_out.ts";
 import { formatRatio } from "../words/format.ts";

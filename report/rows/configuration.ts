@@ -13,11 +13,11 @@ import type {
   RunRecord,
 } from "../../results/record.ts";
 import { canonicalJson } from "../../results/canonical_json.ts";
-import { timedStepMs, timedTokensPerSecond } from "../../results/rates.ts";
+import { ranAlone, timedStepMs, timedTokensPerSecond } from "../../results/rates.ts";
 import { partOf, RUN_SETTINGS, type SettingTable } from "../../results/settings.ts";
 import { type Interval, median } from "../../results/stats.ts";
 import { effectiveBatchSize } from "../../results/tokens_per_step.ts";
-import { type CellSamples, measure, type Measured } from "./measured.ts";
+import { type CellSamples, measure, type Measured, samplesOf } from "../../results/measured.ts";
 
 /** Memory of a configuration, in bytes. */
 export interface ConfigurationMemory {
@@ -130,24 +130,16 @@ function configurationOf(
   };
 }
 
-/** The observed peak with the baseline that was subtracted from it; nothing where either was not seen. */
-function observedWithContext({ memory }: CellRecord): number[] {
-  const [peak, baseline] = [memory?.observedPeakBytes ?? null, memory?.observedBaselineBytes ?? null];
-  return peak === null || baseline === null ? [] : [peak + baseline];
+/** The observed peak; nothing where it was not seen, or other cells ran beside this one. */
+function observedBytes(cell: CellRecord): number[] {
+  const peak = cell.memory?.observedPeakBytes ?? null;
+  return peak === null || !ranAlone(cell) ? [] : [peak];
 }
 
-/** What cells measured, each under the process that measured it. */
-export function samplesOf(
-  cells: readonly CellRecord[],
-  values: (cell: CellRecord) => number[],
-): CellSamples[] {
-  return cells.map((cell) => ({
-    id: cell.id,
-    seed: cell.config.seed,
-    round: cell.round,
-    process: cell.process ?? cell.id,
-    values: values(cell),
-  }));
+/** The observed peak with the baseline that was subtracted from it; nothing where either was not seen. */
+function observedWithContext(cell: CellRecord): number[] {
+  const baseline = cell.memory?.observedBaselineBytes ?? null;
+  return baseline === null ? [] : observedBytes(cell).map((peak) => peak + baseline);
 }
 
 function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): ConfigurationMemory | null {
@@ -155,9 +147,7 @@ function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): Conf
   const memory = source?.memory;
   if (!source || !memory) return null;
   const booked = ok.flatMap((cell) => cell.memory?.bookedPeakBytes ?? []);
-  const observedByCell = samplesOf(ok, ({ memory }) => [memory?.observedPeakBytes ?? []].flat()).filter(
-    ({ values }) => values.length > 0,
-  );
+  const observedByCell = samplesOf(ok, observedBytes).filter(({ values }) => values.length > 0);
   const observed = observedByCell.flatMap(({ values }) => values);
   return {
     id: source.id,

@@ -10,8 +10,8 @@ import type { Configuration } from "./configuration.ts";
 import { methodName, optimizerName } from "../words/names.ts";
 import { exactly, type Interval, inverse, mean } from "../../results/stats.ts";
 import { studentQuantile } from "../../results/student.ts";
-import { alone } from "./intervals.ts";
-import { pooledSpread, type Spread } from "./measured.ts";
+import { alone } from "../../results/intervals.ts";
+import { pooledSpread, type Spread } from "../../results/measured.ts";
 
 /** Something that can be switched on; those of one factor exclude each other. */
 export interface Treatment {

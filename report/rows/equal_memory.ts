@@ -10,8 +10,8 @@ import type { Interval } from "../../results/stats.ts";
 import type { Analysis } from "./analysis.ts";
 import type { Configuration } from "./configuration.ts";
 import { equalTokens, heldOutLosses } from "./held_out.ts";
-import { meanInterval } from "./intervals.ts";
-import { measure, type Measured, ratioOf } from "./measured.ts";
+import { meanInterval } from "../../results/intervals.ts";
+import { measure, type Measured, ratioOf } from "../../results/measured.ts";
 
 /** A configuration that was judged. */
 export interface JudgedSide {

@@ -4,7 +4,7 @@ import type { CellRecord, HeldOutPoint } from "../../results/record.ts";
 import { partOf } from "../../results/settings.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Analysis } from "./analysis.ts";
-import { meanInterval } from "./intervals.ts";
+import { meanInterval } from "../../results/intervals.ts";
 import type { Interval } from "../../results/stats.ts";
 
 /** One value a seed: a held-out loss, or how it changed. */

@@ -1,7 +1,7 @@
 /** Held-out losses of configurations, compared after equally many tokens. */
 import type { CellRecord } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
-import { type CellSamples, measure, type Measured } from "./measured.ts";
+import { type CellSamples, measure, type Measured } from "../../results/measured.ts";
 
 /** Held-out loss of a cell after `tokens` tokens, between its two nearest points; null outside them. */
 export function heldOutAt(cell: CellRecord, tokens: number): number | null {

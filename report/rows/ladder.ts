@@ -3,7 +3,7 @@ import type { RunConfig } from "../../results/record.ts";
 import type { Interval } from "../../results/stats.ts";
 import type { Configuration } from "./configuration.ts";
 import { equalTokens, heldOutLosses } from "./held_out.ts";
-import { type Measured, ratioOf } from "./measured.ts";
+import { type Measured, ratioOf } from "../../results/measured.ts";
 
 export interface LadderRow {
   configuration: Configuration;

@@ -7,8 +7,8 @@ import { studentCdf } from "../../results/student.ts";
 import type { Interval } from "../../results/stats.ts";
 import type { Configuration } from "./configuration.ts";
 import { equalTokens, heldOutAt, heldOutLosses } from "./held_out.ts";
-import { intervalOf, meanInterval, sumOfMeans } from "./intervals.ts";
-import type { Measured } from "./measured.ts";
+import { intervalOf, meanInterval, sumOfMeans } from "../../results/intervals.ts";
+import type { Measured } from "../../results/measured.ts";
 import { type LossMargin, MARGINS } from "../../results/margins.ts";
 
 /** How often a one-sided test may mislead. */

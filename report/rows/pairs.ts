@@ -4,7 +4,7 @@ import type { Interval } from "../../results/stats.ts";
 import { quantizesEmbeddings } from "../words/names.ts";
 import type { Analysis } from "./analysis.ts";
 import { type Configuration, settingKey } from "./configuration.ts";
-import { ratioOf } from "./measured.ts";
+import { ratioOf } from "../../results/measured.ts";
 
 /** What a configuration switches on. */
 export interface Combination {

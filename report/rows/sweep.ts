@@ -4,7 +4,7 @@ import type { LoadedRun } from "../../results/load.ts";
 import type { Interval } from "../../results/stats.ts";
 import type { Configuration } from "./configuration.ts";
 import { equalTokens, heldOutLosses } from "./held_out.ts";
-import { type Measured, ratioOf } from "./measured.ts";
+import { type Measured, ratioOf } from "../../results/measured.ts";
 
 /** The decision on the batch size and the configuration it chose, where the run has made one. */
 export function batchDecision(

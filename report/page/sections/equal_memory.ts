@@ -1,7 +1,7 @@
 import { type DotRow, dotRowsChart, ratioPanel } from "../../charts/dot_rows.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import { type EqualMemoryRow, equalMemoryRows, type JudgedSide } from "../../rows/equal_memory.ts";
-import { differs } from "../../rows/measured.ts";
+import { differs } from "../../../results/measured.ts";
 import { combinationName } from "../../words/names.ts";
 import { count, formatBytes, formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
 import { capital, sentence } from "../../words/text.ts";

@@ -2,7 +2,7 @@ import { heatMapChart, rowName } from "../../charts/heat_map.ts";
 import { heatMapOf } from "../../rows/heat_map.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
-import { differs } from "../../rows/measured.ts";
+import { differs } from "../../../results/measured.ts";
 import {
   type Factorial,
   factorialOf,

@@ -2,7 +2,7 @@ import { type DotRow, dotRowsChart, ratioPanel } from "../../charts/dot_rows.ts"
 import { GUIDE, guidePlans, guideRatios, type GuideRow, isRow, LOADED_MODEL } from "../../claims/guide.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
-import { ratioOf } from "../../rows/measured.ts";
+import { ratioOf } from "../../../results/measured.ts";
 import { figure } from "../figure.ts";
 import { formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
 import { MIB } from "../../../results/bytes.ts";

@@ -4,7 +4,7 @@ import { tickFormat } from "../../charts/frame.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
 import { equalTokens, heldOutLosses } from "../../rows/held_out.ts";
-import type { Measured } from "../../rows/measured.ts";
+import type { Measured } from "../../../results/measured.ts";
 import { figure } from "../figure.ts";
 import { capital, listed, sentence } from "../../words/text.ts";
 import { count, formatCompact, formatInterval, formatNumber } from "../../words/format.ts";

@@ -4,7 +4,7 @@ import { tickFormat } from "../../charts/frame.ts";
 import { breakEvenText } from "../../claims/training.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
-import { differs } from "../../rows/measured.ts";
+import { differs } from "../../../results/measured.ts";
 import { figure } from "../figure.ts";
 import { capital } from "../../words/text.ts";
 import { byteUnit } from "../../../results/bytes.ts";

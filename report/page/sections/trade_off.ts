@@ -4,7 +4,7 @@ import { paretoChart } from "../../charts/pareto.ts";
 import { paretoOf, type ParetoPoint } from "../../rows/pareto.ts";
 import { combinations } from "../../rows/budgets.ts";
 import type { Analysis } from "../../rows/analysis.ts";
-import { ratioOf } from "../../rows/measured.ts";
+import { ratioOf } from "../../../results/measured.ts";
 import { figure } from "../figure.ts";
 import { ladderFinding, paretoFinding, ratioWords } from "../findings.ts";
 import {

@@ -5,7 +5,7 @@ import { budgetsOf } from "../../../report/rows/budgets.ts";
 import { guidePlans } from "../../../report/claims/guide.ts";
 import { analyse } from "../../../report/rows/analysis.ts";
 import { chainOf, fineTunings, seedwise, taskScores } from "../../../report/rows/fine_tuning.ts";
-import { meanInterval } from "../../../report/rows/intervals.ts";
+import { meanInterval } from "../../../results/intervals.ts";
 import { profileOf, roofOf, utilisation } from "../../../report/rows/kernels.ts";
 import { scaleRuns } from "../../../report/rows/loss_scales.ts";
 import { combinationName } from "../../../report/words/names.ts";

@@ -11,7 +11,7 @@ import {
   processesNeeded,
 } from "../../../report/claims/decide.ts";
 import { type Axis, measuredAxis, outcomeOf, overall, plainAxis } from "../../../report/claims/claim.ts";
-import { alone, intervalOf } from "../../../report/rows/intervals.ts";
+import { alone, intervalOf } from "../../../results/intervals.ts";
 import { MARGINS } from "../../../results/margins.ts";
 import {
   CHECKPOINTING_SLOWDOWN,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { judge } from "../../../report/claims/judge.ts";
 import { analyse } from "../../../report/rows/analysis.ts";
-import { measure, type Measured } from "../../../report/rows/measured.ts";
+import { measure, type Measured } from "../../../results/measured.ts";
 import type { Sweep, SweepRow } from "../../../report/rows/sweep.ts";
 import { heldOutFinding, memoryFinding, throughputFinding } from "../../../report/page/findings.ts";
 import { listed, sentence } from "../../../report/words/text.ts";

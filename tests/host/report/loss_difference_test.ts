@@ -5,7 +5,7 @@ import { syntheticRun } from "./synthetic_run.ts";
 import { lossDifference } from "../../../report/rows/loss_difference.ts";
 import { holm, ledgerOf } from "../../../report/claims/ledger.ts";
 import { lossMargin } from "../../../results/margins.ts";
-import { measure, type Measured } from "../../../report/rows/measured.ts";
+import { measure, type Measured } from "../../../results/measured.ts";
 
 function measured(...groups: number[][]): Measured[] {
   const cells = groups.map((values) =>

@@ -25,6 +25,28 @@ Deno.test("timedStepMs() and timedTokensPerSecond() leave out warm-up and nothin
   assert.deepEqual(timedStepMs(withCell({ samples, warmupSteps: 9 })), [], "fewer steps than warm-up");
 });
 
+Deno.test("a cell that ran beside others has no times and no observed bytes; its losses and booked bytes count", () => {
+  const config = { ...cell.config, seed: 9 };
+  const process = "another";
+  const beside = withCell({ id: "b".repeat(12), config, process, concurrency: 2 });
+  assert.deepEqual([timedStepMs(beside), timedTokensPerSecond(beside)], [[], []]);
+  const [{ tokensPerSecond, stepMs, contextBytes, memory, seeds }] = configurationsOf([cell, beside]);
+  for (const measured of [tokensPerSecond, stepMs, contextBytes]) {
+    assert.deepEqual(measured!.byCell.map(({ id }) => id), [cell.id]);
+  }
+  assert.deepEqual(memory!.observedByCell.map(({ id }) => id), [cell.id]);
+  assert.deepEqual(seeds, [0, 9]);
+  const [alone] = configurationsOf([beside]);
+  assert.equal(alone.memory!.bookedBytes, cell.memory!.bookedPeakBytes);
+  assert.equal(alone.memory!.observed, null);
+  assert.equal(heldOutLoss(alone, equalTokens([alone]))!.interval.n, 1);
+  // At 1, null and where it is absent, as in old records, the cell ran alone.
+  for (const concurrency of [1, null, undefined]) {
+    const [{ stepMs, memory }] = configurationsOf([withCell({ concurrency })]);
+    assert.ok(stepMs !== null && memory!.observed !== null, `${concurrency}`);
+  }
+});
+
 Deno.test("configurationsOf() puts cells together that differ in seed and repeat alone", () => {
   const seeds = [withCell({}), withCell({ repeat: 1 }), withCell({ config: { ...cell.config, seed: 9 } })];
   const other = withCell({ config: { ...cell.config, learningRate: 2e-3 } });

@@ -164,6 +164,51 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
   }
 });
 
+Deno.test("rounds: adaptive needs a baseline and no repeats; sideBySide is for cells whose times no one asks for", async () => {
+  const sizes = "axes: { effectiveBatchSize: [1, 2] }, seeds: [1, 2], defaults: { tokens: 1024 }";
+  const matrix = (text: string) =>
+    `{ kind: matrix, cells: [{ label: a }, { label: b, methods: [fp16] }], ${text} }`;
+  const cases: [string, RegExp | null][] = [
+    [matrix("rounds: adaptive"), null],
+    [matrix("rounds: fixed, repeats: 2"), null],
+    [matrix("sideBySide: true, repeats: 2"), null],
+    [matrix("sideBySide: maybe"), /sideBySide: got "maybe", expected true or false$/],
+    [matrix("rounds: often"), /rounds: got "often", expected fixed or adaptive$/],
+    [matrix("rounds: adaptive, repeats: 2"), /repeats: got 2, expected none beside rounds: adaptive/],
+    [
+      matrix("rounds: adaptive, sideBySide: true"),
+      /sideBySide: got true, expected none beside rounds: adaptive/,
+    ],
+    [
+      "{ kind: matrix, rounds: adaptive, cells: [{ label: b, methods: [fp16] }] }",
+      /compares with a baseline: expected a cell that switches nothing on$/,
+    ],
+    [
+      `{ kind: batch-sweep, sideBySide: true, ${sizes} }`,
+      /sideBySide: got true, .* batch-sweep: its rule compares times$/,
+    ],
+    [
+      `{ kind: batch-sweep, rounds: adaptive, ${sizes} }`,
+      /rounds: got adaptive, .* batch-sweep: it judges no throughput$/,
+    ],
+    [
+      "{ kind: plan, sideBySide: true, cells: [{ label: a }] }",
+      /got true, expected none of phases of kind plan: it runs nothing$/,
+    ],
+    [
+      "{ kind: equal-memory, sideBySide: true, seeds: [1] }",
+      /got true, expected none of phases of kind equal-memory: its search compares times$/,
+    ],
+    ["{ kind: equal-memory, rounds: adaptive, seeds: [1], defaults: { effectiveBatchSize: 4 } }", null],
+    [`{ kind: rate-sweep, sideBySide: true, axes: { learningRate: [0.1, 0.2] } }`, null],
+  ];
+  for (const [phase, expected] of cases) {
+    const found = await problems(`${HEAD}  - ${phase.replace("{", "{ name: p,")}\n`);
+    if (expected === null) assert.deepEqual(found, [], phase);
+    else assert.ok(found.length === 1 && expected.test(found[0]), `${phase}\n${found.join("\n")}`);
+  }
+});
+
 Deno.test("all problems of a suite are reported at once, in the order of the file", async () => {
   const found = await problems(`title: t
 defaults:

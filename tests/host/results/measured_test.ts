@@ -8,11 +8,11 @@ import {
   type Measured,
   pooledSpread,
   ratioOf,
-} from "../../../report/rows/measured.ts";
-import { intervalOf, sumOfMeans } from "../../../report/rows/intervals.ts";
+} from "../../../results/measured.ts";
+import { intervalOf, sumOfMeans } from "../../../results/intervals.ts";
 import { seededRandom } from "../../../results/stats.ts";
 import { formatInterval } from "../../../report/words/format.ts";
-import { normal } from "./support.ts";
+import { normal } from "../report/support.ts";
 
 /** Cells with the given samples each, a seed and a process apiece. */
 function cells(...samples: number[][]): CellSamples[] {

@@ -2,8 +2,8 @@
  * Intervals of means by Student's t, over units that are independent of each other: processes, seeds. The
  * steps of one process are none: they share its clocks, its caches and its place in memory.
  */
-import { exactly, type Interval, mean, standardDeviation } from "../../results/stats.ts";
-import { studentQuantile } from "../../results/student.ts";
+import { exactly, type Interval, mean, standardDeviation } from "./stats.ts";
+import { studentQuantile } from "./student.ts";
 
 /** The confidence of intervals that are printed; verdicts ask for their own. */
 export const CONFIDENCE = 0.95;

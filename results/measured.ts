@@ -4,7 +4,8 @@
  * luck with clocks and page placement, so that their own scatter says how even a process is, and nothing of
  * the next one.
  */
-import { exactly, type Interval, mean, median } from "../../results/stats.ts";
+import type { CellRecord } from "./record.ts";
+import { exactly, type Interval, mean, median } from "./stats.ts";
 import {
   CONFIDENCE,
   exponential,
@@ -25,6 +26,20 @@ export interface CellSamples {
   round?: number;
   /** Cells with the same one are not independent; the cell's own where it is not said. */
   process?: string;
+}
+
+/** What cells measured, each under the process that measured it. */
+export function samplesOf(
+  cells: readonly CellRecord[],
+  values: (cell: CellRecord) => number[],
+): CellSamples[] {
+  return cells.map((cell) => ({
+    id: cell.id,
+    seed: cell.config.seed,
+    round: cell.round,
+    process: cell.process ?? cell.id,
+    values: values(cell),
+  }));
 }
 
 /** Raw samples with the mean over processes and its 95 % interval. */
