@@ -1,5 +1,5 @@
 import { canonicalJson } from "../results/canonical_json.ts";
-import { type Cell, expandPhase, type Known, missingDecision, NOTHING_KNOWN } from "./matrix.ts";
+import { type Cell, expandPhase, type Filter, type Known, missingDecision, NOTHING_KNOWN } from "./matrix.ts";
 import { judgedStandIns, searchStandIns } from "./equal_memory.ts";
 import type { TunedRate } from "./learning_rates.ts";
 import { partOf, RUN_SETTINGS, type RunConfig, type SettingTable } from "../results/settings.ts";
@@ -97,4 +97,17 @@ export function memoryKey(
 /** What a plan depends on: seeds and rates share one. */
 export function planKey(config: RunConfig, table: SettingTable = RUN_SETTINGS): string {
   return canonicalJson(partOf(config, ({ memory }) => memory !== false, table));
+}
+
+/** The cells that a filter lets through, and those that they start from. */
+export function wantedCells(all: readonly ForecastCell[], filter: Filter | null): ForecastCell[] {
+  if (filter === null) return [...all];
+  const ids = new Set<string>();
+  // From the end: what a cell starts from comes before it.
+  for (const { cell } of all.toReversed()) {
+    if (!filter(cell) && !ids.has(cell.id)) continue;
+    ids.add(cell.id);
+    if (cell.config.startFrom !== null) ids.add(cell.config.startFrom);
+  }
+  return all.filter(({ cell }) => ids.has(cell.id));
 }

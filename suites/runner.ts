@@ -1,21 +1,11 @@
-import {
-  type CellRecord,
-  type Decision,
-  type Environment,
-  RECORD_VERSION,
-  type Roofline,
-  type RunRecord,
-  type Status,
-  STATUSES,
-} from "../results/record.ts";
+import type { CellRecord, Decision, RunRecord, Status } from "../results/record.ts";
 import { readCells, readRun, writeCell, writeRun } from "../results/files.ts";
 import { InputError } from "../engine/input_error.ts";
-import { NUMERICS } from "../mod.ts";
 import { decideBatchSize } from "./batch_size.ts";
-import type { Engine, PlannedAdapter, TrainingPlan } from "./engine.ts";
+import type { Engine, TrainingPlan } from "./engine.ts";
 import { calibrate, estimateMs } from "./estimate.ts";
 import { findFinalists, judgedCells, searchCells, searchMemory, timedBefore } from "./equal_memory.ts";
-import { type ForecastCell, forecastCells, memoryKey, planKey, reuseKey, rootOf } from "./forecast.ts";
+import { type ForecastCell, forecastCells, reuseKey, rootOf, wantedCells } from "./forecast.ts";
 import { decideLearningRates } from "./learning_rates.ts";
 import {
   type Cell,
@@ -32,11 +22,13 @@ import { measureCell, overBudgetReason, plannedCell, reusedCell, unmeasured } fr
 import { trainsAdapters } from "../results/methods.ts";
 import { checkImplemented } from "./methods.ts";
 import type { MemorySource } from "./observed_memory.ts";
+import { PlanCache } from "./plan_cache.ts";
 import type { Message } from "./protocol.ts";
 import { exclusively, type RunLock } from "./run_lock.ts";
+import { joined, newRun, type RunOrigin } from "./run_record.ts";
 import { SavedModels } from "./saved_models.ts";
-import type { SuiteFile, TieredPhase, TieredSuite } from "./suite.ts";
-import type { TierChoice } from "./tiers.ts";
+import { notRunReason, PRUNED, smallerOutOfMemory, stands } from "./standing.ts";
+import type { TieredPhase } from "./suite.ts";
 
 /** Told what the run does, for displays. */
 export interface RunListener {
@@ -51,11 +43,7 @@ export interface RunListener {
 }
 
 /** Everything a run needs; nothing is read from the surroundings. */
-export interface RunOptions {
-  suite: SuiteFile;
-  tiered: TieredSuite;
-  choice: TierChoice;
-  quick: boolean;
+export interface RunOptions extends RunOrigin {
   out: string;
   /** Keeps other runners out of `out`, but for those of other shards. */
   lock: Pick<RunLock, "renew">;
@@ -63,23 +51,17 @@ export interface RunOptions {
   filter: Filter | null;
   /** Statuses of cells that are run again, beside `killed`. */
   retry: ReadonlySet<Status>;
-  command: string;
   /** What repeats a cell that starts from another one, the cell's id put behind it. */
   cellCommand: string;
   /** Leaves the weights that cells saved where they are. */
   keepModels: boolean;
-  environment: Environment;
   memory: MemorySource | "process" | { reason: string };
   baselineBytes: number | null;
-  /** What the device can do at best, where it was measured. */
-  roofline?: Roofline | null;
   measureScript: URL;
   profile: boolean;
   engine: Pick<Engine, "planTraining" | "implementedMethods" | "implementedOptimizers">;
   signal: AbortSignal;
   listener: RunListener;
-  /** The run being resumed. */
-  previous: RunRecord | null;
 }
 
 export interface RunOutcome {
@@ -90,47 +72,6 @@ export interface RunOutcome {
    * `unfinished`: cells were killed, and no phase waits for them.
    */
   ended: "complete" | "interrupted" | "blocked" | "unfinished";
-}
-
-/** Statuses that can be asked to be run again. */
-export const RETRIED: readonly Status[] = STATUSES.filter((status) =>
-  status !== "ok" && status !== "not-run"
-);
-
-const NONE: ReadonlySet<Status> = new Set();
-
-/**
- * Whether a record stands: its cell is not run again. Not that of a cell that was killed, nor one with a
- * status that is to be retried, nor one that rests on such a record: because its cell starts from that one's,
- * was skipped for the sake of it, or took it for its own.
- *
- * @param records All of the run, by id.
- */
-export function stands(
-  record: CellRecord | undefined,
-  records: ReadonlyMap<string, CellRecord>,
-  retry: ReadonlySet<Status> = NONE,
-): boolean {
-  if (!record || !STATUSES.includes(record.status)) return false;
-  const { status, reason, sameRunAs, config } = record;
-  if (status === "killed" || retry.has(status)) return false;
-  const ran = sameRunAs === null ? undefined : records.get(sameRunAs);
-  if (ran && ran.startedAt !== record.startedAt) return false; // it has been run again since
-  if (status !== "not-run" || reason?.startsWith(PRUNED)) return true;
-  const source = config.startFrom === null ? undefined : records.get(config.startFrom);
-  if (source && source.status !== "ok") {
-    return stands(source, records, retry) && reason === notRunReason(source);
-  }
-  const standing = records.values().filter((one) => one.status === "oom" && stands(one, records, retry));
-  return smallerOutOfMemory(config, standing) !== null;
-}
-
-/** How the reason of a cell begins that a rule of its suite keeps from running. */
-const PRUNED = "pruned: ";
-
-/** Why a cell does not run that starts from one without weights. */
-function notRunReason({ id, label, status }: CellRecord): string {
-  return `cell ${id}, ${label}, which it starts from, ended as ${status}`;
 }
 
 /** Runs a suite, phase by phase and cell by cell, writing every record as soon as it is known. */
@@ -573,112 +514,11 @@ class Runner {
   }
 }
 
-/** The cells that a filter lets through, and those that they start from. */
-export function wantedCells(all: readonly ForecastCell[], filter: Filter | null): ForecastCell[] {
-  if (filter === null) return [...all];
-  const ids = new Set<string>();
-  // From the end: what a cell starts from comes before it.
-  for (const { cell } of all.toReversed()) {
-    if (!filter(cell) && !ids.has(cell.id)) continue;
-    ids.add(cell.id);
-    if (cell.config.startFrom !== null) ids.add(cell.config.startFrom);
-  }
-  return all.filter(({ cell }) => ids.has(cell.id));
-}
-
 /** What brings shards together. */
 const OTHER_SHARDS = "once they have ended, run again with --resume; " +
   "if they ran in folders of their own, merge the cells/ folders first";
 
-/** What a run says of a folder that runs of other shards have written to as well. */
-function joined(mine: RunRecord, theirs: RunRecord | null): RunRecord {
-  const value = (name: string) => mine.decisions.find((decision) => decision.name === name)?.value;
-  if (
-    theirs === null || theirs.suiteHash !== mine.suiteHash ||
-    theirs.decisions.some(({ name, value: other }) => value(name) !== undefined && value(name) !== other)
-  ) {
-    return mine; // what they have written was of another run, or of cells that have run again since
-  }
-  const order = mine.phases.map(({ name }) => name);
-  const known = new Set(mine.cells.map(({ id }) => id));
-  return {
-    ...mine,
-    startedAt: mine.startedAt < theirs.startedAt ? mine.startedAt : theirs.startedAt,
-    cells: [...mine.cells, ...theirs.cells.filter(({ id }) => !known.has(id))]
-      .sort((a, b) => order.indexOf(a.phase) - order.indexOf(b.phase)),
-    decisions: [
-      ...mine.decisions,
-      ...theirs.decisions.filter(({ name }) => value(name) === undefined),
-    ],
-    roofline: mine.roofline ?? theirs.roofline,
-  };
-}
-
 /** `1 cell was killed` */
 function killedText({ length }: readonly string[]): string {
   return length === 1 ? "1 cell was killed" : `${length} cells were killed`;
-}
-
-/** A record that ran out of memory with fewer sequences at a time, all else that takes memory being equal. */
-export function smallerOutOfMemory(
-  config: Cell["config"],
-  records: Iterable<CellRecord>,
-): CellRecord | null {
-  for (const record of records) {
-    if (record.status !== "oom" || record.config.microBatchSize >= config.microBatchSize) continue;
-    if (memoryKey(record.config) === memoryKey(config)) return record;
-  }
-  return null;
-}
-
-/** Plans by what they depend on: seeds, repeats and rates share one. */
-export class PlanCache {
-  readonly #engine: Pick<Engine, "planTraining">;
-  readonly #adapter: PlannedAdapter | undefined;
-  readonly #plans = new Map<string, Promise<TrainingPlan | Error>>();
-
-  /** @param adapter What cells will run on; default: what the machine most likely has. */
-  constructor(engine: Pick<Engine, "planTraining">, adapter?: PlannedAdapter) {
-    this.#engine = engine;
-    this.#adapter = adapter;
-  }
-
-  /** The plan, or the error that planning ended with. */
-  get({ config, kind }: Pick<Cell, "config" | "kind">): Promise<TrainingPlan | Error> {
-    // Cells that are only planned are about GPUs large enough for them, wherever they are planned.
-    const adapter = kind === "planned" ? "gpu" : this.#adapter;
-    const key = `${adapter} ${planKey(config)}`;
-    const plan = this.#plans.get(key) ??
-      this.#engine.planTraining(config, adapter).catch((error) => error as Error);
-    this.#plans.set(key, plan);
-    return plan;
-  }
-}
-
-function newRun(
-  { suite, tiered, choice, quick, command, environment, roofline, previous }: RunOptions,
-): RunRecord {
-  return {
-    recordVersion: RECORD_VERSION,
-    suite: suite.name,
-    title: suite.suite.title,
-    suiteHash: suite.hash,
-    tier: choice.tier,
-    tierReason: choice.reason,
-    quick,
-    numerics: NUMERICS,
-    command,
-    startedAt: previous?.startedAt ?? new Date().toISOString(),
-    finishedAt: null,
-    phases: tiered.phases.map(({ name, kind, shows = null, description = "" }) => ({
-      name,
-      kind,
-      shows,
-      description,
-    })),
-    cells: [],
-    decisions: [],
-    roofline: previous?.roofline ?? roofline ?? null,
-    environment,
-  };
 }

@@ -13,7 +13,7 @@ import { calibrate, durationText, estimateBasis, estimateMs } from "../../estima
 import type { Arguments } from "../flags.ts";
 import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { findFinalists, judgedCells, searchCells, searchMemory, timedBefore } from "../../equal_memory.ts";
-import { forecastCells, rootOf } from "../../forecast.ts";
+import { forecastCells, rootOf, wantedCells } from "../../forecast.ts";
 import type { TunedRate } from "../../learning_rates.ts";
 import {
   type Cell,
@@ -29,15 +29,9 @@ import { type Baseline, measureBaseline, overBudgetReason, providerFlags } from 
 import { deviceMemoryBytes, memorySource } from "../../observed_memory.ts";
 import { Progress } from "../progress.ts";
 import { checkResume } from "../../resume.ts";
-import {
-  PlanCache,
-  RETRIED,
-  type RunOptions,
-  type RunOutcome,
-  runSuite,
-  stands,
-  wantedCells,
-} from "../../runner.ts";
+import { PlanCache } from "../../plan_cache.ts";
+import { type RunOptions, type RunOutcome, runSuite } from "../../runner.ts";
+import { RETRIED, stands } from "../../standing.ts";
 import { bytesText } from "../../../results/bytes.ts";
 import { type Tier, TIERS } from "../../schema.ts";
 import { type SuiteFile, tieredSuite } from "../../suite.ts";
