@@ -48,6 +48,7 @@ const AxisAnswer = Type.Object({
     "Where the figure has to lie; for a claimed difference, where it must not.",
   ),
   why: text("Why it cannot be told, or what the answer rests on; may be empty."),
+  model: orNull(text(), "Model that it was measured on, where it is another than the setting's."),
   needed: orNull(number(), "Processes or seeds that would have decided, about."),
 });
 

@@ -36,6 +36,11 @@ export const MARGINS = {
     "a loss that 2 % more training makes good is a matter of patience, not of quality; read off the baseline's curve over the " +
       "seeds of the rate sweep, before the judged cells run",
   ),
+  tokens: margin(
+    "share of more tokens to the baseline's final loss that may be needed and count as quality kept",
+    0.05,
+    "at equal throughput tokens are time: the same twentieth that throughput may lose",
+  ),
   computing: margin(
     "an order of magnitude",
     10,

@@ -63,6 +63,7 @@ export type CellRole = typeof CELL_ROLES[number];
 /** What the report draws and judges from a phase: see docs/suites.md. */
 export const PHASE_SHOWS = [
   "single-methods",
+  "quality",
   "method-ladder",
   "method-combinations",
   "batch-size-effects",

@@ -5,13 +5,14 @@ import type { Configuration } from "../rows/configuration.ts";
 import type { LossDifference } from "../rows/loss_difference.ts";
 import { MARGINS } from "../../results/margins.ts";
 import type { Pair } from "../rows/pairs.ts";
-import { formatNumber } from "../words/format.ts";
+import { formatInterval, formatNumber } from "../words/format.ts";
 import { type Answer, answerOf, not, processesNeeded, type Region } from "./decide.ts";
 import type { LossOf } from "./ledger.ts";
 
 /** In the order in which they are counted. */
 export const OUTCOMES = [
   "reproduced",
+  "shown by axis",
   "not reproduced",
   "depends on the setting",
   "cannot tell",
@@ -35,6 +36,8 @@ export interface Axis {
   region: Region | null;
   /** In words: why it cannot be told, or what the answer rests on. */
   why: string;
+  /** The model that it was measured on, where it is another than the setting's; null: the setting's. */
+  model: string | null;
   /** Processes, or seeds, that would have decided; null where none were missing, or nobody knows. */
   needed: number | null;
 }
@@ -95,7 +98,10 @@ export function measuredAxis(
 ): Axis {
   const answer = answerOf(figure, region);
   const needed = answer === "cannot tell" && figure ? processesNeeded(figure, region) : null;
-  return { axis, answer, weight, figure, unit, region, needed, why: why ?? whyNot(figure, answer, needed) };
+  return {
+    ...{ axis, answer, weight, figure, unit, region, needed, model: null },
+    why: why ?? whyNot(figure, answer, needed),
+  };
 }
 
 function whyNot(figure: Interval | null, answer: Answer, needed: number | null): string {
@@ -125,39 +131,57 @@ export function plainAxis(
   { weight = "decides", why = "" }: AxisOptions = {},
 ): Axis {
   const answer = holds === null ? "cannot tell" : holds ? "yes" : "no";
-  return { axis, answer, weight, figure: null, unit: "", region: null, needed: null, why };
+  return { axis, answer, weight, figure: null, unit: "", region: null, needed: null, model: null, why };
 }
 
-/** Whether quality was kept: the loss is not higher by the margin. `pValue` is that of the corrected test. */
+/**
+ * Whether quality was kept, by two measures that must agree: the loss is not higher by the margin, and the
+ * baseline's final loss takes no more tokens than the margin allows. Where the curves have too few points for
+ * the second, the first decides alone. `pValue` is that of the corrected test.
+ */
 export function qualityAxis(loss: LossDifference | null, weight: Axis["weight"] = "decides"): Axis {
   if (!loss) {
     return { ...plainAxis("quality", null, { weight, why: "no held-out loss" }), unit: "nats" };
   }
   const region = { low: null, high: loss.margin.nats };
+  const { model, tokens } = loss;
   if (loss.refusal !== null) {
     const why = loss.refusal === "n = 1" ? "n = 1: two seeds or more would tell" : loss.refusal;
     return {
       ...plainAxis("quality", null, { weight, why }),
-      figure: loss.interval,
-      unit: "nats",
-      region,
+      ...{ figure: loss.interval, unit: "nats", region, model },
     };
   }
-  const measured = measuredAxis("quality", loss.interval, region, { unit: "nats", weight });
-  const isCorrected = measured.answer === "yes" && loss.pValue! > (1 - MARGINS.confidence.value) / 2;
-  return isCorrected
-    ? { ...measured, answer: "cannot tell", why: "not shown once corrected for the other claims' tests" }
-    : measured;
+  const measured = { ...measuredAxis("quality", loss.interval, region, { unit: "nats", weight }), model };
+  const isUncorrected = measured.answer === "yes" && loss.pValue! > (1 - MARGINS.confidence.value) / 2;
+  if (isUncorrected) {
+    return {
+      ...measured,
+      ...{ answer: "cannot tell", why: "not shown once corrected for the other claims' tests" },
+    };
+  }
+  const second = tokens && answerOf(tokens.ratio, { low: null, high: 1 + MARGINS.tokens.value });
+  if (second === null || second === measured.answer) return measured;
+  const text = `tokens to the baseline's loss × ${formatInterval(tokens!.ratio, 2)}, which says ${second}`;
+  const first = measured.answer === "cannot tell" ? measured.why : `held-out loss says ${measured.answer}`;
+  return { ...measured, answer: "cannot tell", why: `${first}; ${text}` };
 }
 
-/** The verdict of one setting: what decides must all hold. */
+/**
+ * The verdict of one setting: what decides must all hold. Where an axis was measured on another model, they
+ * hold for no one model together.
+ */
 export function outcomeOf(axes: readonly Axis[]): Outcome {
   const judged = axes.filter(({ weight }) => weight !== "reported");
   const answers = judged.map(({ answer }) => answer);
   if (answers.includes("no")) return "not reproduced";
   const deciding = judged.filter(({ weight }) => weight === "decides");
   if (deciding.some(({ answer }) => answer === "cannot tell")) return "cannot tell";
-  if (deciding.length > 0) return "reproduced";
+  if (deciding.length > 0) {
+    return axes.some(({ model, weight }) => model !== null && weight !== "by construction")
+      ? "shown by axis"
+      : "reproduced";
+  }
   return answers.length > 0 && answers.every((answer) => answer === "yes")
     ? "by construction"
     : "cannot tell";
@@ -169,7 +193,9 @@ export function overall(outcomes: readonly Outcome[]): Outcome {
   const [first] = outcomes;
   if (outcomes.every((one) => one === first)) return first;
   const has = (one: Outcome) => outcomes.includes(one);
-  if (has("not reproduced") && (has("reproduced") || has("by construction"))) return "depends on the setting";
+  const holds = has("reproduced") || has("shown by axis");
+  if (has("not reproduced") && (holds || has("by construction"))) return "depends on the setting";
   if (has("cannot tell") || has("not reproduced")) return "cannot tell";
-  return "reproduced";
+  // Some setting has all axes on one model, and none refutes it.
+  return has("reproduced") ? "reproduced" : "shown by axis";
 }

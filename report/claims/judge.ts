@@ -61,7 +61,8 @@ export const NOT_TESTABLE =
 export function judge(analysis: Analysis): Judgement {
   const examinations = CLAIMS.map((claim) => claim.examine(analysis));
   const { decisions } = analysis.loaded.run;
-  const ledger = ledgerOf(examinations.flatMap((one) => one?.comparisons ?? []), decisions);
+  const comparisons = examinations.flatMap((one) => one?.comparisons ?? []);
+  const ledger = ledgerOf(comparisons, decisions, analysis.learners);
   const verdicts = CLAIMS.map((claim, i) => verdictOf(claim, examinations[i]?.judge(ledger.loss) ?? []));
   const first = verdicts.find(({ id, pair }) => (id === "C1a" || id === "C1b") && pair !== null) ?? null;
   return { verdicts, ledger, first, stack: first?.pair ?? null };

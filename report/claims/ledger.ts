@@ -2,7 +2,8 @@
 import type { Decision } from "../../results/record.ts";
 import { compareLosses, type LossDifference } from "../rows/loss_difference.ts";
 import { lossMargin } from "../../results/margins.ts";
-import type { Pair } from "../rows/pairs.ts";
+import type { Configuration } from "../rows/configuration.ts";
+import { type Pair, qualityPair } from "../rows/pairs.ts";
 
 /** Held-out loss of a tested pair, `changed` minus `baseline`. @throws {RangeError} for any other. */
 export type LossOf = (pair: Pair) => LossDifference | null;
@@ -13,16 +14,29 @@ export interface Ledger {
   testCount: number;
 }
 
-/** Tests all pairs, each once, by the margins that the run decided, and corrects them together. */
-export function ledgerOf(pairs: readonly Pair[], decisions: readonly Decision[] = []): Ledger {
-  const differences = new Map<Pair["baseline"], Map<Pair["changed"], LossDifference | null>>();
-  for (const { baseline, changed } of pairs) {
-    const ofBaseline = differences.get(baseline) ?? new Map();
-    differences.set(baseline, ofBaseline);
-    if (ofBaseline.has(changed)) continue;
-    ofBaseline.set(changed, compareLosses(baseline, changed, lossMargin(decisions, changed.config)));
+/**
+ * Tests all pairs, each once, by the margins that the run decided, and corrects them together.
+ *
+ * @param learners What quality is judged on, where it is not the pairs themselves: see `qualityPair`.
+ */
+export function ledgerOf(
+  pairs: readonly Pair[],
+  decisions: readonly Decision[] = [],
+  learners: readonly Configuration[] = [],
+): Ledger {
+  const differences = new Map<Configuration, Map<Configuration, LossDifference | null>>();
+  // Pairs of several settings may be judged by one pair of learners, which is one test.
+  const tested = new Map<Configuration, Map<Configuration, LossDifference | null>>();
+  for (const pair of pairs) {
+    const learnt = qualityPair(learners, pair);
+    const { baseline, changed } = learnt ?? pair;
+    const loss = within(tested, baseline, changed, () => {
+      const found = compareLosses(baseline, changed, lossMargin(decisions, changed.config));
+      return found && learnt ? { ...found, model: changed.config.model } : found;
+    });
+    within(differences, pair.baseline, pair.changed, () => loss);
   }
-  const tests = [...differences.values()].flatMap((known) => [...known.values()])
+  const tests = [...tested.values()].flatMap((known) => [...known.values()])
     .filter((loss) => loss !== null && loss.pValue !== null) as LossDifference[];
   const corrected = holm(tests.map(({ pValue }) => pValue!));
   tests.forEach((test, i) => test.pValue = corrected[i]);
@@ -34,6 +48,14 @@ export function ledgerOf(pairs: readonly Pair[], decisions: readonly Decision[] 
       return found;
     },
   };
+}
+
+/** What a map of maps holds, put there where it holds nothing. */
+function within<K, V>(maps: Map<K, Map<K, V>>, first: K, second: K, make: () => V): V {
+  const map = maps.get(first) ?? new Map<K, V>();
+  maps.set(first, map);
+  if (!map.has(second)) map.set(second, make());
+  return map.get(second)!;
 }
 
 /**

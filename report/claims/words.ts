@@ -23,13 +23,18 @@ export function settingName({ config, effectiveBatchSize }: Configuration): stri
 /** `held-out loss +0.003 [−0.001, 0.006] (equal, margin 0.010)`. */
 export function lossText(loss: LossDifference | null): string {
   if (loss === null) return "no held-out loss";
-  const { interval, margin, refusal, outcome } = loss;
+  const { interval, margin, refusal, outcome, model, tokens } = loss;
   const places = Math.abs(interval.estimate) >= 0.1 ? 3 : 4;
   const sign = interval.estimate > 0 ? "+" : "";
   const why = refusal === null || refusal === "n = 1" ? LOSS_WORDS[outcome] : `cannot tell: ${refusal}`;
-  return `held-out loss ${sign}${formatInterval(interval, places)} (${why}, margin ${
-    formatNumber(margin.nats, 3)
-  })`;
+  const also = tokens && refusal === null
+    ? `, tokens to the baseline's loss × ${formatInterval(tokens.ratio, 2)}${
+      tokens.notReached > 0 ? ` (${count(tokens.notReached, "seed")} did not get there)` : ""
+    }`
+    : "";
+  return `${model === null ? "" : `on ${model} `}held-out loss ${sign}${
+    formatInterval(interval, places)
+  } (${why}, margin ${formatNumber(margin.nats, 3)})${also}`;
 }
 
 /** What an outcome rests on: interval, margin and seeds, or why there is none. */

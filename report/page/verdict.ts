@@ -142,13 +142,15 @@ const AXIS_WORDS: Record<string, string> = {
 };
 
 /** `a third of the memory: yes (3.4×)`. */
-function axisSentence({ axis, answer, figure, unit, why }: Axis): string {
+function axisSentence({ axis, answer, figure, unit, why, model }: Axis): string {
   const value = !figure
     ? ""
     : unit === "nats"
     ? `${figure.estimate > 0 ? "+" : ""}${formatNumber(figure.estimate, 3)} nats`
     : formatRatio(figure.estimate);
-  const notes = [value, answer === "cannot tell" ? why : ""].filter(Boolean).join("; ");
+  const notes = [model === null ? "" : `on ${model}`, value, answer === "cannot tell" ? why : ""].filter(
+    Boolean,
+  ).join("; ");
   return `${AXIS_WORDS[axis] ?? axis}: ${answer}${notes ? ` (${notes})` : ""}`;
 }
 

@@ -10,10 +10,12 @@ export interface Analysis {
   configurations: Configuration[];
   /**
    * Ran to the end at least once, in a phase whose figures stand for the configuration: a rate sweep trains
-   * at rates that were not chosen, a phase that shows overflows at a scale that no one would choose, and the
-   * times of a search for equal memory picked the finalist and are not used again.
+   * at rates that were not chosen, a phase that shows overflows at a scale that no one would choose, the
+   * times of a search for equal memory picked the finalist and are not used again, and learners are below.
    */
   trained: Configuration[];
+  /** Ran in a phase whose losses alone are judged: of a model that learns in the time there is. */
+  learners: Configuration[];
   /** What the planner alone looked at. */
   planned: Configuration[];
   sweep: Sweep | null;
@@ -27,8 +29,11 @@ export interface Analysis {
 export function analyse(loaded: LoadedRun): Analysis {
   const all = configurationsOf(loaded.cells, loaded.run.phases);
   const configurations = all.filter(({ kind }) => kind === "trained");
-  const trained = configurations.filter(({ ok, phaseKind, shows, role }) =>
-    ok.length > 0 && phaseKind !== "rate-sweep" && shows !== "overflow-recovery" && role !== "search"
+  const [trained, learners] = [false, true].map((learns) =>
+    configurations.filter(({ ok, phaseKind, shows, role }) =>
+      ok.length > 0 && phaseKind !== "rate-sweep" && shows !== "overflow-recovery" && role !== "search" &&
+      (shows === "quality") === learns
+    )
   );
   const planned = all.filter(({ kind }) => kind === "planned");
   const sweep = sweepOf(loaded, configurations);
@@ -37,5 +42,5 @@ export function analyse(loaded: LoadedRun): Analysis {
   const baseline = firstOk(configurations.filter(({ shows }) => shows === "method-ladder")) ??
     sweep?.chosen?.configuration ?? firstOk(configurations.filter(({ role }) => role !== "search"));
   const highlighted = sweep?.chosen?.configuration ?? baseline;
-  return { loaded, configurations, trained, planned, sweep, baseline, highlighted };
+  return { loaded, configurations, trained, learners, planned, sweep, baseline, highlighted };
 }

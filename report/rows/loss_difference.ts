@@ -8,6 +8,7 @@ import type { Interval } from "../../results/stats.ts";
 import type { Configuration } from "./configuration.ts";
 import { equalTokens, heldOutAt, heldOutLosses } from "./held_out.ts";
 import { intervalOf, meanInterval, sumOfMeans } from "../../results/intervals.ts";
+import { type TokensToLoss, tokensToLoss } from "./tokens_to_loss.ts";
 import type { Measured } from "../../results/measured.ts";
 import { type LossMargin, MARGINS } from "../../results/margins.ts";
 
@@ -37,6 +38,10 @@ export interface LossDifference {
    * Of the test that the other's loss is higher by the margin, corrected where others were made; null: none.
    */
   pValue: number | null;
+  /** What the baseline's final loss cost the other, the second measure; null where the curves do not say. */
+  tokens: TokensToLoss | null;
+  /** The model that was compared, where it is another than the pair's: see `qualityPair`. */
+  model: string | null;
   /** Why the two may not be compared; null where they may. */
   refusal: string | null;
   learned: Learned | null;
@@ -79,14 +84,22 @@ export function compareLosses(
 ): LossDifference | null {
   const tokens = equalTokens([baseline, other]);
   const [before, after] = heldOutLosses([baseline, other], tokens);
-  return lossDifference(before, after, { margin, learned: learnedBy(baseline, tokens) });
+  return lossDifference(before, after, {
+    margin,
+    learned: learnedBy(baseline, tokens),
+    tokens: tokensToLoss(baseline, other, tokens),
+  });
 }
 
 /** The test on the seeds' losses, paired where both sides ran the same seeds. */
 export function lossDifference(
   baseline: Measured | null,
   other: Measured | null,
-  { margin, learned = null }: { margin: LossMargin; learned?: Learned | null },
+  { margin, learned = null, tokens = null }: {
+    margin: LossMargin;
+    learned?: Learned | null;
+    tokens?: TokensToLoss | null;
+  },
 ): LossDifference | null {
   if (!baseline || !other) return null;
   const estimated = sumOfMeans([
@@ -95,11 +108,12 @@ export function lossDifference(
   ]);
   const interval = intervalOf(estimated, MARGINS.confidence.value);
   const refusal = notLearned(learned, margin) ?? (estimated.n < 2 ? "n = 1" : null);
-  if (refusal !== null) return { interval, outcome: "unshown", margin, pValue: null, refusal, learned };
+  const known = { interval, margin, refusal, learned, tokens, model: null };
+  if (refusal !== null) return { ...known, outcome: "unshown", pValue: null };
   const { estimate, standardError, degrees } = estimated;
   const distance = margin.nats - estimate;
   const pValue = standardError > 0 ? studentCdf(-distance / standardError, degrees) : distance > 0 ? 0 : 1;
   const isEqual = interval.low > -margin.nats && interval.high < margin.nats;
   const outcome = isEqual ? "equal" : interval.low > 0 ? "worse" : interval.high < 0 ? "better" : "unshown";
-  return { interval, outcome, margin, pValue, refusal: null, learned };
+  return { ...known, outcome, pValue };
 }

@@ -3,7 +3,7 @@ import type { PhaseShows } from "../../results/record.ts";
 import type { Interval } from "../../results/stats.ts";
 import { quantizesEmbeddings } from "../words/names.ts";
 import type { Analysis } from "./analysis.ts";
-import { type Configuration, settingKey } from "./configuration.ts";
+import { combinationKey, type Configuration, settingKey } from "./configuration.ts";
 import { ratioOf } from "../../results/measured.ts";
 
 /** What a configuration switches on. */
@@ -49,6 +49,28 @@ export function pairsOf(
     },
   );
   return pairs.toSorted((a, b) => pairWeight(b.baseline, b.changed) - pairWeight(a.baseline, a.changed));
+}
+
+/**
+ * The same change where quality is judged: in a phase that trains another model, which learns in the time
+ * there is. Null where there is none, and for pairs that start from other cells' weights.
+ */
+export function qualityPair(
+  learners: readonly Configuration[],
+  { baseline, changed }: Pair,
+): Pair | null {
+  if (changed.start !== null) return null;
+  const likes = (one: Configuration) =>
+    learners.filter((learner) =>
+      learner.start === null && learner.config.model !== one.config.model &&
+      combinationKey(learner) === combinationKey(one)
+    );
+  const [base, other] = [likes(baseline), likes(changed)];
+  const pairs = other.flatMap((changed): Pair[] =>
+    base.filter((one) => settingKey(one) === settingKey(changed)).map((baseline) => ({ baseline, changed }))
+  );
+  return pairs.toSorted((a, b) => pairWeight(b.baseline, b.changed) - pairWeight(a.baseline, a.changed))[0] ??
+    null;
 }
 
 /** The first pair of each setting (model, data, start, sequence length, effective batch), in their order. */

@@ -14,6 +14,7 @@ const CELLS_SHOWN = 3;
 /** Shape and word, so that the verdict does not hang on colour. */
 const SIGNS: Record<Outcome, string> = {
   "reproduced": "●",
+  "shown by axis": "◉",
   "not reproduced": "○",
   "depends on the setting": "◐",
   "cannot tell": "?",
@@ -62,7 +63,7 @@ export function claimsSection(_: Analysis, context: PageContext): Html | null {
       tests === 1 ? "was" : "were"
     } compared for this table, and Holm's correction keeps the chance that any of them calls a loss kept that was not below ${
       Math.round((1 - MARGINS.confidence.value) * 50)
-    } %; intervals of throughput are not corrected. “By construction” can only fail by a fault, and counts apart. “Paper” has the paper's own figures alone, “source” what others say. Not testable as the paper words them: ${NOT_TESTABLE}.</p>`,
+    } %; intervals of throughput are not corrected. “Shown by axis”: all axes hold, but quality on another model than memory and time, so that no one model shows all. “By construction” can only fail by a fault, and counts apart. “Paper” has the paper's own figures alone, “source” what others say. Not testable as the paper words them: ${NOT_TESTABLE}.</p>`,
   );
 }
 
@@ -75,9 +76,10 @@ function axesOf(settings: readonly SettingVerdict[]): HtmlValue {
   return lines.length === 0 ? null : markup`<span class="reason">${lines}</span>`;
 }
 
-function axisText({ axis, answer, why, weight }: Axis): string {
+function axisText({ axis, answer, why, weight, model }: Axis): string {
+  const on = model === null ? "" : `on ${model}`;
   const aside = weight === "reported" ? "told, not judged" : weight === "by construction" ? weight : "";
-  const notes = [aside, answer === "cannot tell" ? why : ""].filter(Boolean).join(": ");
+  const notes = [on, aside, answer === "cannot tell" ? why : ""].filter(Boolean).join(": ");
   return `${axis}: ${answer}${notes ? ` (${notes})` : ""}`;
 }
 

@@ -16,6 +16,7 @@ Deno.test("answerOf() is a document of its schema, with every claim and every co
       "answer",
       "axis",
       "figure",
+      "model",
       "needed",
       "region",
       "unit",
