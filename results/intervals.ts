@@ -89,6 +89,6 @@ export function sumOfMeans(terms: readonly Term[]): Estimate {
 }
 
 /** The interval of e to the power of what was estimated on logarithms. */
-export function exponential({ estimate, low, high, n }: Interval): Interval {
-  return { estimate: Math.exp(estimate), low: Math.exp(low), high: Math.exp(high), n };
+export function exponential({ estimate, low, high, ...rest }: Interval): Interval {
+  return { estimate: Math.exp(estimate), low: Math.exp(low), high: Math.exp(high), ...rest };
 }

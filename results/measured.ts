@@ -52,20 +52,26 @@ export interface Measured {
   values: number[];
   /** The median of each process, by seed and round. */
   byProcess: Paired;
+  /** How often a rule looked at the times before it let them be enough: ratios have that much less error. */
+  looks: number;
 }
 
 /** `factor`: what is compared by ratios, and is above 0; `difference`: what is compared by differences. */
 export type Scale = "factor" | "difference";
 
 /** Measures one configuration; null where it has no samples. */
-export function measure(cells: readonly CellSamples[], scale: Scale = "factor"): Measured | null {
+export function measure(
+  cells: readonly CellSamples[],
+  scale: Scale = "factor",
+  looks = 1,
+): Measured | null {
   const byCell = cells.filter(({ values }) => values.length > 0);
   if (byCell.length === 0) return null;
   const byProcess = processesOf(byCell);
   const figures = [...byProcess.values()];
   const isFactor = scale === "factor" && figures.length > 1 && figures.every((figure) => figure > 0);
   const interval = isFactor ? exponential(meanInterval(figures.map(Math.log))) : meanInterval(figures);
-  return { interval, byCell, values: byCell.flatMap(({ values }) => values), byProcess };
+  return { interval, byCell, values: byCell.flatMap(({ values }) => values), byProcess, looks };
 }
 
 /** Cells of one process become one figure; processes of the same seed and round stand beside each other. */
@@ -83,7 +89,8 @@ function processesOf(cells: readonly CellSamples[]): Map<string, number> {
 
 /**
  * Geometric mean of the ratios `a / b` of all pairs, with its interval (see `sumOfMeans`); null without
- * pairs.
+ * pairs. Where a rule looked at the processes and could add some, each look has its part of the error
+ * (Bonferroni), so that the interval holds what it says however the rule decided.
  */
 export function meanRatio(
   pairs: readonly (readonly [a: Measured, b: Measured])[],
@@ -96,7 +103,9 @@ export function meanRatio(
     { weight, values: logsOf(a) },
     { weight: -weight, values: logsOf(b) },
   ]);
-  return exponential(intervalOf(sumOfMeans(terms), confidence));
+  const looks = Math.max(...pairs.flat().map((one) => one.looks));
+  const interval = exponential(intervalOf(sumOfMeans(terms), 1 - (1 - confidence) / looks));
+  return looks > 1 ? { ...interval, looks } : interval;
 }
 
 function logsOf({ byProcess }: Measured): Paired {

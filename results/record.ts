@@ -391,6 +391,12 @@ export const RunRecord = Type.Object({
     }),
     { description: "The phases of the suite on this tier, in order." },
   ),
+  orderSeed: Type.Optional(
+    amount(
+      "What the order of the cells within a round was drawn from (suites/rounds.ts), the same for every run of a suite; " +
+        "absent from records of earlier versions, which ran them as listed.",
+    ),
+  ),
   cells: Type.Array(Type.Object({ id: cellId(), phase: text(), label: text() }), {
     description: "Every cell of the run, in order; some may have no record yet.",
   }),

@@ -18,6 +18,11 @@ export interface Interval {
    * ends are the estimate, and no verdict rests on it. Absent from figures that have no noise.
    */
   n?: number;
+  /**
+   * How often the data may have been looked at before they were enough, where that is more than once: the
+   * ends lie as far out as it takes to hold what the interval says.
+   */
+  looks?: number;
 }
 
 /** A figure without noise. */

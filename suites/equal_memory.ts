@@ -24,6 +24,7 @@ import {
 } from "./matrix.ts";
 import { mergeSettings } from "./merge_settings.ts";
 import { checkImplemented, type Implemented } from "./methods.ts";
+import { adaptiveRounds } from "./round_counts.ts";
 import type { TieredPhase, TieredSuite } from "./suite.ts";
 import type { Settings } from "../results/settings.ts";
 
@@ -443,7 +444,7 @@ export function searchStandIns(phase: TieredPhase, known: Known): Cell[] {
   );
 }
 
-/** As many cells as can be judged. */
+/** As many cells as can be judged; of an adaptive phase with the rounds that it can add. */
 export function judgedStandIns(phase: TieredPhase, known: Known): Cell[] {
   const short = mergeSettings(phase.defaults, timedOnly(phase));
   const names = memoryRatios(phase).map((ratio) => `within 1/${ratio}`);
@@ -452,12 +453,18 @@ export function judgedStandIns(phase: TieredPhase, known: Known): Cell[] {
       .map((label) => ({ label, settings: phase.defaults, role: "judged" as const })),
     ...names.map((name) => ({ label: `grown ${name}`, settings: short, role: "grown" as const })),
   ];
+  const more = phase.rounds === "adaptive" ? adaptiveRounds(phase.seeds).more : 0;
   return Array.from(
-    { length: phase.repeats },
+    { length: phase.repeats + more },
     (_, repeat) =>
       (phase.seeds ?? []).flatMap((seed) =>
-        list.map(({ label, settings, role }) =>
-          standIn(phase, { label, role, repeat, config: resolve(settings, seed, known) })
+        list.filter(({ role }) => role === "judged" || repeat < phase.repeats).map((one) =>
+          standIn(phase, {
+            label: one.label,
+            role: one.role,
+            repeat,
+            config: resolve(one.settings, seed, known),
+          })
         )
       ),
   ).flat();

@@ -1,8 +1,8 @@
 import { canonicalJson } from "../results/canonical_json.ts";
 import { type Cell, expandPhase, type Filter, type Known, missingDecision, NOTHING_KNOWN } from "./matrix.ts";
+import { addable, firstRounds } from "./adaptive_rounds.ts";
 import { judgedStandIns, searchStandIns } from "./equal_memory.ts";
 import type { TunedRate } from "./learning_rates.ts";
-import { partOf, RUN_SETTINGS, type RunConfig, type SettingTable } from "../results/settings.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 import type { TieredPhase, TieredSuite } from "./suite.ts";
 
@@ -20,19 +20,23 @@ export interface ForecastCell {
 
 /**
  * The cells of all phases. Where a batch size is still to be chosen the largest stands in, for a rate the
- * highest, for what an equal-memory phase has still to find its baseline.
+ * highest, for what an equal-memory phase has still to find its baseline. An adaptive phase that has not
+ * looked yet is expected to add all that it can.
  */
 export function forecastCells(
   tiered: TieredSuite,
-  { batchSize, rates, searched }: Known = NOTHING_KNOWN,
+  { batchSize, rates, searched, added }: Known = NOTHING_KNOWN,
 ): ForecastCell[] {
-  const decided: Known = { batchSize, rates, searched, cells: [] };
+  const decided: Known = { batchSize, rates, searched, added, cells: [] };
   let guess = decided;
   const ran = new Set<string>();
   return tiered.phases.flatMap((phase) => {
     const guessed = missingDecision(phase, decided) !== null;
     const known = expandPhase(phase, guess);
     const standIns = phase.kind === "equal-memory" ? standInsOf(phase, guess) : [];
+    if (phase.rounds === "adaptive" && !added.has(phase.name)) {
+      standIns.push(...addable(phase, firstRounds(phase, known)));
+    }
     const cells = [...known, ...standIns];
     guess = { ...guess, cells: [...guess.cells, ...cells] };
     if (phase.kind === "batch-sweep" && batchSize === null) {
@@ -80,23 +84,6 @@ export function rootOf(cell: Cell, all: readonly ForecastCell[]): string {
 /** What two cells must share for one run to be both's. */
 export function reuseKey({ kind, config, repeat, warmupSteps }: Cell): string {
   return canonicalJson({ kind, config, repeat, warmupSteps });
-}
-
-/** What the memory of a step depends on, besides the micro-batch size. */
-export function memoryKey(
-  { microBatchSize: _, ...config }: RunConfig,
-  table: SettingTable = RUN_SETTINGS,
-): string {
-  const values: Record<string, unknown> = config;
-  const depends = Object.entries(table).filter(([, { memory }]) => memory).map(([name, { memory }]) =>
-    [name, typeof memory === "object" ? Number(values[name]) > memory.above : values[name]] as const
-  );
-  return canonicalJson(Object.fromEntries(depends));
-}
-
-/** What a plan depends on: seeds and rates share one. */
-export function planKey(config: RunConfig, table: SettingTable = RUN_SETTINGS): string {
-  return canonicalJson(partOf(config, ({ memory }) => memory !== false, table));
 }
 
 /** The cells that a filter lets through, and those that they start from. */

@@ -59,6 +59,8 @@ export interface Known {
   cells: readonly Cell[];
   /** Cells of equal-memory phases, by the phase's name; none before the planner has been asked. */
   searched: ReadonlyMap<string, SearchedCells>;
+  /** Cells that adaptive phases added to their first rounds, by the phase's name; none before they looked. */
+  added: ReadonlyMap<string, readonly Cell[]>;
 }
 
 /** Cells that an equal-memory phase has come to. */
@@ -69,7 +71,13 @@ export interface SearchedCells {
 }
 
 /** Before the first phase. */
-export const NOTHING_KNOWN: Known = { batchSize: null, rates: new Map(), cells: [], searched: new Map() };
+export const NOTHING_KNOWN: Known = {
+  batchSize: null,
+  rates: new Map(),
+  cells: [],
+  searched: new Map(),
+  added: new Map(),
+};
 
 /**
  * The configurations of a phase in the order written: cells, then axes, the first axis varying slowest. An
@@ -144,16 +152,17 @@ export function missingDecision(phase: TieredPhase, { batchSize, rates }: Known)
 }
 
 /**
- * The cells of a phase in the order in which they run: repeat by repeat and seed by seed, every configuration
- * once in each round (A B A B, not A A B B), so that a machine that slows down slows all of them. Cells that
- * a rule prunes are there once. Of an equal-memory phase those that its search has come to.
+ * The cells of a phase, round by round: repeat by repeat and seed by seed, every configuration once (A B A B,
+ * not A A B B), so that a machine that slows down slows all of them. Cells that a rule prunes are there once.
+ * Of an equal-memory phase those that its search has come to, of an adaptive one those that it has added.
  *
  * @throws {InputError} for a configuration that cannot be.
  */
 export function expandPhase(phase: TieredPhase, known: Known = NOTHING_KNOWN): Cell[] {
+  const added = known.added.get(phase.name) ?? [];
   if (phase.kind === "equal-memory") {
     const { search = [], judged } = known.searched.get(phase.name) ?? {};
-    return [...search, ...judged ?? []];
+    return [...search, ...judged ?? [], ...added];
   }
   const list = configurations(phase);
   const cells = new Map<string, Cell>();
@@ -169,7 +178,7 @@ export function expandPhase(phase: TieredPhase, known: Known = NOTHING_KNOWN): C
       }
     }
   }
-  return [...cells.values()];
+  return [...cells.values(), ...added];
 }
 
 /**

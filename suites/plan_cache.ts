@@ -1,6 +1,6 @@
 import type { Cell } from "./matrix.ts";
 import type { Engine, PlannedAdapter, TrainingPlan } from "./engine.ts";
-import { planKey } from "./forecast.ts";
+import { planKey } from "./memory_keys.ts";
 
 /** Plans by what they depend on: seeds, repeats and rates share one. */
 export class PlanCache {

@@ -1,6 +1,7 @@
 /** What a runner writes into `run.json`. */
 import { type Environment, RECORD_VERSION, type Roofline, type RunRecord } from "../results/record.ts";
 import { NUMERICS } from "../mod.ts";
+import { orderSeed } from "./rounds.ts";
 import type { SuiteFile, TieredSuite } from "./suite.ts";
 import type { TierChoice } from "./tiers.ts";
 
@@ -21,7 +22,7 @@ export interface RunOrigin {
 /** The record of a run that begins or goes on. */
 export function newRun(
   { suite, tiered, choice, quick, command, environment, roofline, previous }: RunOrigin,
-): RunRecord {
+): RunRecord & { orderSeed: number } {
   return {
     recordVersion: RECORD_VERSION,
     suite: suite.name,
@@ -34,12 +35,14 @@ export function newRun(
     command,
     startedAt: previous?.startedAt ?? new Date().toISOString(),
     finishedAt: null,
-    phases: tiered.phases.map(({ name, kind, shows = null, description = "" }) => ({
+    phases: tiered.phases.map(({ name, kind, shows = null, description = "", rounds }) => ({
       name,
       kind,
       shows,
       description,
+      ...rounds === "adaptive" && { rounds },
     })),
+    orderSeed: orderSeed(suite.hash),
     cells: [],
     decisions: [],
     roofline: previous?.roofline ?? roofline ?? null,

@@ -1,6 +1,7 @@
 import type { CellRecord, Decision, RunRecord, Status } from "../results/record.ts";
 import { readCells, readRun, writeCell, writeRun } from "../results/files.ts";
 import { InputError } from "../engine/input_error.ts";
+import { firstRounds, look } from "./adaptive_rounds.ts";
 import { decideBatchSize } from "./batch_size.ts";
 import type { Engine, TrainingPlan } from "./engine.ts";
 import { calibrate, estimateMs } from "./estimate.ts";
@@ -25,6 +26,7 @@ import type { MemorySource } from "./observed_memory.ts";
 import { PlanCache } from "./plan_cache.ts";
 import type { Message } from "./protocol.ts";
 import { exclusively, type RunLock } from "./run_lock.ts";
+import { inRunningOrder } from "./rounds.ts";
 import { joined, newRun, type RunOrigin } from "./run_record.ts";
 import { SavedModels } from "./saved_models.ts";
 import { notRunReason, PRUNED, smallerOutOfMemory, stands } from "./standing.ts";
@@ -84,7 +86,7 @@ export async function runSuite(options: RunOptions): Promise<RunOutcome> {
 class Runner {
   readonly #options: RunOptions;
   readonly #plans: PlanCache;
-  readonly #run: RunRecord;
+  readonly #run: ReturnType<typeof newRun>;
   readonly #models: SavedModels;
   #records = new Map<string, CellRecord>();
   /** Cells that have had their turn in this run; they get no second one. */
@@ -92,6 +94,8 @@ class Runner {
   #known: Known = NOTHING_KNOWN;
   /** Whether a phase waits for cells that this run does not run. */
   #waits = false;
+  /** Whether an adaptive phase has not looked yet. */
+  #looksLater = false;
   #forecasted: { known: Known; all: ForecastCell[]; cells: ForecastCell[] } | null = null;
 
   constructor(options: RunOptions) {
@@ -118,7 +122,7 @@ class Runner {
       const goesOn = phase.kind === "equal-memory"
         ? await this.#runEqualMemory(phase)
         : await this.#runPhase(phase);
-      if (!goesOn) return this.#outcome("interrupted");
+      if (!goesOn || !await this.#addRounds(phase)) return this.#outcome("interrupted");
     }
     await this.#write({ atEnd: true });
     const killed = this.#cut([...this.#tried]);
@@ -141,7 +145,10 @@ class Runner {
     const cells = all.filter((cell) => this.#isWanted(cell));
     this.#announce(all.filter((cell) => cells.includes(cell) || this.#records.has(cell.id)));
     await this.#write();
-    if (!await this.#runCells(cells.filter((cell) => this.#isMine(cell)))) return false;
+    const ordered = inRunningOrder(all, this.#run.orderSeed);
+    if (!await this.#runCells(ordered.filter((cell) => cells.includes(cell) && this.#isMine(cell)))) {
+      return false;
+    }
     if (this.#options.shard !== null) await this.#readOthers();
     this.#decide(phase, cells);
     const before = this.#known.cells.filter((cell) => cell.phase !== phase.name);
@@ -186,6 +193,26 @@ class Runner {
     return await this.#runPhase(phase);
   }
 
+  /**
+   * Looks at the first rounds of an adaptive phase and runs what they leave open. Where some of their cells
+   * are still to run, here or elsewhere, the next run looks. @returns False if interrupted.
+   */
+  async #addRounds(phase: TieredPhase): Promise<boolean> {
+    if (phase.rounds !== "adaptive") return true;
+    const { searched } = this.#known;
+    const first = firstRounds(phase, expandPhase(phase, this.#known));
+    const found = phase.kind === "equal-memory" && !searched.get(phase.name)?.judged
+      ? null
+      : look(phase, first, (id) => this.#standing(id));
+    if (found === null) {
+      this.#looksLater = true;
+      return true;
+    }
+    this.#announceDecision(found.decision);
+    this.#known = { ...this.#known, added: new Map([...this.#known.added, [phase.name, found.added]]) };
+    return await this.#runPhase(phase);
+  }
+
   #learn({ name }: TieredPhase, cells: SearchedCells): void {
     this.#known = { ...this.#known, searched: new Map([...this.#known.searched, [name, cells]]) };
   }
@@ -225,7 +252,7 @@ class Runner {
   /** Calls the run finished where every cell is, and removes weights that nobody will start from. */
   async #finish(): Promise<void> {
     const { keepModels, shard } = this.#options;
-    const whole = !this.#waits &&
+    const whole = !this.#waits && !this.#looksLater &&
       this.#run.cells.every(({ id }) => stands(this.#records.get(id), this.#records));
     // First: a run that is killed here is resumed, and finds nothing to start from them.
     if (!keepModels && whole) await this.#models.removeAll();
@@ -272,7 +299,8 @@ class Runner {
     if (
       this.#forecasted?.known.batchSize !== this.#known.batchSize ||
       this.#forecasted.known.rates !== this.#known.rates ||
-      this.#forecasted.known.searched !== this.#known.searched
+      this.#forecasted.known.searched !== this.#known.searched ||
+      this.#forecasted.known.added !== this.#known.added
     ) {
       const { tiered, filter, shard } = this.#options;
       const all = forecastCells(tiered, this.#known);

@@ -1,7 +1,7 @@
 /** Which records stand, so that their cells are not run again. */
 import { type CellRecord, type Status, STATUSES } from "../results/record.ts";
 import type { RunConfig } from "../results/settings.ts";
-import { memoryKey } from "./forecast.ts";
+import { memoryKey } from "./memory_keys.ts";
 
 /** Statuses that can be asked to be run again. */
 export const RETRIED: readonly Status[] = STATUSES.filter((status) =>

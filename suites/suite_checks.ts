@@ -374,7 +374,7 @@ class PhaseChecker {
   }
 
   #known(batchSize: number | null): Known {
-    return { batchSize, rates: this.#rates, cells: this.#cells, searched: new Map() };
+    return { ...NOTHING_KNOWN, batchSize, rates: this.#rates, cells: this.#cells };
   }
 
   /** Resolves every configuration, at every batch size that a sweep could choose. */

@@ -62,11 +62,12 @@ const MOST_PROCESSES = 1000;
  * of scatter, or where so many would be needed that nobody runs them.
  */
 export function processesNeeded(figure: Interval, { low, high }: Region): number | null {
-  const { n, estimate } = figure;
+  const { n, estimate, looks = 1 } = figure;
   if (n === undefined || n < 2) return null;
   const edges = [low, high].filter((edge) => edge !== null);
   const distance = Math.min(...edges.map((edge) => Math.abs(edge - estimate)));
-  const quantile = (count: number) => studentQuantile((1 + MARGINS.confidence.value) / 2, count - 1);
+  const quantile = (count: number) =>
+    studentQuantile(1 - (1 - MARGINS.confidence.value) / 2 / looks, count - 1);
   const deviation = (figure.high - figure.low) / 2 * Math.sqrt(n) / quantile(n);
   for (let count = n + 1; count <= MOST_PROCESSES; count++) {
     if (quantile(count) * deviation / Math.sqrt(count) < distance) return count;

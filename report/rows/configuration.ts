@@ -98,6 +98,7 @@ export function configurationsOf(
       startName,
       phaseKind: phase?.kind ?? "matrix",
       shows: phase?.shows ?? null,
+      looks: phase?.rounds === "adaptive" ? 2 : 1,
     });
   });
 }
@@ -105,7 +106,9 @@ export function configurationsOf(
 function configurationOf(
   key: string,
   cells: CellRecord[],
-  { startName, phaseKind, shows }: { startName: StartName } & Pick<Configuration, "phaseKind" | "shows">,
+  { startName, phaseKind, shows, looks }:
+    & { startName: StartName; looks: number }
+    & Pick<Configuration, "phaseKind" | "shows">,
 ): Configuration {
   const { kind, phase, label, config, role = null } = cells[0];
   const ok = cells.filter((cell) => cell.status === "ok");
@@ -123,8 +126,8 @@ function configurationOf(
     cells,
     ok,
     seeds: [...new Set(ok.map((cell) => cell.config.seed))],
-    tokensPerSecond: measure(samplesOf(ok, timedTokensPerSecond)),
-    stepMs: measure(samplesOf(ok, timedStepMs)),
+    tokensPerSecond: measure(samplesOf(ok, timedTokensPerSecond), "factor", looks),
+    stepMs: measure(samplesOf(ok, timedStepMs), "factor", looks),
     contextBytes: measure(samplesOf(ok, observedWithContext)),
     memory: memoryOf(cells, ok),
   };

@@ -3,7 +3,6 @@
  * with seeds that the search did not have. A process is one value: steps of one process are no repeats.
  */
 import { canonicalJson } from "../../results/canonical_json.ts";
-import { timedTokensPerSecond } from "../../results/rates.ts";
 import type { CellRecord, CellRole, Decision } from "../../results/record.ts";
 import { partOf } from "../../results/settings.ts";
 import type { Interval } from "../../results/stats.ts";
@@ -11,7 +10,7 @@ import type { Analysis } from "./analysis.ts";
 import type { Configuration } from "./configuration.ts";
 import { equalTokens, heldOutLosses } from "./held_out.ts";
 import { meanInterval } from "../../results/intervals.ts";
-import { measure, type Measured, ratioOf } from "../../results/measured.ts";
+import { type Measured, ratioOf } from "../../results/measured.ts";
 
 /** A configuration that was judged. */
 export interface JudgedSide {
@@ -85,19 +84,11 @@ export function equalMemoryRows({ loaded, configurations }: Analysis): EqualMemo
 }
 
 function sidesOf(configurations: readonly Configuration[], tokens: number | null): JudgedSide[] {
-  const rates = configurations.map(({ ok }) =>
-    measure(ok.map((cell) => ({
-      id: cell.id,
-      seed: cell.config.seed,
-      round: cell.repeat,
-      values: timedTokensPerSecond(cell),
-    })))
-  );
   const judged = configurations.filter(({ role }) => role === "judged");
   const losses = heldOutLosses(judged, tokens);
-  return configurations.map((configuration, i) => ({
+  return configurations.map((configuration) => ({
     configuration,
-    tokensPerSecond: rates[i],
+    tokensPerSecond: configuration.tokensPerSecond,
     heldOut: losses[judged.indexOf(configuration)] ?? null,
   }));
 }

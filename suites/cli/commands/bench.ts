@@ -4,6 +4,7 @@ import { NUMERICS } from "../../../mod.ts";
 import { mixtureOf } from "../../../results/environment.ts";
 import { readCells, readRun } from "../../../results/files.ts";
 import type { CellRecord, RunRecord, Status } from "../../../results/record.ts";
+import { firstRounds, look } from "../../adaptive_rounds.ts";
 import { cgroupLimitBytes } from "../../cgroup.ts";
 import { type Command, EXIT, type Services } from "../command.ts";
 import { didYouMean } from "../../did_you_mean.ts";
@@ -34,7 +35,7 @@ import { type RunOptions, type RunOutcome, runSuite } from "../../runner.ts";
 import { RETRIED, stands } from "../../standing.ts";
 import { bytesText } from "../../../results/bytes.ts";
 import { type Tier, TIERS } from "../../schema.ts";
-import { type SuiteFile, tieredSuite } from "../../suite.ts";
+import { type SuiteFile, type TieredSuite, tieredSuite } from "../../suite.ts";
 import { loadSuite } from "../../suite_checks.ts";
 import { effectiveBatchSize } from "../../../results/tokens_per_step.ts";
 import { RunLock } from "../../run_lock.ts";
@@ -381,8 +382,16 @@ async function listCells(
   const { tiered, choice, shard, filter, retry, out, engine, previous } = options;
   const records = previous ? (await readCells(out)).cells : new Map<string, CellRecord>();
   const plans = new PlanCache(engine, choice.tier === "software" ? "software" : "gpu");
+  const recordOf = (id: string) => {
+    const record = records.get(id);
+    return record && stands(record, records) ? record : null;
+  };
   const decided = previous
-    ? await searchedBefore(decidedBefore(previous, records), { ...options, plans, records })
+    ? addedBefore(
+      await searchedBefore(decidedBefore(previous, records), { ...options, plans, recordOf }),
+      tiered,
+      recordOf,
+    )
     : undefined;
   const all = forecastCells(tiered, decided);
   const wanted = wantedCells(all, filter).filter(({ cell }) =>
@@ -449,14 +458,10 @@ function decidedBefore(run: RunRecord, records: ReadonlyMap<string, CellRecord>)
 /** Asks the planner for the cells of equal-memory phases, where what they rest on is there. */
 async function searchedBefore(
   known: Known,
-  { tiered, choice, engine, plans, records }:
+  { tiered, choice, engine, plans, recordOf }:
     & Pick<RunOptions, "tiered" | "choice" | "engine">
-    & { plans: PlanCache; records: ReadonlyMap<string, CellRecord> },
+    & { plans: PlanCache; recordOf(id: string): CellRecord | null },
 ): Promise<Known> {
-  const recordOf = (id: string) => {
-    const record = records.get(id);
-    return record && stands(record, records) ? record : null;
-  };
   const plan = (config: Cell["config"]) => plans.get({ config, kind: "trained" });
   for (const phase of tiered.phases) {
     if (phase.kind !== "equal-memory" || missingDecision(phase, known) !== null) continue;
@@ -478,6 +483,24 @@ async function searchedBefore(
     known = { ...known, searched: new Map([...known.searched, [phase.name, cells]]) };
   }
   return known;
+}
+
+/** What adaptive phases have added, where the cells of their first rounds are there. */
+function addedBefore(
+  known: Known,
+  tiered: TieredSuite,
+  recordOf: (id: string) => CellRecord | null,
+): Known {
+  const forecast = forecastCells(tiered, known);
+  const added = tiered.phases.flatMap((phase) => {
+    if (phase.rounds !== "adaptive") return [];
+    const own = forecast.filter(({ cell }) => cell.phase === phase.name);
+    const first = firstRounds(phase, own.map(({ cell }) => cell));
+    if (own.some(({ cell, guessed }) => guessed && first.includes(cell))) return [];
+    const found = look(phase, first, recordOf);
+    return found ? [[phase.name, found.added] as const] : [];
+  });
+  return { ...known, added: new Map(added) };
 }
 
 /** Says what there is and how to go on, and writes the report. */

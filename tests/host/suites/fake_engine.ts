@@ -62,6 +62,8 @@ export const fakeEngine: Engine = {
     "fake-rises",
     "fake-misplans",
     "fake-slow-chain",
+    "fake-uneven",
+    "fake-uneven-killed-by-list",
   ],
   corpora: ["words", "old-words"],
   train,
@@ -148,7 +150,7 @@ async function train(
   const lossAfter = (tokens: number) => lossAt(model, start.tokens + tokens, seed);
   for (let step = 0; step < options.steps && !listener.shouldStop?.(); step++) {
     if (step === 2) await misbehave(model, options);
-    if (model === "fake-killed-by-list") await dieAsListed(step);
+    if (model.endsWith("killed-by-list")) await dieAsListed(step);
     if (model.startsWith("fake-slow")) await new Promise((resolve) => setTimeout(resolve, 20));
     const nan = (model === "fake-nan" || options.learningRate > 1) && step === 3;
     const loss = nan ? NaN : lossAfter(trained);
@@ -159,7 +161,7 @@ async function train(
       tokens,
       targets: tokens,
       // Larger batches are faster by a token, up to a point.
-      ms: 1 + tokens / 100,
+      ms: (1 + tokens / 100) * unevenness(model, options),
       gradientNorm: 1,
       learningRate: options.learningRate,
       lossScale: 1,
@@ -199,6 +201,12 @@ async function train(
   };
 }
 
+/** Times as long as others: fp16 always, checkpointing with even seeds. */
+function unevenness(model: string, { methods, seed }: TrainOptions): number {
+  if (!model.startsWith("fake-uneven")) return 1;
+  return methods.includes("fp16") || (methods.includes("checkpoint") && seed % 2 === 0) ? 2 : 1;
+}
+
 /** What a name or a saved folder starts from. */
 async function savedWeights(model: string): Promise<SavedWeights> {
   if (fakeEngine.presets.includes(model)) return { model, tokens: 0 };
@@ -221,8 +229,7 @@ function lossAt(model: string, tokens: number, seed: number): number {
 }
 
 /**
- * Folder of what will kill processes of the model `fake-killed-by-list`: one file a kill, its content the
- * step.
+ * Folder of what will kill processes of models that are called so: one file a kill, its content the step.
  */
 export const KILL_LIST = "THREEFOLD_TEST_KILL_LIST";
 

@@ -163,7 +163,8 @@ phases:
     const first = await runWithKills(folder, [3], [suite, "--out", out]);
     assert.equal(first.code, 1, first.err);
     const killed = await records(out);
-    assert.equal(killed.cells[0].status, "killed");
+    const [search] = killed.cells.filter(({ status }) => status === "killed");
+    assert.equal(search.role, "search");
     assert.deepEqual(killed.run.decisions, []);
     assert.equal(killed.run.finishedAt, null);
     assert.equal(killed.cells.at(-1)!.phase, "after", "later phases do not wait");
@@ -177,11 +178,7 @@ phases:
     const between = await records(out);
     assert.equal(between.run.decisions.length, 2);
     const cut = between.cells.filter(({ status }) => status === "killed");
-    assert.deepEqual(cut.map(({ role, label, config }) => [role, label, config.seed]), [[
-      "judged",
-      "baseline",
-      11,
-    ]]);
+    assert.deepEqual(cut.map(({ role, config }) => [role, config.seed]), [["judged", 11]]);
     const listed = await run("bench", suite, "--out", out, "--resume", "--dry-run");
     assert.match(listed.out, new RegExp(`${between.run.cells.length} cells, 1 to run`));
     const third = await run("bench", suite, "--out", out, "--resume");
@@ -191,6 +188,42 @@ phases:
     assert.deepEqual(whole.run.decisions, between.run.decisions);
     const stays = (cells: readonly CellRecord[]) => cells.filter(({ id }) => id !== cut[0].id);
     assert.deepEqual(stays(whole.cells), stays(between.cells));
+  });
+});
+
+Deno.test("an adaptive phase with killed cells looks with --resume, and goes on with the rounds that it added", () => {
+  const yaml = `title: adaptive
+defaults: { model: fake-uneven-killed-by-list, data: words, heldOutFraction: 0.1, sequenceLength: 16, tokens: 512, effectiveBatchSize: 2 }
+phases:
+  - name: methods
+    kind: matrix
+    rounds: adaptive
+    seeds: [1, 2]
+    cells: [{ label: baseline }, { label: checkpoint, methods: [checkpoint] }]
+  - { name: after, kind: matrix, cells: [{ label: after }] }
+`;
+  return withSuite(yaml, async ({ suite, out, folder }) => {
+    const whole = join(folder, "whole");
+    assert.equal((await run("bench", suite, "--out", whole)).code, 0);
+    const undisturbed = await records(whole);
+    assert.equal(undisturbed.cells.length, 4 + 8 + 1);
+    const first = await runWithKills(folder, [5], [suite, "--out", out]);
+    assert.equal(first.code, 1, first.err);
+    const killed = await records(out);
+    assert.deepEqual([killed.run.decisions, killed.run.finishedAt, killed.cells.length], [[], null, 5]);
+    assert.equal(killed.cells.at(-1)!.phase, "after", "later phases do not wait");
+    // The killed one ends well; then two of the rounds that were added die.
+    const again = await run("bench", suite, "--out", out, "--resume", "--filter", "phase=methods,repeat=0");
+    assert.equal(again.code, 0, again.err);
+    const second = await runWithKills(folder, [6, 7], [suite, "--out", out, "--resume"]);
+    assert.equal(second.code, 1, second.err);
+    assert.equal(statuses((await records(out)).cells).filter((status) => status === "killed").length, 2);
+    const third = await run("bench", suite, "--out", out, "--resume");
+    assert.equal(third.code, 0, third.err);
+    const resumed = await records(out);
+    assert.deepEqual(resumed.cells.map(trained), undisturbed.cells.map(trained));
+    assert.deepEqual(resumed.run.decisions, undisturbed.run.decisions);
+    assert.notEqual(resumed.run.finishedAt, null);
   });
 });
 

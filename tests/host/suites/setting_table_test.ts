@@ -8,7 +8,7 @@ import { CellRecord } from "../../../results/record.ts";
 import { RUN_SETTINGS, type RunConfig, runConfigOf, setting } from "../../../results/settings.ts";
 import { trainFlags } from "../../../suites/config_flags.ts";
 import { type Arguments, helpText, parseFlags } from "../../../suites/cli/flags.ts";
-import { memoryKey, planKey } from "../../../suites/forecast.ts";
+import { memoryKey, planKey } from "../../../suites/memory_keys.ts";
 import { cellId } from "../../../suites/matrix.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import { suiteSchema } from "../../../suites/schema.ts";

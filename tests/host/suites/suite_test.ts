@@ -121,7 +121,7 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
     ],
     [
       phase("shows: method-lader"),
-      /phases\[0\]\.shows: got "?method-lader"?, expected single-methods or method-ladder or .*did you mean method-ladder/i,
+      /phases\[0\]\.shows: got "?method-lader"?, expected single-methods or quality or method-ladder or .*did you mean method-ladder/i,
     ],
     [
       phase("shows: method-ladder").replace("kind: matrix", "kind: batch-sweep"),
