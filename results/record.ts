@@ -323,6 +323,18 @@ export const CellRecord = Type.Object({
 }, { description: "`cells/<id>.json`: one cell of a matrix." });
 export type CellRecord = Static<typeof CellRecord>;
 
+/** What a reader of a decided figure must know: see `DecisionWarning`. */
+export const WARNING_KINDS = ["edge", "floor", "updates"] as const;
+
+export const DecisionWarning = Type.Object({
+  kind: Type.Enum(WARNING_KINDS, {
+    description: "edge: the best is the lowest or highest value tried, and a better one may lie beyond. floor: a floor of the suite " +
+      "chose, not the rule. updates: the largest batch size had few updates.",
+  }),
+  text: text(),
+});
+export type DecisionWarning = Static<typeof DecisionWarning>;
+
 export const Decision = Type.Object({
   name: text(),
   rule: text(),
@@ -331,6 +343,11 @@ export const Decision = Type.Object({
   chosen: text(),
   value: Type.Union([Type.Number(), Type.String()]),
   reason: text(),
+  warnings: Type.Optional(
+    Type.Array(DecisionWarning, {
+      description: "What limits the choice; absent from records of earlier versions, and where nothing does.",
+    }),
+  ),
 }, { description: "A choice that a rule made from cells, with the rule in words and what it looked at." });
 export type Decision = Static<typeof Decision>;
 
@@ -401,7 +418,8 @@ export const RunRecord = Type.Object({
     description: "Every cell of the run, in order; some may have no record yet.",
   }),
   decisions: Type.Array(Decision, {
-    description: "`effectiveBatchSize` of a batch sweep, `learningRate/<optimizer>` of a rate sweep, `equalMemory/<times less>` of " +
+    description: "`effectiveBatchSize` of a batch sweep, `learningRate/<optimizer>` of a rate sweep and `lossMargin/<model>` from its " +
+      "baseline's curve, `rounds/<phase>` of an adaptive one, `equalMemory/<times less>` of " +
       "each budget of an equal-memory phase, whose value is the id of the cell of the search that won, or `none`.",
   }),
   roofline: orNull(Roofline, "Null where it was not measured."),

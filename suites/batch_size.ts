@@ -1,4 +1,4 @@
-import type { CellRecord, Decision } from "../results/record.ts";
+import type { CellRecord, Decision, DecisionWarning } from "../results/record.ts";
 import { timedTokensPerSecond } from "../results/rates.ts";
 import { median } from "../results/stats.ts";
 import { finalLosses, typicalSpread } from "./candidates.ts";
@@ -37,13 +37,13 @@ export function decideBatchSize(
     candidateOf(size, cells.filter(({ config }) => effectiveBatchSize(config) === size))
   );
   const spread = typicalSpread(candidates.map(({ losses }) => losses));
-  const usable = candidates.filter(({ size, heldOutLoss, tokensPerSecond }) =>
-    size >= smallestChoice && heldOutLoss !== null && tokensPerSecond !== null
+  const usable = candidates.filter(({ heldOutLoss, tokensPerSecond }) =>
+    heldOutLoss !== null && tokensPerSecond !== null
   );
-  if (usable.length === 0) return null;
-  const best = usable.reduce((a, b) => b.heldOutLoss! < a.heldOutLoss! ? b : a);
-  const good = usable.filter(({ heldOutLoss }) => heldOutLoss! <= best.heldOutLoss! + spread);
-  const winner = good.reduce((a, b) => b.tokensPerSecond! > a.tokensPerSecond! ? b : a);
+  const allowed = usable.filter(({ size }) => size >= smallestChoice);
+  if (allowed.length === 0) return null;
+  const { best, good, winner } = pick(allowed, spread);
+  const warnings = warningsFor(winner, pick(usable, spread).winner, smallestChoice, cells);
   return {
     name: "effectiveBatchSize",
     rule: smallestChoice > 1 ? `Of those of at least ${smallestChoice} sequences: ${RULE}` : RULE,
@@ -56,8 +56,54 @@ export function decideBatchSize(
     }])),
     chosen: winner.label,
     value: winner.size,
-    reason: reasonFor(winner, best, { good: good.length, spread, among: amongText(phase, smallestChoice) }),
+    reason: [
+      reasonFor(winner, best, { good: good.length, spread, among: amongText(phase, smallestChoice) }),
+      ...warnings.map(({ text }) => text),
+    ].join("; "),
+    ...warnings.length > 0 && { warnings },
   };
+}
+
+/** The fastest of those that learn as well as the best. */
+function pick(candidates: readonly Candidate[], spread: number) {
+  const best = candidates.reduce((a, b) => b.heldOutLoss! < a.heldOutLoss! ? b : a);
+  const good = candidates.filter(({ heldOutLoss }) => heldOutLoss! <= best.heldOutLoss! + spread);
+  const winner = good.reduce((a, b) => b.tokensPerSecond! > a.tokensPerSecond! ? b : a);
+  return { best, good, winner };
+}
+
+/** Updates below which a run says more of its first steps than of its batch size. */
+export const FEW_UPDATES = 200;
+
+/** @param free What the rule would pick without a floor. */
+function warningsFor(
+  winner: Candidate,
+  free: Candidate,
+  smallestChoice: number,
+  cells: readonly CellRecord[],
+): DecisionWarning[] {
+  const warnings: DecisionWarning[] = [];
+  if (free.size < smallestChoice) {
+    warnings.push({
+      kind: "floor",
+      text: `the floor of ${smallestChoice} chose: by the rule alone it would be ${free.label}`,
+    });
+  }
+  const sizes = cells.map(({ config }) => effectiveBatchSize(config));
+  if (winner.size === Math.max(...sizes)) {
+    warnings.push({
+      kind: "edge",
+      text: `${winner.label} is the largest tried: a larger one may be faster and learn as well`,
+    });
+  }
+  const updates = Math.min(...cells.map(({ config }) => config.steps));
+  if (updates < FEW_UPDATES) {
+    warnings.push({
+      kind: "updates",
+      text: `the largest batch size made ${updates} updates, less than ${FEW_UPDATES}: its loss says little`,
+    });
+  }
+  return warnings;
 }
 
 /** Which batch sizes the rule could pick from, in words. */

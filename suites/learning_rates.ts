@@ -1,4 +1,4 @@
-import type { CellRecord, Decision } from "../results/record.ts";
+import type { CellRecord, Decision, DecisionWarning } from "../results/record.ts";
 import { finalLosses, typicalSpread } from "./candidates.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 
@@ -41,18 +41,50 @@ export function decideLearningRates(cells: readonly CellRecord[]): RateDecision[
   });
 }
 
-function decideFor(optimizer: string, cells: readonly CellRecord[]): RateDecision | null {
+/** What was tried for one optimizer, rates rising. */
+function candidatesOf(cells: readonly CellRecord[]): Candidate[] {
   const rates = [...new Set(cells.map(({ config }) => config.learningRate))].sort((a, b) => a - b);
-  const candidates = rates.map((rate): Candidate => ({
+  return rates.map((rate) => ({
     rate,
     label: `lr ${rate}`,
     ...finalLosses(cells.filter(({ config }) => config.learningRate === rate)),
   }));
-  const spread = typicalSpread(candidates.map(({ losses }) => losses));
+}
+
+/** The rate with the lowest mean held-out loss; null where none ended well. */
+function bestOf(candidates: readonly Candidate[]): Candidate | null {
   const usable = candidates.filter(({ heldOutLoss }) => heldOutLoss !== null);
-  if (usable.length === 0) return null;
-  const best = usable.reduce((a, b) => b.heldOutLoss! < a.heldOutLoss! ? b : a);
-  const winner = usable.find(({ heldOutLoss }) => heldOutLoss! <= best.heldOutLoss! + spread)!; // rates rise
+  return usable.length === 0 ? null : usable.reduce((a, b) => b.heldOutLoss! < a.heldOutLoss! ? b : a);
+}
+
+/**
+ * The rate beyond the end of a grid at which its best lies, as far from it as the grid's own last step; null
+ * where the best lies inside, or is the only rate.
+ *
+ * @param cells Records of one optimizer.
+ */
+export function rateBeyond(cells: readonly CellRecord[]): { from: number; to: number } | null {
+  const candidates = candidatesOf(cells);
+  const best = bestOf(candidates);
+  if (best === null || candidates.length < 2) return null;
+  const rates = candidates.map(({ rate }) => rate);
+  const end = endOf(rates, best.rate);
+  if (end === null) return null;
+  const next = end === "lowest" ? rates[1] : rates.at(-2)!;
+  return { from: best.rate, to: Number((best.rate * best.rate / next).toPrecision(6)) };
+}
+
+function decideFor(optimizer: string, cells: readonly CellRecord[]): RateDecision | null {
+  const candidates = candidatesOf(cells);
+  const spread = typicalSpread(candidates.map(({ losses }) => losses));
+  const best = bestOf(candidates);
+  if (best === null) return null;
+  // Rates rise, so that the first is the lowest.
+  const winner = candidates.find(({ heldOutLoss }) =>
+    heldOutLoss !== null && heldOutLoss <= best.heldOutLoss! + spread
+  )!;
+  const end = endOf(candidates.map(({ rate }) => rate), best.rate);
+  const warnings = end === null ? [] : [edgeWarning(best, end)];
   const decision: Decision = {
     name: `learningRate/${optimizer}`,
     rule: RULE,
@@ -67,9 +99,10 @@ function decideFor(optimizer: string, cells: readonly CellRecord[]): RateDecisio
     reason: [
       reasonFor(optimizer, winner, best, spread),
       ...outText(candidates),
-      ...edgeText(candidates, best),
+      ...warnings.map(({ text }) => text),
     ]
       .join("; "),
+    ...warnings.length > 0 && { warnings },
   };
   return {
     optimizer,
@@ -92,11 +125,14 @@ function outText(candidates: readonly Candidate[]): string[] {
     : [`${out.join(", ")} ${out.length === 1 ? "is" : "are"} out: not all runs ended well`];
 }
 
+/** Which end of a grid a rate is; null for those between. */
+export function endOf(rates: readonly number[], rate: number): "lowest" | "highest" | null {
+  if (rate === Math.min(...rates)) return "lowest";
+  return rate === Math.max(...rates) ? "highest" : null;
+}
+
 /** A best rate at the end of the grid may have a better one beyond it. */
-function edgeText(candidates: readonly Candidate[], best: Candidate): string[] {
-  if (best === candidates[0]) return [`${best.label} is the lowest rate tried: a lower one may do better`];
-  if (best === candidates.at(-1)) {
-    return [`${best.label} is the highest rate tried: a higher one may do better`];
-  }
-  return [];
+function edgeWarning({ label }: Candidate, end: "lowest" | "highest"): DecisionWarning {
+  const other = end === "lowest" ? "lower" : "higher";
+  return { kind: "edge", text: `${label} is the ${end} rate tried: a ${other} one may do better` };
 }

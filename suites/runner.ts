@@ -8,6 +8,8 @@ import { calibrate, estimateMs } from "./estimate.ts";
 import { findFinalists, judgedCells, searchCells, searchMemory, timedBefore } from "./equal_memory.ts";
 import { type ForecastCell, forecastCells, reuseKey, rootOf, wantedCells } from "./forecast.ts";
 import { decideLearningRates } from "./learning_rates.ts";
+import { cellsBeyond } from "./longer_rate_grid.ts";
+import { decideLossMargin } from "./loss_margin.ts";
 import {
   type Cell,
   expandPhase,
@@ -150,9 +152,21 @@ class Runner {
       return false;
     }
     if (this.#options.shard !== null) await this.#readOthers();
+    if (this.#goesBeyond(phase, all)) return await this.#runPhase(phase);
     this.#decide(phase, cells);
     const before = this.#known.cells.filter((cell) => cell.phase !== phase.name);
     this.#known = { ...this.#known, cells: [...before, ...all] };
+    return true;
+  }
+
+  /** Adds the rates beyond a rate sweep's grid that its records ask for. @returns Whether there are more. */
+  #goesBeyond(phase: TieredPhase, all: readonly Cell[]): boolean {
+    if (phase.kind !== "rate-sweep") return false;
+    const before = this.#known.added.get(phase.name) ?? [];
+    const first = all.filter((cell) => !before.includes(cell));
+    const added = cellsBeyond(phase, first, (id) => this.#standing(id));
+    if (added.length <= before.length) return false;
+    this.#known = { ...this.#known, added: new Map([...this.#known.added, [phase.name, added]]) };
     return true;
   }
 
@@ -480,6 +494,9 @@ class Runner {
       ]),
     };
     for (const { decision } of decided) this.#announceDecision(decision);
+    const rate = decided.find(({ optimizer }) => optimizer === "adamw")?.tuned.rate;
+    const margin = rate === undefined ? null : decideLossMargin(standing, rate);
+    if (margin !== null) this.#announceDecision(margin);
   }
 
   #announceDecision(decision: Decision): void {

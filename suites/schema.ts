@@ -126,6 +126,15 @@ function partsOf(table: SettingTable) {
           "rate-sweep.",
       }),
     ),
+    extend: may(
+      Type.Integer({
+        minimum: 0,
+        maximum: 3,
+        description:
+          "How often a rate sweep goes on beyond an end of an optimizer's grid at which its best rate lies, by one rate " +
+          "each time. Default: 0.",
+      }),
+    ),
     memoryRatios: list(
       Type.Number({ minimum: 1 }),
       "Budgets of an equal-memory phase, as how many times less than the baseline's planned peak. " +

@@ -350,6 +350,10 @@ class PhaseChecker {
         issues.push({ path: within(phase, key), atKey: true, message });
       }
     }
+    if (phase.extend !== undefined && phase.kind !== "rate-sweep") {
+      const message = `a ${phase.kind} has no grid of rates: only a rate-sweep has extend`;
+      issues.push({ path: within(phase, "extend"), atKey: true, message });
+    }
     issues.push(...processIssues(phase, list), ...this.#cellIssues(phase, list));
     if (phase.kind === "batch-sweep") {
       if (this.#candidates) {

@@ -1,6 +1,6 @@
 /** Training and held-out loss over trained tokens, one panel a configuration. */
 import type { Configuration } from "../rows/configuration.ts";
-import { heldOutAt } from "../rows/held_out.ts";
+import { heldOutAt } from "../../results/held_out_at.ts";
 import { formatCompact, formatNumber, shorten } from "../words/format.ts";
 import { median } from "../../results/stats.ts";
 import { d3 } from "./d3.ts";

@@ -1,9 +1,11 @@
 /** The ledger of tests: all comparisons of losses that claims ask for, corrected for how many there are. */
-import type { Decision } from "../../results/record.ts";
+import { OPTIMIZERS } from "../../results/methods.ts";
+import type { Decision, RunConfig } from "../../results/record.ts";
 import { compareLosses, type LossDifference } from "../rows/loss_difference.ts";
 import { lossMargin } from "../../results/margins.ts";
 import type { Configuration } from "../rows/configuration.ts";
 import { type Pair, qualityPair } from "../rows/pairs.ts";
+import { optimizerName } from "../words/names.ts";
 
 /** Held-out loss of a tested pair, `changed` minus `baseline`. @throws {RangeError} for any other. */
 export type LossOf = (pair: Pair) => LossDifference | null;
@@ -32,7 +34,12 @@ export function ledgerOf(
     const { baseline, changed } = learnt ?? pair;
     const loss = within(tested, baseline, changed, () => {
       const found = compareLosses(baseline, changed, lossMargin(decisions, changed.config));
-      return found && learnt ? { ...found, model: changed.config.model } : found;
+      const refusal = rateAtEnd(decisions, baseline.config) ?? rateAtEnd(decisions, changed.config);
+      return found && {
+        ...found,
+        ...learnt && { model: changed.config.model },
+        ...refusal !== null && { refusal, outcome: "unshown", pValue: null },
+      };
     });
     within(differences, pair.baseline, pair.changed, () => loss);
   }
@@ -48,6 +55,21 @@ export function ledgerOf(
       return found;
     },
   };
+}
+
+/**
+ * Why losses at a rate are not compared: a sweep found it at an end of its grid, so that a better one may lie
+ * beyond, and the difference may be that of the rates. Null where nothing says so.
+ */
+function rateAtEnd(decisions: readonly Decision[], { optimizer, learningRate }: RunConfig): string | null {
+  const { sameUpdateAs } = OPTIMIZERS.find(({ id }) => id === optimizer) ?? {};
+  const decision = [optimizer, sameUpdateAs].map((name) =>
+    decisions.find((one) => one.name === `learningRate/${name}`)
+  ).find((one) => one !== undefined);
+  const isAtEnd = decision?.value === learningRate && decision.warnings?.some(({ kind }) => kind === "edge");
+  return isAtEnd
+    ? `the rate of ${optimizerName(optimizer)}, ${learningRate}, is at an end of its grid`
+    : null;
 }
 
 /** What a map of maps holds, put there where it holds nothing. */

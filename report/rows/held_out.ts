@@ -1,18 +1,7 @@
 /** Held-out losses of configurations, compared after equally many tokens. */
-import type { CellRecord } from "../../results/record.ts";
+import { heldOutAt } from "../../results/held_out_at.ts";
 import type { Configuration } from "./configuration.ts";
 import { type CellSamples, measure, type Measured } from "../../results/measured.ts";
-
-/** Held-out loss of a cell after `tokens` tokens, between its two nearest points; null outside them. */
-export function heldOutAt(cell: CellRecord, tokens: number): number | null {
-  const points = [...cell.heldOut].sort((a, b) => a.tokens - b.tokens);
-  const after = points.findIndex((point) => point.tokens >= tokens);
-  if (after < 0) return null;
-  const right = points[after];
-  if (right.tokens === tokens || after === 0) return right.tokens === tokens ? right.loss : null;
-  const left = points[after - 1];
-  return left.loss + (right.loss - left.loss) * (tokens - left.tokens) / (right.tokens - left.tokens);
-}
 
 /** The most tokens that every configuration with held-out points has trained; null where there are none. */
 export function equalTokens(configurations: readonly Configuration[]): number | null {

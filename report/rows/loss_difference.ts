@@ -6,7 +6,8 @@
 import { studentCdf } from "../../results/student.ts";
 import type { Interval } from "../../results/stats.ts";
 import type { Configuration } from "./configuration.ts";
-import { equalTokens, heldOutAt, heldOutLosses } from "./held_out.ts";
+import { heldOutAt } from "../../results/held_out_at.ts";
+import { equalTokens, heldOutLosses } from "./held_out.ts";
 import { intervalOf, meanInterval, sumOfMeans } from "../../results/intervals.ts";
 import { type TokensToLoss, tokensToLoss } from "./tokens_to_loss.ts";
 import type { Measured } from "../../results/measured.ts";

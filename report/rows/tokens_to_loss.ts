@@ -8,7 +8,7 @@ import type { Interval } from "../../results/stats.ts";
 import { alone, meanInterval } from "../../results/intervals.ts";
 import { MARGINS } from "../../results/margins.ts";
 import type { Configuration } from "./configuration.ts";
-import { heldOutAt } from "./held_out.ts";
+import { heldOutAt } from "../../results/held_out_at.ts";
 
 /** Points of a curve, the start among them, below which a crossing is not looked for. */
 export const FEWEST_POINTS = 4;

@@ -16,6 +16,7 @@ import { applyGpuFlags, GPU_FLAGS } from "../gpu_flags.ts";
 import { findFinalists, judgedCells, searchCells, searchMemory, timedBefore } from "../../equal_memory.ts";
 import { forecastCells, rootOf, wantedCells } from "../../forecast.ts";
 import type { TunedRate } from "../../learning_rates.ts";
+import { cellsBeyond } from "../../longer_rate_grid.ts";
 import {
   type Cell,
   inShard,
@@ -485,7 +486,7 @@ async function searchedBefore(
   return known;
 }
 
-/** What adaptive phases have added, where the cells of their first rounds are there. */
+/** What adaptive phases and rate sweeps have added, where the cells of their first rounds are there. */
 function addedBefore(
   known: Known,
   tiered: TieredSuite,
@@ -493,8 +494,11 @@ function addedBefore(
 ): Known {
   const forecast = forecastCells(tiered, known);
   const added = tiered.phases.flatMap((phase) => {
-    if (phase.rounds !== "adaptive") return [];
     const own = forecast.filter(({ cell }) => cell.phase === phase.name);
+    if (phase.kind === "rate-sweep") {
+      return [[phase.name, cellsBeyond(phase, own.map(({ cell }) => cell), recordOf)] as const];
+    }
+    if (phase.rounds !== "adaptive") return [];
     const first = firstRounds(phase, own.map(({ cell }) => cell));
     if (own.some(({ cell, guessed }) => guessed && first.includes(cell))) return [];
     const found = look(phase, first, recordOf);

@@ -103,3 +103,36 @@ Deno.test("ledgerOf() tests each pair once, and corrects it for the others", () 
   });
   assert.throws(() => together.loss({ baseline: others[0], changed: baseline }), RangeError);
 });
+
+Deno.test("ledgerOf() does not compare losses at a rate that lies at an end of its sweep's grid", () => {
+  const { configurations } = analyse(
+    asLoaded(syntheticRun({ everything: true, batches: [4], seeds: [0, 1, 2], tokens: 1024 })),
+  );
+  const [baseline, ...others] = configurations.filter(({ phase }) => phase === "optimizers");
+  const decision = (optimizer: string, value: number) => ({
+    ...{
+      name: `learningRate/${optimizer}`,
+      rule: "",
+      inputs: [],
+      figures: {},
+      chosen: "",
+      reason: "",
+      value,
+    },
+    warnings: [{ kind: "edge" as const, text: "at an end" }],
+  });
+  const refusals = (...decisions: ReturnType<typeof decision>[]) => {
+    const ledger = ledgerOf(others.map((changed) => ({ baseline, changed })), decisions);
+    return others.map((changed) => ledger.loss({ baseline, changed })!.refusal);
+  };
+  assert.deepEqual(others.map(({ config }) => config.optimizer), ["adafactor", "adamw8bit"]);
+  const { learningRate } = baseline.config;
+  assert.deepEqual(refusals(), [null, null]);
+  assert.deepEqual(refusals(decision("adafactor", 0.002)), [
+    "the rate of Adafactor, 0.002, is at an end of its grid",
+    null,
+  ]);
+  assert.deepEqual(refusals(decision("adafactor", 0.004)), [null, null], "another rate is theirs");
+  const both = `the rate of AdamW, ${learningRate}, is at an end of its grid`;
+  assert.deepEqual(refusals(decision("adamw", learningRate)), [both, both]);
+});

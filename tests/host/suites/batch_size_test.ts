@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { CellRecord, Status } from "../../../results/record.ts";
-import { decideBatchSize } from "../../../suites/batch_size.ts";
+import { decideBatchSize, FEW_UPDATES } from "../../../suites/batch_size.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
 
 /** A record with what the rule looks at; the first step is slow, and timing leaves it out. */
@@ -112,4 +112,23 @@ Deno.test("a sweep with a smallest choice measures smaller batch sizes but does 
   assert.match(decision.rule, /^Of those of at least 4 sequences/);
   assert.match(decision.reason, /of those of at least 4 sequences/);
   assert.deepEqual(Object.keys(decision.figures), ["batch 1", "batch 4"]);
+});
+
+Deno.test("a batch size that a floor chose, the largest one, and few updates are said", () => {
+  const kinds = (cells: CellRecord[], floor?: number) =>
+    decideBatchSize("p", cells, floor)!.warnings?.map(({ kind }) => kind) ?? [];
+  const steps = (updates: number, cells: CellRecord[]) => {
+    for (const { config } of cells) config.steps = updates;
+    return cells;
+  };
+  const small = () => [record(1, 1, 2, 300), record(4, 1, 2.5, 100), record(8, 1, 2.6, 90)];
+  assert.deepEqual(kinds(steps(FEW_UPDATES, small())), []);
+  assert.deepEqual(kinds(steps(FEW_UPDATES, small()), 4), ["floor"]);
+  assert.deepEqual(kinds(steps(FEW_UPDATES - 1, small()), 1), ["updates"]);
+  const large = () => [record(1, 1, 2, 300), record(4, 1, 1.5, 400)];
+  assert.deepEqual(kinds(steps(FEW_UPDATES, large()), 4), ["edge"]);
+  assert.match(
+    decideBatchSize("p", small(), 4)!.reason,
+    /the floor of 4 chose: by the rule alone it would be batch 1; the largest batch size made \d+ updates/,
+  );
 });

@@ -122,6 +122,62 @@ Deno.test("bench trains every optimizer at the rate that the sweep before decide
     assert.match(listed, /15 cells, 0 to run/);
   }));
 
+const LONGER = (rates: number[], extend = 3) =>
+  `title: longer
+defaults: { model: fake, data: words, heldOutFraction: 0.1, sequenceLength: 16, tokens: 256, effectiveBatchSize: 1 }
+phases:
+  - name: rates
+    kind: rate-sweep
+    extend: ${extend}
+    seeds: [1, 2]
+    cells: [${rates.map((rate) => `{ label: AdamW at ${rate}, learningRate: ${rate} }`).join(", ")}]
+  - { name: single, kind: matrix, defaults: { learningRate: tuned }, cells: [{ label: baseline }] }
+`;
+
+/** Labels and rates of a sweep's cells with seed 1, and what was decided. */
+async function swept(yaml: string) {
+  let found: { rates: (string | number)[][]; rate: unknown; warnings: unknown; listed: string } | null = null;
+  await withSuite(yaml, async ({ suite, out }) => {
+    const { code, err } = await run("bench", suite, "--out", out);
+    assert.equal(code, 0, err);
+    const { run: record, cells } = await records(out);
+    const { value, warnings } = record.decisions.find(({ name }) => name === "learningRate/adamw")!;
+    assert.equal(record.decisions.length, 1, "one decision, made once all rates are there");
+    const rates = cells.filter(({ phase, config }) => phase === "rates" && config.seed === 1)
+      .map(({ label, config }) => [label, config.learningRate]);
+    assert.equal(cells.filter(({ phase }) => phase === "rates").length, 2 * rates.length, "all seeds");
+    const { out: listed } = await run("bench", suite, "--out", out, "--resume", "--dry-run");
+    found = { rates, rate: value, warnings: warnings?.map(({ kind }) => kind), listed };
+  });
+  return found!;
+}
+
+Deno.test("a rate sweep goes on beyond the end at which its best rate lies, as long as it lies there", async () => {
+  // The fake learns best at 0.001.
+  const down = await swept(LONGER([0.004, 0.008]));
+  assert.deepEqual(down.rates, [
+    ["AdamW at 0.004", 0.004],
+    ["AdamW at 0.008", 0.008],
+    ["AdamW at 0.002", 0.002],
+    ["AdamW at 0.001", 0.001],
+    ["AdamW at 0.0005", 0.0005],
+  ]);
+  assert.deepEqual([down.rate, down.warnings], [0.001, undefined]);
+  assert.match(down.listed, /11 cells, 0 to run/);
+  const up = await swept(LONGER([0.0005, 0.0007]));
+  assert.deepEqual(up.rates.slice(2).map(([, rate]) => rate), [0.00098, 0.001372]);
+  const inside = await swept(LONGER([0.0005, 0.001, 0.002]));
+  assert.deepEqual([inside.rates.length, inside.rate, inside.warnings], [3, 0.001, undefined]);
+});
+
+Deno.test("a rate sweep goes on as often as it may and no more, and says that the best is at an end", async () => {
+  const far = await swept(LONGER([0.016, 0.032]));
+  assert.deepEqual(far.rates.map(([, rate]) => rate), [0.016, 0.032, 0.008, 0.004, 0.002]);
+  assert.deepEqual([far.rate, far.warnings], [0.002, ["edge"]]);
+  const never = await swept(LONGER([0.016, 0.032], 0));
+  assert.deepEqual([never.rates.length, never.rate, never.warnings], [2, 0.016, ["edge"]]);
+});
+
 Deno.test("suites with rate sweeps that cannot decide are refused", async () => {
   const head = "title: t\ndefaults: { model: fake, data: words, heldOutFraction: 0.1, steps: 8 }\nphases:\n";
   const cases: [string, RegExp][] = [
@@ -144,6 +200,14 @@ Deno.test("suites with rate sweeps that cannot decide are refused", async () => 
     [
       "  - { name: a, kind: rate-sweep, axes: { learningRate: [1, 2] }, defaults: { heldOutFraction: 0 } }",
       /heldOutFraction is 0/,
+    ],
+    [
+      "  - { name: a, kind: matrix, extend: 2 }",
+      /phases\[0\]\.extend: a matrix has no grid of rates: only a rate-sweep has extend/,
+    ],
+    [
+      "  - { name: a, kind: rate-sweep, extend: 4, axes: { learningRate: [1, 2] } }",
+      /extend: got 4, expected a whole number from 0 to 3/,
     ],
     [
       "  - { name: a, kind: rate-sweep, rule: fastest-within-seed-spread, axes: { learningRate: [1, 2] } }",
