@@ -1,5 +1,6 @@
 import { median } from "../results/stats.ts";
 import type { CellRecord, Roofline } from "../results/record.ts";
+import { ranAlone } from "../results/rates.ts";
 import type { Tier } from "./schema.ts";
 
 /** What time a cell takes is guessed from, until cells of the run have finished. */
@@ -40,8 +41,9 @@ export function calibrate(
   tier: Tier,
   roofline: Roofline | null = null,
 ): Calibration {
-  const measured = finished.filter(({ status, sameRunAs, samples, modelFlopsPerStep }) =>
-    status === "ok" && sameRunAs === null && samples && modelFlopsPerStep
+  const measured = finished.filter((record) =>
+    record.status === "ok" && record.sameRunAs === null && record.samples && record.modelFlopsPerStep &&
+    ranAlone(record)
   ).map(({ config: { steps }, wallMs, samples, modelFlopsPerStep }) => {
     const ms = samples!.ms.reduce((a, b) => a + b, 0);
     return {

@@ -31,6 +31,7 @@ import { exclusively, type RunLock } from "./run_lock.ts";
 import { inRunningOrder } from "./rounds.ts";
 import { joined, newRun, type RunOrigin } from "./run_record.ts";
 import { SavedModels } from "./saved_models.ts";
+import { inLanes, lanesOf, shareOfTime, SideBySide } from "./side_by_side.ts";
 import { notRunReason, PRUNED, smallerOutOfMemory, stands } from "./standing.ts";
 import type { TieredPhase } from "./suite.ts";
 
@@ -38,7 +39,8 @@ import type { TieredPhase } from "./suite.ts";
 export interface RunListener {
   /** @param remainingMs What the cells that are left are expected to take, this one included. */
   onCell(cell: Cell, position: { done: number; total: number; remainingMs: number; cellMs: number }): void;
-  onMessage(message: Message): void;
+  /** @param id The cell's. */
+  onMessage(message: Message, id: string): void;
   onRecord(record: CellRecord, position: { done: number; total: number }): void;
   onDecision(decision: Decision): void;
   /** A search asks the planner what fits. */
@@ -98,12 +100,16 @@ class Runner {
   #waits = false;
   /** Whether an adaptive phase has not looked yet. */
   #looksLater = false;
+  readonly #sideBySide: SideBySide;
+  /** Weights that are trained again, by the id of their cell. */
+  readonly #ensuring = new Map<string, Promise<string | null>>();
   #forecasted: { known: Known; all: ForecastCell[]; cells: ForecastCell[] } | null = null;
 
   constructor(options: RunOptions) {
     this.#options = options;
     this.#plans = new PlanCache(options.engine, options.environment.software ? "software" : "gpu");
     this.#models = new SavedModels(options.out);
+    this.#sideBySide = new SideBySide(options.choice.memoryBudgetBytes);
     this.#run = newRun(options);
   }
 
@@ -148,9 +154,8 @@ class Runner {
     this.#announce(all.filter((cell) => cells.includes(cell) || this.#records.has(cell.id)));
     await this.#write();
     const ordered = inRunningOrder(all, this.#run.orderSeed);
-    if (!await this.#runCells(ordered.filter((cell) => cells.includes(cell) && this.#isMine(cell)))) {
-      return false;
-    }
+    const own = ordered.filter((cell) => cells.includes(cell) && this.#isMine(cell));
+    if (!await inLanes(own, this.#lanesOf(phase.name), (cell) => this.#runCell(cell))) return false;
     if (this.#options.shard !== null) await this.#readOthers();
     if (this.#goesBeyond(phase, all)) return await this.#runPhase(phase);
     this.#decide(phase, cells);
@@ -348,27 +353,39 @@ class Runner {
     for (const { id, phase, label } of cells) if (!known.has(id)) this.#run.cells.push({ id, phase, label });
   }
 
+  /** How many cells of a phase run at once. */
+  #lanesOf(name: string): number {
+    const phase = this.#options.tiered.phases.find((phase) => phase.name === name)!;
+    return lanesOf(phase, this.#options.environment);
+  }
+
   /** @returns False where the run was interrupted. */
-  async #runCells(cells: readonly Cell[]): Promise<boolean> {
+  async #runCell(cell: Cell): Promise<boolean> {
     const { listener, signal, environment } = this.#options;
-    for (const cell of cells) {
-      if (signal.aborted) return false;
-      if (this.#isDone(cell)) continue;
-      const plan = await this.#plans.get(cell);
-      const remaining = await this.#remainingMs(cell);
-      listener.onCell(cell, { ...this.#position(), ...remaining });
-      const record = plan instanceof Error
-        ? unmeasured(cell, null, environment, "error", `cannot plan: ${plan.stack ?? plan}`)
-        : this.#withoutRunning(cell, plan) ?? await this.#measure(cell, plan);
-      if (record === null) return false;
-      // A record that another runner may have made in the meantime is not overwritten.
-      if (!await this.#options.lock.renew()) return false;
-      await writeCell(this.#options.out, record);
-      this.#records.set(record.id, record);
-      this.#tried.add(record.id);
-      listener.onRecord(record, this.#position());
-    }
+    if (signal.aborted) return false;
+    if (this.#isDone(cell)) return true;
+    const plan = await this.#plans.get(cell);
+    const remaining = await this.#remainingMs(cell);
+    listener.onCell(cell, { ...this.#position(), ...remaining });
+    const record = plan instanceof Error
+      ? unmeasured(cell, null, environment, "error", `cannot plan: ${plan.stack ?? plan}`)
+      : this.#withoutRunning(cell, plan) ?? await this.#measureBeside(cell, plan);
+    if (record === null) return false;
+    // A record that another runner may have made in the meantime is not overwritten.
+    if (!await this.#options.lock.renew()) return false;
+    await writeCell(this.#options.out, record);
+    this.#records.set(record.id, record);
+    this.#tried.add(record.id);
+    listener.onRecord(record, this.#position());
     return true;
+  }
+
+  /** Measures a cell when there is room beside those that run. */
+  async #measureBeside(cell: Cell, plan: TrainingPlan): Promise<CellRecord | null> {
+    const leave = await this.#sideBySide.enter(plan.plannedPeakBytes);
+    let concurrency = 1;
+    const record = await this.#measure(cell, plan).finally(() => concurrency = leave());
+    return record && record.process !== null && concurrency > 1 ? { ...record, concurrency } : record;
   }
 
   /**
@@ -379,7 +396,10 @@ class Runner {
       this.#options;
     const { startFrom } = cell.config;
     if (startFrom !== null) {
-      const problem = await this.#ensureModel(startFrom);
+      // Cells that run at once may start from the same weights.
+      const ensuring = this.#ensuring.get(startFrom) ?? this.#ensureModel(startFrom);
+      this.#ensuring.set(startFrom, ensuring);
+      const problem = await ensuring.finally(() => this.#ensuring.delete(startFrom));
       if (signal.aborted) return null;
       if (problem !== null) return unmeasured(cell, plan, environment, "not-run", problem);
     }
@@ -394,7 +414,7 @@ class Runner {
       start: startFrom === null ? null : this.#models.path(startFrom),
       save: saves ? await this.#models.begin(cell.id) : null,
       command: startFrom === null ? null : `${this.#options.cellCommand} --filter id=${cell.id}`,
-      onMessage: (message) => listener.onMessage(message),
+      onMessage: (message) => listener.onMessage(message, cell.id),
     });
     if (!saves || record?.status !== "ok") {
       await this.#models.discard(cell.id);
@@ -551,7 +571,7 @@ class Runner {
       const ms = estimateMs(
         { steps: cell.config.steps, modelFlopsPerStep: plan.modelFlopsPerStep },
         calibration,
-      );
+      ) * shareOfTime(this.#lanesOf(cell.phase));
       remainingMs += ms;
       if (cell.id === current.id) cellMs = ms;
     }

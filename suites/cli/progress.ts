@@ -54,7 +54,10 @@ export class Progress implements RunListener {
   readonly #started: number;
   #bar: InstanceType<typeof cliProgress.SingleBar> | null = null;
   #state: ProgressState;
-  #cell: { startedAt: number; expectedMs: number; remainingMs: number } = {
+  readonly #running = new Map<string, Cell>();
+  /** The one that is shown. */
+  #cell: { id: string; startedAt: number; expectedMs: number; remainingMs: number } = {
+    id: "",
     startedAt: 0,
     expectedMs: 0,
     remainingMs: 0,
@@ -81,7 +84,11 @@ export class Progress implements RunListener {
 
   onCell(cell: Cell, position: { done: number; total: number; remainingMs: number; cellMs: number }): void {
     const { done, total, remainingMs, cellMs } = position;
-    this.#cell = { startedAt: this.#output.now(), expectedMs: cellMs, remainingMs };
+    this.#running.set(cell.id, cell);
+    this.#cell.remainingMs = remainingMs;
+    Object.assign(this.#state, { done, total });
+    if (this.#running.size > 1) return;
+    this.#cell = { id: cell.id, startedAt: this.#output.now(), expectedMs: cellMs, remainingMs };
     this.#state = {
       ...this.#state,
       done,
@@ -102,7 +109,9 @@ export class Progress implements RunListener {
     this.#show();
   }
 
-  onMessage(message: Message): void {
+  onMessage(message: Message, id: string): void {
+    // Of cells that run at once one is shown, to its end.
+    if (id !== this.#cell.id) return;
     if (message.type === "phase") this.#state.phase = message.text;
     else if (message.type === "step") {
       const { step, loss, tokens, ms } = message.report;
@@ -120,6 +129,12 @@ export class Progress implements RunListener {
 
   onRecord(record: CellRecord, { done, total }: { done: number; total: number }): void {
     Object.assign(this.#state, { done, total });
+    this.#running.delete(record.id);
+    const [next] = this.#running.values();
+    if (next && record.id === this.#cell.id) {
+      Object.assign(this.#cell, { id: next.id, startedAt: this.#output.now() });
+      Object.assign(this.#state, { label: next.label, seed: next.config.seed, steps: next.config.steps });
+    }
     const text = recordLine(record, `${done}/${total}`, this.#output);
     if (this.#output.terminal) this.#above(text);
     else if (record.status !== "ok") this.#output.writeLine(text);

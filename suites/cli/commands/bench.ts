@@ -29,6 +29,7 @@ import {
 } from "../../matrix.ts";
 import { type Baseline, measureBaseline, overBudgetReason, providerFlags } from "../../measure_cell.ts";
 import { deviceMemoryBytes, memorySource } from "../../observed_memory.ts";
+import { lanesOf, shareOfTime } from "../../side_by_side.ts";
 import { Progress } from "../progress.ts";
 import { checkResume } from "../../resume.ts";
 import { PlanCache } from "../../plan_cache.ts";
@@ -399,6 +400,9 @@ async function listCells(
     shard === null || inShard(rootOf(cell, all), shard)
   );
   const calibration = calibrate([...records.values()], choice.tier);
+  const phases = new Map(tiered.phases.map((phase) => [phase.name, phase]));
+  const cores = { software: choice.tier === "software", cpuCount: navigator.hardwareConcurrency };
+  const byPhase = new Map<string, { cells: number; ms: number }>();
   let [totalMs, left] = [0, 0];
   for (const { cell, guessed, runs } of wanted) {
     const plan = await plans.get(cell);
@@ -407,9 +411,12 @@ async function listCells(
     const over = runs && choice.memoryBudgetBytes !== null &&
       plan.plannedPeakBytes > choice.memoryBudgetBytes;
     const work = { steps: cell.config.steps, modelFlopsPerStep: plan.modelFlopsPerStep };
-    const ms = done || over || !runs ? 0 : estimateMs(work, calibration);
+    const lanes = lanesOf(phases.get(cell.phase)!, cores);
+    const ms = done || over || !runs ? 0 : estimateMs(work, calibration) * shareOfTime(lanes);
     totalMs += ms;
     if (!done && runs) left++;
+    const part = byPhase.get(cell.phase) ?? { cells: 0, ms: 0 };
+    byPhase.set(cell.phase, { cells: part.cells + (done || !runs ? 0 : 1), ms: part.ms + ms });
     const state = done
       ? records.get(cell.id)!.status
       : !runs
@@ -425,6 +432,10 @@ async function listCells(
         guessed ? "  (not decided yet)" : ""
       }`,
     );
+  }
+  for (const [name, { cells, ms }] of byPhase) {
+    const atOnce = lanesOf(phases.get(name)!, cores) > 1 ? ", one a core at once" : "";
+    if (cells > 0) print(`phase ${name}: ${cells} to run, about ${durationText(ms)}${atOnce}`);
   }
   print(
     `${wanted.length} cells, ${left} to run, about ${durationText(totalMs)} ` +

@@ -390,10 +390,11 @@ Deno.test("bench --dry-run lists cells with planned memory and time, and writes 
     const { code, out: printed } = await run("bench", suite, "--out", out, "--dry-run");
     assert.equal(code, 0);
     const lines = printed.trim().split("\n");
-    assert.equal(lines.length, 4);
+    assert.equal(lines.length, 5);
+    assert.match(lines[3], /^phase .*: \d+ to run, about /);
     assert.match(lines[2], /^[0-9a-f]{12} {2}batch-size: batch 4, seed 1 {2}4\.00 MiB {2}\d+ s$/);
     assert.match(
-      lines[3],
+      lines[4],
       /^3 cells, 3 to run, about .*assuming 9 GFLOP\/s.*tier software: fake adapter runs on the CPU/,
     );
     await assert.rejects(() => Deno.stat(out), Deno.errors.NotFound);

@@ -83,7 +83,7 @@ Deno.test("plain progress writes at most one line every five seconds, but every 
     writeLine: (line) => lines.push(line),
     now: () => now,
   });
-  const cell = { label: "batch 4", config: { seed: 1, steps: 100 } } as unknown as Cell;
+  const cell = { id: "a", label: "batch 4", config: { seed: 1, steps: 100 } } as unknown as Cell;
   progress.onCell(cell, { done: 0, total: 2, remainingMs: 20_000, cellMs: 10_000 });
   for (let step = 0; step < 100; step++) {
     now += 100;
@@ -101,7 +101,7 @@ Deno.test("plain progress writes at most one line every five seconds, but every 
         skipped: false,
         bytes: 1,
       },
-    });
+    }, "a");
   }
   assert.equal(lines.length, 3, lines.join("\n")); // at 0, 5 and 10 seconds
   assert.match(lines[2], /step 100\/100, loss 2\.000, 5120 tok\/s; 0:10, 0:10 left$/);
