@@ -7,18 +7,16 @@ import { d3 } from "./d3.ts";
 import {
   addInterval,
   addMark,
-  addRoleFills,
-  addRoleKey,
   addText,
   addXAxis,
   type DrawOptions,
   NARROW,
   openChart,
   type Plot,
-  px,
   textWidth,
   tickFormat,
 } from "./frame.ts";
+import { addRoleBox, addRoleKey } from "./hatch.ts";
 import type { RoleBar } from "../rows/memory.ts";
 
 /** Roles that occur in any bar. */
@@ -50,8 +48,7 @@ export function memoryByRoleChart(
   };
   const chart = openChart({ id, width, height: plot.bottom + 46, title, description });
   const { svg } = chart;
-  const fill = addRoleFills(chart, id, roles);
-  addRoleKey(chart, roles, width, fill);
+  addRoleKey(chart, roles, width);
   const largest = Math.max(...bars.map(({ total, observed }) => Math.max(total, observed?.high ?? 0)));
   const unit = byteUnit(largest);
   const x = d3.scaleLinear().domain([0, largest / unit.bytes]).range([plot.left, plot.right]);
@@ -79,9 +76,8 @@ export function memoryByRoleChart(
     let from = 0;
     for (const part of bytes) {
       const [left, right] = [x(from / unit.bytes), x((from + part.bytes) / unit.bytes)];
-      const rect = svg.append("rect").attr("class", planned ? "segment planned" : "segment")
-        .attr("x", px(left)).attr("y", barTop).attr("width", px(right - left)).attr("height", barHeight)
-        .attr("fill", fill(part.role));
+      const box = { x: left, y: barTop, width: right - left, height: barHeight };
+      const rect = addRoleBox(svg, part.role, box, { faint: planned });
       rect.append("title").text(`${ROLE_STYLE[part.role].label}: ${formatBytes(part.bytes)} (cell ${cell})`);
       from += part.bytes;
     }

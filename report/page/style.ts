@@ -84,8 +84,8 @@ svg.chart{display:block;width:100%;height:auto;overflow:visible;fill:var(--ink);
 .chart .ring{fill:none;stroke:var(--ink);stroke-width:1.5}
 .chart .swatch,.chart .segment{stroke:var(--paper);stroke-width:.6}
 .chart .planned{opacity:.45}
-.chart .hatch{stroke:var(--paper);stroke-width:1;fill:none;opacity:.6}
-.chart .dotted{stroke-width:1.8;stroke-linecap:round}
+.chart .hatch{stroke:var(--paper);stroke-width:1;fill:none;stroke-opacity:.6;pointer-events:none}
+.chart .dotted{stroke-width:1.8;stroke-linecap:round;stroke-dasharray:0 6}
 .chart .thin{fill:none;stroke-width:.7;opacity:.55}
 .chart .band{opacity:.16}
 .context{fill:none;stroke:var(--muted);stroke-width:1;opacity:.4}
