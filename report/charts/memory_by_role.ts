@@ -24,13 +24,16 @@ export function rolesOf(bars: readonly { bytes: { role: Role }[] }[]): Role[] {
   return ROLES.filter((role) => bars.some(({ bytes }) => bytes.some((part) => part.role === role)));
 }
 
+/** More bars than this stand closer. */
+const MANY = 10;
+
 /** Stacked bars of bytes by role at the peak, with the observed peak as a diamond. */
 export function memoryByRoleChart(
   bars: readonly RoleBar[],
   { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
-  const rowHeight = narrow ? 44 : 32;
+  const rowHeight = narrow ? 44 : bars.length > MANY ? 26 : 32;
   const labelRoom = narrow
     ? 0
     : Math.min(190, Math.max(...bars.map(({ label }) => textWidth(shorten(label, 26)))) + 10);
@@ -69,10 +72,13 @@ export function memoryByRoleChart(
   return chart.text();
 
   function drawBar({ label, bytes, total, observed, planned, id: cell }: RoleBar, rowTop: number): void {
+    const barHeight = narrow ? 20 : rowHeight - 10;
     const barTop = rowTop + (narrow ? 18 : 5);
-    const barHeight = narrow ? 20 : 22;
     if (narrow) addText(svg, shorten(label, isObserved ? 18 : 30), 0, rowTop + 13, { hint: label });
-    else addText(svg, shorten(label, 26), plot.left - 8, barTop + 15, { anchor: "end", hint: label });
+    else {addText(svg, shorten(label, 26), plot.left - 8, barTop + barHeight / 2 + 4, {
+        anchor: "end",
+        hint: label,
+      });}
     let from = 0;
     for (const part of bytes) {
       const [left, right] = [x(from / unit.bytes), x((from + part.bytes) / unit.bytes)];

@@ -35,16 +35,16 @@ export function factorialSection({ configurations }: Analysis, context: PageCont
     "factorial",
     "Combinations",
     markup`${heatMap(factorial, configurations, context)}
-<h4 id="${context.prefix}effects">${effectsFinding(effects)}</h4>
+<div class="duo"><div><h4 id="${context.prefix}effects">${effectsFinding(effects)}</h4>
 <p class="muted">${
       compared(factorial)
     } Times: 95 % interval from the spread that the cells share between their rounds, grey where it holds 1.${failed}</p>
-${effectsTable(effects)}
-<h4 id="${context.prefix}interactions">${interactionFinding(pairs)}</h4>
+${effectsTable(effects)}</div>
+<div><h4 id="${context.prefix}interactions">${interactionFinding(pairs)}</h4>
 <p class="muted">Each with the other off, then both, over all companies. <em>Left of the product</em>: memory saved together, as a share of what both would save if neither knew of the other (1: independent). <em>Overlap</em>: together more than either alone, but less than the product. <em>Cancel</em>: together no more than the better one alone. ${
       count(pairs.length, "pair")
     } ${pairs.length === 1 ? "is" : "are"} looked at; intervals of time are not corrected for that.</p>
-${interactionsTable(pairs)}`,
+${interactionsTable(pairs)}</div></div>`,
   );
 }
 

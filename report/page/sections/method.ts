@@ -22,7 +22,7 @@ export function methodSection(
     context,
     "method",
     "How it was measured",
-    markup`${phases(run.phases, cells)}<ul>
+    markup`${phases(run.phases, cells)}<ul class="columns">
 <li><strong>Cells.</strong> Each cell trained in a process of its own, from the configuration listed below and nothing else. Cells that differ only in seed or repeat form one configuration (${
       count(configurations.length, "configuration")
     } here). What a rule skipped, what failed and why is in the table of all cells.${
@@ -96,7 +96,7 @@ function phases(
       ({ name }) => formatNumber(of(name).filter(({ status }) => status === "ok").length),
     ),
     figures("seeds", ({ name }) => formatNumber(new Set(of(name).map(({ config }) => config.seed)).size)),
-  ], { caption: "Phases, in the order they ran" });
+  ], { caption: "Phases, in the order they ran", kind: "dense" });
   const others = all.filter(({ kind }) => kind === "matrix" || kind === "plan");
   const isSilent = others.length > 0 && others.every(({ shows }) => shows === null);
   return markup`${listed}${isSilent && SILENT}`;

@@ -33,7 +33,7 @@ ${
   }
 ${figures.length === 0 ? "" : markup`<dl class="key-figures">${figures.map(keyFigure)}</dl>`}
 <p class="muted">${state}${progressOf(analysis)}. ${origin(group)}</p>
-${paretoFigure(analysis, context)}${switchOn(analysis, context)}</section>
+<div class="duo">${paretoFigure(analysis, context)}${switchOn(analysis, context)}</div></section>
 `;
 }
 
@@ -69,7 +69,7 @@ function switchOn(analysis: Analysis, context: PageContext): Html | null {
       ? "booked training memory"
       : "observed on the device, with what the driver holds"
   }. Ratios to the baseline, throughput with 95 % interval.</p>`;
-  return markup`${head}
+  return markup`<div>${head}
 ${
     table(merged(budgets.rows, plans), columnsOf(context, plans), {
       caption: "By memory of the device",
@@ -82,7 +82,7 @@ ${
       caption: "By share of the baseline's booked peak",
       kind: "budgets",
     })
-  }`;
+  }</div>`;
 }
 
 function finding({ rows, scaled, candidates }: Budgets): string {
