@@ -60,6 +60,20 @@ export function ratioPanel(name: string): DotPanel {
 /** Characters of a row's name. */
 const LABEL = 46;
 
+/** What a character takes in a broad font, px, bold and plain: names must fit whatever font the reader has. */
+const [BROAD, PLAIN] = [8, 7.3];
+
+/** A text in lines of so many characters at most, broken between words. */
+function lines(text: string, length: number): string[] {
+  const found: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = found.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= length) found[found.length - 1] += ` ${word}`;
+    else found.push(word);
+  }
+  return found;
+}
+
 /** Panels side by side on a wide page, below each other on a narrow one. */
 export function dotRowsChart(
   rows: readonly DotRow[],
@@ -68,13 +82,17 @@ export function dotRowsChart(
   { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
-  const labelRoom = narrow
-    ? 0
-    : Math.min(width * 0.36, Math.max(...rows.map(({ label }) => textWidth(shorten(label, LABEL)))) + 14);
+  const labelRoom = narrow ? 0 : Math.min(
+    width * 0.36,
+    Math.max(...rows.map(({ label }) => [...shorten(label, LABEL)].length * PLAIN)) + 14,
+  );
+  const labelLength = Math.min(LABEL, Math.floor((labelRoom - 14) / PLAIN));
   const rowHeight = narrow ? 42 : 32;
   const panelHeight = rows.length * rowHeight;
-  const top = 50;
   const gap = 46;
+  const nameRoom = narrow ? width : (width - labelRoom - 6 - gap * (panels.length - 1)) / panels.length + gap;
+  const names = panels.map(({ name }) => lines(name, Math.floor((nameRoom - 10) / BROAD)));
+  const top = 34 + 16 * Math.max(...names.map(({ length }) => length));
   const plots = panels.map((_, i): Plot => {
     const panelWidth = narrow
       ? width - 12
@@ -90,7 +108,16 @@ export function dotRowsChart(
   if (!narrow) {
     rows.forEach(({ label }, i) => {
       const y = top + (i + 0.5) * rowHeight;
-      addText(svg, shorten(label, LABEL), labelRoom - 12, y + 4.5, { anchor: "end", hint: label });
+      const parts = lines(label, labelLength);
+      const shown = parts.length <= 2
+        ? parts
+        : lines(shorten(label, 2 * labelLength - 8), labelLength).slice(0, 2);
+      shown.forEach((part, k, { length }) =>
+        addText(svg, part, labelRoom - 12, y + 4.5 + 14 * (k - (length - 1) / 2), {
+          anchor: "end",
+          hint: label,
+        })
+      );
     });
   }
   return chart.text();
@@ -107,7 +134,7 @@ export function dotRowsChart(
     if (key.theirs) entry(key.theirs, { shape: "times", colour: "var(--vermillion)", size: 70 });
   }
 
-  function drawPanel({ name, format, reference, fromZero = true }: DotPanel, index: number): void {
+  function drawPanel({ format, reference, fromZero = true }: DotPanel, index: number): void {
     const plot = plots[index];
     const cells = rows.map(({ cells }) => cells[index]);
     const values = cells.flatMap((cell) =>
@@ -126,7 +153,9 @@ export function dotRowsChart(
     const from = fromZero ? Math.min(0, low < 0 ? low - room : 0) : low - room;
     const x = d3.scaleLinear().domain([from, high + room]).range([plot.left, plot.right]);
     addXAxis(svg, x, plot, { ticks: x.ticks(4), format, grid: true });
-    addText(svg, name, plot.left, plot.top - 12, { class: "strong" });
+    names[index].forEach((line, i, { length }) =>
+      addText(svg, line, plot.left, plot.top - 12 - 16 * (length - 1 - i), { class: "strong" })
+    );
     if (reference !== undefined) addLine(svg, x(reference), plot.top, x(reference), plot.bottom, "pointer");
     rows.forEach((row, i) => {
       const middle = plot.top + i * rowHeight + (narrow ? 28 : rowHeight / 2);

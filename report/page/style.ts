@@ -52,6 +52,8 @@ article>.half{grid-column:auto}
 .entries{columns:17rem;font-size:.86rem;column-gap:1.75rem}
 .full>figure:not(:has(svg[viewBox^="0 0 1200"])){max-width:58rem}
 .duo table,.half table{font-size:.78rem}
+.duo .dense{font-size:.72rem}
+.dense th,.dense td{padding-right:.35rem}
 .dense td{padding-top:.12rem;padding-bottom:.12rem}
 details{margin:.4rem 0}
 summary{cursor:pointer;color:var(--muted);font-size:.9rem}
