@@ -49,7 +49,7 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
     title: paretoFinding(pareto),
     subtitle: `Every combination measured at effective batch ${baseline?.effectiveBatchSize}, ${
       count(pareto.points.length, "point")
-    }: planned = booked peak, and throughput with 95 % interval over processes. Line: combinations no other beats on both; faint: beaten. ${
+    }: planned = booked peak, and throughput with 95 % interval over processes. Filled: not beaten beyond the noise, by what needs no more memory and is faster, or is no slower and switches on less; faint: beaten. Line: through the best estimates. ${
       baseName
         ? `Square: baseline. Diamond: the stack that claim C1 is judged on. Crosses: two full stacks of the guide that the paper cites (${
           FULL_STACKS.map(({ memory, throughput }) =>
