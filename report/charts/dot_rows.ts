@@ -9,6 +9,9 @@ import {
   addMark,
   addText,
   addXAxis,
+  BROAD_BOLD_PX,
+  BROAD_PX,
+  brokenText,
   type DrawOptions,
   jitter,
   NARROW,
@@ -60,20 +63,6 @@ export function ratioPanel(name: string): DotPanel {
 /** Characters of a row's name. */
 const LABEL = 46;
 
-/** What a character takes in a broad font, px, bold and plain: names must fit whatever font the reader has. */
-const [BROAD, PLAIN] = [8, 7.3];
-
-/** A text in lines of so many characters at most, broken between words. */
-function lines(text: string, length: number): string[] {
-  const found: string[] = [];
-  for (const word of text.split(" ")) {
-    const last = found.at(-1);
-    if (last !== undefined && last.length + 1 + word.length <= length) found[found.length - 1] += ` ${word}`;
-    else found.push(word);
-  }
-  return found;
-}
-
 /** Panels side by side on a wide page, below each other on a narrow one. */
 export function dotRowsChart(
   rows: readonly DotRow[],
@@ -84,14 +73,14 @@ export function dotRowsChart(
   const narrow = width < NARROW;
   const labelRoom = narrow ? 0 : Math.min(
     width * 0.36,
-    Math.max(...rows.map(({ label }) => [...shorten(label, LABEL)].length * PLAIN)) + 14,
+    Math.max(...rows.map(({ label }) => [...shorten(label, LABEL)].length * BROAD_PX)) + 14,
   );
-  const labelLength = Math.min(LABEL, Math.floor((labelRoom - 14) / PLAIN));
+  const labelLength = Math.min(LABEL, Math.floor((labelRoom - 14) / BROAD_PX));
   const rowHeight = narrow ? 42 : 32;
   const panelHeight = rows.length * rowHeight;
   const gap = 46;
   const nameRoom = narrow ? width : (width - labelRoom - 6 - gap * (panels.length - 1)) / panels.length + gap;
-  const names = panels.map(({ name }) => lines(name, Math.floor((nameRoom - 10) / BROAD)));
+  const names = panels.map(({ name }) => brokenText(name, Math.floor((nameRoom - 10) / BROAD_BOLD_PX)));
   const top = 34 + 16 * Math.max(...names.map(({ length }) => length));
   const plots = panels.map((_, i): Plot => {
     const panelWidth = narrow
@@ -108,10 +97,10 @@ export function dotRowsChart(
   if (!narrow) {
     rows.forEach(({ label }, i) => {
       const y = top + (i + 0.5) * rowHeight;
-      const parts = lines(label, labelLength);
+      const parts = brokenText(label, labelLength);
       const shown = parts.length <= 2
         ? parts
-        : lines(shorten(label, 2 * labelLength - 8), labelLength).slice(0, 2);
+        : brokenText(shorten(label, 2 * labelLength - 8), labelLength).slice(0, 2);
       shown.forEach((part, k, { length }) =>
         addText(svg, part, labelRoom - 12, y + 4.5 + 14 * (k - (length - 1) / 2), {
           anchor: "end",

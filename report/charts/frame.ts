@@ -25,6 +25,21 @@ export function textWidth(text: string): number {
   return [...text].length * TEXT_PX * 0.56;
 }
 
+/** What a character takes in a broad font, px: names must fit whatever font the reader has. */
+export const BROAD_PX = 7.3;
+export const BROAD_BOLD_PX = 8;
+
+/** A text in lines of so many characters at most, broken between words. */
+export function brokenText(text: string, length: number): string[] {
+  const found: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = found.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= length) found[found.length - 1] += ` ${word}`;
+    else found.push(word);
+  }
+  return found;
+}
+
 export interface Chart {
   svg: Selection;
   text: () => string;
@@ -185,7 +200,9 @@ export function addXAxis(
     free = x + half + 4;
   }
   if (label) {
-    addText(to, label, (plot.left + plot.right) / 2, plot.bottom + 36, { anchor: "middle", class: "name" });
+    // Under the middle of the plot, but not beyond the chart's left edge.
+    const middle = Math.max((plot.left + plot.right) / 2, [...label].length * BROAD_PX / 2);
+    addText(to, label, middle, plot.bottom + 36, { anchor: "middle", class: "name" });
   }
 }
 

@@ -9,6 +9,8 @@ import {
   addInterval,
   addText,
   addXAxis,
+  BROAD_PX,
+  brokenText,
   type DrawOptions,
   NARROW,
   openChart,
@@ -94,7 +96,13 @@ export function plannedBarsChart(
       addText(svg, shorten(label, 34), 0, rowTop + 13, { hint: label });
       addText(svg, `${figure} GB`, width, rowTop + 13, { anchor: "end", class: "tick" });
     } else {
-      addText(svg, shorten(label, 42), plot.left - 8, barTop + 16, { anchor: "end", hint: label });
+      const parts = brokenText(shorten(label, 42), Math.floor((labelRoom - 8) / BROAD_PX));
+      parts.forEach((part, k, { length }) =>
+        addText(svg, part, plot.left - 8, barTop + 16 + 14 * (k - (length - 1) / 2), {
+          anchor: "end",
+          hint: label,
+        })
+      );
       addText(svg, `${figure} GB`, width, barTop + 16, { anchor: "end" });
     }
     let from = 0;

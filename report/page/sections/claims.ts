@@ -42,7 +42,9 @@ export function claimsSection(_: Analysis, context: PageContext): Html | null {
     {
       head: "here",
       cell: (verdict) =>
-        markup`${verdict.ours} <span class="evidence">(${evidenceLinks(verdict, context)})</span>`,
+        verdict.cells.length === 0
+          ? verdict.ours
+          : markup`${verdict.ours} (${evidenceLinks(verdict, context)})`,
     },
     {
       head: "paper, and what others say",
