@@ -156,6 +156,9 @@ function ratesFigure({ loaded }: Analysis, rows: readonly RateRow[], context: Pa
   const title = text.length > 0
     ? `Each optimizer trains at its own rate: ${listed(text)}`
     : "No rate was chosen";
+  const warnings = decisions.flatMap(({ name, warnings = [] }) =>
+    warnings.map(({ text }) => ` ${optimizerName(name.slice("learningRate/".length))}: ${text}.`)
+  );
   return figure({
     widths: [HALF, SLIM],
     id: `${context.prefix}rate-sweep`,
@@ -164,7 +167,7 @@ function ratesFigure({ loaded }: Analysis, rows: readonly RateRow[], context: Pa
       count(Math.max(...rows.map(({ configuration }) => configuration.seeds.length)), "seed")
     } with its 95 % interval where there are several; ringed: chosen. ${
       decisions[0] ? `Rule: ${sentence(decisions[0].rule)}` : ""
-    } Cells that diverged have no dot.`,
+    } Cells that diverged have no dot.${warnings.join("")}`,
     draw: (size) => linesChart([panel], size),
     numbers: table(rows, [
       { head: "optimizer", cell: ({ optimizer }) => optimizerName(optimizer) },

@@ -260,6 +260,15 @@ Deno.test("cells that did not run are one line a phase, with two of their reason
   );
 });
 
+Deno.test("what limits the choice of a rate stands beside the rates", () => {
+  const whole = structuredClone(loaded(VARIANTS["every phase"]));
+  const rate = whole.run.decisions.find(({ name }) => name === "learningRate/adamw")!;
+  const subtitle = () => parsePage(pageOf(whole)).text("#rate-sweep figcaption p")[0];
+  assert.doesNotMatch(subtitle(), /highest rate tried/);
+  rate.warnings = [{ kind: "edge", text: "lr 0.004 is the highest rate tried" }];
+  assert.match(subtitle(), /AdamW: lr 0\.004 is the highest rate tried\.$/);
+});
+
 Deno.test("renderReport() reads a phase that two suites share once", () => {
   const whole = loaded({ ...SMALL, ladder: true });
   const other: LoadedRun = { ...loaded({ ...SMALL, ladder: true }), name: "other" };
