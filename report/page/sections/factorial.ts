@@ -78,7 +78,9 @@ function heatMap(
   const best = cells.reduce((a, b) => (b.memory ?? 0) > (a.memory ?? 0) ? b : a);
   const timed = cells.filter(({ throughput }) => throughput !== null);
   const top = timed.toSorted((a, b) => b.throughput! - a.throughput!)[0];
-  const fastest = top
+  const fastest = top?.throughput === 1
+    ? "; none trains faster than with all of them off"
+    : top
     ? `; fastest is ${combinationName(top.cell.configuration.config)}, ${
       formatRatio(top.throughput)
     } the throughput`
