@@ -50,6 +50,12 @@ Deno.test("inLanes() begins items in their order, so many at once, and none afte
   assert.equal(await inLanes([1, 2, 3, 4, 5], 2, work(2)), false);
   assert.ok(begun.length < 5 && !begun.includes(5), begun.join());
   assert.equal(await inLanes([], 2, work(1)), true);
+  begun.length = 0;
+  const failing = (item: number) => item === 1 ? Promise.reject(new Error("1 fails")) : work(9)(item);
+  await assert.rejects(inLanes([1, 2, 3, 4, 5], 2, failing), /1 fails/);
+  await tick();
+  await tick();
+  assert.deepEqual(begun, [2], "none is begun after one that throws");
 });
 
 const SUITE = (sideBySide: boolean) =>
