@@ -9,6 +9,9 @@ import {
   addMark,
   addText,
   addXAxis,
+  BROAD_BOLD_PX,
+  BROAD_PX,
+  brokenText,
   type DrawOptions,
   jitter,
   NARROW,
@@ -68,13 +71,17 @@ export function dotRowsChart(
   { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
-  const labelRoom = narrow
-    ? 0
-    : Math.min(width * 0.36, Math.max(...rows.map(({ label }) => textWidth(shorten(label, LABEL)))) + 14);
+  const labelRoom = narrow ? 0 : Math.min(
+    width * 0.36,
+    Math.max(...rows.map(({ label }) => [...shorten(label, LABEL)].length * BROAD_PX)) + 14,
+  );
+  const labelLength = Math.min(LABEL, Math.floor((labelRoom - 14) / BROAD_PX));
   const rowHeight = narrow ? 42 : 32;
   const panelHeight = rows.length * rowHeight;
-  const top = 50;
   const gap = 46;
+  const nameRoom = narrow ? width : (width - labelRoom - 6 - gap * (panels.length - 1)) / panels.length + gap;
+  const names = panels.map(({ name }) => brokenText(name, Math.floor((nameRoom - 10) / BROAD_BOLD_PX)));
+  const top = 34 + 16 * Math.max(...names.map(({ length }) => length));
   const plots = panels.map((_, i): Plot => {
     const panelWidth = narrow
       ? width - 12
@@ -90,7 +97,16 @@ export function dotRowsChart(
   if (!narrow) {
     rows.forEach(({ label }, i) => {
       const y = top + (i + 0.5) * rowHeight;
-      addText(svg, shorten(label, LABEL), labelRoom - 12, y + 4.5, { anchor: "end", hint: label });
+      const parts = brokenText(label, labelLength);
+      const shown = parts.length <= 2
+        ? parts
+        : brokenText(shorten(label, 2 * labelLength - 8), labelLength).slice(0, 2);
+      shown.forEach((part, k, { length }) =>
+        addText(svg, part, labelRoom - 12, y + 4.5 + 14 * (k - (length - 1) / 2), {
+          anchor: "end",
+          hint: label,
+        })
+      );
     });
   }
   return chart.text();
@@ -107,7 +123,7 @@ export function dotRowsChart(
     if (key.theirs) entry(key.theirs, { shape: "times", colour: "var(--vermillion)", size: 70 });
   }
 
-  function drawPanel({ name, format, reference, fromZero = true }: DotPanel, index: number): void {
+  function drawPanel({ format, reference, fromZero = true }: DotPanel, index: number): void {
     const plot = plots[index];
     const cells = rows.map(({ cells }) => cells[index]);
     const values = cells.flatMap((cell) =>
@@ -126,7 +142,9 @@ export function dotRowsChart(
     const from = fromZero ? Math.min(0, low < 0 ? low - room : 0) : low - room;
     const x = d3.scaleLinear().domain([from, high + room]).range([plot.left, plot.right]);
     addXAxis(svg, x, plot, { ticks: x.ticks(4), format, grid: true });
-    addText(svg, name, plot.left, plot.top - 12, { class: "strong" });
+    names[index].forEach((line, i, { length }) =>
+      addText(svg, line, plot.left, plot.top - 12 - 16 * (length - 1 - i), { class: "strong" })
+    );
     if (reference !== undefined) addLine(svg, x(reference), plot.top, x(reference), plot.bottom, "pointer");
     rows.forEach((row, i) => {
       const middle = plot.top + i * rowHeight + (narrow ? 28 : rowHeight / 2);

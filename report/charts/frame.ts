@@ -2,8 +2,6 @@
 import { formatNumber } from "../words/format.ts";
 import { printable } from "../words/text.ts";
 import { d3, newSvg, type Scale, type Selection } from "./d3.ts";
-import { type Hatch, ROLE_STYLE } from "./palette.ts";
-import { type Role, ROLES } from "../../results/record.ts";
 
 /** Charts are drawn once for each width, so that text keeps its size; `id` is unique in the page. */
 export interface ChartSize {
@@ -25,6 +23,21 @@ export const TEXT_PX = 12.5;
 /** Room a text needs, in px: close enough for placing labels, since the reader's font is unknown. */
 export function textWidth(text: string): number {
   return [...text].length * TEXT_PX * 0.56;
+}
+
+/** What a character takes in a broad font, px: names must fit whatever font the reader has. */
+export const BROAD_PX = 7.3;
+export const BROAD_BOLD_PX = 8;
+
+/** A text in lines of so many characters at most, broken between words. */
+export function brokenText(text: string, length: number): string[] {
+  const found: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = found.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= length) found[found.length - 1] += ` ${word}`;
+    else found.push(word);
+  }
+  return found;
 }
 
 export interface Chart {
@@ -187,7 +200,9 @@ export function addXAxis(
     free = x + half + 4;
   }
   if (label) {
-    addText(to, label, (plot.left + plot.right) / 2, plot.bottom + 36, { anchor: "middle", class: "name" });
+    // Under the middle of the plot, but not beyond the chart's left edge.
+    const middle = Math.max((plot.left + plot.right) / 2, [...label].length * BROAD_PX / 2);
+    addText(to, label, middle, plot.bottom + 36, { anchor: "middle", class: "name" });
   }
 }
 
@@ -214,54 +229,4 @@ export function thin<Item>(items: readonly Item[], limit: number): { items: Item
 /** A number in [-0.5, 0.5) for the i-th dot: evenly spread, the same each time (golden ratio sequence). */
 export function jitter(i: number): number {
   return (i * 0.6180339887498949) % 1 - 0.5;
-}
-
-const HATCH_LINES: Record<Exclude<Hatch, "plain">, string> = {
-  rising: "M-1,1l2,-2M0,6l6,-6M5,7l2,-2",
-  falling: "M-1,5l2,2M0,0l6,6M5,-1l2,2",
-  level: "M0,3h6",
-  upright: "M3,0v6",
-  crossed: "M0,3h6M3,0v6",
-  dots: "M1.5,1.5h0M4.5,4.5h0",
-};
-
-/** Defines one fill a role in this chart and returns how to name it. */
-export function addRoleFills(
-  chart: Chart,
-  id: string,
-  roles: readonly Role[] = ROLES,
-): (role: Role) => string {
-  const defs = chart.svg.append("defs");
-  for (const role of roles) {
-    const { colour, hatch } = ROLE_STYLE[role];
-    const pattern = defs.append("pattern").attr("id", `${id}-${role}`).attr("patternUnits", "userSpaceOnUse")
-      .attr("width", 6).attr("height", 6);
-    pattern.append("rect").attr("width", 6).attr("height", 6).attr("fill", colour);
-    if (hatch === "plain") continue;
-    pattern.append("path").attr("d", HATCH_LINES[hatch]).attr(
-      "class",
-      hatch === "dots" ? "hatch dotted" : "hatch",
-    );
-  }
-  return (role) => `url(#${id}-${role})`;
-}
-
-/** Swatches with names, wrapped to the width; returns the height they take. */
-export function addRoleKey(
-  chart: Chart,
-  roles: readonly Role[],
-  width: number,
-  fill: (role: Role) => string,
-): number {
-  let [x, y] = [0, 0];
-  for (const role of roles) {
-    const { label } = ROLE_STYLE[role];
-    const room = 18 + textWidth(label) + 14;
-    if (x > 0 && x + room - 14 > width) [x, y] = [0, y + 20];
-    chart.svg.append("rect").attr("class", "swatch").attr("x", px(x)).attr("y", y + 1)
-      .attr("width", 13).attr("height", 13).attr("fill", fill(role));
-    addText(chart.svg, label, x + 18, y + 12);
-    x += room;
-  }
-  return y + 20;
 }

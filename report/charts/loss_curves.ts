@@ -97,6 +97,9 @@ function middleOf({ ok }: Configuration): LossPanel["middle"] {
   });
 }
 
+/** About as wide as a panel is on a wide page, px. */
+const PANEL_WIDTH = 280;
+
 /** Small multiples on common axes: training loss, band over seeds, held-out dots, all medians behind. */
 export function lossCurvesChart(
   panels: readonly LossPanel[],
@@ -104,11 +107,11 @@ export function lossCurvesChart(
   { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
-  const columns = Math.min(panels.length, narrow ? 2 : 3);
+  const columns = Math.min(panels.length, narrow ? 2 : Math.round(width / PANEL_WIDTH));
   const rows = Math.ceil(panels.length / columns);
   const [left, gap, top] = [34, 14, 30];
   const panelWidth = (width - left - gap * (columns - 1) - 6) / columns;
-  const panelHeight = narrow ? 130 : 170;
+  const panelHeight = columns === 3 ? 170 : 130;
   const rowHeight = panelHeight + 34;
   const chart = openChart({ id, width, height: top + rows * rowHeight + 30, title, description });
   const { svg } = chart;

@@ -7,18 +7,16 @@ import { d3 } from "./d3.ts";
 import {
   addInterval,
   addMark,
-  addRoleFills,
-  addRoleKey,
   addText,
   addXAxis,
   type DrawOptions,
   NARROW,
   openChart,
   type Plot,
-  px,
   textWidth,
   tickFormat,
 } from "./frame.ts";
+import { addRoleBox, addRoleKey } from "./hatch.ts";
 import type { RoleBar } from "../rows/memory.ts";
 
 /** Roles that occur in any bar. */
@@ -26,13 +24,16 @@ export function rolesOf(bars: readonly { bytes: { role: Role }[] }[]): Role[] {
   return ROLES.filter((role) => bars.some(({ bytes }) => bytes.some((part) => part.role === role)));
 }
 
+/** More bars than this stand closer. */
+const MANY = 10;
+
 /** Stacked bars of bytes by role at the peak, with the observed peak as a diamond. */
 export function memoryByRoleChart(
   bars: readonly RoleBar[],
   { id, width, title, description }: DrawOptions,
 ): string {
   const narrow = width < NARROW;
-  const rowHeight = narrow ? 44 : 32;
+  const rowHeight = narrow ? 44 : bars.length > MANY ? 26 : 32;
   const labelRoom = narrow
     ? 0
     : Math.min(190, Math.max(...bars.map(({ label }) => textWidth(shorten(label, 26)))) + 10);
@@ -50,8 +51,7 @@ export function memoryByRoleChart(
   };
   const chart = openChart({ id, width, height: plot.bottom + 46, title, description });
   const { svg } = chart;
-  const fill = addRoleFills(chart, id, roles);
-  addRoleKey(chart, roles, width, fill);
+  addRoleKey(chart, roles, width);
   const largest = Math.max(...bars.map(({ total, observed }) => Math.max(total, observed?.high ?? 0)));
   const unit = byteUnit(largest);
   const x = d3.scaleLinear().domain([0, largest / unit.bytes]).range([plot.left, plot.right]);
@@ -72,16 +72,18 @@ export function memoryByRoleChart(
   return chart.text();
 
   function drawBar({ label, bytes, total, observed, planned, id: cell }: RoleBar, rowTop: number): void {
+    const barHeight = narrow ? 20 : rowHeight - 10;
     const barTop = rowTop + (narrow ? 18 : 5);
-    const barHeight = narrow ? 20 : 22;
     if (narrow) addText(svg, shorten(label, isObserved ? 18 : 30), 0, rowTop + 13, { hint: label });
-    else addText(svg, shorten(label, 26), plot.left - 8, barTop + 15, { anchor: "end", hint: label });
+    else {addText(svg, shorten(label, 26), plot.left - 8, barTop + barHeight / 2 + 4, {
+        anchor: "end",
+        hint: label,
+      });}
     let from = 0;
     for (const part of bytes) {
       const [left, right] = [x(from / unit.bytes), x((from + part.bytes) / unit.bytes)];
-      const rect = svg.append("rect").attr("class", planned ? "segment planned" : "segment")
-        .attr("x", px(left)).attr("y", barTop).attr("width", px(right - left)).attr("height", barHeight)
-        .attr("fill", fill(part.role));
+      const box = { x: left, y: barTop, width: right - left, height: barHeight };
+      const rect = addRoleBox(svg, part.role, box, { faint: planned });
       rect.append("title").text(`${ROLE_STYLE[part.role].label}: ${formatBytes(part.bytes)} (cell ${cell})`);
       from += part.bytes;
     }

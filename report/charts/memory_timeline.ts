@@ -5,8 +5,6 @@ import { ROLE_STYLE } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addLine,
-  addRoleFills,
-  addRoleKey,
   addText,
   addXAxis,
   addYAxis,
@@ -17,6 +15,7 @@ import {
   textWidth,
   tickFormat,
 } from "./frame.ts";
+import { addHatch, addRoleKey } from "./hatch.ts";
 import type { Timeline, TimelinePoint } from "../rows/memory.ts";
 
 /** Stacked area of live bytes by role against dispatch, the peak marked. */
@@ -41,8 +40,7 @@ export function memoryTimelineChart(
   y.range([plot.bottom, plot.top]);
   const chart = openChart({ id, width, height: plot.bottom + 44, title, description });
   const { svg } = chart;
-  const fill = addRoleFills(chart, id, roles);
-  addRoleKey(chart, roles, width, fill);
+  addRoleKey(chart, roles, width);
   const last = points.at(-1)!.dispatch;
   const x = d3.scaleLinear().domain([points[0].dispatch, Math.max(last, points[0].dispatch + 1)])
     .range([plot.left, plot.right]);
@@ -52,8 +50,21 @@ export function memoryTimelineChart(
       .x(({ dispatch }) => Math.round(x(dispatch) * 10) / 10)
       .y0(({ edges }) => Math.round(y(edges[r] / unit.bytes) * 10) / 10)
       .y1(({ edges }) => Math.round(y(edges[r + 1] / unit.bytes) * 10) / 10);
-    svg.append("path").attr("class", "segment").attr("fill", fill(role)).attr("d", area(points))
+    const shape = area(points);
+    svg.append("path").attr("class", "segment").attr("fill", ROLE_STYLE[role].colour).attr("d", shape)
       .append("title").text(ROLE_STYLE[role].label);
+    const highest = Math.max(...points.map(({ edges }) => edges[r + 1]));
+    const lowest = Math.min(...points.map(({ edges }) => edges[r]));
+    const [boxTop, boxBottom] = [highest, lowest].map((bytes) => y(bytes / unit.bytes));
+    svg.append("clipPath").attr("id", `${id}-${role}`).append("path").attr("d", shape);
+    addHatch(svg, role, {
+      x: plot.left,
+      y: boxTop,
+      width: plot.right - plot.left,
+      height: boxBottom - boxTop,
+    }, {
+      clip: `${id}-${role}`,
+    });
   });
   addXAxis(svg, x, plot, {
     ticks: x.ticks(narrow ? 4 : 8),

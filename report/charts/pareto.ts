@@ -22,6 +22,8 @@ import type { Pareto, ParetoPoint } from "../rows/pareto.ts";
 
 /** Beyond this many points, those that are beaten stay without names. */
 const MANY = 14;
+/** Times the fastest point that the axis reaches at most. */
+const ROOM_FOR_INTERVALS = 1.5;
 /** Up to this many points, all have their intervals. */
 const FEW = 9;
 
@@ -42,9 +44,15 @@ export function paretoChart(
   const unit = byteUnit(Math.max(...points.map(({ bytes }) => bytes)));
   const largestBytes = Math.max(...points.map(({ bytes }) => bytes), ...guide.map(({ bytes }) => bytes)) /
     unit.bytes;
-  const fastest = Math.max(
-    ...points.map((point) => point.tokensPerSecond.high),
+  // Two processes can have an interval of any length: the axis is made for the points, and a longer interval
+  // ends at its edge, without an end of its own.
+  const highest = Math.max(...[
+    ...points.map((point) => point.tokensPerSecond.estimate),
     ...guide.map((point) => point.tokensPerSecond),
+  ]);
+  const fastest = Math.min(
+    Math.max(highest, ...points.map((point) => point.tokensPerSecond.high)),
+    highest * ROOM_FOR_INTERVALS,
   );
   const y = d3.scaleLinear().domain([0, fastest * 1.05]).nice(6);
   const ticks = y.ticks(6);
@@ -149,7 +157,7 @@ export function paretoChart(
       addInterval(
         svg,
         { x: at.x, y: y(tokensPerSecond.low) },
-        { x: at.x, y: y(tokensPerSecond.high) },
+        { x: at.x, y: Math.max(y(tokensPerSecond.high), plot.top) },
         colour,
       );
     }

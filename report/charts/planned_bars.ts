@@ -7,10 +7,10 @@ import { ROLE_STYLE } from "./palette.ts";
 import { d3 } from "./d3.ts";
 import {
   addInterval,
-  addRoleFills,
-  addRoleKey,
   addText,
   addXAxis,
+  BROAD_PX,
+  brokenText,
   type DrawOptions,
   NARROW,
   openChart,
@@ -19,6 +19,7 @@ import {
   textWidth,
   tickFormat,
 } from "./frame.ts";
+import { addRoleBox, addRoleKey, type Box } from "./hatch.ts";
 
 export interface PlannedPart {
   /** Null: the paper gives these roles in one sum. */
@@ -71,8 +72,7 @@ export function plannedBarsChart(
   };
   const chart = openChart({ id, width, height: plot.bottom + 46, title, description });
   const { svg } = chart;
-  const fill = addRoleFills(chart, id, roles);
-  addRoleKey(chart, roles, width, fill);
+  addRoleKey(chart, roles, width);
   const x = d3.scaleLinear().domain([
     0,
     Math.max(...bars.map(({ total, range }) => range?.high ?? total)) * 1.02,
@@ -83,6 +83,12 @@ export function plannedBarsChart(
   bars.forEach((bar, i) => drawBar(bar, plot.top + i * rowHeight));
   return chart.text();
 
+  /** What the paper gives as one sum has no role, so no colour of one. */
+  function addPlainBox({ x, y, width, height }: Box) {
+    return svg.append("rect").attr("class", "segment").attr("x", px(x)).attr("y", px(y))
+      .attr("width", px(width)).attr("height", px(height)).attr("fill", "var(--faint)");
+  }
+
   function drawBar({ label, id: cell, parts, total, range }: PlannedBar, rowTop: number): void {
     const [barTop, barHeight] = [rowTop + (narrow ? 18 : 6), narrow ? 22 : 24];
     const figure = range ? `${formatNumber(range.low)}–${formatNumber(range.high)}` : formatNumber(total, 1);
@@ -90,17 +96,20 @@ export function plannedBarsChart(
       addText(svg, shorten(label, 34), 0, rowTop + 13, { hint: label });
       addText(svg, `${figure} GB`, width, rowTop + 13, { anchor: "end", class: "tick" });
     } else {
-      addText(svg, shorten(label, 42), plot.left - 8, barTop + 16, { anchor: "end", hint: label });
+      const parts = brokenText(shorten(label, 42), Math.floor((labelRoom - 8) / BROAD_PX));
+      parts.forEach((part, k, { length }) =>
+        addText(svg, part, plot.left - 8, barTop + 16 + 14 * (k - (length - 1) / 2), {
+          anchor: "end",
+          hint: label,
+        })
+      );
       addText(svg, `${figure} GB`, width, barTop + 16, { anchor: "end" });
     }
     let from = 0;
     for (const { role, name, gigabytes } of parts) {
       const [left, right] = [x(from), x(from + gigabytes)];
-      const rect = svg.append("rect").attr("class", "segment").attr("x", px(left)).attr("y", barTop)
-        .attr("width", px(right - left)).attr("height", barHeight).attr(
-          "fill",
-          role ? fill(role) : "var(--faint)",
-        );
+      const box = { x: left, y: barTop, width: right - left, height: barHeight };
+      const rect = role ? addRoleBox(svg, role, box) : addPlainBox(box);
       const source = cell ? `cell ${cell}` : "the paper";
       rect.append("title").text(`${name}: ${formatNumber(gigabytes, 2)} GB (${source})`);
       const free = (range ? Math.min(right, x(range.low)) : right) - left;

@@ -16,6 +16,10 @@ export interface FigureOptions {
 }
 
 export const WIDE = 900;
+/** Of many panels, which need all there is. */
+export const WHOLE = 1200;
+/** Of two charts side by side. */
+export const HALF = 590;
 export const SLIM = 340;
 
 export function figure({ id, title, subtitle, draw, widths = [WIDE, SLIM], numbers }: FigureOptions): Html {

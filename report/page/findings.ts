@@ -144,12 +144,13 @@ export function stepTimeFinding(rows: readonly StepTimeRow[]): string {
 /** Title of the scatter of memory against throughput. */
 export function paretoFinding({ points, front }: Pareto): string {
   const [leanest, fastest] = [front[0], front.at(-1)!];
-  if (leanest === fastest) {
+  const worth = points.filter(({ onFront }) => onFront).length;
+  if (leanest === fastest && worth === 1) {
     return `${
       capital(named(leanest.label))
     } beats all ${points.length} configurations on memory and throughput`;
   }
-  return `${front.length} of ${points.length} configurations are worth choosing, from ${
+  return `${worth} of ${points.length} configurations are not beaten beyond the noise, from ${
     named(leanest.label)
   } (${formatBytes(leanest.bytes)}) to ${named(fastest.label)} (${
     formatCompact(fastest.tokensPerSecond.estimate)

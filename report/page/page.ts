@@ -50,9 +50,9 @@ const SECTIONS: readonly (readonly [string, string, Section])[] = [
   ["kernels", "Kernels", kernelsSection],
   ["scaling", "Scaling", scalingSection],
   ["environment", "Environment", environmentSection],
+  ["markdown", "Markdown", markdownSection],
   ["method", "Method", methodSection],
   ["cells", "All cells", cellsSection],
-  ["markdown", "Markdown", markdownSection],
   ["configurations", "Configurations", configurationsSection],
 ];
 
@@ -62,6 +62,7 @@ function markdownSection(analysis: Analysis, context: PageContext): Html {
     "markdown",
     "To paste into a comment",
     markup`<pre>${markdownBlock(analysis, context.judgement)}</pre>`,
+    "half",
   );
 }
 

@@ -1,5 +1,9 @@
-/** What to switch on for a given memory: the fastest combination that fits, of those that were measured. */
+/**
+ * What to switch on for a given memory: of the measured combinations that fit, and that no other one is shown
+ * to be faster than, the simplest.
+ */
 import type { Analysis } from "./analysis.ts";
+import { fasterAmong, switchedCount } from "./faster.ts";
 import { combinationKey, type Configuration, settingKey } from "./configuration.ts";
 import { equalTokens, heldOutLosses } from "./held_out.ts";
 import { ratioOf } from "../../results/measured.ts";
@@ -80,6 +84,7 @@ export function budgetsOf(analysis: Analysis): Budgets | null {
   const losses = heldOutLosses(all, tokens);
   const baseLoss = losses[all.indexOf(baseline)] ?? null;
   const learned = learnedBy(baseline, tokens);
+  const isFaster = fasterAmong(all);
   const candidates = all.map((configuration, i): Candidate => {
     const booked = configuration.memory!.bookedBytes!;
     const margin = lossMargin(analysis.loaded.run.decisions, configuration.config);
@@ -108,9 +113,14 @@ export function budgetsOf(analysis: Analysis): Budgets | null {
   ) => {
     const fits = candidates.filter((candidate) => of(candidate) <= bytes);
     const worthy = fits.filter(({ loss }) => loss !== "worse");
-    const best =
-      worthy.toSorted((a, b) => (b.throughputRatio?.estimate ?? 0) - (a.throughputRatio?.estimate ?? 0))[0] ??
-        null;
+    // Of all that no other one is shown to be faster than, the simplest; of these the fastest estimate.
+    const tied = worthy.filter((one) =>
+      !worthy.some((other) => isFaster(other.configuration, one.configuration))
+    );
+    const best = tied.toSorted((a, b) =>
+      switchedCount(a.configuration) - switchedCount(b.configuration) ||
+      (b.throughputRatio?.estimate ?? 0) - (a.throughputRatio?.estimate ?? 0)
+    )[0] ?? null;
     return { bytes, gib, share, best, fitting: fits.length };
   };
   const rows = BUDGETS_GIB.map((gib) => row(gib * GIB, ({ bytes }) => bytes, gib, null));

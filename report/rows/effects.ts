@@ -1,6 +1,6 @@
 /**
  * Main effects and interactions of the factorial, on the logarithms of memory and of time: what a method does
- * alone, what it does in company, and which pairs get in each other's way. Every figure is a contrast of
+ * alone, what it does beside others, and which pairs get in each other's way. Every figure is a contrast of
  * cells that differ in what is named alone, averaged over all such cells, so that combinations that were
  * pruned leave no bias. A fraction of all combinations has no two cells that differ in one method alone:
  * there all cells with a method are set against all without, where both have the same company.
@@ -175,7 +175,7 @@ function weighed(groups: readonly (readonly [readonly FactorialCell[], number])[
 
 const isOff = ({ levels }: FactorialCell) => Object.values(levels).every((level) => level === "off");
 
-/** What each treatment does alone and in company. */
+/** What each treatment does alone and beside others. */
 export function mainEffects({ cells, treatments }: Factorial): MainEffect[] {
   const grid = new Cells(cells);
   return treatments.map((treatment): MainEffect => {

@@ -1,5 +1,6 @@
 /** Memory against throughput: what each configuration buys, and which ones no other beats on both. */
 import type { Interval } from "../../results/stats.ts";
+import { fasterAmong, type IsFaster, switchedCount } from "./faster.ts";
 import { combinationKey, type Configuration, settingKey } from "./configuration.ts";
 
 export interface ParetoPoint {
@@ -7,7 +8,7 @@ export interface ParetoPoint {
   id: string;
   bytes: number;
   tokensPerSecond: Interval;
-  /** No other configuration needs less memory at no less throughput. */
+  /** No other configuration is shown to be better: see `isBeaten`. */
   onFront: boolean;
   isBaseline: boolean;
   /** The stack that the paper's first claim is judged on. */
@@ -23,7 +24,7 @@ export interface GuidePoint {
 
 export interface Pareto {
   points: ParetoPoint[];
-  /** Points of the front by rising memory. */
+  /** By rising memory, what no other one beats in the estimates: the line through the front. */
   front: ParetoPoint[];
   guide: GuidePoint[];
 }
@@ -40,21 +41,24 @@ export function paretoOf(
     stacks?: readonly { name: string; memory: number; throughput: number }[];
   },
 ): Pareto {
-  const points = configurations.flatMap((configuration): ParetoPoint[] => {
+  const measured = configurations.filter(({ memory, tokensPerSecond }) =>
+    memory?.bookedBytes != null && tokensPerSecond
+  );
+  const isFaster = fasterAmong(measured);
+  const points = measured.map((configuration): ParetoPoint => {
     const { label, memory, tokensPerSecond } = configuration;
-    if (memory?.bookedBytes == null || !tokensPerSecond) return [];
-    return [{
+    return {
       label,
-      id: memory.id,
-      bytes: memory.bookedBytes,
-      tokensPerSecond: tokensPerSecond.interval,
-      onFront: false,
+      id: memory!.id,
+      bytes: memory!.bookedBytes!,
+      tokensPerSecond: tokensPerSecond!.interval,
+      onFront: !measured.some((other) => isBeaten(configuration, other, isFaster)),
       isBaseline: configuration === baseline,
       isWinner: configuration === winner || (winner !== null && isSameWork(configuration, winner)),
-    }];
+    };
   });
-  for (const point of points) point.onFront = !points.some((other) => dominates(other, point));
-  const front = points.filter(({ onFront }) => onFront).sort((a, b) => a.bytes - b.bytes);
+  const front = points.filter((point) => !points.some((other) => dominates(other, point)))
+    .sort((a, b) => a.bytes - b.bytes);
   const base = points.find(({ isBaseline }) => isBaseline);
   const guide = base
     ? stacks.map(({ name, memory, throughput }) => ({
@@ -69,6 +73,15 @@ export function paretoOf(
 /** Whether two phases ran the very same thing: then one point stands for both. */
 function isSameWork(a: Configuration, b: Configuration): boolean {
   return settingKey(a) === settingKey(b) && combinationKey(a) === combinationKey(b);
+}
+
+/**
+ * Whether a configuration leaves the front for another: one that needs no more memory and is faster beyond
+ * the noise; or, where the noise tells neither from the other, one that needs no more and switches on less.
+ */
+function isBeaten(one: Configuration, other: Configuration, isFaster: IsFaster): boolean {
+  if (one === other || other.memory!.bookedBytes! > one.memory!.bookedBytes!) return false;
+  return isFaster(other, one) || (!isFaster(one, other) && switchedCount(other) < switchedCount(one));
 }
 
 function dominates(a: ParetoPoint, b: ParetoPoint): boolean {

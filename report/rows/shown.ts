@@ -2,6 +2,7 @@
 import type { PhaseShows } from "../../results/record.ts";
 import type { Analysis } from "./analysis.ts";
 import type { Configuration } from "./configuration.ts";
+import { withoutReused } from "./reused.ts";
 
 /** Beyond this many, what follows speaks for the rest, whose figures stand in the table of all cells. */
 const MANY = 24;
@@ -13,7 +14,8 @@ export function shownConfigurations(
   isWorthIt: (configuration: Configuration) => boolean = () => true,
 ): Configuration[] {
   // What failed is always shown: it has no curve that is worth it, but a word that is.
-  const worthy = configurations.filter((one) => one.ok.length === 0 || isWorthIt(one));
+  const worthy = withoutReused(configurations.filter((one) => one.ok.length === 0 || isWorthIt(one)))
+    .map(({ configuration }) => configuration);
   if (worthy.length <= MANY) return worthy;
   const main = worthy.filter(({ shows, phaseKind }) => MAIN.includes(shows) || phaseKind === "batch-sweep");
   return (main.length > 0 ? main : worthy).slice(0, MANY);

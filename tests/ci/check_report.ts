@@ -20,6 +20,8 @@ interface ChartBox {
 interface Layout {
   /** Charts that show at this width; a figure may hold a drawing for wide pages and one for narrow ones. */
   charts: ChartBox[];
+  /** Texts of charts that lie on each other, or reach beyond their chart. */
+  labels: string[];
   /** Figures none of whose charts shows. */
   hiddenFigures: string[];
   headings: number;
@@ -47,11 +49,29 @@ const LAYOUT = String.raw`(() => {
     const marks = svg.querySelectorAll("path, rect, circle, line, polygon, text, use").length;
     return { name: nameOf(svg), width, height, marks };
   };
+  // Glyphs end inside their boxes, and a tick at the very edge may use the page's own margin.
+  const [TOUCH, MARGIN] = [{ x: 1, y: 4 }, 16];
+  const labelsOf = (svg) => {
+    const frame = svg.getBoundingClientRect();
+    const texts = [...svg.querySelectorAll("text")].map((text) => (
+      { name: text.firstChild?.textContent ?? "", box: text.getBoundingClientRect() }
+    ));
+    const cut = texts.filter(({ box }) => box.left < frame.left - MARGIN || box.right > frame.right + MARGIN)
+      .map(({ name }) => "label \"" + name + "\" of chart \"" + nameOf(svg) + "\" reaches beyond it");
+    const over = texts.flatMap((a, i) =>
+      texts.slice(i + 1).filter((b) =>
+        Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left) > TOUCH.x &&
+        Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top) > TOUCH.y
+      ).map((b) => "labels \"" + a.name + "\" and \"" + b.name + "\" of chart \"" + nameOf(svg) + "\" overlap")
+    );
+    return [...cut, ...over];
+  };
   const all = (selector) => [...document.querySelectorAll(selector)];
   const figures = all("figure").filter((figure) => figure.querySelector(CHART));
   const leadsNowhere = (href) => href !== "#" && !document.getElementById(decodeURIComponent(href.slice(1)));
   return {
     charts: all(CHART).filter(shows).map(boxOf),
+    labels: all(CHART).filter(shows).flatMap(labelsOf),
     hiddenFigures: figures.filter((figure) => ![...figure.querySelectorAll(CHART)].some(shows)).map(({ id }) => id),
     headings: all("h1, h2, h3").length,
     tables: all("table").length,
@@ -75,6 +95,7 @@ export async function problemsAt(browser: Chromium, url: string, width: number):
     }
   }
   if (layout.charts.length === 0) problems.push("no chart");
+  problems.push(...layout.labels);
   for (const id of layout.hiddenFigures) problems.push(`figure ${id} shows no chart`);
   for (const { name, width, height, marks } of layout.charts) {
     const chart = `chart "${name}"`;

@@ -40,6 +40,21 @@ const PAGES: readonly [string, string, RegExp | null][] = [
     /Content Security Policy/,
   ],
   ["a page wider than the screen", `${PAGE}<div style="width:3000px">wide</div>`, /scrolls sideways$/],
+  [
+    "labels that touch no other, one at the very edge",
+    PAGE.replace("</svg>", "<text x='-8' y='50'>12 MiB</text><text x='9' y='80'>fp16</text></svg>"),
+    null,
+  ],
+  [
+    "labels that overlap",
+    PAGE.replace("</svg>", "<text x='9' y='50'>baseline</text><text x='30' y='54'>fp16</text></svg>"),
+    /^labels "baseline" and "fp16" of chart "Peak memory" overlap$/,
+  ],
+  [
+    "a label that reaches beyond its chart",
+    PAGE.replace("</svg>", "<text x='-30' y='50'>baseline</text></svg>"),
+    /^label "baseline" of chart "Peak memory" reaches beyond it$/,
+  ],
   ["a link that leads nowhere", `${PAGE}<a href="#gone">x</a>`, /^link #gone leads nowhere$/],
   ["a number that is none", `${PAGE}<p>peak NaN MiB</p>`, /^a number is missing: peak NaN MiB$/],
 ];

@@ -12,7 +12,7 @@ import {
   powersOfTwo,
 } from "../../charts/lines.ts";
 import type { Analysis } from "../../rows/analysis.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM } from "../figure.ts";
 import { byteUnit } from "../../../results/bytes.ts";
 import { count, formatBytes, formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
@@ -44,9 +44,11 @@ export function attentionSection({ configurations }: Analysis, context: PageCont
             count(lengths.size, "sequence length")
           }, naive attention and FlashAttention-2; one row of panels for each kind of base weights that ran at several.`,
         draw: (size) => linesChart(panelsOf(ran, isProfiled), size),
+        widths: [HALF, SLIM],
         numbers: table(rows, columnsOf(context), { caption: "Attention by sequence length" }),
       })
     }`,
+    "half",
   );
 }
 

@@ -1,121 +1,142 @@
 import type { CellRecord } from "../../../results/record.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
+import { withoutReused } from "../../rows/reused.ts";
 import { timedStepMs, timedTokensPerSecond } from "../../../results/rates.ts";
-import { byteUnit } from "../../../results/bytes.ts";
-import { count, formatCompact, formatDuration, formatNumber, formatSignificant } from "../../words/format.ts";
+import {
+  count,
+  formatBytes,
+  formatCompact,
+  formatDuration,
+  formatNumber,
+  formatSignificant,
+} from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 import { mad, median } from "../../../results/stats.ts";
 import { type Column, pairs, table } from "../table.ts";
-import { cellAnchor, type PageContext, section, traced } from "./context.ts";
+import { cellAnchor, configurationLink, type PageContext, section } from "./context.ts";
 
-/** A line of the full table: a record, or the place where one should be. */
-interface CellLine {
-  id: string;
+/** A row of the full table: a configuration, and the phases that took its runs over. */
+interface Row extends Configuration {
+  phases: string[];
+}
+
+/** Cells of a phase that have no figures. */
+interface Gap {
   phase: string;
-  label: string;
-  cell: CellRecord | null;
   status: string;
-  reason: string | null;
+  count: number;
+  reasons: string[];
 }
 
-function linesOf({ loaded: { run, cells, missing, unreadable } }: Analysis): CellLine[] {
+function rowsOf({ configurations, planned }: Analysis): Row[] {
+  const ran = [...configurations, ...planned].filter(({ ok }) => ok.length > 0);
+  return withoutReused(ran).map(({ configuration, repeated }) => ({
+    ...configuration,
+    phases: [...new Set([configuration, ...repeated].map(({ phase }) => phase))],
+  }));
+}
+
+/** What has no figures, a line for each phase and kind of end. */
+export function gapsOf({ run, cells, missing, unreadable }: Analysis["loaded"]): Gap[] {
   const byId = new Map(cells.map((cell) => [cell.id, cell]));
-  const gaps = new Map<string, { status: string; problem: string }>([
-    ...missing.map((gap) => [gap.id, { status: "missing", problem: gap.problem }] as const),
-    ...unreadable.map((gap) => [gap.id, { status: "unreadable", problem: gap.problem }] as const),
+  const problems = new Map<string, { status: string; reason: string | null }>([
+    ...missing.map((gap) => [gap.id, { status: "without a record", reason: gap.problem }] as const),
+    ...unreadable.map((gap) => [gap.id, { status: "unreadable", reason: gap.problem }] as const),
   ]);
-  return run.cells.map(({ id, phase, label }) => {
-    const cell = byId.get(id) ?? null;
-    if (cell) return { id, phase, label: cell.label, cell, status: cell.status, reason: cell.reason };
-    const gap = gaps.get(id);
-    return { id, phase, label, cell, status: gap?.status ?? "missing", reason: gap?.problem ?? null };
-  });
+  const gaps = new Map<string, Gap>();
+  for (const { id, phase } of run.cells) {
+    const { status, reason } = byId.get(id) ?? problems.get(id) ??
+      { status: "without a record", reason: null };
+    if (status === "ok") continue;
+    const key = `${phase}\n${status}`;
+    const gap = gaps.get(key) ?? { phase, status, count: 0, reasons: [] };
+    gap.count++;
+    if (reason && !gap.reasons.includes(reason)) gap.reasons.push(reason);
+    gaps.set(key, gap);
+  }
+  return [...gaps.values()];
 }
 
-/** Every cell of the run, however it ended. */
+/** Reasons told in a line; the rest are counted, and stand with the cells. */
+const REASONS_TOLD = 2;
+
+function gapLine({ phase, status, count: n, reasons }: Gap): Html {
+  const told = reasons.slice(0, REASONS_TOLD).join("; ");
+  const more = reasons.length > REASONS_TOLD ? `; and ${reasons.length - REASONS_TOLD} more reasons` : "";
+  return markup`<li>${phase}: ${count(n, "cell")} <strong class="bad">${status}</strong>${
+    told ? markup` <span class="reason">${told}${more}</span>` : ""
+  }</li>
+`;
+}
+
+/** Every configuration of the run, and what did not run. */
 export function cellsSection(analysis: Analysis, context: PageContext): Html {
-  const lines = linesOf(analysis);
+  const rows = rowsOf(analysis);
+  const gaps = gapsOf(analysis.loaded);
   return section(
     context,
     "cells",
-    "All cells",
+    "All configurations",
     markup`<p class="muted">${
-      count(lines.length, "cell")
-    }. With scripts on, a click on a column's head sorts. Step times: median ± median absolute deviation of the steps after warm-up.</p>
-${table(lines, columns(lines, context), { caption: "All cells of the run" })}`,
+      count(analysis.loaded.run.cells.length, "cell")
+    }, a row for each configuration: median over its cells, of throughput and loss in brackets the smallest and the largest; what each cell had stands with its record below. Runs that a later phase took over are listed once. With scripts on, a click on a column's head sorts.</p>
+${gaps.length > 0 && markup`<ul>${gaps.map(gapLine)}</ul>`}
+${table(rows, columns(context), { caption: "All configurations of the run" })}`,
   );
 }
 
-function columns(lines: readonly CellLine[], context: PageContext): Column<CellLine>[] {
-  const peaks = lines.flatMap(({ cell }) =>
-    cell?.memory ? [cell.memory.plannedPeakBytes, cell.memory.observedPeakBytes ?? 0] : []
-  );
-  const unit = byteUnit(Math.max(0, ...peaks));
+function columns(context: PageContext): Column<Row>[] {
   const number = (
     head: string,
     unitName: string,
     of: (cell: CellRecord) => number | null,
-    decimals?: number,
-  ): Column<CellLine> => {
-    const value = ({ cell }: CellLine) => cell ? of(cell) : null;
+    show: (value: number) => string = (value) => formatSignificant(value, 4),
+  ): Column<Row> => {
+    const values = ({ ok }: Row) => ok.flatMap((cell) => of(cell) ?? []);
     return {
       head,
       unit: unitName,
       numeric: true,
-      sort: value,
-      cell: (line) => {
-        const shown = value(line);
-        if (shown === null) return "–";
-        return decimals === undefined ? formatSignificant(shown, 4) : formatNumber(shown, decimals);
-      },
+      sort: (row) => values(row).length > 0 ? median(values(row)) : null,
+      cell: (row) => values(row).length > 0 ? withRange(values(row), show) : "–",
     };
   };
-  const middle = (values: number[]) => values.length > 0 ? median(values) : null;
-  const peak = (of: "plannedPeakBytes" | "bookedPeakBytes" | "observedPeakBytes") => (cell: CellRecord) => {
-    const bytes = cell.memory?.[of] ?? null;
-    return bytes === null ? null : bytes / unit.bytes;
-  };
-  return [
-    {
-      head: "cell",
-      sort: ({ id }) => id,
-      cell: ({ id, cell }) => traced(context, cell && id, markup`<code>${id}</code>`),
+  const one = (...[head, unit, of, show]: Required<Parameters<typeof number>>): Column<Row> => ({
+    ...number(head, unit, of, show),
+    cell: ({ ok }) => {
+      const value = middle(ok.flatMap((cell) => of(cell) ?? []));
+      return value === null ? "–" : show(value);
     },
-    { head: "phase", sort: ({ phase }) => phase, cell: ({ phase }) => phase },
-    { head: "label", sort: ({ label }) => label, cell: ({ label }) => label },
-    number("seed", "", ({ config }) => config.seed, 0),
-    number("repeat", "", ({ repeat }) => repeat, 0),
+  });
+  const fixed = (decimals: number) => (value: number) => formatNumber(value, decimals);
+  return [
+    { head: "configuration", sort: ({ label }) => label, cell: (row) => configurationLink(context, row) },
+    { head: "phase", sort: ({ phase }) => phase, cell: ({ phases }) => phases.join(", ") },
     {
-      head: "status",
-      sort: ({ status }) => status,
-      cell: ({ status, reason }) =>
-        status === "ok"
-          ? "ok"
-          : markup`<strong class="bad">${status}</strong>${
-            reason ? markup`<br><span class="reason">${reason}</span>` : ""
-          }`,
+      head: "cells",
+      numeric: true,
+      sort: ({ ok }) => ok.length,
+      cell: ({ ok, cells }) => ok.length === cells.length ? ok.length : `${ok.length} of ${cells.length}`,
     },
     number("throughput", "tokens/s", (cell) => middle(timedTokensPerSecond(cell))),
-    {
-      ...number("step", "ms", (cell) => middle(timedStepMs(cell))),
-      cell: ({ cell }) => {
-        const values = cell ? timedStepMs(cell) : [];
-        if (values.length === 0) return "–";
-        return `${formatSignificant(median(values), 4)} ± ${formatSignificant(mad(values), 2)}`;
-      },
-    },
-    number("planned", unit.name, peak("plannedPeakBytes"), 2),
-    number("booked", unit.name, (cell) => cell.status === "ok" ? peak("bookedPeakBytes")(cell) : null, 2),
-    number("observed", unit.name, peak("observedPeakBytes"), 2),
-    number("held-out loss", "nats/token", ({ heldOut }) => heldOut.at(-1)?.loss ?? null, 3),
-    number("after", "tokens", ({ heldOut }) => heldOut.at(-1)?.tokens ?? null, 0),
-    {
-      head: "record",
-      cell: ({ id, status }) =>
-        status === "missing" ? "–" : markup`<a href="${rawUrl(context, id)}">${id.slice(0, 6)}….json</a>`,
-    },
+    one("step", "ms", (cell) => middle(timedStepMs(cell)), (value) => formatSignificant(value, 4)),
+    one("planned", "", ({ memory }) => memory?.plannedPeakBytes ?? null, formatBytes),
+    one("booked", "", ({ memory }) => memory?.bookedPeakBytes ?? null, formatBytes),
+    one("observed", "", ({ memory }) => memory?.observedPeakBytes ?? null, formatBytes),
+    number("held-out loss", "nats/token", ({ heldOut }) => heldOut.at(-1)?.loss ?? null, fixed(3)),
+    number("after", "tokens", ({ heldOut }) => heldOut.at(-1)?.tokens ?? null, fixed(0)),
   ];
+}
+
+function middle(values: number[]): number | null {
+  return values.length > 0 ? median(values) : null;
+}
+
+/** `2669 [2510, 2820]`; the brackets only where they say something. */
+function withRange(values: number[], show: (value: number) => string): string {
+  const [low, high] = [Math.min(...values), Math.max(...values)].map(show);
+  return low === high ? low : `${show(median(values))} [${low}, ${high}]`;
 }
 
 function rawUrl({ folderOf }: PageContext, id: string): string {
@@ -125,6 +146,8 @@ function rawUrl({ folderOf }: PageContext, id: string): string {
 /** What each configuration was and the cells it ran as: where every figure's link leads. */
 export function configurationsSection(analysis: Analysis, context: PageContext): Html {
   const { loaded: { run, cells }, configurations, planned } = analysis;
+  const all = [...configurations, ...planned];
+  const phaseNames = [...new Set(all.map(({ phase }) => phase))];
   const folders = [...new Set(cells.map(({ id }) => context.folderOf(id)))];
   const runFiles = folders.map((folder, i) =>
     markup`${i > 0 ? ", " : ""}<a href="${folder}/run.json">${
@@ -136,11 +159,16 @@ export function configurationsSection(analysis: Analysis, context: PageContext):
     "configurations",
     "Configurations and raw records",
     markup`<p>Raw records: ${runFiles} and one file a cell, linked below. Suite file: sha256 <code>${run.suiteHash}</code>.</p>
-${[...configurations, ...planned].map((configuration) => configurationDetails(configuration, context))}`,
+<div class="entries">${
+      phaseNames.map((phase) =>
+        markup`<h4>${phase}</h4>
+${all.filter((one) => one.phase === phase).map((one) => configurationDetails(one, context))}`
+      )
+    }</div>`,
   );
 }
 
-function configurationDetails({ label, phase, cells, kind }: Configuration, context: PageContext): Html {
+function configurationDetails({ label, cells, kind }: Configuration, context: PageContext): Html {
   const [first] = cells;
   const share = first.parameters && first.trainableParameters !== null
     ? ` (${formatSignificant(first.trainableParameters / first.parameters * 100)} %)`
@@ -155,7 +183,7 @@ function configurationDetails({ label, phase, cells, kind }: Configuration, cont
     ["warm-up", `${count(first.warmupSteps, "step")} left out of timing`],
     ["corpus sha256", markup`<code>${first.dataHash ?? "–"}</code>`],
   ];
-  return markup`<details class="cell"><summary>${phase}: ${label}, ${count(cells.length, "cell")}${
+  return markup`<details class="cell"><summary>${label}, ${count(cells.length, "cell")}${
     kind === "planned" ? ", planned only" : ""
   }${outcome}</summary>
 ${pairs(facts)}
@@ -175,8 +203,23 @@ function cellLine(cell: CellRecord, context: PageContext): Html {
     rawUrl(context, id)
   }">${id}.json</a> seed ${config.seed}${repeat}, ${outcome}; ${cell.startedAt}, ${
     formatDuration(cell.wallMs)
-  }; ${environment.adapter}, commit ${environment.commit ?? "unknown"}<br><code>${cell.command}</code></p>
+  }${figuresOf(cell)}; ${environment.adapter}, commit ${
+    environment.commit ?? "unknown"
+  }<br><code>${cell.command}</code></p>
 `;
+}
+
+/** `; 2669 tokens/s, step 191.8 ± 2.1 ms, observed 106 MiB, held-out loss 4.713`: what there is of it. */
+function figuresOf(cell: CellRecord): string {
+  const [rate, ms] = [timedTokensPerSecond(cell), timedStepMs(cell)];
+  const [observed, heldOut] = [cell.memory?.observedPeakBytes ?? null, cell.heldOut.at(-1)];
+  const parts = [
+    rate.length > 0 && `${formatSignificant(median(rate), 4)} tokens/s`,
+    ms.length > 0 && `step ${formatSignificant(median(ms), 4)} ± ${formatSignificant(mad(ms), 2)} ms`,
+    observed !== null && `observed ${formatBytes(observed)}`,
+    heldOut && `held-out loss ${formatNumber(heldOut.loss, 3)}`,
+  ].filter(Boolean);
+  return parts.length > 0 ? `; ${parts.join(", ")}` : "";
 }
 
 /** The configuration, a key a line; `seed` lists the seeds of all cells. */

@@ -37,12 +37,20 @@ export function claimsSection(_: Analysis, context: PageContext): Html | null {
     {
       head: "verdict",
       cell: ({ outcome, says, settings }) =>
-        markup`<strong class="outcome">${SIGNS[outcome]}\u00a0${says}</strong>${axesOf(settings)}`,
+        markup`<strong class="outcome">${SIGNS[outcome]}\u00a0${says}</strong><br>${axesOf(settings)}`,
     },
-    { head: "here", cell: ({ ours }) => ours },
-    { head: "paper", cell: ({ paper }) => paper },
-    { head: "source", cell: ({ source }) => source ?? "–" },
-    { head: "evidence", cell: (verdict) => evidenceLinks(verdict, context) },
+    {
+      head: "here",
+      cell: (verdict) =>
+        verdict.cells.length === 0
+          ? verdict.ours
+          : markup`${verdict.ours} (${evidenceLinks(verdict, context)})`,
+    },
+    {
+      head: "paper, and what others say",
+      cell: ({ paper, source }) =>
+        markup`${paper}${source !== null && markup`<br><span class="reason">${source}</span>`}`,
+    },
   ];
   const tests = ledger.testCount;
   return section(
@@ -63,7 +71,7 @@ export function claimsSection(_: Analysis, context: PageContext): Html | null {
       tests === 1 ? "was" : "were"
     } compared for this table, and Holm's correction keeps the chance that any of them calls a loss kept that was not below ${
       Math.round((1 - MARGINS.confidence.value) * 50)
-    } %; intervals of throughput are not corrected. “Shown by axis”: all axes hold, but quality on another model than memory and time, so that no one model shows all. “By construction” can only fail by a fault, and counts apart. “Paper” has the paper's own figures alone, “source” what others say. Not testable as the paper words them: ${NOT_TESTABLE}.</p>`,
+    } %; intervals of throughput are not corrected. “Shown by axis”: all axes hold, but quality on another model than memory and time, so that no one model shows all. “By construction” can only fail by a fault, and counts apart. In the last column the paper's own figures stand first, and what others say below them. Not testable as the paper words them: ${NOT_TESTABLE}.</p>`,
   );
 }
 
@@ -71,7 +79,7 @@ export function claimsSection(_: Analysis, context: PageContext): Html | null {
 function axesOf(settings: readonly SettingVerdict[]): HtmlValue {
   const line = ({ axes }: SettingVerdict) => axes.map(axisText).join("; ");
   const lines = settings.map((one) =>
-    settings.length > 1 ? markup`<br>${one.setting}: ${line(one)}` : markup`<br>${line(one)}`
+    settings.length > 1 ? markup`${one.setting}: ${line(one)}<br>` : line(one)
   );
   return lines.length === 0 ? null : markup`<span class="reason">${lines}</span>`;
 }

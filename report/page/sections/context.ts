@@ -30,11 +30,17 @@ export function configurationLink(context: PageContext, { label, cells }: Config
   return markup`<a href="#${cellAnchor(context, cells[0].id)}">${label}</a>`;
 }
 
-/** A part of the page with its anchor. */
-export function section(context: PageContext, id: string, title: string, content: HtmlValue): Html {
+/** A part of the page with its anchor; `half`: two of them stand side by side where the page is wide. */
+export function section(
+  context: PageContext,
+  id: string,
+  title: string,
+  content: HtmlValue,
+  width: "full" | "half" = "full",
+): Html {
   const anchor = context.prefix + id;
   context.drawn.add(id);
-  return markup`<section id="${anchor}" aria-labelledby="${anchor}-head">
+  return markup`<section id="${anchor}" class="${width}" aria-labelledby="${anchor}-head">
 <h3 id="${anchor}-head">${title} <a class="anchor" href="#${anchor}" aria-label="Link to this section">#</a></h3>
 ${content}
 </section>

@@ -64,5 +64,6 @@ ${
         figures("value", ([, value]) => formatNumber(value)),
       ], { caption: "Limits of the device" })
     }</details>`,
+    "half",
   );
 }

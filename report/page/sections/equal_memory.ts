@@ -6,7 +6,7 @@ import { combinationName } from "../../words/names.ts";
 import { count, formatBytes, formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
 import { capital, sentence } from "../../words/text.ts";
 import { exactly, type Interval } from "../../../results/stats.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM } from "../figure.ts";
 import { type Html, markup } from "../html.ts";
 import { type Column, figures, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
@@ -23,6 +23,7 @@ export function equalMemorySection(analysis: Analysis, context: PageContext): Ht
     markup`${
       figure({
         id: `${context.prefix}equal-memory-chart`,
+        widths: [HALF, SLIM],
         title: findingOf(rows),
         subtitle:
           `Of each budget, a part of the baseline's planned peak, the combination that was fastest of ${
@@ -43,6 +44,7 @@ export function equalMemorySection(analysis: Analysis, context: PageContext): Ht
         numbers: table(rows, columnsOf(context), { caption: "Finalists at equal memory" }),
       })
     }<p class="muted">Rule: ${sentence(rows[0].decision.rule)}</p>`,
+    "half",
   );
 }
 

@@ -19,7 +19,7 @@ import { combinationName } from "../../words/names.ts";
 import { type Column, figures, table } from "../table.ts";
 import { judged, type PageContext, section, traced } from "./context.ts";
 
-/** All combinations: what each method does alone and in company, and which get in each other's way. */
+/** All combinations: what each method does alone and beside others, and which get in each other's way. */
 export function factorialSection({ configurations }: Analysis, context: PageContext): Html | null {
   const factorial = factorialOf(configurations);
   if (!factorial) return null;
@@ -35,16 +35,16 @@ export function factorialSection({ configurations }: Analysis, context: PageCont
     "factorial",
     "Combinations",
     markup`${heatMap(factorial, configurations, context)}
-<h4 id="${context.prefix}effects">${effectsFinding(effects)}</h4>
+<div class="duo"><div><h4 id="${context.prefix}effects">${effectsFinding(effects)}</h4>
 <p class="muted">${
       compared(factorial)
     } Times: 95 % interval from the spread that the cells share between their rounds, grey where it holds 1.${failed}</p>
-${effectsTable(effects)}
-<h4 id="${context.prefix}interactions">${interactionFinding(pairs)}</h4>
-<p class="muted">Each with the other off, then both, over all companies. <em>Left of the product</em>: memory saved together, as a share of what both would save if neither knew of the other (1: independent). <em>Overlap</em>: together more than either alone, but less than the product. <em>Cancel</em>: together no more than the better one alone. ${
+${effectsTable(effects)}</div>
+<div><h4 id="${context.prefix}interactions">${interactionFinding(pairs)}</h4>
+<p class="muted">Each with the other off, then both, over all choices of the rest. <em>Left of the product</em>: memory saved together, as a share of what both would save if neither knew of the other (1: independent). <em>Overlap</em>: together more than either alone, but less than the product. <em>Cancel</em>: together no more than the better one alone. ${
       count(pairs.length, "pair")
     } ${pairs.length === 1 ? "is" : "are"} looked at; intervals of time are not corrected for that.</p>
-${interactionsTable(pairs)}`,
+${interactionsTable(pairs)}</div></div>`,
   );
 }
 
@@ -53,8 +53,8 @@ function compared({ isFraction, cells }: Factorial): string {
   return isFraction
     ? `Half of all combinations, ${
       count(cells.length, "cell")
-    }, chosen so that those with a method and those without, and those with a pair, have the same company: ratios of their geometric means. What three or more methods do together is not told apart. Memory is booked, so exact.`
-    : "Geometric means over pairs of cells that differ in the one method alone (contrasts on logarithms), so alone and in every company. Memory is booked, so exact; in brackets the smallest and the largest saving met.";
+    }, chosen so that those with a method and those without, and those with a pair, have the same other methods beside them: ratios of their geometric means. What three or more methods do together is not told apart. Memory is booked, so exact.`
+    : "Geometric means over pairs of cells that differ in the one method alone (contrasts on logarithms), so alone and beside every choice of the others. Memory is booked, so exact; in brackets the smallest and the largest saving met.";
 }
 
 function heatMap(
@@ -124,7 +124,7 @@ function effectsFinding(effects: readonly MainEffect[]): string {
   const alone = memoryAlone === null ? "" : `${formatRatio(memoryAlone)} alone, `;
   return `${capital(name)} saves most memory: ${alone}${
     formatRatio(memory!.ratio.estimate)
-  } on average in company`;
+  } on average beside other methods`;
 }
 
 function effectsTable(effects: readonly MainEffect[]): Html {
@@ -132,7 +132,7 @@ function effectsTable(effects: readonly MainEffect[]): Html {
     { head: "method", cell: ({ treatment }) => treatment.name },
     figures(["less memory alone", "×"], ({ memoryAlone }) => formatNumber(memoryAlone, 2)),
     figures(
-      ["in company", "×, smallest to largest"],
+      ["less memory beside others", "×, smallest to largest"],
       ({ memory }) =>
         memory
           ? formatNumber(memory.ratio.estimate, 2) +
@@ -146,7 +146,7 @@ function effectsTable(effects: readonly MainEffect[]): Html {
       ({ timeAlone }) => judged({ text: formatInterval(timeAlone, 2), isDifferent: differs(timeAlone) }),
     ),
     figures(
-      ["in company", "×"],
+      ["time beside others", "×"],
       ({ time }) =>
         judged({ text: formatInterval(time?.ratio, 2), isDifferent: differs(time?.ratio ?? null) }),
     ),
@@ -171,21 +171,21 @@ function interactionsTable(pairs: readonly Interaction[]): Html {
   const memory = (of: (memory: NonNullable<Interaction["memory"]>) => string) => ({ memory }: Interaction) =>
     memory ? of(memory) : "–";
   const columns: Column<Interaction>[] = [
-    { head: "first", cell: ({ a }) => a.name },
-    { head: "second", cell: ({ b }) => b.name },
-    figures(["less memory, first", "×"], memory(({ a }) => formatNumber(a, 2))),
+    { head: "first, second", cell: ({ a, b }) => `${a.name}, ${b.name}` },
+    figures(["less memory: first", "×"], memory(({ a }) => formatNumber(a, 2))),
     figures(["second", "×"], memory(({ b }) => formatNumber(b, 2))),
     figures(["both", "×"], memory(({ both }) => formatNumber(both, 2))),
-    figures("left of the product", memory(({ share }) => formatNumber(share, 2))),
+    figures("left of product", memory(({ share }) => formatNumber(share, 2))),
     { head: "memory", cell: memory(({ words }) => words) },
     figures(
-      ["time both, of the product", "×"],
+      ["time, of product", "×"],
       ({ time }) =>
         judged({ text: formatInterval(time?.share, 2), isDifferent: differs(time?.share ?? null) }),
     ),
   ];
   return table(pairs, columns, {
     caption: "Interactions of two methods",
+    kind: "dense",
     strong: ({ memory }) => memory?.words === "cancel",
   });
 }

@@ -1,6 +1,6 @@
 import { type DotRow, dotRowsChart } from "../../charts/dot_rows.ts";
 import type { Analysis } from "../../rows/analysis.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM } from "../figure.ts";
 import { capital, named } from "../../words/text.ts";
 import {
   type DomainLoss,
@@ -33,6 +33,7 @@ export function fineTuningSection(analysis: Analysis, context: PageContext): Htm
     markup`${rows.length < 2 ? "" : forgettingFigure(rows, context)}${
       scores.length === 0 ? "" : scoresTable(scores, context)
     }`,
+    "half",
   );
 }
 
@@ -67,6 +68,7 @@ function forgettingFigure(rows: readonly FineTuning[], context: PageContext): Ht
   const seeds = Math.max(...rows.map(({ own }) => own.change.byCell.length));
   return figure({
     id: `${context.prefix}forgetting`,
+    widths: [HALF, SLIM],
     title: findingOf(rows, full),
     subtitle: `Held-out loss after fine-tuning, from the same weights and in equal tokens: on the new text (${
       rows[0].own.data

@@ -1,7 +1,7 @@
 import { rooflineChart } from "../../charts/roofline.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM } from "../figure.ts";
 import { named } from "../../words/text.ts";
 import { count, formatCompact, formatNumber, formatSignificant } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
@@ -28,6 +28,7 @@ export function kernelsSection(analysis: Analysis, context: PageContext): Html |
     markup`${profiles.map((profile) => profileFigure(profile, roof, context))}${
       roof && utilisationTable(configurations, roof, context)
     }`,
+    "half",
   );
 }
 
@@ -39,11 +40,12 @@ function profileFigure(profile: Profile, roof: Roofline | null, context: PageCon
   const title = findingOf(profile);
   const isDrawn = roof && kernels.some(({ intensity, flopsPerSecond }) => intensity && flopsPerSecond);
   if (!roof || !isDrawn) {
-    return markup`<h4>${title}</h4>
-${numbers}`;
+    return markup`<div><h4>${title}</h4>
+${numbers}</div>`;
   }
   return figure({
     id: `${context.prefix}roofline-${id}`,
+    widths: [HALF, SLIM],
     title,
     subtitle: `One profiled step of cell ${id} (${
       formatNumber(totalMs, 1)

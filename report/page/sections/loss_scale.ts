@@ -1,7 +1,7 @@
 import { d3 } from "../../charts/d3.ts";
 import { linesChart, powersOfTwo } from "../../charts/lines.ts";
 import type { Analysis } from "../../rows/analysis.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM } from "../figure.ts";
 import { count, formatNumber } from "../../words/format.ts";
 import type { Html } from "../html.ts";
 import { type ScaleRun, scaleRuns } from "../../rows/loss_scales.ts";
@@ -32,6 +32,7 @@ export function lossScaleSection({ configurations }: Analysis, context: PageCont
     "Loss scale and skipped updates",
     figure({
       id: `${context.prefix}loss-scale-chart`,
+      widths: [HALF, SLIM],
       title: findingOf(runs),
       subtitle: `Scale of the loss at each optimizer step (logarithmic) in ${
         count(drawn.length, "run")
@@ -78,6 +79,7 @@ export function lossScaleSection({ configurations }: Analysis, context: PageCont
         },
       ], { caption: "Runs with mixed precision", strong: ({ skipped }) => skipped.length > 0 }),
     }),
+    "half",
   );
 }
 

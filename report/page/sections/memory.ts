@@ -4,7 +4,7 @@ import { memoryTimelineChart } from "../../charts/memory_timeline.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
 import { shownConfigurations } from "../../rows/shown.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM } from "../figure.ts";
 import { rolesFinding, timelineFinding } from "../findings.ts";
 import { byteUnit } from "../../../results/bytes.ts";
 import { count, formatNumber, formatSignificant, ordinal } from "../../words/format.ts";
@@ -33,9 +33,10 @@ export function memorySection(analysis: Analysis, context: PageContext): Html | 
     context,
     "memory",
     "Memory",
-    markup`${rolesFigure(configurations, context)}
-${shownOverTime(analysis).map((configuration) => timelineFigure(configuration, context))}
-${agreement(configurations, context)}`,
+    markup`<div class="duo">${rolesFigure(configurations, context)}${agreement(configurations, context)}</div>
+<div class="duo">${
+      shownOverTime(analysis).map((configuration) => timelineFigure(configuration, context))
+    }</div>`,
   );
 }
 
@@ -51,6 +52,7 @@ function rolesFigure(configurations: readonly Configuration[], context: PageCont
     : "";
   return figure({
     id: `${context.prefix}memory-by-role`,
+    widths: [HALF, SLIM],
     title: rolesFinding(bars),
     subtitle: `Booked bytes by role at the peak, one bar for each of ${
       count(bars.length, "configuration")
@@ -80,6 +82,7 @@ function timelineFigure(configuration: Configuration, context: PageContext): Htm
   const some = points.filter((point, i) => i % step === 0 || point.dispatch === peak.dispatch);
   return figure({
     id: `${context.prefix}timeline-${id}`,
+    widths: [HALF, SLIM],
     title: timelineFinding(timeline),
     subtitle: `Live bytes by role over the dispatches of one step, ${unit.name}; ${
       count(points.length, "point")
@@ -128,23 +131,25 @@ function agreement(configurations: readonly Configuration[], context: PageContex
       ["booked", unit.name],
       ({ memory }) => traced(context, memory!.id, formatNumber(scaled(memory!.bookedBytes), 2)),
     ),
-    figures(
-      ["booked − planned", "bytes"],
-      ({ memory }) =>
-        formatNumber(memory!.bookedBytes === null ? null : memory!.bookedBytes - memory!.plannedBytes),
-    ),
+    ...offBy.length > 0
+      ? [figures<Configuration>(
+        ["booked − planned", "bytes"],
+        ({ memory }) =>
+          formatNumber(memory!.bookedBytes === null ? null : memory!.bookedBytes - memory!.plannedBytes),
+      )]
+      : [],
     figures(
       ["observed", unit.name],
       ({ memory }) => traced(context, memory!.observedByCell[0]?.id, observedText(memory!, unit.bytes)),
     ),
-    figures(["observed − booked", unit.name], ({ memory }) =>
+    figures(["less booked", unit.name], ({ memory }) =>
       formatNumber(
         memory!.observed && memory!.bookedBytes !== null
           ? scaled(memory!.observed.estimate - memory!.bookedBytes)
           : null,
         2,
       )),
-    figures(["observed ÷ booked", "×"], ({ memory }) =>
+    figures(["÷ booked", "×"], ({ memory }) =>
       formatNumber(
         memory!.observed && memory!.bookedBytes ? memory!.observed.estimate / memory!.bookedBytes : null,
         2,
@@ -158,8 +163,8 @@ function agreement(configurations: readonly Configuration[], context: PageContex
   const how = [...new Set(ran.map(({ memory }) => memory!.observedHow))].sort().join("; ");
   const anchor = `${context.prefix}agreement`;
   const caption = `Planned, booked and observed peak memory; observed: ${how}`;
-  return markup`<h4 id="${anchor}">${finding} <a class="anchor" href="#${anchor}" aria-label="Link to this table">#</a></h4>
-${table(configurations, columns, { caption })}`;
+  return markup`<div><h4 id="${anchor}">${finding} <a class="anchor" href="#${anchor}" aria-label="Link to this table">#</a></h4>
+${table(configurations, columns, { caption, kind: "dense" })}</div>`;
 }
 
 function observedText({ observed }: NonNullable<Configuration["memory"]>, unit: number): string {

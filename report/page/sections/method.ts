@@ -22,10 +22,10 @@ export function methodSection(
     context,
     "method",
     "How it was measured",
-    markup`${phases(run.phases, cells)}<ul>
+    markup`${phases(run.phases, cells)}<ul class="columns">
 <li><strong>Cells.</strong> Each cell trained in a process of its own, from the configuration listed below and nothing else. Cells that differ only in seed or repeat form one configuration (${
       count(configurations.length, "configuration")
-    } here). What a rule skipped, what failed and why is in the table of all cells.${
+    } here). What a rule skipped, what failed and why stands above the table of all configurations.${
       copies > 0
         ? ` ${count(copies, "cell")} of a later phase had the configuration of an earlier one and ${
           copies === 1 ? "repeats its record" : "repeat their records"
@@ -52,7 +52,7 @@ export function methodSection(
 <li><strong>Memory.</strong> <em>Planned</em>: what the planner predicts before anything runs. <em>Booked</em>: what the ledger of allocations counted, equal to the plan or the cell is an error; its ratios are exact and have no interval. <em>Observed</em>: what the driver or the operating system saw from outside, less the baseline before training${here}; it includes what no plan can know, such as shader compilers and driver caches. <em>Observed with context</em> adds that baseline back: it is what a driver's own figure shows, and what the guide's megabytes are. Booked ratios are larger, because a context is not saved by any method.</li>
 ${
       eightBit([...configurations, ...planned])
-    }<li><strong>Factorial.</strong> Effects are contrasts of logarithms between cells that differ in what is named alone, averaged over all such pairs (pairs of pairs for interactions); with every combination run this is the classical analysis of a factorial experiment, and combinations that a rule left out bias nothing. Of a fraction, whose cells differ in two methods or more, all cells with a method are set against all without it, which have the same company.</li>
+    }<li><strong>Factorial.</strong> Effects are contrasts of logarithms between cells that differ in what is named alone, averaged over all such pairs (pairs of pairs for interactions); with every combination run this is the classical analysis of a factorial experiment, and combinations that a rule left out bias nothing. Of a fraction, whose cells differ in two methods or more, all cells with a method are set against all without it, which have the same other methods beside them.</li>
 <li><strong>Planned cells</strong> ran nowhere. The planner that lays out every trained cell laid them out too; how far its figures and the booked bytes agree in the cells that ran stands under Memory.</li>
 </ul>
 <p>This page is a function of the records alone: the same records give the same bytes.</p>`,
@@ -96,7 +96,7 @@ function phases(
       ({ name }) => formatNumber(of(name).filter(({ status }) => status === "ok").length),
     ),
     figures("seeds", ({ name }) => formatNumber(new Set(of(name).map(({ config }) => config.seed)).size)),
-  ], { caption: "Phases, in the order they ran" });
+  ], { caption: "Phases, in the order they ran", kind: "dense" });
   const others = all.filter(({ kind }) => kind === "matrix" || kind === "plan");
   const isSilent = others.length > 0 && others.every(({ shows }) => shows === null);
   return markup`${listed}${isSilent && SILENT}`;

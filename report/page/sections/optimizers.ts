@@ -5,7 +5,7 @@ import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
 import { equalTokens, heldOutLosses } from "../../rows/held_out.ts";
 import type { Measured } from "../../../results/measured.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM } from "../figure.ts";
 import { capital, listed, sentence } from "../../words/text.ts";
 import { count, formatCompact, formatInterval, formatNumber } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
@@ -26,9 +26,9 @@ export function optimizersSection(analysis: Analysis, context: PageContext): Htm
     context,
     "optimizers",
     "Optimizers",
-    markup`${isCompared && stateFigure(states, context)}${
+    markup`<div class="duo">${isCompared && stateFigure(states, context)}${
       rates.length > 0 && ratesFigure(analysis, rates, context)
-    }${convergenceFigure(analysis, context)}`,
+    }${convergenceFigure(analysis, context)}</div>`,
   );
 }
 
@@ -57,6 +57,7 @@ function stateFigure(states: readonly OptimizerState[], context: PageContext): H
   const hasPlan = states.some(({ planned }) => planned);
   const panels = [dot("in a run of this page"), ...hasPlan ? [dot("planned at 3 B parameters")] : []];
   return figure({
+    widths: [HALF, SLIM],
     id: `${context.prefix}optimizer-state`,
     title: `${capital(listed(text))} bytes of state a parameter`,
     subtitle:
@@ -155,14 +156,18 @@ function ratesFigure({ loaded }: Analysis, rows: readonly RateRow[], context: Pa
   const title = text.length > 0
     ? `Each optimizer trains at its own rate: ${listed(text)}`
     : "No rate was chosen";
+  const warnings = decisions.flatMap(({ name, warnings = [] }) =>
+    warnings.map(({ text }) => ` ${optimizerName(name.slice("learningRate/".length))}: ${text}.`)
+  );
   return figure({
+    widths: [HALF, SLIM],
     id: `${context.prefix}rate-sweep`,
     title,
     subtitle: `Held-out loss at equal tokens, mean over ${
       count(Math.max(...rows.map(({ configuration }) => configuration.seeds.length)), "seed")
     } with its 95 % interval where there are several; ringed: chosen. ${
       decisions[0] ? `Rule: ${sentence(decisions[0].rule)}` : ""
-    } Cells that diverged have no dot.`,
+    } Cells that diverged have no dot.${warnings.join("")}`,
     draw: (size) => linesChart([panel], size),
     numbers: table(rows, [
       { head: "optimizer", cell: ({ optimizer }) => optimizerName(optimizer) },
@@ -202,6 +207,7 @@ function convergenceFigure({ configurations }: Analysis, context: PageContext): 
   const gap = worst.loss!.interval.estimate - best.loss!.interval.estimate;
   const tokens = equalTokens(phase);
   return figure({
+    widths: [HALF, SLIM],
     id: `${context.prefix}convergence`,
     title: `After ${formatCompact(tokens)} tokens, ${name(best.configuration)} is lowest at ${
       formatNumber(best.loss!.interval.estimate, 3)

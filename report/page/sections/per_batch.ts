@@ -5,7 +5,7 @@ import { breakEvenText } from "../../claims/training.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
 import { differs } from "../../../results/measured.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM } from "../figure.ts";
 import { capital } from "../../words/text.ts";
 import { byteUnit } from "../../../results/bytes.ts";
 import { count, formatBytes, formatInterval, formatNumber } from "../../words/format.ts";
@@ -38,8 +38,10 @@ export function perBatchSection(analysis: Analysis, context: PageContext): Html 
         count(sizes.size, "batch size")
       } without accumulation. Left: booked peak. Right: time a token, times as long, with 95 % interval; the dashed line is no change.`,
       draw: (size) => linesChart(panelsOf(rows), size),
+      widths: [HALF, SLIM],
       numbers: table(rows, columnsOf(context), { caption: "Effect of one method by batch size" }),
     }),
+    "half",
   );
 }
 

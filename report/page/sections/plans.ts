@@ -1,7 +1,7 @@
 import { type PlannedBar, plannedBar, plannedBarsChart } from "../../charts/planned_bars.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM } from "../figure.ts";
 import { count, formatNumber } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
 import { ROLE_STYLE } from "../../charts/palette.ts";
@@ -58,7 +58,12 @@ export function plansSection(analysis: Analysis, context: PageContext): Html | n
       what: "Llama 2 7B",
     }),
   ].filter((one) => one !== null);
-  return figures.length === 0 ? null : section(context, "plans", "Large models, planned", markup`${figures}`);
+  return figures.length === 0 ? null : section(
+    context,
+    "plans",
+    "Large models, planned",
+    markup`<div class="duo">${figures.map((one) => markup`<div>${one}</div>`)}</div>`,
+  );
 }
 
 /** Times the paper's total that a bar may be long. */
@@ -91,6 +96,7 @@ function planFigure({ planned }: Analysis, context: PageContext, subject: Subjec
   return markup`${
     figure({
       id: `${context.prefix}${anchor}`,
+      widths: [HALF, SLIM],
       title: findingOf(configurations, model, what, paper),
       subtitle:
         `Bytes by role at the peak of a training step as planned, in GB (10⁹ bytes, the paper's unit), ${

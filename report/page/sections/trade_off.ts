@@ -5,7 +5,7 @@ import { paretoOf, type ParetoPoint } from "../../rows/pareto.ts";
 import { combinations } from "../../rows/budgets.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import { ratioOf } from "../../../results/measured.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM } from "../figure.ts";
 import { ladderFinding, paretoFinding, ratioWords } from "../findings.ts";
 import {
   count,
@@ -49,7 +49,7 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
     title: paretoFinding(pareto),
     subtitle: `Every combination measured at effective batch ${baseline?.effectiveBatchSize}, ${
       count(pareto.points.length, "point")
-    }: planned = booked peak, and throughput with 95 % interval over processes. Line: combinations no other beats on both; faint: beaten. ${
+    }: planned = booked peak, and throughput with 95 % interval over processes. Filled: not beaten beyond the noise, by what needs no more memory and is faster, or is no slower and switches on less; faint: beaten. Line: through the best estimates. ${
       baseName
         ? `Square: baseline. Diamond: the stack that claim C1 is judged on. Crosses: two full stacks of the guide that the paper cites (${
           FULL_STACKS.map(({ memory, throughput }) =>
@@ -60,6 +60,7 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
         : ""
     }`,
     draw: (size) => paretoChart(pareto, size),
+    widths: [HALF, SLIM],
     numbers: table(pareto.points, columns, {
       caption: "Memory and throughput",
       strong: ({ onFront }) => onFront,
@@ -84,10 +85,12 @@ export function ladderSection({ configurations, loaded }: Analysis, context: Pag
         count(rows[0].configuration.seeds.length, "seed")
       }; grey lies inside the noise (no difference). Crosses: the guide the paper cites (BERT-large on a V100, one run each).`,
       draw: (size) => ladderChart(rows, size),
+      widths: [HALF, SLIM],
       numbers: table(rows, ladderColumns(rows[0], loaded.run.decisions, context), {
         caption: "The ladder, ours and the guide's",
       }),
     }),
+    "half",
   );
 }
 

@@ -3,7 +3,7 @@ import { dotsPerRow, isWide, stepTimeRows, stepTimesChart } from "../../charts/s
 import type { Analysis } from "../../rows/analysis.ts";
 import { equalTokens, heldOutLoss } from "../../rows/held_out.ts";
 import { shownConfigurations } from "../../rows/shown.ts";
-import { figure } from "../figure.ts";
+import { figure, HALF, SLIM, WHOLE } from "../figure.ts";
 import { lossFinding, stepTimeFinding } from "../findings.ts";
 import {
   count,
@@ -35,6 +35,7 @@ export function lossSection(analysis: Analysis, context: PageContext): Html | nu
     "Loss",
     figure({
       id: `${context.prefix}loss-curves`,
+      widths: [WHOLE, SLIM],
       title: lossFinding(panels),
       subtitle: `Loss in nats per token over trained tokens, up to ${
         count(seeds, "seed")
@@ -75,6 +76,7 @@ export function stepTimesSection(analysis: Analysis, context: PageContext): Html
     "Step times",
     figure({
       id: `${context.prefix}step-time-strips`,
+      widths: [HALF, SLIM],
       title: stepTimeFinding(rows),
       subtitle: `Milliseconds of each step after warm-up${
         isWide(rows) ? ", logarithmic" : ""
@@ -94,5 +96,6 @@ export function stepTimesSection(analysis: Analysis, context: PageContext): Html
         figures("outliers", ({ outliers }) => formatNumber(outliers)),
       ], { caption: "Step times", strong: ({ chosen }) => chosen }),
     }),
+    "half",
   );
 }

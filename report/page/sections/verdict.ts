@@ -35,7 +35,7 @@ ${
 ${drift && markup`<p><strong class="bad">${traced(context, drift.cell, drift.sentence)}</strong></p>`}
 ${figures.length === 0 ? "" : markup`<dl class="key-figures">${figures.map(keyFigure)}</dl>`}
 <p class="muted">${state}${progressOf(analysis)}. ${origin(group)}</p>
-${paretoFigure(analysis, context)}${switchOn(analysis, context)}</section>
+<div class="duo">${paretoFigure(analysis, context)}${switchOn(analysis, context)}</div></section>
 `;
 }
 
@@ -55,7 +55,7 @@ function origin({ members, leftOut }: RunGroup): HtmlValue {
 <ul>${members.map((member) => markup`<li><strong>${member.loaded.name}</strong>: ${one(member)}</li>`)}</ul>`;
 }
 
-/** One row a budget: the fastest combination that fits. */
+/** One row a budget: the simplest combination that fits and that nothing is shown to be faster than. */
 function switchOn(analysis: Analysis, context: PageContext): Html | null {
   const budgets = budgetsOf(analysis);
   if (!budgets) return null;
@@ -64,14 +64,14 @@ function switchOn(analysis: Analysis, context: PageContext): Html | null {
   const head = markup`<h4 id="${anchor}">${
     finding(budgets)
   } <a class="anchor" href="#${anchor}" aria-label="Link to this table">#</a></h4>
-<p class="muted">The fastest combination that fits, of ${
+<p class="muted">Of what fits, and nothing else is shown to be faster than, the combination that switches on least, of ${
     count(budgets.candidates.length, "combination")
   } measured at effective batch ${budgets.baseline.effectiveBatchSize} (${budgets.baseline.config.model}, ${budgets.baseline.config.sequenceLength} tokens), without those whose held-out loss is shown to be worse. Peak: ${
     budgets.basis === "booked"
       ? "booked training memory"
       : "observed on the device, with what the driver holds"
   }. Ratios to the baseline, throughput with 95 % interval.</p>`;
-  return markup`${head}
+  return markup`<div>${head}
 ${
     table(merged(budgets.rows, plans), columnsOf(context, plans), {
       caption: "By memory of the device",
@@ -84,7 +84,7 @@ ${
       caption: "By share of the baseline's booked peak",
       kind: "budgets",
     })
-  }`;
+  }</div>`;
 }
 
 function finding({ rows, scaled, candidates }: Budgets): string {
@@ -100,7 +100,7 @@ function finding({ rows, scaled, candidates }: Budgets): string {
     : "";
   return `Everything measured here fits into ${smallest.gib} GiB (the largest needs ${
     formatBytes(largest)
-  }): switch on ${switchedOn(smallest.best)}${lean}`;
+  }): ${advice(smallest.best)}${lean}`;
 }
 
 /** A row of the table: budgets that follow each other with the same answers share one. */
@@ -128,8 +128,19 @@ const FRACTIONS: Readonly<Record<string, string>> = {
   "0.25": "1/4",
 };
 
+/** `switch on flash attention`, or that the baseline will do. */
+function advice(best: Candidate | null): string {
+  return !best || best.isBaseline
+    ? "nothing is shown to be faster than the baseline"
+    : `switch on ${switchedOn(best)}`;
+}
+
 function switchedOn(best: Candidate | null): string {
-  return !best || best.isBaseline ? "nothing" : combinationName(best.configuration.config);
+  return !best
+    ? "nothing measured fits"
+    : best.isBaseline
+    ? "the baseline"
+    : combinationName(best.configuration.config);
 }
 
 function fraction(share: number): string {
@@ -147,9 +158,7 @@ function columnsOf(context: PageContext, plans: readonly GuidePlan[]): Column<Ro
     {
       head: "switch on",
       cell: ({ best }) =>
-        best
-          ? traced(context, best.configuration.memory?.id, combinationName(best.configuration.config))
-          : "nothing measured fits",
+        best ? traced(context, best.configuration.memory?.id, switchedOn(best)) : "nothing measured fits",
     },
     figures("peak", of(({ bytes }) => formatBytes(bytes))),
     figures(["less memory", "×"], of(({ memoryRatio }) => formatRatio(memoryRatio))),
@@ -158,7 +167,7 @@ function columnsOf(context: PageContext, plans: readonly GuidePlan[]): Column<Ro
       head: "held-out loss",
       cell: of(({ loss, isBaseline }) => isBaseline ? "–" : loss === null ? "no seeds" : LOSS[loss]),
     },
-    figures(["fit", "combinations"], ({ fitting }) => formatNumber(fitting)),
+    figures("fit", ({ fitting }) => formatNumber(fitting)),
   ];
   if (plans.length > 0) {
     columns.push({

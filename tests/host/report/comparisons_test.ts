@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { attentionPairs, attentionRows } from "../../../report/rows/attention.ts";
 import { breakEven, effectsByBatch } from "../../../report/rows/batch_effects.ts";
 import { budgetsOf } from "../../../report/rows/budgets.ts";
+import { fasterAmong, switchedCount } from "../../../report/rows/faster.ts";
 import { guidePlans } from "../../../report/claims/guide.ts";
 import { analyse } from "../../../report/rows/analysis.ts";
 import { chainOf, fineTunings, seedwise, taskScores } from "../../../report/rows/fine_tuning.ts";
@@ -179,18 +180,22 @@ Deno.test("stackPairs() takes the phase with most seeds of a setting, whatever i
   assert.deepEqual(ours.map(({ changed }) => changed.phase), ["ladder"]);
 });
 
-Deno.test("budgetsOf() chooses the fastest that fits and is not shown to be worse", () => {
+Deno.test("budgetsOf() chooses the simplest of what nothing that fits is shown to be faster than, and no worse loss", () => {
   const { scaled, rows, candidates, basis } = budgetsOf(asItIs)!;
   assert.equal(basis, "booked");
   assert.ok(rows.every(({ fitting }) => fitting === candidates.length), "everything fits into GiB");
   assert.deepEqual(scaled.map(({ share }) => Number(share!.toFixed(2))), [1, 0.75, 0.5, 0.33, 0.25]);
+  const isFaster = fasterAmong(candidates.map(({ configuration }) => configuration));
   for (const { best, bytes } of scaled) {
-    const better = candidates.filter((one) =>
-      one.booked <= bytes && one.loss !== "worse" &&
-      one.throughputRatio!.estimate > (best?.throughputRatio?.estimate ?? 0)
+    const fits = candidates.filter(({ booked, loss }) => booked <= bytes && loss !== "worse");
+    const unbeaten = fits.filter(({ configuration }) =>
+      !fits.some((other) => isFaster(other.configuration, configuration))
     );
-    assert.deepEqual(better, []);
-    assert.notEqual(best?.loss, "worse");
+    assert.equal(best === null, fits.length === 0);
+    if (!best) continue;
+    assert.ok(unbeaten.includes(best));
+    const counts = unbeaten.map(({ configuration }) => switchedCount(configuration));
+    assert.equal(switchedCount(best.configuration), Math.min(...counts));
   }
 });
 

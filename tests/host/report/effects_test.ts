@@ -51,7 +51,7 @@ Deno.test("factorialOf() finds the factors and every combination of them", () =>
   ]);
 });
 
-Deno.test("mainEffects() gives back the factors that a product was made of, alone and in company", () => {
+Deno.test("mainEffects() gives back the factors that a product was made of, alone and beside others", () => {
   const effects = new Map(mainEffects(factorial(product)).map((one) => [one.treatment.id, one]));
   const expected = {
     checkpoint: [2, 1.3],

@@ -154,10 +154,10 @@ Deno.test("renderReport() names cells without a record and cells that cannot be 
     await writeReport([run], join(run, "report"));
     const { text } = parsePage(await Deno.readTextFile(join(run, "report", "index.html")));
     assert.ok(text("#verdict")[0].includes("4 of 6 cells finished, 1 unreadable, 1 without a record"));
-    const lines = text("#cells tbody tr");
-    assert.equal(lines.length, 6);
-    assert.match(lines[0], /unreadablenot complete JSON \(500 characters\)/);
-    assert.match(lines[1], /missingno record/);
+    const lines = text("#cells li");
+    assert.equal(lines.length, 2);
+    assert.match(lines[0], /1 cell unreadable not complete JSON \(500 characters\)/);
+    assert.match(lines[1], /1 cell without a record no record/);
   });
 });
 
@@ -245,13 +245,38 @@ Deno.test("renderReport() names the fault of quantized embeddings where a record
   assert.ok(text("li").every((item) => !item.startsWith("8-bit AdamW.")), "no cell of it");
 });
 
+Deno.test("cells that did not run are one line a phase, with two of their reasons", () => {
+  const whole = loaded({ ...SMALL, ladder: true });
+  const ladder = whole.cells.filter(({ phase }) => phase === "ladder");
+  ladder.forEach((cell, i) => {
+    cell.status = "oom";
+    cell.reason = `needs ${Math.min(i, 2)} GiB`;
+  });
+  const lines = parsePage(pageOf(whole)).text("#cells li");
+  assert.equal(lines.length, 1);
+  assert.match(
+    lines[0],
+    new RegExp(`^ladder: ${ladder.length} cells oom needs 0 GiB; needs 1 GiB; and 1 more`),
+  );
+});
+
+Deno.test("what limits the choice of a rate stands beside the rates", () => {
+  const whole = structuredClone(loaded(VARIANTS["every phase"]));
+  const rate = whole.run.decisions.find(({ name }) => name === "learningRate/adamw")!;
+  const subtitle = () => parsePage(pageOf(whole)).text("#rate-sweep figcaption p")[0];
+  assert.doesNotMatch(subtitle(), /highest rate tried/);
+  rate.warnings = [{ kind: "edge", text: "lr 0.004 is the highest rate tried" }];
+  assert.match(subtitle(), /AdamW: lr 0\.004 is the highest rate tried\.$/);
+});
+
 Deno.test("renderReport() reads a phase that two suites share once", () => {
   const whole = loaded({ ...SMALL, ladder: true });
   const other: LoadedRun = { ...loaded({ ...SMALL, ladder: true }), name: "other" };
   other.run.suite = "another suite";
   const { text, all } = parsePage(pageOf(whole, other));
   assert.equal(all("article").length, 1);
-  assert.equal(all("#cells tbody tr").length, whole.cells.length);
+  const cells = new Set(whole.cells.map(({ id }) => id));
+  assert.equal(all("#configurations p.cell").length, cells.size);
   assert.ok(text("#verdict").join().includes("ladder of other"));
 });
 

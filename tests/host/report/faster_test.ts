@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import { type Configuration, configurationsOf } from "../../../report/rows/configuration.ts";
+import { fasterAmong, switchedCount } from "../../../report/rows/faster.ts";
+import { paretoOf } from "../../../report/rows/pareto.ts";
+import { ratioOf } from "../../../results/measured.ts";
+import { syntheticRun } from "./synthetic_run.ts";
+
+const [template] = syntheticRun({}).cells;
+
+/** A configuration whose processes train at the given tokens a second. */
+function trains(rates: number[], methods: typeof template.config.methods, bytes: number): Configuration {
+  const cells = rates.map((rate, i) => {
+    const cell = structuredClone(template);
+    cell.id = `${methods.join()}-${bytes}-${rates[0]}-${i}`;
+    cell.process = cell.id;
+    cell.config = { ...cell.config, seed: i + 1, methods };
+    cell.memory!.bookedPeakBytes = bytes;
+    cell.samples!.ms = cell.samples!.tokens.map((tokens) => tokens / rate * 1000);
+    return cell;
+  });
+  return configurationsOf(cells)[0];
+}
+
+const baseline = trains([100, 101, 99], [], 40);
+
+/** The baseline's rates times a factor, seed by seed with a scatter of its own. */
+const times = (factor: number) => [100 * factor * 1.01, 101 * factor * 0.99, 99 * factor];
+
+/** The least factor whose interval lies above 1. */
+function edge(): number {
+  let [low, high] = [1, 2];
+  while (high - low > 1e-9) {
+    const middle = (low + high) / 2;
+    const ratio = ratioOf(
+      trains(times(middle), ["checkpointing"], 30).tokensPerSecond,
+      baseline.tokensPerSecond,
+    )!;
+    if (ratio.low > 1) high = middle;
+    else low = middle;
+  }
+  return high;
+}
+
+/** Names of the points on the front. */
+const onFront = (configurations: Configuration[]) =>
+  paretoOf(configurations, { baseline: null }).points.filter((point) => point.onFront).map(({ bytes }) =>
+    bytes
+  );
+
+Deno.test("a point leaves the front where it is beaten just beyond the noise, and stays just inside", () => {
+  const factor = edge();
+  assert.ok(factor > 1.001 && factor < 1.1, `edge at ${factor}`);
+  const beside = (by: number) => trains(times(factor * by), ["checkpointing"], 30);
+  assert.equal(fasterAmong([])(beside(1 + 1e-6), baseline), true);
+  assert.equal(fasterAmong([])(beside(1 - 1e-6), baseline), false);
+  // The faster one switches more on: inside the noise that is no reason to take it.
+  assert.deepEqual(onFront([baseline, beside(1 + 1e-6)]), [30]);
+  assert.deepEqual(onFront([baseline, beside(1 - 1e-6)]), [40, 30]);
+});
+
+Deno.test("of equals the simpler one stays, if it needs no more memory", () => {
+  const slower = (bytes: number) => trains(times(1), ["checkpointing", "flash"], bytes);
+  assert.equal(switchedCount(slower(40)), 2);
+  assert.deepEqual(onFront([baseline, slower(40)]), [40]);
+  assert.deepEqual(onFront([baseline, slower(39)]), [40, 39]);
+});
+
+Deno.test("single processes are told apart by the scatter of the others, and by nothing where there is none", () => {
+  const [slow, fast] = [trains([100], [], 40), trains([150], ["checkpointing"], 30)];
+  assert.equal(fasterAmong([slow, fast])(fast, slow), false);
+  assert.equal(fasterAmong([slow, fast, baseline])(fast, slow), true);
+  const noisy = trains([50, 100, 200], ["flash"], 20);
+  assert.equal(fasterAmong([slow, fast, noisy])(fast, slow), false);
+});
