@@ -13,7 +13,7 @@ import { allOf, type Answer, ANSWERS } from "./claims/decide.ts";
 import { type ClaimVerdict, judge, type Judgement } from "./claims/judge.ts";
 import { settingName } from "./claims/words.ts";
 import { comparedRows } from "./page/markdown.ts";
-import { verdictOf } from "./page/verdict.ts";
+import { driftCaution, verdictOf } from "./page/verdict.ts";
 import { analyse, type Analysis } from "./rows/analysis.ts";
 import type { Configuration } from "./rows/configuration.ts";
 import { equalTokens, heldOutLosses } from "./rows/held_out.ts";
@@ -245,9 +245,15 @@ const WIDTH = 80;
 /** The answer for a terminal: the page's first sentence, and a row a configuration, in 80 columns. */
 export async function answerText(runDirs: readonly string[]): Promise<string> {
   const groups = await judged(runDirs);
-  return groups.map(({ analysis, judgement }) =>
-    [...wrapped(plain(verdictOf(analysis, judgement).sentence)), "", ...tableOf(analysis)].join("\n")
-  ).join("\n\n");
+  return groups.map(({ analysis, judgement }) => {
+    const drift = driftCaution(analysis);
+    return [
+      ...wrapped(plain(verdictOf(analysis, judgement).sentence)),
+      "",
+      ...drift ? [...wrapped(plain(drift.sentence)), ""] : [],
+      ...tableOf(analysis),
+    ].join("\n");
+  }).join("\n\n");
 }
 
 /** Text of a record as a terminal can show it: one line, no control characters. */

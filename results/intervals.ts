@@ -61,17 +61,17 @@ export interface Term {
 /**
  * A weighted sum of means.
  *
- * Where the side with the fewest values shares the names of all of them with the others, the sum is worked
- * out name by name and its mean taken: what moved a whole round cancels, and a run that was stopped early is
- * compared over the seeds that both sides have. Elsewhere variances add up, with the degrees of freedom of
+ * Where all sides share two names or more, the sum is worked out name by name over those and its mean taken:
+ * what moved a whole round cancels, and a run that lacks seeds, as it was stopped early or cells failed, is
+ * compared over the seeds that all sides have. Elsewhere variances add up, with the degrees of freedom of
  * Welch and Satterthwaite.
  */
 export function sumOfMeans(terms: readonly Term[]): Estimate {
   const fewest = terms.reduce((a, b) => b.values.size < a.values.size ? b : a).values;
-  const names = [...fewest.keys()];
-  if (names.length > 1 && terms.every(({ values }) => names.every((name) => values.has(name)))) {
+  const shared = [...fewest.keys()].filter((name) => terms.every(({ values }) => values.has(name)));
+  if (shared.length > 1) {
     return meanOf(
-      names.map((name) => terms.reduce((sum, { weight, values }) => sum + weight * values.get(name)!, 0)),
+      shared.map((name) => terms.reduce((sum, { weight, values }) => sum + weight * values.get(name)!, 0)),
     );
   }
   const parts = terms.map(({ weight, values }) => {

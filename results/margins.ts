@@ -51,6 +51,12 @@ export const MARGINS = {
     0.1,
     "ten tasks then fit into the room of one model",
   ),
+  steadiness: margin(
+    "relative difference of step times between a configuration's first and last process that the first screen names",
+    0.05,
+    "what throughput may lose and count as held: a machine that drifts by more can make a verdict, so the reader is told; no " +
+      "verdict hangs on it",
+  ),
   firstStep: margin(
     "relative difference of first losses that is rounding",
     1e-4,

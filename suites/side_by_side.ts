@@ -62,7 +62,8 @@ export class SideBySide {
 }
 
 /**
- * Works through items in their order, some at once, until one of them says that the rest is not to be begun.
+ * Works through items in their order, some at once, until one of them says that the rest is not to be begun,
+ * or throws.
  *
  * @returns Whether all were done.
  */
@@ -76,7 +77,12 @@ export async function inLanes<T>(
   const lane = async () => {
     for (const item of left) {
       if (!goesOn) return;
-      if (!await work(item)) goesOn = false;
+      let went = false;
+      try {
+        went = await work(item);
+      } finally {
+        goesOn &&= went;
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.min(lanes, items.length) }, lane));

@@ -22,6 +22,7 @@ import {
 } from "../words/format.ts";
 import type { Judgement } from "../claims/judge.ts";
 import { memoryRatio, observedRatio, throughputRatio } from "../rows/pairs.ts";
+import { drifts } from "../rows/steadiness.ts";
 
 /** A figure beside the verdict. */
 export interface KeyFigure {
@@ -36,6 +37,32 @@ export interface KeyFigure {
 export interface Verdict {
   sentence: string;
   figures: KeyFigure[];
+}
+
+/** A sentence that takes something back from the verdict. */
+export interface Caution {
+  sentence: string;
+  /** The cell it comes from. */
+  cell: string;
+}
+
+/** That the machine did not keep its speed, with the configuration that shows it most; null where it did. */
+export function driftCaution(analysis: Analysis): Caution | null {
+  const [most, ...others] = drifts(analysis);
+  if (!most) return null;
+  const { configuration: { label, phase }, firstMs, lastMs, last } = most;
+  const percent = formatNumber(Math.abs(lastMs / firstMs - 1) * 100);
+  const more = others.length > 0
+    ? `, and ${count(others.length, "configuration")} more changed likewise`
+    : "";
+  return {
+    sentence: `The machine did not keep its speed: a step of ${label} (phase ${phase}) took ${percent} % ${
+      lastMs > firstMs ? "longer" : "less time"
+    } in its last process than in its first (${formatNumber(lastMs, 1)} and ${
+      formatNumber(firstMs, 1)
+    } ms)${more}; clocks that fall with heat do so, and other work.`,
+    cell: last,
+  };
 }
 
 /** The report's first sentence and its three figures. */

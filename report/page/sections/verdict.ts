@@ -7,7 +7,7 @@ import { GIB } from "../../../results/bytes.ts";
 import type { RunGroup } from "../../rows/merge.ts";
 import { combinationName } from "../../words/names.ts";
 import { listed } from "../../words/text.ts";
-import { type KeyFigure, progressOf, verdictOf } from "../verdict.ts";
+import { driftCaution, type KeyFigure, progressOf, verdictOf } from "../verdict.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 import { type Column, figures, table } from "../table.ts";
 import { paretoFigure } from "./trade_off.ts";
@@ -21,6 +21,7 @@ export function verdictSection(analysis: Analysis, context: PageContext, group: 
     ? markup`<strong class="bad">The run has no end time: it was interrupted, or still goes on.</strong> `
     : "";
   const mixture = mixtureOf(analysis.loaded.cells);
+  const drift = driftCaution(analysis);
   const keyFigure = ({ name, value, detail, cell }: KeyFigure) =>
     markup`<div><dt>${name}</dt><dd class="value">${traced(context, cell, value)}</dd><dd>${detail}</dd></div>
 `;
@@ -31,6 +32,7 @@ ${
       ? ""
       : markup`<p><strong class="bad">${mixture}</strong> Their figures do not simply compare.</p>`
   }
+${drift && markup`<p><strong class="bad">${traced(context, drift.cell, drift.sentence)}</strong></p>`}
 ${figures.length === 0 ? "" : markup`<dl class="key-figures">${figures.map(keyFigure)}</dl>`}
 <p class="muted">${state}${progressOf(analysis)}. ${origin(group)}</p>
 <div class="duo">${paretoFigure(analysis, context)}${switchOn(analysis, context)}</div></section>

@@ -403,6 +403,12 @@ async function listCells(
   const phases = new Map(tiered.phases.map((phase) => [phase.name, phase]));
   const cores = { software: choice.tier === "software", cpuCount: navigator.hardwareConcurrency };
   const byPhase = new Map<string, { cells: number; ms: number }>();
+  // Adaptive phases that have not looked yet: what they can add at most is listed too.
+  const open = new Set(
+    tiered.phases.filter(({ name, rounds }) => rounds === "adaptive" && !decided?.added.has(name))
+      .map(({ name }) => name),
+  );
+  const upTo = (isOpen: boolean) => isOpen ? "up to " : "";
   let [totalMs, left] = [0, 0];
   for (const { cell, guessed, runs } of wanted) {
     const plan = await plans.get(cell);
@@ -435,10 +441,12 @@ async function listCells(
   }
   for (const [name, { cells, ms }] of byPhase) {
     const atOnce = lanesOf(phases.get(name)!, cores) > 1 ? ", one a core at once" : "";
-    if (cells > 0) print(`phase ${name}: ${cells} to run, about ${durationText(ms)}${atOnce}`);
+    if (cells === 0) continue;
+    print(`phase ${name}: ${upTo(open.has(name))}${cells} to run, about ${durationText(ms)}${atOnce}`);
   }
+  const isOpen = [...byPhase].some(([name, { cells }]) => cells > 0 && open.has(name));
   print(
-    `${wanted.length} cells, ${left} to run, about ${durationText(totalMs)} ` +
+    `${wanted.length} cells, ${upTo(isOpen)}${left} to run, about ${durationText(totalMs)} ` +
       `(${estimateBasis(calibration)}); tier ${choice.tier}: ${choice.reason}`,
   );
   if (wanted.length === 0) note("No cell matches --filter and --shard");

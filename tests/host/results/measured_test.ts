@@ -63,6 +63,25 @@ Deno.test("ratioOf() pairs by seed and round what both sides have, so that drift
   assert.ok(ratioOf(elsewhere(...drift.map((factor) => [50 * factor])), fast)!.high > 1);
 });
 
+Deno.test("sides that lack some seeds each are compared over those that both have, two at least", () => {
+  const seeds = (first: number, ...values: number[]) =>
+    new Map(values.map((value, i) => [`seed ${first + i}`, value] as const));
+  const difference = (a: Map<string, number>, b: Map<string, number>) =>
+    sumOfMeans([{ weight: 1, values: a }, { weight: -1, values: b }]);
+  // Seeds move the figure by far more than what is compared; seed 0 and seed 3 stand on one side alone.
+  const two = difference(seeds(0, 9, 1.5, 4.5), seeds(1, 1, 4, -7));
+  assert.deepEqual([two.estimate, two.standardError, two.degrees, two.n], [0.5, 0, 1, 2]);
+  const one = difference(seeds(0, 9, 1.5), seeds(1, 1, 4));
+  assert.equal(one.estimate, 5.25 - 2.5, "one seed in common says nothing of the noise: all count");
+  assert.equal(one.n, 2);
+  const three = sumOfMeans([
+    { weight: 1, values: seeds(0, 1, 2, 3) },
+    { weight: 1, values: seeds(0, 10, 20, 30, 40) },
+    { weight: -1, values: seeds(1, 200, 300) },
+  ]);
+  assert.equal(three.estimate, ((2 + 20 - 200) + (3 + 30 - 300)) / 2, "of all terms");
+});
+
 Deno.test("sumOfMeans() without common names is Welch's interval", () => {
   const named = (prefix: string, ...values: number[]) =>
     new Map(values.map((value, i) => [`${prefix}${i}`, value] as const));

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { inLanes, lanesOf, shareOfTime, SideBySide } from "../../../suites/side_by_side.ts";
-import { records, run, withSuite } from "./command_line.ts";
+import type { CellRecord } from "../../../results/record.ts";
+import { childrenOf, records, run, start, withSuite } from "./command_line.ts";
 
 const tick = () => new Promise((resolve) => setTimeout(resolve));
 
@@ -50,6 +51,12 @@ Deno.test("inLanes() begins items in their order, so many at once, and none afte
   assert.equal(await inLanes([1, 2, 3, 4, 5], 2, work(2)), false);
   assert.ok(begun.length < 5 && !begun.includes(5), begun.join());
   assert.equal(await inLanes([], 2, work(1)), true);
+  begun.length = 0;
+  const failing = (item: number) => item === 1 ? Promise.reject(new Error("1 fails")) : work(9)(item);
+  await assert.rejects(inLanes([1, 2, 3, 4, 5], 2, failing), /1 fails/);
+  await tick();
+  await tick();
+  assert.deepEqual(begun, [2], "none is begun after one that throws");
 });
 
 const SUITE = (sideBySide: boolean) =>
@@ -83,3 +90,45 @@ Deno.test("cells side by side have the losses that they have alone, and say how 
     const { out: listed } = await run("bench", alone, "--dry-run");
     assert.match(listed, /phase quality: 6 to run, about \d+ /);
   }));
+
+Deno.test("kill -9 of one of the cells at once takes that cell, of the runner those that run; --resume does the rest", () =>
+  withSuite(SUITE(true), async ({ suite, out, folder }) => {
+    const alone = join(folder, "alone.yaml");
+    await Deno.writeTextFile(alone, SUITE(false));
+    assert.equal((await run("bench", alone, "--out", join(folder, "alone"))).code, 0);
+    const undisturbed = (await records(join(folder, "alone"))).cells;
+    const losses = ({ id, heldOut, samples }: CellRecord) => [id, heldOut, samples!.loss];
+
+    const one = start(["bench", suite, "--out", out]);
+    await until(async () => (await records(out)).run.cells.length > 0);
+    await until(async () => (await childrenOf(one.pid)).length >= LANES);
+    Deno.kill((await childrenOf(one.pid))[0], "SIGKILL");
+    assert.equal((await one.output()).code, 1);
+    const { cells, run: cut } = await records(out);
+    assert.deepEqual(cells.map(({ status }) => status).sort(), ["killed", "ok", "ok", "ok", "ok", "ok"]);
+    assert.equal(cut.finishedAt, null);
+    const resumed = await run("bench", suite, "--out", out, "--resume");
+    assert.equal(resumed.code, 0, resumed.err);
+    assert.deepEqual((await records(out)).cells.map(losses), undisturbed.map(losses));
+
+    const other = join(folder, "other");
+    const runner = start(["bench", suite, "--out", other]);
+    await until(async () => (await records(other)).cells.length > 0);
+    runner.kill("SIGKILL");
+    await runner.output();
+    const before = (await records(other)).cells;
+    assert.ok(before.length > 0 && before.length < 6, `${before.length} of 6 had ended`);
+    assert.equal((await run("bench", suite, "--out", other, "--resume")).code, 0);
+    const after = (await records(other)).cells;
+    assert.deepEqual(after.map(losses), undisturbed.map(losses));
+    for (const cell of before) {
+      assert.deepEqual(after.find(({ id }) => id === cell.id), cell, "what had ended does not run again");
+    }
+  }));
+
+/** Cells of this machine that run at once. */
+const LANES = Math.min(navigator.hardwareConcurrency, 6);
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  while (!await holds().catch(() => false)) await new Promise((resolve) => setTimeout(resolve, 20));
+}
