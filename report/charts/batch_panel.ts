@@ -173,7 +173,10 @@ export function batchPanelChart(
   addXAxis(svg, x, plot, { ticks: data.batches, format: String, label: "batch size (log₂)" });
   if (data.chosen !== null) {
     addLine(svg, x(data.chosen), plot.top - 4, x(data.chosen), plot.bottom, "pointer");
-    addText(svg, "chosen", x(data.chosen), plot.top - 10, { anchor: "middle", class: "strong" });
+    // The unit stands on the same line, at the left end.
+    const leftmost = plot.left + textWidth(data.unit) + 8 + textWidth("chosen") / 2;
+    const at = Math.max(x(data.chosen), leftmost);
+    addText(svg, "chosen", at, plot.top - 10, { anchor: "middle", class: "strong" });
   }
   for (const { batch, status } of data.failures) {
     addText(svg, status, x(batch), plot.bottom - 20, { anchor: "middle", class: "bad" });

@@ -2,6 +2,7 @@
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readCells, readRun } from "../../results/files.ts";
+import { ranAlone } from "../../results/rates.ts";
 import { timedStepMs } from "../../results/rates.ts";
 import type { CellRecord } from "../../results/record.ts";
 import { median } from "../../results/stats.ts";
@@ -236,7 +237,12 @@ export async function publishedMachines(published: string): Promise<string[]> {
     const runs = (await Array.fromAsync(Deno.readDir(join(published, name)))).filter((entry) =>
       entry.isDirectory
     );
-    if (runs.length > 0) machines.push(name);
+    // Cells that ran beside others have no times to print.
+    const timed = await Promise.all(runs.map(async (run) => {
+      const { cells } = await readCells(join(published, name, run.name));
+      return cells.size === 0 || [...cells.values()].some(ranAlone);
+    }));
+    if (timed.includes(true)) machines.push(name);
   }
   return machines.sort();
 }

@@ -53,22 +53,37 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
     "rates",
     "single", // C2, C7, C14
     "ladder", // C1
+    "one-model", // C1
+    "quality", // C1
     "equal-memory", // C1
     "factorial",
     "per-batch-size", // C3, C4
+    "odd-batch-sizes", // C13
     "overflow", // C5
     "attention", // C6
     "base", // C15
     "specialization",
     "fine-tuning", // C9, C11, C12
+    "task-base", // C11
+    "task",
     "3b", // C7, C8
     "llama2-7b", // C10
     "mixed-precision", // C4
   ];
+  // Where one model does not do it all, where one has time for it, and where it is decided elsewhere.
+  const some: Readonly<Record<string, (tier: string, quick: boolean) => boolean>> = {
+    "one-model": (tier) => tier === "software",
+    "quality": (tier) => tier === "software",
+    "odd-batch-sizes": (tier) => tier !== "software",
+    "task-base": (_, quick) => !quick,
+    "task": (_, quick) => !quick,
+    "rates": (tier, quick) => tier !== "software" || !quick,
+  };
   for (const tier of TIERS) {
     for (const quick of [false, true]) {
       const phases = phasesOf(await cellsOf("paper", tier, quick));
-      assert.deepEqual([...phases.keys()], claims, `${tier} ${quick}`);
+      const expected = claims.filter((name) => some[name]?.(tier, quick) ?? true);
+      assert.deepEqual([...phases.keys()], expected, `${tier} ${quick}`);
       const seeds = (phase: string) => new Set(phases.get(phase)!.map(({ config }) => config.seed)).size;
       assert.ok(seeds("batch-size") >= 2);
       assert.ok(seeds("ladder") >= 3, `${seeds("ladder")} seeds of the ladder`);
