@@ -11,7 +11,7 @@ export function batchDecision(
   run: LoadedRun,
   sweep: readonly Configuration[],
 ): { decision: Decision; chosen: Configuration | null } | null {
-  const decision = run.run.decisions.find(({ name }) => name.startsWith("effectiveBatchSize"));
+  const decision = run.run.decisions.find(({ name }) => name === "effectiveBatchSize");
   if (!decision) return null;
   const chosen = sweep.find(({ label }) => label === decision.chosen) ??
     sweep.find(({ effectiveBatchSize }) => effectiveBatchSize === Number(decision.value)) ?? null;

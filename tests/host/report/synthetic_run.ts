@@ -364,7 +364,7 @@ export function syntheticRun(options: SyntheticOptions = {}): SyntheticRun {
     ],
     cells: cells.map(({ id, phase, label }) => ({ id, phase, label })),
     decisions: chosen === undefined ? others?.decisions ?? [] : [{
-      name: "effectiveBatchSize" + hostile,
+      name: "effectiveBatchSize",
       rule:
         "the largest throughput among batches whose held-out loss at equal tokens is within 2 % of the best" +
         hostile,

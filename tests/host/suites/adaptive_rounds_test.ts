@@ -14,23 +14,16 @@ import type { PhaseBody } from "../../../suites/schema.ts";
 import type { TieredPhase } from "../../../suites/suite.ts";
 import { normal } from "../report/support.ts";
 import { records, run, withSuite } from "./command_line.ts";
+import { phaseOf as matrixOf } from "./phases.ts";
 
 const LONG = Deno.env.get("THREEFOLD_LONG") === "1";
 const EDGE = 0.95;
 
 function phaseOf(body: PhaseBody): TieredPhase {
-  return {
-    name: "p",
-    kind: "matrix",
-    rounds: "adaptive",
-    repeats: adaptiveRounds(body.seeds).first,
-    timeoutSeconds: 60,
-    divergenceFactor: 1.5,
-    path: ["phases", 0],
-    ...body,
+  return matrixOf({ rounds: "adaptive", repeats: adaptiveRounds(body.seeds).first, ...body }, {
     timing: { warmupSteps: 0 },
     defaults: { model: "gpt2-nano", data: "moby-dick", steps: 4, effectiveBatchSize: 4 },
-  };
+  });
 }
 
 /** The record of a cell whose steps all take so long. */

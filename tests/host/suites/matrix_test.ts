@@ -15,19 +15,11 @@ import { NUMERICS } from "../../../engine/numerics.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import type { PhaseBody } from "../../../suites/schema.ts";
 import type { TieredPhase } from "../../../suites/suite.ts";
+import { phaseOf } from "./phases.ts";
 
-function phase(body: PhaseBody, defaults = {}): TieredPhase {
-  return {
-    name: "p",
-    kind: "matrix",
-    repeats: 1,
-    timeoutSeconds: 60,
-    divergenceFactor: 1.5,
-    path: ["phases", 0],
-    ...body,
-    timing: { warmupSteps: 2 },
-    defaults: { model: "gpt2-nano", data: "moby-dick", steps: 10, ...defaults },
-  };
+function phase(body: PhaseBody, settings = {}): TieredPhase {
+  const whole = phaseOf(body);
+  return { ...whole, defaults: { ...whole.defaults, ...settings } };
 }
 
 const shown = ({ label, repeat, config }: Cell) =>

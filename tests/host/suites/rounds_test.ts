@@ -3,23 +3,10 @@ import assert from "node:assert/strict";
 import { type Cell, expandPhase } from "../../../suites/matrix.ts";
 import { baselineOf, configurationKey, inRunningOrder, orderSeed } from "../../../suites/rounds.ts";
 import type { PhaseBody } from "../../../suites/schema.ts";
-import type { TieredPhase } from "../../../suites/suite.ts";
+import { phaseOf } from "./phases.ts";
 
-function cellsOf(body: PhaseBody): Cell[] {
-  return expandPhase(
-    {
-      name: "p",
-      kind: "matrix",
-      repeats: 1,
-      timeoutSeconds: 60,
-      divergenceFactor: 1.5,
-      path: ["phases", 0],
-      ...body,
-      timing: { warmupSteps: 2 },
-      defaults: { model: "gpt2-nano", data: "moby-dick", steps: 10, effectiveBatchSize: 4 },
-    } satisfies TieredPhase,
-  );
-}
+const defaults = { model: "gpt2-nano", data: "moby-dick", steps: 10, effectiveBatchSize: 4 };
+const cellsOf = (body: PhaseBody): Cell[] => expandPhase(phaseOf(body, { defaults }));
 
 const METHODS = [[], ["checkpoint"], ["fp16"], ["flash"], ["checkpoint", "fp16"]];
 const CELLS = cellsOf({ axes: { methods: METHODS }, seeds: [1, 2], repeats: 30 });
