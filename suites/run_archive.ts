@@ -10,8 +10,8 @@ const NAME_BYTES = 100;
 const LEFT_OUT: readonly RegExp[] = [/^models$/, /^lock.*\.json$/, /^\.writable-/, /\.tmp$/];
 
 /**
- * Writes a run folder as a tar file, whole or not at all. Unpacked it is the folder again, which `--resume` goes
- * on with on a machine of the same kind and from the same commit.
+ * Writes a run folder as a tar file, whole or not at all. Unpacked it is the folder again, which `--resume`
+ * goes on with on a machine of the same kind and from the same commit.
  *
  * @throws {InputError} where the folder's name leaves too little room for those of its files.
  */

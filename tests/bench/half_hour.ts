@@ -49,7 +49,11 @@ async function runPhase(suite: string, folder: string, gpu: string, phase: strin
   return (await child.status).code;
 }
 
-/** Runs all phases with all implementations. @returns The exit code: 0, or that of the first run that ended otherwise. */
+/**
+ * Runs all phases with all implementations.
+ *
+ * @returns The exit code: 0, or that of the first run that ended otherwise.
+ */
 async function main(args: readonly string[]): Promise<number> {
   try {
     const parsed = parseFlags(SPEC, args);
