@@ -55,6 +55,7 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
     "single", // C2, C7, C14
     "ladder", // C1
     "one-model", // C1
+    "second-model", // C1
     "quality", // C1
     "equal-memory", // C1
     "factorial",
@@ -65,6 +66,8 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
     "base", // C15
     "specialization",
     "fine-tuning", // C9, C11, C12
+    "llama-base", // C9, C11
+    "llama-fine-tuning",
     "task-base", // C11
     "task",
     "3b", // C7, C8
@@ -76,6 +79,9 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
     "one-model": (tier) => tier === "software",
     "quality": (tier) => tier === "software",
     "odd-batch-sizes": (tier) => tier !== "software",
+    "second-model": (_, quick) => !quick,
+    "llama-base": (_, quick) => !quick,
+    "llama-fine-tuning": (_, quick) => !quick,
     "task-base": (_, quick) => !quick,
     "task": (_, quick) => !quick,
     "rates": (tier, quick) => tier !== "software" || !quick,
