@@ -93,7 +93,9 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
       assert.deepEqual([...phases.keys()], expected, `${tier} ${quick}`);
       const seeds = (phase: string) => new Set(phases.get(phase)!.map(({ config }) => config.seed)).size;
       assert.ok(seeds("batch-size") >= 2);
-      const processes = new Set(phases.get("ladder")!.map(({ config, repeat }) => `${config.seed} ${repeat}`));
+      const processes = new Set(
+        phases.get("ladder")!.map(({ config, repeat }) => `${config.seed} ${repeat}`),
+      );
       assert.ok(processes.size >= 3, `${processes.size} processes of the ladder`);
       if (!quick) assert.ok(seeds("single") >= (tier === "software" ? 3 : 5));
       const sizes = new Set(phases.get("batch-size")!.map(({ config }) => effectiveBatchSize(config)));
