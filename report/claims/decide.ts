@@ -27,8 +27,7 @@ export const between = (low: number, high: number): Region => ({ low, high });
 const ROUNDING = 1e-9;
 
 /**
- * Whether a figure lies in a region. Edges belong to it for a figure without noise, as "three times" is
- * three; an interval must lie beyond them.
+ * Whether a figure lies in a region. Edges belong to it, as "three times" is three.
  */
 export function answerOf(figure: Interval | null, { low, high }: Region): Answer {
   if (!figure || !Number.isFinite(figure.estimate) || isAlone(figure)) return "cannot tell";

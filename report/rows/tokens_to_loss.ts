@@ -11,9 +11,9 @@ import type { Configuration } from "./configuration.ts";
 import { heldOutAt } from "../../results/held_out_at.ts";
 
 /** Points of a curve, the start among them, below which a crossing is not looked for. */
-export const FEWEST_POINTS = 4;
+const FEWEST_POINTS = 4;
 /** A run that ends above the loss is carried on along its own last fall, up to so many times its tokens. */
-export const FARTHEST = 1.25;
+const FARTHEST = 1.25;
 /** The last fall: over this share of the tokens, at the end. */
 const LAST_SHARE = 0.25;
 
