@@ -15,11 +15,16 @@ export const LEAN: StackKind = { methods: ["checkpoint", "fp16"], optimizer: "ad
 /** C1b: accumulation, checkpointing, mixed precision and FlashAttention-2; no optimizer is named. */
 export const FLASH: StackKind = { methods: ["checkpoint", "flash", "fp16"], optimizer: null };
 
+/**
+ * Whether a configuration is the stack. A search at equal memory takes the largest micro-batch that fits, so
+ * that what it found may have nothing left to accumulate; elsewhere the stack accumulates.
+ */
 export function isStack(
-  { config }: Pick<Configuration, "config">,
+  { config, phaseKind }: Pick<Configuration, "config" | "phaseKind">,
   { methods, optimizer }: StackKind,
 ): boolean {
-  return [...config.methods].sort().join() === methods.join() && config.gradientAccumulationSteps > 1 &&
+  return [...config.methods].sort().join() === methods.join() &&
+    (config.gradientAccumulationSteps > 1 || phaseKind === "equal-memory") &&
     (optimizer === null || config.optimizer === optimizer);
 }
 

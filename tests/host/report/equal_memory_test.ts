@@ -1,6 +1,7 @@
 // Equal memory on made-up records: rows by processes, the section, and what else leaves out the search.
 import assert from "node:assert/strict";
 import { renderReport } from "../../../report/page/page.ts";
+import { judge } from "../../../report/claims/judge.ts";
 import { analyse } from "../../../report/rows/analysis.ts";
 import { equalMemoryRows } from "../../../report/rows/equal_memory.ts";
 import type { LoadedRun } from "../../../results/load.ts";
@@ -146,6 +147,33 @@ Deno.test("equalMemoryRows(): intervals come from the scatter of processes", () 
   for (const cell of noisy) cell.samples!.ms = cell.samples!.ms.map((ms) => ms * 1.3);
   const [half] = equalMemoryRows(analyse(run));
   assert.ok(half.throughputRatio!.low < 0.7 && half.throughputRatio!.high > 0.9);
+});
+
+/** C1a of a run whose ladder has the lean stack, beside a search within so many parts of the memory. */
+function c1a(ratio: number, whatIsFound: (found: Partial<Decision>) => Partial<Decision>): string {
+  const run = example();
+  const lean = {
+    methods: ["checkpoint", "fp16"],
+    optimizer: "adafactor",
+    microBatchSize: 1,
+    gradientAccumulationSteps: 4,
+  };
+  const [half] = run.run.decisions.filter(({ name }) => name === "equalMemory/2");
+  Object.assign(half, whatIsFound({ figures: { ...half.figures, budget: budget(ratio, 30 * MIB) } }));
+  const stack = run.cells.filter(({ phase, label }) => phase === "equal-memory" && label === "baseline")
+    .map((cell) => ({ ...cell, id: `lean${cell.id}`, label: "lean", config: { ...cell.config, ...lean } }));
+  const analysis = analyse({ ...run, cells: [...run.cells, ...stack] });
+  return judge(analysis).verdicts.find(({ id }) => id === "C1a")!.ours;
+}
+
+Deno.test("C1a tells the fastest that the search found within a third of the memory, from three times less on", () => {
+  assert.match(
+    c1a(3, (decision) => decision),
+    /within 30\.0.MiB, 3× less memory, the fastest found \(checkpointing, micro-batch 4\) has throughput × 0\.80/,
+  );
+  assert.match(c1a(2.9, (decision) => decision), /4× less memory, none fits/, "the next budget speaks");
+  const nothing = c1a(3, ({ figures }) => ({ figures: { budget: figures!.budget }, value: "none" }));
+  assert.match(nothing, /3× less memory, none fits/);
 });
 
 Deno.test("what picked a finalist counts for nothing else", () => {
