@@ -19,9 +19,12 @@ export interface Region {
 
 export const atLeast = (low: number): Region => ({ low, high: null });
 export const atMost = (high: number): Region => ({ low: null, high });
-/** A figure without noise that is the edge itself is not above it. */
-export const above = (low: number): Region => ({ low: low * (1 + 1e-6), high: null });
+/** A figure without noise that is the edge itself is neither above nor below it. */
+export const above = (low: number): Region => atLeast(low + beside(low));
+export const below = (high: number): Region => atMost(high - beside(high));
 export const between = (low: number, high: number): Region => ({ low, high });
+
+const beside = (edge: number) => 1e-6 * Math.max(1, Math.abs(edge));
 
 /** Ratios come from logarithms: what is nearer to an edge than this share of it lies on it. */
 const ROUNDING = 1e-9;

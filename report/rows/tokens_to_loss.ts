@@ -5,7 +5,7 @@
  */
 import type { CellRecord } from "../../results/record.ts";
 import type { Interval } from "../../results/stats.ts";
-import { alone, meanInterval } from "../../results/intervals.ts";
+import { meanInterval } from "../../results/intervals.ts";
 import { MARGINS } from "../../results/margins.ts";
 import type { Configuration } from "./configuration.ts";
 import { heldOutAt } from "../../results/held_out_at.ts";
@@ -38,7 +38,7 @@ export function tokensToLoss(
     return ratio === null ? [] : [ratio];
   });
   if (ratios.length === 0) return null;
-  const ratio = ratios.length === 1 ? alone(ratios[0]) : meanInterval(ratios, MARGINS.confidence.value);
+  const ratio = meanInterval(ratios, MARGINS.confidence.value);
   return { ratio, notReached: ratios.filter((one) => one >= FARTHEST).length };
 }
 

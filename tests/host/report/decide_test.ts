@@ -6,6 +6,7 @@ import {
   answerOf,
   atLeast,
   atMost,
+  below,
   between,
   not,
   processesNeeded,
@@ -51,8 +52,11 @@ Deno.test("throughput is held above 0.95, lost below it, and across it nobody ca
   assert.equal(of(0.8, 0.949), "no");
 });
 
-Deno.test("above() leaves out the edge, atLeast() and atMost() have it", () => {
+Deno.test("above() and below() leave out the edge, atLeast() and atMost() have it", () => {
   assert.equal(answerOf(exactly(1), above(1)), "no");
+  assert.equal(answerOf(exactly(1), below(1)), "no");
+  assert.deepEqual([answerOf(exactly(0), above(0)), answerOf(exactly(0), below(0))], ["no", "no"]);
+  assert.deepEqual([answerOf(exactly(1e-5), above(0)), answerOf(exactly(-1e-5), below(0))], ["yes", "yes"]);
   assert.equal(answerOf(exactly(1.001), above(1)), "yes");
   assert.equal(answerOf(exactly(10), atMost(10)), "yes");
   assert.equal(answerOf(exactly(10.01), atMost(10)), "no");
