@@ -134,7 +134,7 @@ try_apt() {
 # Whether the task in "$@" runs anything on an adapter.
 needs_adapter() {
   case $1 in
-    bench | train | eval | generate | test | test:device | test:browser | bench:kernels) ;;
+    bench | train | eval | generate | test | test:device | test:browser | test:long | bench:kernels) ;;
     *) return 1 ;;
   esac
   for argument in "$@"; do

@@ -10,7 +10,7 @@ import { bestPerSetting, memoryRatio, type Pair, throughputRatio } from "../rows
 import { formatBytes, formatInterval, formatNumber } from "../words/format.ts";
 import { methodName } from "../words/names.ts";
 import { type Claim, type Finding, measuredAxis, plainAxis, qualityAxis, untested } from "./claim.ts";
-import { above, atLeast, atMost, between } from "./decide.ts";
+import { above, atLeast, atMost, below, between } from "./decide.ts";
 import { LORA } from "./paper.ts";
 import { comparison, percentText, pricesOf, settingName } from "./words.ts";
 
@@ -194,7 +194,7 @@ export const C12: Claim = {
     const riseText = `full fine-tuning changes the loss on ${full.original.data} by ${
       formatInterval(rise.interval, 3)
     }`;
-    const forgets = measuredAxis("full forgets", rise.interval, atLeast(0), { unit: "nats" });
+    const forgets = measuredAxis("full forgets", rise.interval, above(0), { unit: "nats" });
     const nothing = {
       answer: "cannot tell",
       why: "it did not forget, so nothing was left to reduce",
@@ -209,7 +209,7 @@ export const C12: Claim = {
         setting: `${one.configuration.label}, ${settingName(one.configuration)}`,
         axes: [
           forgets.answer === "no" ? { ...forgets, ...nothing } : forgets,
-          measuredAxis("forgets less", less, atMost(0), { unit: "nats", weight }),
+          measuredAxis("forgets less", less, below(0), { unit: "nats", weight }),
           measuredAxis("overcomes", change.interval, atMost(nats), { unit: "nats", weight }),
         ],
         ours: `${riseText}; ${one.configuration.label} by ${formatInterval(change.interval, 3)} (${

@@ -2,7 +2,7 @@
 import type { Interval } from "../../results/stats.ts";
 import type { Analysis } from "../rows/analysis.ts";
 import type { Configuration } from "../rows/configuration.ts";
-import type { LossDifference } from "../rows/loss_difference.ts";
+import { ALPHA, type LossDifference } from "../rows/loss_difference.ts";
 import { MARGINS } from "../../results/margins.ts";
 import type { Pair } from "../rows/pairs.ts";
 import { formatInterval, formatNumber } from "../words/format.ts";
@@ -153,7 +153,7 @@ export function qualityAxis(loss: LossDifference | null, weight: Axis["weight"] 
     };
   }
   const measured = { ...measuredAxis("quality", loss.interval, region, { unit: "nats", weight }), model };
-  const isUncorrected = measured.answer === "yes" && loss.pValue! > (1 - MARGINS.confidence.value) / 2;
+  const isUncorrected = measured.answer === "yes" && loss.pValue! > ALPHA;
   if (isUncorrected) {
     return {
       ...measured,

@@ -19,16 +19,18 @@ export interface Region {
 
 export const atLeast = (low: number): Region => ({ low, high: null });
 export const atMost = (high: number): Region => ({ low: null, high });
-/** A figure without noise that is the edge itself is not above it. */
-export const above = (low: number): Region => ({ low: low * (1 + 1e-6), high: null });
+/** A figure without noise that is the edge itself is neither above nor below it. */
+export const above = (low: number): Region => atLeast(low + beside(low));
+export const below = (high: number): Region => atMost(high - beside(high));
 export const between = (low: number, high: number): Region => ({ low, high });
+
+const beside = (edge: number) => 1e-6 * Math.max(1, Math.abs(edge));
 
 /** Ratios come from logarithms: what is nearer to an edge than this share of it lies on it. */
 const ROUNDING = 1e-9;
 
 /**
- * Whether a figure lies in a region. Edges belong to it for a figure without noise, as "three times" is
- * three; an interval must lie beyond them.
+ * Whether a figure lies in a region. Edges belong to it, as "three times" is three.
  */
 export function answerOf(figure: Interval | null, { low, high }: Region): Answer {
   if (!figure || !Number.isFinite(figure.estimate) || isAlone(figure)) return "cannot tell";

@@ -2,7 +2,7 @@
 import type { CellRecord } from "../../results/record.ts";
 import type { Configuration } from "../rows/configuration.ts";
 import { chainOf, lossesOn } from "../rows/fine_tuning.ts";
-import { alone, intervalOf, meanInterval, sumOfMeans } from "../../results/intervals.ts";
+import { intervalOf, meanInterval, sumOfMeans } from "../../results/intervals.ts";
 import { lossMargin, MARGINS } from "../../results/margins.ts";
 import { ratioOf } from "../../results/measured.ts";
 import { bestPerSetting, type Pair, pairsOf } from "../rows/pairs.ts";
@@ -150,10 +150,13 @@ export const C15: Claim = {
             unit: "nats",
           })
         );
-        const missing = plainAxis("three stages", longest >= 3, { why: longest >= 3 ? "" : "two stages" });
+        const isWhole = longest >= 3;
         return {
           setting: example.map(({ label }) => label).join(" → "),
-          axes: [...axes, longest >= 3 ? missing : { ...missing, answer: "cannot tell" }],
+          axes: [
+            ...axes,
+            plainAxis("three stages", isWhole ? true : null, { why: isWhole ? "" : "two stages" }),
+          ],
           ours: stages.map(({ owner: { label, config }, change, from, to }) =>
             `${label} (${formatNumber(from, 2)} to ${formatNumber(to, 2)} on ${config.data}, ${
               change ? formatInterval(change, 3) : "no start known"
@@ -177,9 +180,7 @@ function stageOf(owner: Configuration, stages: readonly CellRecord[], cells: rea
   );
   const known = [...bySeed.values()];
   if (known.length === 0) return { owner, change: null, from: null, to: null };
-  const change = known.length < 2
-    ? alone(known[0][1] - known[0][0])
-    : meanInterval(known.map(([before, after]) => after - before), CONFIDENCE);
+  const change = meanInterval(known.map(([before, after]) => after - before), CONFIDENCE);
   const [from, to] = [0, 1].map((end) => meanInterval(known.map((one) => one[end])).estimate);
   return { owner, change, from, to };
 }

@@ -5,15 +5,15 @@
  */
 import type { CellRecord } from "../../results/record.ts";
 import type { Interval } from "../../results/stats.ts";
-import { alone, meanInterval } from "../../results/intervals.ts";
+import { meanInterval } from "../../results/intervals.ts";
 import { MARGINS } from "../../results/margins.ts";
 import type { Configuration } from "./configuration.ts";
 import { heldOutAt } from "../../results/held_out_at.ts";
 
 /** Points of a curve, the start among them, below which a crossing is not looked for. */
-export const FEWEST_POINTS = 4;
+const FEWEST_POINTS = 4;
 /** A run that ends above the loss is carried on along its own last fall, up to so many times its tokens. */
-export const FARTHEST = 1.25;
+const FARTHEST = 1.25;
 /** The last fall: over this share of the tokens, at the end. */
 const LAST_SHARE = 0.25;
 
@@ -38,7 +38,7 @@ export function tokensToLoss(
     return ratio === null ? [] : [ratio];
   });
   if (ratios.length === 0) return null;
-  const ratio = ratios.length === 1 ? alone(ratios[0]) : meanInterval(ratios, MARGINS.confidence.value);
+  const ratio = meanInterval(ratios, MARGINS.confidence.value);
   return { ratio, notReached: ratios.filter((one) => one >= FARTHEST).length };
 }
 

@@ -70,7 +70,7 @@ const ALONE: readonly string[] = ["tests/device/runtime/dawn_test.ts"];
 const plain = (path: string) => normalize(path).replace(/\/$/, "");
 
 /** Files of tests in a folder, as paths from the project. */
-function testsIn(folder: string): string[] {
+export function testsIn(folder: string): string[] {
   return globSync(`${folder}/**/*_test.ts`, { cwd: PROJECT }).map(plain).sort();
 }
 
@@ -135,12 +135,12 @@ async function runOnce(args: readonly string[]): Promise<{ code: number; counts:
 }
 
 /**
- * Runs the tests; types are checked by a task of their own.
+ * Runs the tests and prints their counts; types are checked by a task of their own.
  *
- * @returns The exit code: that of the first `deno test` that failed, and never 0 where no test ran or files
- *   are left in the tree.
+ * @returns Counts, and the exit code: that of the first `deno test` that failed, and never 0 where no test
+ *   ran or files are left in the tree.
  */
-async function runTests(args: readonly string[]): Promise<number> {
+export async function runTests(args: readonly string[]): Promise<{ exitCode: number; counts: Counts }> {
   const total: Counts = { passed: 0, failed: 0, skipped: 0 };
   let exitCode = 0;
   const before = await untrackedFiles();
@@ -160,7 +160,7 @@ async function runTests(args: readonly string[]): Promise<number> {
     exitCode ||= 1;
   }
   console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
-  return exitCode;
+  return { exitCode, counts: total };
 }
 
-if (import.meta.main) Deno.exit(await runTests(Deno.args));
+if (import.meta.main) Deno.exit((await runTests(Deno.args)).exitCode);

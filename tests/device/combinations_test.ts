@@ -7,7 +7,8 @@ import { METHODS, trainsAdapters } from "../../results/methods.ts";
 import { checkMethods, checkMethodSettings } from "../../suites/methods.ts";
 import { assertClose } from "../support/numerics.ts";
 import { type Combination, openTinyRuns, type TinyRun } from "../support/tiny_runs.ts";
-import { deviceTest, isLongRun, sharedDevice } from "../support/with_device.ts";
+import { isLongRun } from "../support/long_run.ts";
+import { deviceTest, sharedDevice } from "../support/with_device.ts";
 
 // Every method with every optimizer, every two methods that go together, and every
 // largest set of methods that does: what goes together is read from the table that the

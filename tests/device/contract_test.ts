@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { trainOn } from "../../engine/train/train.ts";
 import type { TrainOptions } from "../../engine/train/options.ts";
 import { methodById, optimizerById } from "../../suites/methods.ts";
-import { isLongRun, longDeviceTest, sharedDevice } from "../support/with_device.ts";
+import { isLongRun, longDeviceTest } from "../support/long_run.ts";
+import { sharedDevice } from "../support/with_device.ts";
 import { defaults } from "../support/setting_defaults.ts";
 
 // What each method promises of the result, on a real text: gpt2-nano over the bytes of Moby-Dick. Minutes on

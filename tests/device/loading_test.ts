@@ -6,7 +6,7 @@ import { type TensorToWrite, writeSafetensors } from "../../engine/formats/safet
 import { type ModelConfig, modelConfigJson, modelOf } from "../../engine/model/config.ts";
 import { PRESETS } from "../../engine/model/presets.ts";
 import type { LoadFigures } from "../support/load_probe.ts";
-import { isLongRun } from "../support/with_device.ts";
+import { isLongRun } from "../support/long_run.ts";
 
 const MB = 1e6;
 

@@ -1,7 +1,8 @@
 import type { Dtype } from "../../engine/graph/types.ts";
 import { checkKernel, type TestInput } from "./check_op.ts";
 import { matmulProbe, type ProbeAttrs } from "./matmul_probe.ts";
-import { deviceTest, isLongRun, runsF16 } from "./with_device.ts";
+import { isLongRun } from "./long_run.ts";
+import { deviceTest, runsF16 } from "./with_device.ts";
 import type { KernelChanges } from "./kernel_changes.ts";
 
 /** Kernel families by name, with the change of target that chooses them; the software adapter runs all. */

@@ -21,18 +21,6 @@ export function sharedDevice(): Promise<{ gpu: Gpu; pipelines: PipelineCache }> 
 export const deviceTest = { sanitizeResources: false, sanitizeOps: false } as const;
 
 /**
- * Whether tests run that take minutes to compile on a software adapter with an
- * empty shader cache: THREEFOLD_LONG=1.
- */
-export const isLongRun = Deno.env.get("THREEFOLD_LONG") === "1";
-
-/**
- * Options of device tests that take minutes to compile on a software adapter with an empty shader cache, for
- * what shorter ones cover in part.
- */
-export const longDeviceTest = { ...deviceTest, ignore: !isLongRun };
-
-/**
  * Options of a test that computes in a dtype: skipped where that is f16 and the adapter has no `shader-f16`.
  */
 export async function deviceTestOf(dtype: Dtype): Promise<typeof deviceTest & { ignore: boolean }> {

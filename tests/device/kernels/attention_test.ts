@@ -14,7 +14,8 @@ import {
 import type { StepBlock } from "../../../kernels/step_block.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { deviceTest, deviceTestOf, isLongRun } from "../../support/with_device.ts";
+import { isLongRun } from "../../support/long_run.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 interface Variant {

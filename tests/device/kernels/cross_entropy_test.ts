@@ -7,7 +7,8 @@ import {
 } from "../../../kernels/cross_entropy.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { seededIntegers } from "../../support/seeded.ts";
-import { deviceTest, deviceTestOf, isLongRun } from "../../support/with_device.ts";
+import { isLongRun } from "../../support/long_run.ts";
+import { deviceTest, deviceTestOf } from "../../support/with_device.ts";
 import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 interface Case {

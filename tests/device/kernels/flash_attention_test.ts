@@ -13,7 +13,8 @@ import {
 } from "../../support/attention_cases.ts";
 import { checkKernel } from "../../support/check_op.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { deviceTest, deviceTestOf, isLongRun, sharedDevice } from "../../support/with_device.ts";
+import { isLongRun } from "../../support/long_run.ts";
+import { deviceTest, deviceTestOf, sharedDevice } from "../../support/with_device.ts";
 import { changed, type KernelChanges } from "../../support/kernel_changes.ts";
 
 type Case = Partial<AttentionAttrs> & { sequence: number };

@@ -5,7 +5,8 @@ import { linearGelu, linearInputGradGelu } from "../../../kernels/linear_gelu.ts
 import { checkKernel } from "../../support/check_op.ts";
 import { FAMILIES } from "../../support/matmul_checks.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { deviceTestOf, isLongRun } from "../../support/with_device.ts";
+import { isLongRun } from "../../support/long_run.ts";
+import { deviceTestOf } from "../../support/with_device.ts";
 import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 const GELU = { approximation: "tanh" } as const;

@@ -3,7 +3,8 @@ import { defineOp } from "../../../kernels/define_op.ts";
 import { columnSum } from "../../../kernels/column_sum.ts";
 import { linear, linearInputGrad, linearWeightGrad } from "../../../kernels/linear.ts";
 import { checkKernel } from "../../support/check_op.ts";
-import { deviceTest, isLongRun, longDeviceTest, runsF16 } from "../../support/with_device.ts";
+import { isLongRun, longDeviceTest } from "../../support/long_run.ts";
+import { deviceTest, runsF16 } from "../../support/with_device.ts";
 import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 const FAMILIES: [string, KernelChanges][] = [

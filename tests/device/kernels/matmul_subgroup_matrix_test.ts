@@ -8,7 +8,8 @@ import { SUBGROUP_MATRIX } from "../../../engine/runtime/provider_contract.ts";
 import { linear, linearWeightGrad } from "../../../kernels/linear.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";
-import { deviceTest, isLongRun, sharedDevice } from "../../support/with_device.ts";
+import { isLongRun } from "../../support/long_run.ts";
+import { deviceTest, sharedDevice } from "../../support/with_device.ts";
 import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 const { kind, target: { subgroupMatrix: shape } } = (await sharedDevice()).gpu.kernels;

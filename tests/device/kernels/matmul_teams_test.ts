@@ -7,7 +7,8 @@ import { assertClose, tolerance } from "../../support/numerics.ts";
 import { changed, type KernelChanges } from "../../support/kernel_changes.ts";
 import { FAMILIES } from "../../support/matmul_checks.ts";
 import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";
-import { deviceTest, isLongRun, sharedDevice } from "../../support/with_device.ts";
+import { isLongRun } from "../../support/long_run.ts";
+import { deviceTest, sharedDevice } from "../../support/with_device.ts";
 
 const [, WORKGROUP] = FAMILIES.workgroup;
 /**

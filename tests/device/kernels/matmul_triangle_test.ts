@@ -4,7 +4,8 @@ import { checkKernel } from "../../support/check_op.ts";
 import { FAMILIES } from "../../support/matmul_checks.ts";
 import { matmulProbe, type ProbeAttrs } from "../../support/matmul_probe.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { deviceTestOf, isLongRun, sharedDevice } from "../../support/with_device.ts";
+import { isLongRun } from "../../support/long_run.ts";
+import { deviceTestOf, sharedDevice } from "../../support/with_device.ts";
 import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 /** An odd number of matrices: the threads of a software adapter get a part of one. */

@@ -10,7 +10,8 @@ import {
 } from "../../../kernels/quantized_linear.ts";
 import { checkKernel, type TestInput } from "../../support/check_op.ts";
 import { seededIntegers, seededNumbers } from "../../support/seeded.ts";
-import { deviceTest, isLongRun, longDeviceTest, runsF16 } from "../../support/with_device.ts";
+import { isLongRun, longDeviceTest } from "../../support/long_run.ts";
+import { deviceTest, runsF16 } from "../../support/with_device.ts";
 import type { KernelChanges } from "../../support/kernel_changes.ts";
 
 const FOLDER = new URL("../../fixtures/nf4/", import.meta.url).pathname;

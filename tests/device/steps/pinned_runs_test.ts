@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { lossesOf, PINNED_RUNS, PINNED_RUNS_FILE } from "../../support/pinned_runs.ts";
 import { placeOf } from "../../support/pins.ts";
-import { longDeviceTest, sharedDevice } from "../../support/with_device.ts";
+import { longDeviceTest } from "../../support/long_run.ts";
+import { sharedDevice } from "../../support/with_device.ts";
 
 // For changes that should change no number, as moves of code:
 // tests/device/numerics_test.ts has a few of these for every run.

@@ -5,7 +5,7 @@ import type { CellRecord, RunRecord } from "../../../results/record.ts";
 import { engine } from "../../../suites/engine.ts";
 import { main } from "../../../suites/cli/main.ts";
 import { seededNumbers } from "../../support/seeded.ts";
-import { isLongRun } from "../../support/with_device.ts";
+import { isLongRun } from "../../support/long_run.ts";
 
 /**
  * A process takes a second or two of two cores to train; the runner's own tests always kill 20, which train

@@ -6,9 +6,11 @@ import {
   answerOf,
   atLeast,
   atMost,
+  below,
   between,
   not,
   processesNeeded,
+  type Region,
 } from "../../../report/claims/decide.ts";
 import { type Axis, measuredAxis, outcomeOf, overall, plainAxis } from "../../../report/claims/claim.ts";
 import { alone, intervalOf } from "../../../results/intervals.ts";
@@ -50,11 +52,28 @@ Deno.test("throughput is held above 0.95, lost below it, and across it nobody ca
   assert.equal(of(0.8, 0.949), "no");
 });
 
-Deno.test("above() leaves out the edge, atLeast() and atMost() have it", () => {
+Deno.test("above() and below() leave out the edge, atLeast() and atMost() have it", () => {
   assert.equal(answerOf(exactly(1), above(1)), "no");
+  assert.equal(answerOf(exactly(1), below(1)), "no");
+  assert.deepEqual([answerOf(exactly(0), above(0)), answerOf(exactly(0), below(0))], ["no", "no"]);
+  assert.deepEqual([answerOf(exactly(1e-5), above(0)), answerOf(exactly(-1e-5), below(0))], ["yes", "yes"]);
   assert.equal(answerOf(exactly(1.001), above(1)), "yes");
   assert.equal(answerOf(exactly(10), atMost(10)), "yes");
   assert.equal(answerOf(exactly(10.01), atMost(10)), "no");
+});
+
+Deno.test("an interval that ends at an edge is inside of it, and one that begins there is not outside", () => {
+  const of = (low: number, high: number, region: Region) => answerOf(interval(low, high), region);
+  assert.equal(of(0.95, 1.2, atLeast(0.95)), "yes");
+  assert.equal(of(0.8, 0.95, atLeast(0.95)), "cannot tell");
+  assert.equal(of(9, 10, atMost(10)), "yes");
+  assert.equal(of(10, 11, atMost(10)), "cannot tell");
+});
+
+Deno.test("what is nearer to an edge than a billionth of it lies on it, as ratios come from logarithms", () => {
+  const least = [3 - 2.9e-9, 3 - 3.1e-9].map((value) => answerOf(exactly(value), atLeast(3)));
+  const most = [3 + 2.9e-9, 3 + 3.1e-9].map((value) => answerOf(exactly(value), atMost(3)));
+  assert.deepEqual([least, most], [["yes", "no"], ["yes", "no"]]);
 });
 
 Deno.test("the paper's other figures at their edges", () => {
@@ -78,6 +97,11 @@ Deno.test("margins are what they are called, each with a reason", () => {
   assert.equal(MARGINS.lossFloor.value, 0.01);
   assert.equal(MARGINS.lossTokens.value, 0.02);
   assert.equal(MARGINS.confidence.value, 0.9);
+  assert.equal(MARGINS.tokens.value, 0.05);
+  assert.equal(MARGINS.computing.value, 10);
+  assert.equal(MARGINS.storage.value, 0.1);
+  assert.equal(MARGINS.steadiness.value, 0.05);
+  assert.equal(MARGINS.firstStep.value, 1e-4);
   assert.ok(Object.values(MARGINS).every(({ reason }) => reason.length > 20));
 });
 
@@ -102,6 +126,22 @@ Deno.test("processesNeeded() is the count from which on the interval would end a
   assert.equal(processesNeeded(alone(1), atLeast(0.95)), null);
   assert.equal(processesNeeded(of(3), atLeast(0.99999)), null, "nobody runs so many");
   assert.match(measuredAxis("throughput", of(3), atLeast(0.95)).why, new RegExp(`about ${needed} processes`));
+});
+
+Deno.test("processesNeeded() counts from two processes to a thousand, and more where there were two looks", () => {
+  const scattered = (n: number, looks = 1) => ({
+    ...intervalOf(
+      { estimate: 1, standardError: 0.1 / Math.sqrt(n), degrees: n - 1, n },
+      1 - 0.1 / looks,
+    ),
+    looks,
+  });
+  assert.ok(processesNeeded(scattered(2), atLeast(0.95))! > 2);
+  const edge = (share: number) => atLeast(1 - share * (1 - scattered(1000).low));
+  assert.equal(processesNeeded(scattered(3), edge(1 + 1e-9)), 1000);
+  assert.equal(processesNeeded(scattered(3), edge(1 - 1e-9)), null);
+  const needed = processesNeeded(scattered(3, 2), atLeast(0.95))!;
+  assert.ok(scattered(needed, 2).low > 0.95 && scattered(needed - 1, 2).low <= 0.95, `${needed}`);
 });
 
 Deno.test("outcomeOf() lets what decides decide, and what is reported be", () => {

@@ -105,6 +105,42 @@ Deno.test("interactions() tells methods that cancel, overlap and reinforce each 
   assert.equal(words((a) => a ? 500 : 1000), "one of them saves little");
 });
 
+Deno.test("interactions() at the edges of its words: half a per cent is the same, two per cent are little", () => {
+  const words = (a: number, b: number, both: number) => {
+    const bytes = (cell: CellRecord) =>
+      has(cell, "checkpoint") ? (has(cell, "accumulation") ? both : a) : has(cell, "accumulation") ? b : 1;
+    const data = factorial((cell) => ({ bytes: 1e9 / bytes(cell), ms: 1 }));
+    return interactions(data).find(({ a, b }) => a.id === "accumulation" && b.id === "checkpoint")!.memory!
+      .words;
+  };
+  assert.equal(words(2, 2, 4 * 1.0049), "independent");
+  assert.equal(words(2, 2, 4 * 1.0051), "reinforce");
+  assert.equal(words(2, 2, 4 / 1.0049), "independent");
+  assert.equal(words(2, 2, 4 / 1.0051), "overlap");
+  assert.equal(words(2, 2, 2 * 1.0051), "overlap");
+  assert.equal(words(2, 2, 2 * 1.0049), "cancel");
+  assert.equal(words(2, 1.0199, 2), "one of them saves little");
+  assert.equal(words(2, 1.0201, 2), "cancel");
+});
+
+Deno.test("mainEffects() of time has Student's 95 % interval of the spread that all combinations share", () => {
+  const [{ timeAlone }] = mainEffects(factorial(product));
+  // Two processes each, 1 % apart, in 48 combinations: t(0.975, 48) = 2.010634758 times the deviation of one,
+  // as each side is a mean of two.
+  near(Math.log(timeAlone!.high / timeAlone!.low), 2 * 2.010634758 * Math.log(1.01) / Math.SQRT2);
+});
+
+Deno.test("factorialOf() is none where a single factor was varied", () => {
+  const others = ["accumulation", "checkpoint", "fp16", "adafactor", "adamw8bit"];
+  const alone = (cells: CellRecord[]) => cells.filter((cell) => !others.some((what) => has(cell, what)));
+  assert.equal(factorial(product, alone), null);
+  assert.equal(
+    factorial(product, (cells) => cells.filter((cell) => !others.slice(1).some((what) => has(cell, what))))
+      .cells.length,
+    4,
+  );
+});
+
 /** The combinations with an even number of methods, without Adafactor. */
 const half = (cells: CellRecord[]) =>
   cells.filter((cell) =>

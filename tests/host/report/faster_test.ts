@@ -72,3 +72,23 @@ Deno.test("single processes are told apart by the scatter of the others, and by 
   const noisy = trains([50, 100, 200], ["flash"], 20);
   assert.equal(fasterAmong([slow, fast, noisy])(fast, slow), false);
 });
+
+Deno.test("of one process a side it takes as much as both could be off by: Student's times √2 the spread", () => {
+  // Logarithms −ln 2, 0, ln 2: a deviation of ln 2 with two degrees of freedom, t(0.975, 2) = 4.302652730.
+  const noisy = trains([50, 100, 200], ["flash"], 20);
+  const isFaster = (by: number, slow: number[]) => {
+    const [a, b] = [trains([100 * by], ["checkpointing"], 30), trains(slow, [], 40)];
+    return fasterAmong([a, b, noisy])(a, b);
+  };
+  const one = Math.exp(4.30265273 * Math.LN2 * Math.SQRT2);
+  assert.deepEqual([isFaster(one * 1.00001, [100]), isFaster(one / 1.00001, [100])], [true, false]);
+  // Beside three that do not scatter: four degrees of freedom, t(0.975, 4) = 2.776445105, half the squares.
+  const three = Math.exp(2.776445105 * Math.LN2 / Math.SQRT2 * Math.sqrt(1 + 1 / 3));
+  const slow = [100, 100, 100];
+  assert.deepEqual([isFaster(three * 1.00001, slow), isFaster(three / 1.00001, slow)], [true, false]);
+});
+
+Deno.test("of two that switch on equally many, and that noise does not tell apart, both stay", () => {
+  const [flash, fp16] = [["flash"], ["fp16"]].map((methods) => trains(times(1), methods, 40));
+  assert.deepEqual(onFront([flash, fp16]), [40, 40]);
+});

@@ -32,12 +32,21 @@ Deno.test("lossDifference() calls losses equal only where the interval lies with
 });
 
 Deno.test("lossDifference() holds every pair to the same margin, however its seeds scatter", () => {
-  const shift = (values: number[]) => values.map((value, i) => value + 0.05 + 0.001 * i);
+  const shift = (values: number[], sign = 1) => values.map((value, i) => value + sign * (0.05 + 0.001 * i));
   const [tight, wide] = [[3, 3.01, 3.02], [3, 3.1, 3.2]];
   for (const seeds of [tight, wide]) {
     assert.equal(difference(seeds, shift(seeds), 0.06).outcome, "equal");
     assert.equal(difference(seeds, shift(seeds), 0.04).outcome, "worse");
+    assert.equal(difference(seeds, shift(seeds, -1), 0.06).outcome, "equal");
+    assert.equal(difference(seeds, shift(seeds, -1), 0.04).outcome, "better");
   }
+});
+
+Deno.test("a loss that differs by the very margin is not equal", () => {
+  // Halves and quarters, so that nothing is rounded.
+  assert.equal(difference([3, 4], [3.5, 4.5], 0.5).outcome, "worse");
+  assert.equal(difference([3, 4], [2.5, 3.5], 0.5).outcome, "better");
+  assert.equal(difference([3, 4], [3.5, 4.5], 0.75).outcome, "equal");
 });
 
 Deno.test("lossDifference() compares seeds that both sides have: a run that was stopped early loses none", () => {
@@ -74,6 +83,8 @@ Deno.test("lossMargin() is what the run decided, never below the floor", () => {
   assert.deepEqual(of(decision("lossMargin", 0.03), decision("lossMargin/gpt2", 0.04)).nats, 0.04);
   assert.deepEqual(of(decision("lossMargin/bert", 0.04)).from, "floor");
   assert.deepEqual(of(decision("lossMargin", 0.0099)), { nats: 0.01, from: "floor" });
+  assert.deepEqual(of(decision("lossMargin", 0.01)), { nats: 0.01, from: "floor" });
+  assert.deepEqual(of(decision("lossMargin", 0.0101)), { nats: 0.0101, from: "decision" });
 });
 
 Deno.test("holm() gives the corrected values of R's p.adjust(method = 'holm')", () => {

@@ -44,6 +44,12 @@ Deno.test("quality is kept, or lost, where both measures say so", () => {
   assert.deepEqual([answer(kept, null), answer(lost, null)], ["yes", "no"]);
 });
 
+Deno.test("quality is not shown where the corrected test says so in more than one of twenty", () => {
+  const answer = (pValue: number) =>
+    qualityAxis({ ...difference(around(0.005, 0.004), null), pValue }).answer;
+  assert.deepEqual([0.0499, 0.0501].map(answer), ["yes", "cannot tell"]);
+});
+
 Deno.test("measures that disagree are both told", () => {
   const { why } = qualityAxis(difference(around(0.005, 0.004), around(1.15, 0.02)));
   assert.equal(

@@ -147,8 +147,32 @@ Deno.test("an interval that holds many laws agrees with none", () => {
   assert.match(findingOf(time), /too uncertain to tell from the theory's 1\.00$/);
 });
 
+/** Time of naive attention where theory is a straight line: `ms` of each timed step, by size. */
+function timeOf(ms: (T: number) => number[]) {
+  const cells = SIZES.map((T) => cell({ T, ms: 100, flops: 1e6 * T, activations: 1 }));
+  for (const one of cells) {
+    const steps = ms(one.config.sequenceLength);
+    one.samples = { ...one.samples!, ms: [1, ...steps], tokens: [1, ...steps.map(() => 1)] };
+  }
+  return scalingCurves(configurationsOf(cells, PHASES), null).find(({ quantity }) => quantity === "time")!;
+}
+
+Deno.test("an exponent within 0.02 of the theory's agrees with it, above and below", () => {
+  const of = (exponent: number) => timeOf((T) => [T ** exponent, T ** exponent]).outcome;
+  assert.deepEqual([0.979, 0.981, 1.019, 1.021].map(of), ["below", "agrees", "agrees", "above"]);
+});
+
+Deno.test("an exponent that is known to a quarter agrees, and one that is not is unsettled", () => {
+  // Steps of each size a factor apart: eight points, t(0.975, 6) = 2.446911851, spread 10 · (ln 2)².
+  const logarithm = 0.25 * Math.LN2 / (2.446911851 * Math.sqrt(8 / 6 / 10));
+  const of = (by: number) =>
+    timeOf((T) => [T * Math.exp(logarithm * by), T / Math.exp(logarithm * by)]).outcome;
+  assert.deepEqual([of(0.999), of(1.001)], ["agrees", "unsettled"]);
+});
+
 Deno.test("scalingCurves() has none for fewer than three sizes, and passes over cells that did not run", () => {
   assert.deepEqual(scalingCurves(configurationsOf(CELLS.slice(0, 4), PHASES), null), []);
+  assert.equal(scalingCurves(configurationsOf(CELLS.slice(0, 6), PHASES), null).length, 4);
   const failed = CELLS.map((one) => ({ ...one, status: "oom" as const, samples: null }));
   assert.deepEqual(scalingCurves(configurationsOf(failed, PHASES), null), []);
 });

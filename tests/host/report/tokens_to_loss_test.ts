@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { CellRecord } from "../../../results/record.ts";
 import type { Configuration } from "../../../report/rows/configuration.ts";
-import { FARTHEST, FEWEST_POINTS, tokensToLoss } from "../../../report/rows/tokens_to_loss.ts";
+import { tokensToLoss } from "../../../report/rows/tokens_to_loss.ts";
 
 const TOKENS = 1000;
 
@@ -34,10 +34,17 @@ Deno.test("tokensToLoss() reads the crossing off the curve, or carries a run on 
 Deno.test("tokensToLoss() carries no run on beyond a quarter more, and says so", () => {
   const baseline = runs(fall(1));
   assert.deepEqual(ratio(baseline, runs(fall(1.24))), [1.24, 0]);
-  assert.deepEqual(ratio(baseline, runs(fall(1.26))), [FARTHEST, 1]);
+  assert.deepEqual(ratio(baseline, runs(fall(1.26))), [1.25, 1]);
   const rising = fall(1).map((point) => ({ ...point, loss: 7 + point.tokens / 1e4 }));
-  assert.deepEqual(ratio(baseline, runs(rising)), [FARTHEST, 1]);
-  assert.deepEqual(ratio(runs(fall(1), fall(1)), runs(rising, fall(1))), [(FARTHEST + 1) / 2, 1]);
+  assert.deepEqual(ratio(baseline, runs(rising)), [1.25, 1]);
+  assert.deepEqual(ratio(runs(fall(1), fall(1)), runs(rising, fall(1))), [1.125, 1]);
+});
+
+Deno.test("tokensToLoss() takes the fall over the last quarter of the tokens, whatever came before or within", () => {
+  // 0.4 nats over the last 250 tokens, and 0.1 that are missing at their end.
+  const points: [tokens: number, loss: number][] = [[0, 7], [700, 4], [750, 3.5], [850, 3.2], [1000, 3.1]];
+  const bent = points.map(([tokens, loss], step) => ({ step, tokens, loss }));
+  assert.deepEqual(ratio(runs(fall(1)), runs(bent)), [1.0625, 0]);
 });
 
 Deno.test("tokensToLoss() takes the first crossing of a curve that goes up and down", () => {
@@ -50,7 +57,7 @@ Deno.test("tokensToLoss() pairs seeds, and needs enough points of both curves", 
   const found = tokensToLoss(runs(fall(1), fall(1.1), fall(1.2)), runs(fall(1), fall(1.1)), TOKENS)!;
   assert.deepEqual([found.ratio.n, found.ratio.estimate], [2, 1]);
   const short = (points: number) => tokensToLoss(runs(fall(1, points)), runs(fall(1)), TOKENS);
-  assert.equal(short(FEWEST_POINTS - 1), null);
-  assert.equal(short(FEWEST_POINTS)?.ratio.estimate, 1);
+  assert.equal(short(3), null);
+  assert.equal(short(4)?.ratio.estimate, 1);
   assert.equal(tokensToLoss(runs(fall(1)), runs(fall(1)), null), null);
 });

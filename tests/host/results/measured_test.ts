@@ -9,7 +9,7 @@ import {
   pooledSpread,
   ratioOf,
 } from "../../../results/measured.ts";
-import { intervalOf, sumOfMeans } from "../../../results/intervals.ts";
+import { intervalOf, meanInterval, sumOfMeans } from "../../../results/intervals.ts";
 import { seededRandom } from "../../../results/stats.ts";
 import { formatInterval } from "../../../report/words/format.ts";
 import { normal } from "../report/support.ts";
@@ -102,6 +102,19 @@ Deno.test("compare() tells differences from noise, and one process tells nothing
   assert.equal(compare(of([50, 51, 52, 50, 51]), fast), "unknown");
   assert.equal(differs(ratioOf(of([50]), of([100]))), false);
   assert.equal(ratioOf(null, fast), null);
+});
+
+Deno.test("differs() where the whole interval leaves out 1 by more than rounding", () => {
+  const of = (low: number, high: number) => differs({ estimate: (low + high) / 2, low, high, n: 3 });
+  assert.deepEqual([of(1 + 2e-9, 1.1), of(1 + 5e-10, 1.1)], [true, false]);
+  assert.deepEqual([of(0.9, 1 - 2e-9), of(0.9, 1 - 5e-10)], [true, false]);
+});
+
+Deno.test("two values have an interval, and one has none", () => {
+  // t(0.975, 1) = 12.7062.
+  const { low, high } = meanInterval([1, 3]);
+  assert.ok(Math.abs(high - 2 - 12.7062) < 1e-4 && Math.abs(2 - low - 12.7062) < 1e-4);
+  assert.deepEqual(meanInterval([2]), { estimate: 2, low: 2, high: 2, n: 1 });
 });
 
 Deno.test("meanRatio() of several pairs is their geometric mean, round by round", () => {

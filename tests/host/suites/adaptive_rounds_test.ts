@@ -12,11 +12,11 @@ import { type Cell, expandPhase } from "../../../suites/matrix.ts";
 import { adaptiveRounds } from "../../../suites/round_counts.ts";
 import type { PhaseBody } from "../../../suites/schema.ts";
 import type { TieredPhase } from "../../../suites/suite.ts";
+import { isLongRun } from "../../support/long_run.ts";
 import { normal } from "../report/support.ts";
 import { records, run, withSuite } from "./command_line.ts";
 import { phaseOf as matrixOf } from "./phases.ts";
 
-const LONG = Deno.env.get("THREEFOLD_LONG") === "1";
 const EDGE = 0.95;
 
 function phaseOf(body: PhaseBody): TieredPhase {
@@ -174,7 +174,7 @@ function draw(phase: TieredPhase, truth: { ratio: number; noise: number }, rando
 }
 
 /** Draws a point; a test run has enough to find a rule that is badly wrong. */
-const DRAWS = LONG ? 10_000 : 600;
+const DRAWS = isLongRun ? 10_000 : 600;
 const MOST = 0.05 + 2 * Math.sqrt(0.05 * 0.95 / DRAWS);
 
 function shares(seeds: number[], truth: { ratio: number; noise: number }) {
@@ -190,7 +190,7 @@ function shares(seeds: number[], truth: { ratio: number; noise: number }) {
 }
 
 /** One seed: two processes, then five. Two: two, then six. Three: three, then six. */
-const SEEDS = LONG ? [[1], [1, 2], [1, 2, 3]] : [[1], [1, 2, 3]];
+const SEEDS = isLongRun ? [[1], [1, 2], [1, 2, 3]] : [[1], [1, 2, 3]];
 const NOISES = [0.001, 0.005, 0.02, 0.08];
 
 for (const seeds of SEEDS) {
