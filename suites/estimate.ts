@@ -9,6 +9,8 @@ export const ASSUMED: Readonly<Record<Tier, { flopsPerSecond: number; stepMs: nu
   "software": { flopsPerSecond: 9e9, stepMs: 40, startMs: 1800 },
   "gpu-small": { flopsPerSecond: 2e12, stepMs: 10, startMs: 5000 },
   "gpu-large": { flopsPerSecond: 10e12, stepMs: 10, startMs: 5000 },
+  // Medians over the runs of results/ on an H100 and an H200.
+  "gpu-short": { flopsPerSecond: 20e12, stepMs: 10, startMs: 4000 },
 };
 
 /** Share of the device's fastest products that whole steps of small models reach. */

@@ -46,6 +46,8 @@ export interface RunListener {
   /** A search asks the planner what fits. */
   onPlan?(phase: string, done: number, total: number): void;
   onNote(text: string): void;
+  /** A phase has run as far as it goes; the run goes on when this is done. */
+  afterPhase?(): Promise<void>;
 }
 
 /** Everything a run needs; nothing is read from the surroundings. */
@@ -131,6 +133,7 @@ class Runner {
         ? await this.#runEqualMemory(phase)
         : await this.#runPhase(phase);
       if (!goesOn || !await this.#addRounds(phase)) return this.#outcome("interrupted");
+      await listener.afterPhase?.();
     }
     await this.#write({ atEnd: true });
     const killed = this.#cut([...this.#tried]);

@@ -13,8 +13,11 @@ import {
 /** Fields with the values to cross. */
 type Axes = Partial<Record<keyof Settings, unknown[]>>;
 
-/** Sizes of adapter a suite can be cut to. */
-export const TIERS = ["software", "gpu-small", "gpu-large"] as const;
+/**
+ * Sizes of adapter a suite can be cut to. No adapter is picked as `gpu-short`: that is for one that is had
+ * for half an hour.
+ */
+export const TIERS = ["software", "gpu-small", "gpu-large", "gpu-short"] as const;
 export type Tier = typeof TIERS[number];
 
 const closed = { additionalProperties: false };

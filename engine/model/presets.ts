@@ -71,6 +71,16 @@ export const PRESETS: Readonly<Record<string, ModelConfig>> = {
   "gpt2-medium": gpt2Preset({ layerCount: 24, hiddenSize: 1024, headCount: 16 }),
   "gpt2-large": gpt2Preset({ layerCount: 36, hiddenSize: 1280, headCount: 20 }),
   "gpt2-xl": gpt2Preset({ layerCount: 48, hiddenSize: 1600, headCount: 25 }),
+  // Of the size of gpt2-pico, two heads on one pair of keys and values.
+  "llama-pico": llamaPreset({
+    layerCount: 2,
+    hiddenSize: 64,
+    headCount: 2,
+    kvHeadCount: 1,
+    feedForwardSize: 172,
+    positionCount: 128,
+    vocabularySize: 0,
+  }),
   "llama-nano": llamaPreset({
     layerCount: 4,
     hiddenSize: 128,
@@ -78,6 +88,18 @@ export const PRESETS: Readonly<Record<string, ModelConfig>> = {
     kvHeadCount: 2,
     feedForwardSize: 344,
     positionCount: 128,
+    vocabularySize: 0,
+  }),
+  // The sizes of HuggingFaceTB/SmolLM2-135M's config.json, on any vocabulary.
+  "llama-135m": llamaPreset({
+    layerCount: 30,
+    hiddenSize: 576,
+    headCount: 9,
+    kvHeadCount: 3,
+    feedForwardSize: 1536,
+    positionCount: 8192,
+    rotaryBase: 100_000,
+    tiedHead: true,
     vocabularySize: 0,
   }),
   "openllama-3b": llamaPreset({

@@ -25,7 +25,9 @@ export function combinationName(config: RunConfig): string {
     ...config.gradientAccumulationSteps > 1 ? ["accumulation"] : [],
     ...["checkpoint", "fp16", "flash"].filter((id) => config.methods.includes(id)),
     ...config.methods.filter((id) => !["checkpoint", "fp16", "flash"].includes(id)),
-  ].map(methodName);
+  ].map((id) =>
+    config.methodOptions[id]?.selective === true ? `selective ${methodName(id)}` : methodName(id)
+  );
   // Named where it was asked for: records that have no choice have one form alone.
   const isQuantized = quantizesEmbeddings(config) && config.optimizerOptions.quantizeEmbeddings === true;
   const form = isQuantized ? " with quantized embeddings" : "";

@@ -32,6 +32,7 @@ import { deviceMemoryBytes, memorySource } from "../../observed_memory.ts";
 import { lanesOf, shareOfTime } from "../../side_by_side.ts";
 import { Progress } from "../progress.ts";
 import { checkResume } from "../../resume.ts";
+import { archiveRun } from "../../run_archive.ts";
 import { PlanCache } from "../../plan_cache.ts";
 import { type RunOptions, type RunOutcome, runSuite } from "../../runner.ts";
 import { RETRIED, stands } from "../../standing.ts";
@@ -65,6 +66,11 @@ export const bench: Command = {
       "allow-mixed": {
         what: "resume even where adapter, driver, numerics or code differ from the run's; the report says so",
       },
+      "archive": {
+        value: "FILE",
+        what:
+          "write the run folder as one tar file after each phase, to be taken away and gone on with elsewhere",
+      },
       "keep-models": { what: "leave the weights that cells start from in models/ of the run folder" },
       "shard": { value: "I/N", what: "run only part I of N, by cell id" },
       "filter": {
@@ -72,7 +78,7 @@ export const bench: Command = {
         what: "run only some cells: field=value, field!=value, field~text; commas mean and",
       },
       "dry-run": { what: "list cells, planned memory and estimated time; run nothing" },
-      "tier": { value: "NAME", what: "software, gpu-small or gpu-large", default: "what fits the adapter" },
+      "tier": { value: "NAME", what: TIERS.join(", "), default: "what fits the adapter" },
       "profile": { what: "time every kernel over one more step of each cell" },
       ...GPU_FLAGS,
     },
@@ -107,8 +113,10 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
   applyGpuFlags(args);
   const shard = values.shard === undefined ? null : parseShard(values.shard);
   const filter = values.filter === undefined ? null : parseFilter(values.filter);
-  const forced = values.tier === undefined ? null : requireTier(values.tier);
+  const archive = values.archive ?? null;
+  const asTier = values.tier === undefined ? null : requireTier(values.tier);
   const suite = await loadSuite(args.positionals[0] ?? displayPath(DEFAULT_SUITE), services.engine);
+  if (asTier !== null) requireTierOf(suite, asTier);
   const asked = askedSize(switches);
   const dryRun = switches.has("dry-run");
   const retry = values.retry === undefined ? NO_RETRIES : parseRetry(values.retry);
@@ -128,7 +136,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
       roofline: !dryRun && !previous?.roofline,
     });
     if (interruption.signal.aborted) return EXIT.interrupted;
-    const choice = await pickTier(forced, probe);
+    const choice = await pickTier(asTier ?? unpickable(previous), probe);
     const size = sizeOf(asked, previous, suite, choice.tier);
     const { quick } = size;
     const tiered = tieredSuite(suite, choice.tier, quick);
@@ -185,10 +193,14 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
       measureScript: services.measureScript,
       profile: switches.has("profile"),
       signal: AbortSignal.any([interruption.signal, lock.signal]),
-      listener: progress,
+      listener: archive === null
+        ? progress
+        : Object.assign(progress, { afterPhase: () => archiveRun(out, archive) }),
     }).finally(() => progress.stop());
     await lock.requireHeld();
-    return await conclude(outcome, { out, suite, args, quick }, services);
+    const code = await conclude(outcome, { out, suite, args, quick }, services);
+    if (archive !== null) await archiveRun(out, archive);
+    return code;
   } finally {
     interruption.end();
   }
@@ -286,6 +298,19 @@ function requireTier(name: string): Tier {
   const tier = TIERS.find((tier) => tier === name);
   if (tier) return tier;
   throw new InputError(`Unknown tier ${name}: expected ${TIERS.join(", ")}${didYouMean(name, TIERS)}`);
+}
+
+/** Asked for, the tier must be one that the suite is written for. @throws {InputError} */
+function requireTierOf({ suite: { tiers }, path }: SuiteFile, tier: Tier): void {
+  if (!tiers || tiers[tier]) return;
+  throw new InputError(
+    `Cannot run ${path} with --tier ${tier}: expected one of its tiers, ${Object.keys(tiers).join(", ")}`,
+  );
+}
+
+/** The tier of a run where no machine is picked for it: what goes on with the run has it too. */
+function unpickable(run: RunRecord | null): Tier | null {
+  return run?.tier === "gpu-short" ? run.tier : null;
 }
 
 async function previousRun(out: string, resume: boolean, dryRun: boolean): Promise<RunRecord | null> {

@@ -275,6 +275,8 @@ Deno.test("roofOf() is no lower than the kernels under it", () => {
 Deno.test("combinationName() names what is switched on, in the order of the ladder", () => {
   const { config } = WHOLE.cells[0];
   const of = (change: Partial<typeof config>) => combinationName({ ...config, ...change });
+  const selective = { methods: ["fp16", "checkpoint"], methodOptions: { checkpoint: { selective: true } } };
+  assert.match(of(selective), /^(accumulation \+ )?selective checkpointing \+ fp16/);
   assert.equal(of({}), "nothing switched on");
   assert.equal(
     of({ methods: ["flash", "fp16", "checkpoint"], gradientAccumulationSteps: 4, optimizer: "adamw8bit" }),

@@ -1,6 +1,7 @@
 // The suites that come with threefold: valid, fair, and sized for what they run on.
 import assert from "node:assert/strict";
 import { engine } from "../../../suites/engine.ts";
+import { calibrate, estimateMs } from "../../../suites/estimate.ts";
 import { forecastCells } from "../../../suites/forecast.ts";
 import { effectiveBatchSize, tokensPerStep } from "../../../results/tokens_per_step.ts";
 import { TIERS } from "../../../suites/schema.ts";
@@ -54,6 +55,7 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
     "single", // C2, C7, C14
     "ladder", // C1
     "one-model", // C1
+    "second-model", // C1
     "quality", // C1
     "equal-memory", // C1
     "factorial",
@@ -64,6 +66,8 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
     "base", // C15
     "specialization",
     "fine-tuning", // C9, C11, C12
+    "llama-base", // C9, C11
+    "llama-fine-tuning",
     "task-base", // C11
     "task",
     "3b", // C7, C8
@@ -75,18 +79,24 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
     "one-model": (tier) => tier === "software",
     "quality": (tier) => tier === "software",
     "odd-batch-sizes": (tier) => tier !== "software",
+    "second-model": (_, quick) => !quick,
+    "llama-base": (_, quick) => !quick,
+    "llama-fine-tuning": (_, quick) => !quick,
     "task-base": (_, quick) => !quick,
     "task": (_, quick) => !quick,
     "rates": (tier, quick) => tier !== "software" || !quick,
   };
-  for (const tier of TIERS) {
+  for (const tier of TIERS.filter((tier) => tier !== "gpu-short")) {
     for (const quick of [false, true]) {
       const phases = phasesOf(await cellsOf("paper", tier, quick));
       const expected = claims.filter((name) => some[name]?.(tier, quick) ?? true);
       assert.deepEqual([...phases.keys()], expected, `${tier} ${quick}`);
       const seeds = (phase: string) => new Set(phases.get(phase)!.map(({ config }) => config.seed)).size;
       assert.ok(seeds("batch-size") >= 2);
-      assert.ok(seeds("ladder") >= 3, `${seeds("ladder")} seeds of the ladder`);
+      const processes = new Set(
+        phases.get("ladder")!.map(({ config, repeat }) => `${config.seed} ${repeat}`),
+      );
+      assert.ok(processes.size >= 3, `${processes.size} processes of the ladder`);
       if (!quick) assert.ok(seeds("single") >= (tier === "software" ? 3 : 5));
       const sizes = new Set(phases.get("batch-size")!.map(({ config }) => effectiveBatchSize(config)));
       assert.ok(sizes.size >= 4, "four batch sizes or more");
@@ -95,6 +105,28 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
       for (const round of rounds.values()) assertHalfFraction(round);
     }
   }
+});
+
+Deno.test("the paper's tier for half an hour of a GPU: claim C1 in five processes a configuration, twice in 25 minutes", async () => {
+  const cells = await cellsOf("paper", "gpu-short", false);
+  const phases = phasesOf(cells);
+  assert.deepEqual([...phases.keys()].slice(0, 5), [
+    "single",
+    "ladder",
+    "quality",
+    "equal-memory",
+    "factorial",
+  ]);
+  const seeds = (phase: string) => new Set(phases.get(phase)!.map(({ config }) => config.seed)).size;
+  assert.deepEqual([seeds("ladder"), seeds("quality")], [5, 5]);
+  assertHalfFraction(phases.get("factorial")!.filter(({ repeat }) => repeat === 0));
+  const calibration = calibrate([], "gpu-short");
+  let ms = 0;
+  for (const { config } of cells.filter(({ kind }) => kind === "trained")) {
+    const { modelFlopsPerStep } = await engine.planTraining(config, "gpu");
+    ms += estimateMs({ steps: config.steps, modelFlopsPerStep }, calibration);
+  }
+  assert.ok(2 * ms <= 25 * 60_000, `${Math.round(2 * ms / 1000)} s with wgpu and with Dawn`);
 });
 
 /** Sixteen cells that run, whose contrasts of five methods and of their ten pairs are orthogonal. */

@@ -150,7 +150,7 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
     ],
     [
       `${phase("repeats: 1")}tiers: { gpu-smal: {} }\n`,
-      /tiers\.gpu-smal: unknown key, expected software, gpu-small, gpu-large; did you mean gpu-small\?$/,
+      /tiers\.gpu-smal: unknown key, expected software, gpu-small, gpu-large, gpu-short; did you mean gpu-small\?$/,
     ],
     [
       `${phase("repeats: 1")}tiers: { software: { memoryBudget: 4GB } }\n`,
