@@ -64,6 +64,7 @@ export const ReportAnswer = Type.Object({
     adapter: text(),
     commit: orNull(text()),
     verdict: text("The page's first sentence."),
+    caution: orNull(text(), "That the machine did not keep its speed, and by how much; null where it did."),
   })),
   claims: Type.Array(Type.Object({
     run: text(),
@@ -150,6 +151,7 @@ export async function answerOf(runDirs: readonly string[]): Promise<ReportAnswer
         adapter: run.environment.adapter,
         commit: run.environment.commit,
         verdict: verdictOf(analysis, judgement).sentence,
+        caution: driftCaution(analysis)?.sentence ?? null,
       };
     }),
     claims: groups.flatMap(({ analysis: { loaded: { name } }, judgement: { verdicts } }) =>
