@@ -246,8 +246,8 @@ function statusesOf(cells: readonly CellRecord[]): Record<string, number> {
 const WIDTH = 80;
 
 /**
- * The answer for a terminal, in 80 columns: the page's first sentence, a row a configuration, and a line a phase
- * for cells that have no figures.
+ * The answer for a terminal, in 80 columns: the page's first sentence, a row a configuration, and a line a
+ * phase for cells that have no figures.
  */
 export async function answerText(runDirs: readonly string[]): Promise<string> {
   const groups = await judged(runDirs);
