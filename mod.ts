@@ -24,6 +24,8 @@ export {
   type DownloadProgress,
   type HubName,
   hubNameKind,
+  type ModelFile,
+  modelFiles,
   pinModel,
   type PinOptions,
 } from "./engine/train/model_source.ts";

@@ -376,6 +376,14 @@ export const Roofline = Type.Object({
 }, { description: "What the device can do at best, measured: the roof over every kernel." });
 export type Roofline = Static<typeof Roofline>;
 
+const HubModel = Type.Object({
+  name: text("As the suite has it: owner/name at a branch or a tag."),
+  model: orNull(text(), "owner/name@commit, what cells go by; null where it could not be had: phases that need it were left out."),
+  files: Type.Array(Type.Object({ file: text(), byteLength: amount(), sha256: text() })),
+  because: orNull(text(), "Why it could not be had."),
+}, { description: "A model of the hub that the suite names by a branch or a tag, as it was found when the run began." });
+export type HubModel = Static<typeof HubModel>;
+
 /** `run.json`: what was run and what was decided. The cells lie beside it in `cells/<id>.json`. */
 export const RunRecord = Type.Object({
   recordVersion: version(),
@@ -422,6 +430,9 @@ export const RunRecord = Type.Object({
       "baseline's curve, `rounds/<phase>` of an adaptive one, `equalMemory/<times less>` of " +
       "each budget of an equal-memory phase, whose value is the id of the cell of the search that won, or `none`.",
   }),
+  hubModels: Type.Optional(
+    Type.Array(HubModel, { description: "Absent where the suite names none, and from records of earlier versions." }),
+  ),
   roofline: orNull(Roofline, "Null where it was not measured."),
   environment: Environment,
 }, {

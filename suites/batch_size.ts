@@ -73,7 +73,7 @@ function pick(candidates: readonly Candidate[], spread: number) {
 }
 
 /** Updates below which a run says more of its first steps than of its batch size. */
-export const FEW_UPDATES = 200;
+const FEW_UPDATES = 200;
 
 /** @param free What the rule would pick without a floor. */
 function warningsFor(

@@ -13,6 +13,8 @@ import {
   IMPLEMENTED_OPTIMIZERS,
   likelyAdapter,
   measureRoofline,
+  type ModelFile,
+  modelFiles,
   pinModel,
   type PinOptions,
   PLANNED_ADAPTERS,
@@ -71,6 +73,8 @@ export interface Engine {
    * called what they are called.
    */
   pinModel?(model: string, options: PinOptions): Promise<string>;
+  /** Files of a model with their checksums. */
+  modelFiles?(model: string): Promise<ModelFile[]>;
   /** A training step as text. */
   printTraining?(options: TrainOptions, what: Printout, adapter?: PlannedAdapter): Promise<string>;
   /** Loss of a model over a whole text. */
@@ -96,6 +100,7 @@ export const engine: Engine = {
   train,
   planTraining,
   pinModel,
+  modelFiles,
   printTraining,
   likelyAdapter,
   evaluate: (options) => evaluate(options),

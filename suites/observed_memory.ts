@@ -30,7 +30,7 @@ export function peakResidentBytes(): number | null {
  * that has not been collected, more of it the longer the run, so that the figure would say how many steps
  * there were.
  */
-export const OBSERVED_STEPS = 20;
+const OBSERVED_STEPS = 20;
 
 /** Peak resident size of this process over the start of a run and its first `OBSERVED_STEPS` steps. */
 export class ProcessPeak {

@@ -1,5 +1,11 @@
 /** What a runner writes into `run.json`. */
-import { type Environment, RECORD_VERSION, type Roofline, type RunRecord } from "../results/record.ts";
+import {
+  type Environment,
+  type HubModel,
+  RECORD_VERSION,
+  type Roofline,
+  type RunRecord,
+} from "../results/record.ts";
 import { NUMERICS } from "../mod.ts";
 import { orderSeed } from "./rounds.ts";
 import type { SuiteFile, TieredSuite } from "./suite.ts";
@@ -13,6 +19,8 @@ export interface RunOrigin {
   quick: boolean;
   command: string;
   environment: Environment;
+  /** What was found of the models that the suite names by a branch or a tag. */
+  hubModels: readonly HubModel[];
   /** What the device can do at best, where it was measured. */
   roofline?: Roofline | null;
   /** The run being resumed. */
@@ -21,7 +29,7 @@ export interface RunOrigin {
 
 /** The record of a run that begins or goes on. */
 export function newRun(
-  { suite, tiered, choice, quick, command, environment, roofline, previous }: RunOrigin,
+  { suite, tiered, choice, quick, command, environment, hubModels, roofline, previous }: RunOrigin,
 ): RunRecord & { orderSeed: number } {
   return {
     recordVersion: RECORD_VERSION,
@@ -45,6 +53,7 @@ export function newRun(
     orderSeed: orderSeed(suite.hash),
     cells: [],
     decisions: [],
+    ...hubModels.length > 0 && { hubModels: [...hubModels] },
     roofline: previous?.roofline ?? roofline ?? null,
     environment,
   };

@@ -237,23 +237,17 @@ async function nameIssues({ path, names, value }: NamedValue, known: KnownNames)
   }
 }
 
-/** A model of the hub must be pinned: a branch could move between two cells of one run. */
+/** A model of the hub is named with its revision: what moves is pinned when a run begins. */
 async function modelIssues(path: KeyPath, value: string, known: KnownNames): Promise<Issue[]> {
   const issues = await placeIssues(path, value, "preset", known.presets, "config.json");
   if (issues.length === 0) return issues;
-  switch (hubNameKind(value)) {
-    case "pinned":
-      return [];
-    case "moving":
-      return [{
-        path,
-        message:
-          `got ${value}, but there is no such folder, and a model of the hub must be pinned to a commit, as ` +
-          `${value.split("@")[0]}@0123…; \`deno task plan --model ${value}\` says which`,
-      }];
-    default:
-      return issues;
-  }
+  const kind = hubNameKind(value);
+  if (kind === null) return issues;
+  if (kind === "pinned" || value.includes("@")) return [];
+  const message =
+    `got ${value}, but there is no such folder, and a model of the hub is named with its revision, as ` +
+    `${value}@main, or by a commit; \`deno task plan --model ${value}\` says which`;
+  return [{ path, message }];
 }
 
 async function placeIssues(

@@ -2,6 +2,7 @@ import { COMMIT, type HubReference, hubReferenceText, parseHubReference } from "
 import { hubSettings } from "../formats/hub/settings.ts";
 import { type DownloadProgress, type FetchedModel, fetchModel } from "../formats/hub/snapshot.ts";
 import { inputExists } from "../formats/input_file.ts";
+import { createHash, disk, join } from "../host.ts";
 import { InputError } from "../input_error.ts";
 import { type ModelConfig, readModelConfig } from "../model/config.ts";
 import { PRESETS } from "../model/presets.ts";
@@ -49,6 +50,35 @@ async function fetchNamed(
     if (!(error instanceof InputError) || model.includes("@")) throw error;
     throw new InputError(`${error.message} (nor is there a folder ${model})`, { cause: error });
   }
+}
+
+/** A file of a model. */
+export interface ModelFile {
+  /** Its path from the model's folder. */
+  file: string;
+  /** Its size in bytes. */
+  byteLength: number;
+  /** Of its bytes as they lie on the disk, hexadecimal. */
+  sha256: string;
+}
+
+/** Files of a model in the hub's cache or in a folder, by name, each read as a whole; a preset has none. */
+export async function modelFiles(model: string): Promise<ModelFile[]> {
+  const { folder } = await resolveModel(model, "config");
+  if (folder === null) return [];
+  const names = (await Array.fromAsync(disk.readDir(folder))).filter(({ isDirectory }) => !isDirectory);
+  return await Promise.all(
+    names.map(({ name }) => name).sort().map(async (file) => {
+      const hash = createHash("sha256");
+      let byteLength = 0;
+      using open = await disk.open(join(folder, file));
+      for await (const part of open.readable) {
+        hash.update(part);
+        byteLength += part.byteLength;
+      }
+      return { file, byteLength, sha256: hash.digest("hex") };
+    }),
+  );
 }
 
 /** How a name of a model on the hub says what it is: by a commit, or by a branch or tag that may move. */

@@ -2,6 +2,7 @@ import type { RunConfig } from "../../results/record.ts";
 import type { Services } from "./command.ts";
 import type { DownloadProgress } from "../../mod.ts";
 import { durationText } from "../estimate.ts";
+import type { HubAccess } from "../hub_models.ts";
 import type { Arguments, Flag } from "./flags.ts";
 import type { ProgressOutput } from "./progress.ts";
 import { bytesText } from "../../results/bytes.ts";
@@ -33,6 +34,24 @@ export async function withPinnedModel<C extends Pick<RunConfig, "model">>(
   show.end();
   if (model !== config.model && !quiet) note(`model ${model}`);
   return { ...config, model };
+}
+
+/** The hub as a benchmark asks it: downloads are shown, and notes made. */
+export function hubAccess({ engine, progress, note }: Services, what: "config" | "model"): HubAccess {
+  return {
+    async pin(model) {
+      if (!engine.pinModel) return model;
+      const show = new DownloadLines(progress);
+      const pinned = await engine.pinModel(model, {
+        what,
+        onNote: note,
+        onProgress: (state) => show.update(state),
+      });
+      show.end();
+      return pinned;
+    },
+    files: async (model) => await engine.modelFiles?.(model) ?? [],
+  };
 }
 
 /** The pinned name for machine-readable output; nothing where the model is called what it was called. */

@@ -4,6 +4,8 @@ import { NUMERICS } from "../../../mod.ts";
 import { mixtureOf } from "../../../results/environment.ts";
 import { readCells, readRun } from "../../../results/files.ts";
 import type { CellRecord, RunRecord, Status } from "../../../results/record.ts";
+import { hubAccess } from "../hub_model.ts";
+import { pinModels, type PinnedSuite } from "../../hub_models.ts";
 import { firstRounds, look } from "../../adaptive_rounds.ts";
 import { cgroupLimitBytes } from "../../cgroup.ts";
 import { type Command, EXIT, type Services } from "../command.ts";
@@ -19,6 +21,7 @@ import type { TunedRate } from "../../learning_rates.ts";
 import { cellsBeyond } from "../../longer_rate_grid.ts";
 import {
   type Cell,
+  type Filter,
   inShard,
   type Known,
   missingDecision,
@@ -139,7 +142,12 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
     const choice = await pickTier(asTier ?? unpickable(previous), probe);
     const size = sizeOf(asked, previous, suite, choice.tier);
     const { quick } = size;
-    const tiered = tieredSuite(suite, choice.tier, quick);
+    const { tiered, models: hubModels } = await withPinnedModels(tieredSuite(suite, choice.tier, quick), {
+      previous,
+      filter,
+      services,
+      dryRun,
+    });
     const planned = tiered.phases.every(({ kind }) => kind === "plan");
     if (probe.adapter === null && !planned && !dryRun) throw new InputError(probe.failure);
     const out = early ?? newFolder(suite, quick);
@@ -153,6 +161,7 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
     const options = {
       suite,
       tiered,
+      hubModels,
       choice,
       quick,
       out,
@@ -277,6 +286,33 @@ async function probeMachine(
     return { adapter: null, failure: baseline.failure };
   }
   return { ...baseline, deviceMemoryBytes: await deviceMemoryBytes(baseline.adapter) };
+}
+
+/** The suite with models of the hub by their commits, and without what needs one that cannot be had. */
+async function withPinnedModels(
+  tiered: TieredSuite,
+  { previous, filter, services, dryRun }: {
+    previous: RunRecord | null;
+    filter: Filter | null;
+    services: Services;
+    dryRun: boolean;
+  },
+): Promise<PinnedSuite> {
+  const wanted = new Set(wantedCells(forecastCells(tiered), filter).map(({ cell }) => cell.phase));
+  const pinned = await pinModels(tiered, {
+    hub: hubAccess(services, dryRun ? "config" : "model"),
+    previous: previous?.hubModels ?? [],
+    isWanted: (phase) => wanted.has(phase),
+  });
+  const left = new Set(pinned.tiered.phases.map(({ name }) => name));
+  const out = tiered.phases.filter(({ name }) => !left.has(name)).map(({ name }) => name);
+  for (const { name, model, because } of pinned.models) {
+    services.note(model === null ? `Without ${name}: ${because}` : `model ${model}`);
+  }
+  if (out.length > 0) {
+    services.note(`Left out, as they need it: phase${out.length > 1 ? "s" : ""} ${out.join(", ")}`);
+  }
+  return pinned;
 }
 
 async function pickTier(forced: Tier | null, probe: Probe): Promise<TierChoice> {

@@ -105,6 +105,7 @@ Deno.test("largestMicroBatch() is the last that fits", async () => {
     assert.equal(await largestMicroBatch(config, size * 2 ** 20 + 5, fakeEngine), size);
   }
   assert.equal(await largestMicroBatch(config, 2 ** 20 - 1, fakeEngine), 0);
+  assert.equal(await largestMicroBatch(config, 7 * 2 ** 20, fakeEngine), 7, "exactly");
 });
 
 Deno.test("eval prints loss and perplexity, or accuracy and F1 where there are labels", async () => {

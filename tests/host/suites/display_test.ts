@@ -143,6 +143,8 @@ Deno.test("closest() finds slips of the finger and leaves other words alone", ()
   assert.equal(closest("batchSize", known), "batch-size");
   assert.equal(closest("BATCH_SIZE", known), "batch-size");
   assert.equal(closest("quantum", known), null);
+  // Three of nine letters may differ, four may not.
+  assert.deepEqual([closest("batchxxxe", known), closest("batchxxxx", known)], ["batch-size", null]);
 });
 
 Deno.test("wrap() breaks at spaces and indents what follows", () => {

@@ -48,3 +48,12 @@ Deno.test("the margin of loss comes from baselines at the rate decided, with los
   assert.equal(decideLossMargin([{ ...falling(1), status: "diverged" }], 0.001), null);
   assert.notEqual(decideLossMargin([falling(1, { points: 3 })], 0.001), null);
 });
+
+Deno.test("the end of the curve is its last quarter of tokens, whatever came before or within", () => {
+  const cell = falling(1);
+  const points: [tokens: number, loss: number][] = [[0, 9], [5000, 5], [6000, 4], [7000, 3.5], [8000, 3.4]];
+  cell.heldOut = points.map(([tokens, loss], step) => ({ step, tokens, loss }));
+  const expected = 0.6 / -Math.log(0.75) * Math.log(1.02);
+  const value = decideLossMargin([cell], 0.001)!.value as number;
+  assert.ok(Math.abs(value - expected) < 1e-12, `${value}, expected ${expected}`);
+});

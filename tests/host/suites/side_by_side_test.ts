@@ -17,7 +17,7 @@ Deno.test("cells run at once on software adapters alone, and where their phase s
   ]);
   assert.equal(lanesOf({}, { software: true, cpuCount: 4 }), 1);
   assert.equal(shareOfTime(1), 1);
-  assert.ok(shareOfTime(2) > 0.5 && shareOfTime(2) < 1);
+  assert.equal(shareOfTime(2), 0.7, "between what was measured of two: 1.28 ÷ 2 and 1.45 ÷ 2");
 });
 
 Deno.test("SideBySide lets in what fits the budget together, at its edge, and one that does not fit alone", async () => {

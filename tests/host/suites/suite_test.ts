@@ -69,7 +69,7 @@ Deno.test("every kind of wrong value is named with line, column, key, value give
     ],
     [
       phase("defaults: { model: no/such }"),
-      /got no\/such, but there is no such folder, and .* pinned to a commit, as no\/such@0123…; `deno task plan --model no\/such`/,
+      /got no\/such, but there is no such folder, and .* named with its revision, as no\/such@main, or by a commit; `deno task plan --model no\/such`/,
     ],
     [
       phase("axes: { data: [moby-dick, mobydik] }"),

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { CellRecord, Status } from "../../../results/record.ts";
-import { decideLearningRates } from "../../../suites/learning_rates.ts";
+import { decideLearningRates, rateBeyond } from "../../../suites/learning_rates.ts";
 import { resolveSettings } from "../../../suites/resolve_settings.ts";
 import { records, run, withSuite } from "./command_line.ts";
 
@@ -60,6 +60,27 @@ Deno.test("of rates within the seed spread of the best, the lowest is decided", 
     /lr 0\.001 is the lowest rate of adamw whose held-out loss, 2\.0300, is within the seed/,
   );
   assert.match(decision.reason, /lr 0\.002 is the highest rate tried/);
+});
+
+Deno.test("one spread above the best rate's loss is as good, two are not, at the edge", () => {
+  const spread = 0.05 * Math.SQRT2;
+  const chosen = (above: number) =>
+    decideLearningRates([
+      record(1e-3, 1, 1.95 + above),
+      record(1e-3, 2, 2.05 + above),
+      record(2e-3, 1, 1.95),
+      record(2e-3, 2, 2.05),
+    ])[0].tuned.rate;
+  assert.deepEqual([chosen(spread * 0.999), chosen(spread * 1.001)], [1e-3, 2e-3]);
+});
+
+Deno.test("rateBeyond() goes on by the grid's own last step, of two rates or more", () => {
+  const beyond = (...losses: [rate: number, loss: number][]) =>
+    rateBeyond(losses.map(([rate, loss]) => record(rate, 1, loss)));
+  assert.deepEqual(beyond([1e-3, 2], [4e-3, 3]), { from: 1e-3, to: 2.5e-4 });
+  assert.deepEqual(beyond([1e-3, 3], [1.5e-3, 2]), { from: 1.5e-3, to: 2.25e-3 });
+  assert.equal(beyond([1e-3, 3], [2e-3, 2], [4e-3, 3]), null);
+  assert.equal(beyond([1e-3, 3]), null);
 });
 
 Deno.test("rates with a run that did not end well are out, and stand in the figures", () => {

@@ -36,3 +36,25 @@ Deno.test("LossScaler stops at scale 1, where torch goes on towards zero, and th
   scaler.update(false);
   assert.equal(scaler.hopeless, false);
 });
+
+Deno.test("LossScaler has torch's defaults: from 65536, doubled after 2000 good updates, halved after a bad one", () => {
+  const scaler = new LossScaler();
+  for (let i = 0; i < 1999; i++) scaler.update(false);
+  assert.equal(scaler.scale, 65536);
+  scaler.update(false);
+  assert.equal(scaler.scale, 131072);
+  scaler.update(true);
+  assert.equal(scaler.scale, 65536);
+});
+
+Deno.test("twenty skips in a row at scale 1 are hopeless, nineteen are not, and a good update begins anew", () => {
+  const scaler = new LossScaler({ initialScale: 2, growthInterval: 1000 });
+  const skip = (times: number) => {
+    for (let i = 0; i < times; i++) scaler.update(true);
+    return scaler.hopeless;
+  };
+  assert.equal(skip(1), false, "from 2 to 1: the scale could still go down");
+  assert.deepEqual([skip(19), skip(1)], [false, true]);
+  scaler.update(false);
+  assert.deepEqual([skip(19), skip(1)], [false, true]);
+});

@@ -1,5 +1,6 @@
+import { createHash } from "node:crypto";
 import assert from "node:assert/strict";
-import { pinModel, resolveModel } from "../../../engine/train/model_source.ts";
+import { modelFiles, pinModel, resolveModel } from "../../../engine/train/model_source.ts";
 import { planTraining } from "../../../engine/train/plan_training.ts";
 import { HubServer } from "../../support/hub_server.ts";
 import { fixtureOptions, languageModelFixture } from "../../support/model_fixture.ts";
@@ -57,6 +58,19 @@ Deno.test("a model that was not pinned before is downloaded when it is opened", 
       "someone/else@main offline",
       "nor is there a folder someone/else",
     );
+  }));
+
+Deno.test("modelFiles() says what the files of a model are, by their own bytes", () =>
+  withHub(async (server) => {
+    const pinned = await pinModel("someone/tiny@main", { what: "model" });
+    const files = await modelFiles(pinned);
+    assert.deepEqual(files.map(({ file }) => file), Object.keys(server.files).sort());
+    for (const { file, byteLength, sha256 } of files) {
+      const { bytes } = server.files[file];
+      assert.equal(byteLength, bytes.length);
+      assert.equal(sha256, createHash("sha256").update(bytes).digest("hex"));
+    }
+    assert.deepEqual(await modelFiles("gpt2-nano"), []);
   }));
 
 Deno.test("folders come before repositories, and presets before both", () =>

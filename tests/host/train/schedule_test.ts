@@ -42,6 +42,13 @@ Deno.test("a schedule is as long as its run unless it is told otherwise", () => 
   });
 });
 
+Deno.test("a cosine of a run ends at a tenth of its rate; one that is all warm-up a step later", () => {
+  const whole = scheduleOf({ ...OPTIONS, schedule: "cosine", learningRate: 0.01, steps: 8 });
+  assert.deepEqual([learningRateAt(0, whole), learningRateAt(8, whole)], [0.01, 0.001]);
+  const warm = scheduleOf({ ...OPTIONS, schedule: "cosine", learningRate: 0.01, warmupSteps: 4 });
+  assert.deepEqual([3, 4, 5].map((step) => learningRateAt(step, warm)), [0.01, 0.01, 0.001]);
+});
+
 const continued = (
   saved: Schedule | null,
   changes: Partial<ScheduleOptions>,
