@@ -20,8 +20,9 @@ import { equalTokens, heldOutLosses } from "./rows/held_out.ts";
 import { isAlone } from "../results/intervals.ts";
 import { MARGINS } from "../results/margins.ts";
 import { type Measured, ratioOf } from "../results/measured.ts";
+import { gapsOf } from "./rows/gaps.ts";
 import { groupRuns } from "./rows/merge.ts";
-import { formatBytes, formatCompact, formatNumber, formatRatio } from "./words/format.ts";
+import { count, formatBytes, formatCompact, formatNumber, formatRatio } from "./words/format.ts";
 import { printable } from "./words/text.ts";
 
 /** Version of the document. */
@@ -64,6 +65,7 @@ export const ReportAnswer = Type.Object({
     adapter: text(),
     commit: orNull(text()),
     verdict: text("The page's first sentence."),
+    caution: orNull(text(), "That the machine did not keep its speed, and by how much; null where it did."),
   })),
   claims: Type.Array(Type.Object({
     run: text(),
@@ -150,6 +152,7 @@ export async function answerOf(runDirs: readonly string[]): Promise<ReportAnswer
         adapter: run.environment.adapter,
         commit: run.environment.commit,
         verdict: verdictOf(analysis, judgement).sentence,
+        caution: driftCaution(analysis)?.sentence ?? null,
       };
     }),
     claims: groups.flatMap(({ analysis: { loaded: { name } }, judgement: { verdicts } }) =>
@@ -242,7 +245,10 @@ function statusesOf(cells: readonly CellRecord[]): Record<string, number> {
 /** Columns of a terminal that the answer keeps to. */
 const WIDTH = 80;
 
-/** The answer for a terminal: the page's first sentence, and a row a configuration, in 80 columns. */
+/**
+ * The answer for a terminal, in 80 columns: the page's first sentence, a row a configuration, and a line a
+ * phase for cells that have no figures.
+ */
 export async function answerText(runDirs: readonly string[]): Promise<string> {
   const groups = await judged(runDirs);
   return groups.map(({ analysis, judgement }) => {
@@ -252,6 +258,7 @@ export async function answerText(runDirs: readonly string[]): Promise<string> {
       "",
       ...drift ? [...wrapped(plain(drift.sentence)), ""] : [],
       ...tableOf(analysis),
+      ...gapLines(analysis),
     ].join("\n");
   }).join("\n\n");
 }
@@ -306,6 +313,16 @@ function tableOf(analysis: Analysis): string[] {
     ...cells.map(line),
     ...hasUnknown ? ["", "?: one process on a side, so that nothing is known of the noise"] : [],
   ];
+}
+
+/** `phase factorial: 12 cells not-run: pruned: the budget`, one line for each phase and kind of end. */
+function gapLines({ loaded }: Analysis): string[] {
+  const lines = gapsOf(loaded).map(({ phase, status, count: n, reasons }) => {
+    const more = reasons.length > 1 ? `, and ${count(reasons.length - 1, "more reason")}` : "";
+    const reason = reasons.length > 0 ? `: ${reasons[0]}` : "";
+    return cut(plain(`phase ${phase}: ${count(n, "cell")} ${status}${reason}`), WIDTH - more.length) + more;
+  });
+  return lines.length > 0 ? ["", ...lines] : [];
 }
 
 function cut(value: string, width: number): string {

@@ -48,6 +48,8 @@ export interface Finding {
   axes: Axis[];
   /** Our figures with their intervals, in words. */
   ours: string;
+  /** What holds of several settings alike, a sentence each: the claim's row says it once. */
+  notes?: readonly string[];
   cells: Configuration[];
   /** Where on the page the evidence is drawn; the page leaves the link out where it has no such part. */
   section: string;

@@ -15,7 +15,7 @@ import { C13, C14, C15 } from "./protocol.ts";
 import { C1a, C1b, C2, C3, C4, C5, C6 } from "./training.ts";
 
 /** What one setting says of a claim, with its verdict. */
-export interface SettingVerdict extends Omit<Finding, "cells"> {
+export interface SettingVerdict extends Omit<Finding, "cells" | "notes"> {
   outcome: Outcome;
   /** Ids of the cells it rests on. */
   cells: string[];
@@ -69,7 +69,7 @@ export function judge(analysis: Analysis): Judgement {
 }
 
 function verdictOf({ id, claim, paper, source, rule, untested }: Claim, findings: Finding[]): ClaimVerdict {
-  const settings = findings.map(({ cells, ...finding }): SettingVerdict => ({
+  const settings = findings.map(({ cells, notes: _, ...finding }): SettingVerdict => ({
     ...finding,
     outcome: outcomeOf(finding.axes),
     cells: [...new Set(cells.flatMap(({ ok, cells }) => idsOf(ok.length > 0 ? ok : cells)))],
@@ -80,7 +80,10 @@ function verdictOf({ id, claim, paper, source, rule, untested }: Claim, findings
   const outcomes = counted.map(({ outcome }) => outcome);
   const outcome = overall(outcomes);
   const others = settings.length - counted.length;
-  const texts = [...new Set(settings.map(({ ours }) => ours))];
+  const texts = new Set([
+    ...settings.map(({ ours }) => ours),
+    ...findings.flatMap(({ notes }) => notes ?? []),
+  ]);
   return {
     id,
     claim,
@@ -90,7 +93,7 @@ function verdictOf({ id, claim, paper, source, rule, untested }: Claim, findings
     outcome,
     says: saying(outcome, outcomes) + (others > 0 ? ` (${others} more in one process each)` : ""),
     settings,
-    ours: texts.length > 0 ? texts.join(". ") : untested,
+    ours: texts.size > 0 ? [...texts].join(". ") : untested,
     cells: [...new Set(settings.flatMap(({ cells }) => cells))],
     section: settings[0]?.section ?? null,
     pair: settings[0]?.pair ?? null,

@@ -8,7 +8,7 @@ import { type Axis, type Claim, measuredAxis, qualityAxis, untested } from "./cl
 import { atLeast, between, not } from "./decide.ts";
 import { bytesText, optimizerStates } from "./optimizer_state.ts";
 import { FOURFOLD, OPTIMIZER_STATE } from "./paper.ts";
-import { fullPlan, llama7b, type PlannedModel, rangeOf, threeBillion } from "./plans.ts";
+import { fullPlan, llama7b, PAPER_TRAINABLE, type PlannedModel, rangeOf, threeBillion } from "./plans.ts";
 import { lossText, settingName } from "./words.ts";
 
 export const C7: Claim = {
@@ -123,7 +123,7 @@ export const C10: Claim = {
   examine(analysis) {
     return untested(
       llama7b(analysis).map((model) => {
-        const { configuration, total, trainable, reasons } = model;
+        const { configuration, total, trainable, roles: [weights] } = model;
         const { config } = configuration;
         const full = fullPlan(analysis, configuration);
         const ratio = full && bytesOf(full) / bytesOf(configuration);
@@ -137,9 +137,13 @@ export const C10: Claim = {
           ],
           ours: `${configuration.label}, ${config.sequenceLength} tokens, ${
             formatNumber(trainable / 1e6, 1)
-          } M trainable: ${rolesText(model)}; ${formatRatio(ratio)} less than full fine-tuning in f32. ${
-            reasons[0]
+          } M trainable: ${formatNumber(total.ours, 1)} GB, ${formatNumber(weights.ours, 1)} of them weights${
+            ratio === null ? "" : `; ${formatRatio(ratio)}`
           }`,
+          notes: [
+            ...ratio === null ? [] : ["×: less than full fine-tuning in f32 at the same tokens"],
+            PAPER_TRAINABLE,
+          ],
           cells: full ? [full, configuration] : [configuration],
           section: "plan-7b",
         };

@@ -121,6 +121,11 @@ export function fullPlan({ planned }: Analysis, { config, shows }: Configuration
   ) ?? null;
 }
 
+/** What the paper's gigabyte of trainable weights is in parameters, of two bytes each. */
+export const PAPER_TRAINABLE = `The paper's ${
+  formatNumber(LLAMA_7B.trainable)
+} GB of trainable fp16 weights is ${formatNumber(LLAMA_7B.trainable / 2, 1)} B parameters`;
+
 function besideFigure(configuration: Configuration): PlannedModel | null {
   const sizes = sizesOf(configuration);
   if (!sizes) return null;
@@ -138,9 +143,7 @@ function besideFigure(configuration: Configuration): PlannedModel | null {
     ],
     total: { name: "in all", ours: whole, paper: total },
     reasons: [
-      `The paper's 1 GB of trainable fp16 weights is ${
-        formatNumber(trainable / 2, 1)
-      } B parameters; the adapters planned here have ${formatNumber(sizes.trainable / 1e6, 1)} M, ${
+      `${PAPER_TRAINABLE}; the adapters planned here have ${formatNumber(sizes.trainable / 1e6, 1)} M, ${
         formatNumber(sizes.trainable / sizes.parameters * 100, 2)
       } % of the model, so that gradients and optimizer need ${formatNumber(states, 2)} GB.`,
       `The base takes ${

@@ -135,6 +135,8 @@ export class Progress implements RunListener {
       Object.assign(this.#cell, { id: next.id, startedAt: this.#output.now() });
       Object.assign(this.#state, { label: next.label, seed: next.config.seed, steps: next.config.steps });
     }
+    // What a rule left out is told by phase, once the run has ended.
+    if (record.status === "not-run") return;
     const text = recordLine(record, `${done}/${total}`, this.#output);
     if (this.#output.terminal) this.#above(text);
     else if (record.status !== "ok") this.#output.writeLine(text);

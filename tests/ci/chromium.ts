@@ -152,7 +152,13 @@ export class Chromium implements AsyncDisposable {
       captureBeyondViewport: true,
       clip: { x: 0, y: 0, width, height, scale },
     }) as { data: string };
-    return Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+    return bytesOf(data);
+  }
+
+  /** The open page as it would be printed, colours of its backgrounds included. */
+  async pdf(): Promise<Uint8Array> {
+    const { data } = await this.send("Page.printToPDF", { printBackground: true }) as { data: string };
+    return bytesOf(data);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -212,6 +218,10 @@ export class Chromium implements AsyncDisposable {
         break;
     }
   }
+}
+
+function bytesOf(base64: string): Uint8Array {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
 /**

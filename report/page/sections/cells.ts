@@ -1,6 +1,7 @@
 import type { CellRecord } from "../../../results/record.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
+import { gapsOf, type PhaseGap } from "../../rows/gaps.ts";
 import { withoutReused } from "../../rows/reused.ts";
 import { timedStepMs, timedTokensPerSecond } from "../../../results/rates.ts";
 import {
@@ -21,14 +22,6 @@ interface Row extends Configuration {
   phases: string[];
 }
 
-/** Cells of a phase that have no figures. */
-interface Gap {
-  phase: string;
-  status: string;
-  count: number;
-  reasons: string[];
-}
-
 function rowsOf({ configurations, planned }: Analysis): Row[] {
   const ran = [...configurations, ...planned].filter(({ ok }) => ok.length > 0);
   return withoutReused(ran).map(({ configuration, repeated }) => ({
@@ -37,31 +30,10 @@ function rowsOf({ configurations, planned }: Analysis): Row[] {
   }));
 }
 
-/** What has no figures, a line for each phase and kind of end. */
-export function gapsOf({ run, cells, missing, unreadable }: Analysis["loaded"]): Gap[] {
-  const byId = new Map(cells.map((cell) => [cell.id, cell]));
-  const problems = new Map<string, { status: string; reason: string | null }>([
-    ...missing.map((gap) => [gap.id, { status: "without a record", reason: gap.problem }] as const),
-    ...unreadable.map((gap) => [gap.id, { status: "unreadable", reason: gap.problem }] as const),
-  ]);
-  const gaps = new Map<string, Gap>();
-  for (const { id, phase } of run.cells) {
-    const { status, reason } = byId.get(id) ?? problems.get(id) ??
-      { status: "without a record", reason: null };
-    if (status === "ok") continue;
-    const key = `${phase}\n${status}`;
-    const gap = gaps.get(key) ?? { phase, status, count: 0, reasons: [] };
-    gap.count++;
-    if (reason && !gap.reasons.includes(reason)) gap.reasons.push(reason);
-    gaps.set(key, gap);
-  }
-  return [...gaps.values()];
-}
-
 /** Reasons told in a line; the rest are counted, and stand with the cells. */
 const REASONS_TOLD = 2;
 
-function gapLine({ phase, status, count: n, reasons }: Gap): Html {
+function gapLine({ phase, status, count: n, reasons }: PhaseGap): Html {
   const told = reasons.slice(0, REASONS_TOLD).join("; ");
   const more = reasons.length > REASONS_TOLD ? `; and ${reasons.length - REASONS_TOLD} more reasons` : "";
   return markup`<li>${phase}: ${count(n, "cell")} <strong class="bad">${status}</strong>${

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { answerOf, answerText, ReportAnswer } from "../../../report/answer.ts";
 import { inFolder, SMALL, writtenRun } from "./support.ts";
+import { syntheticRun, writeSyntheticRun } from "./synthetic_run.ts";
 
 Deno.test("answerOf() is a document of its schema, with every claim and every configuration", async () => {
   await inFolder(async (dir) => {
@@ -61,4 +63,28 @@ Deno.test("answerText() fits 80 columns: the verdict, and a row a rung", async (
 
 Deno.test("answerOf() needs a run", async () => {
   await assert.rejects(answerOf([]), { name: "InputError" });
+});
+
+Deno.test("answerText() ends with a line for each phase and kind of end of what has no figures", async () => {
+  await inFolder(async (dir) => {
+    const text = async (name: string, change: (run: ReturnType<typeof syntheticRun>) => void) => {
+      const run = syntheticRun({ ...SMALL, ladder: true });
+      change(run);
+      await writeSyntheticRun(join(dir, name), run);
+      return (await answerText([join(dir, name)])).split("\n");
+    };
+    const whole = await text("whole", () => {});
+    const broken = await text("broken", ({ cells }) => {
+      const [a, b, c] = cells.filter(({ phase }) => phase === "batch-size");
+      Object.assign(a, { status: "oom", samples: null, reason: `first ${"long ".repeat(40)}` });
+      Object.assign(b, { status: "oom", samples: null, reason: "second" });
+      Object.assign(c, { status: "not-run", samples: null, reason: "plan needs 2 GiB, budget 1 GiB" });
+    });
+    assert.ok(!whole.some((line) => line.startsWith("phase ")));
+    const lines = broken.filter((line) => line.startsWith("phase "));
+    assert.equal(lines.length, 2);
+    assert.match(lines[0], /^phase batch-size: 2 cells oom: first long long .*…, and 1 more reason$/);
+    assert.equal([...lines[0]].length, 80);
+    assert.equal(lines[1], "phase batch-size: 1 cell not-run: plan needs 2 GiB, budget 1 GiB");
+  });
 });

@@ -278,6 +278,27 @@ Deno.test("a claim that settings answer differently says in how many it holds", 
   assert.equal(verdict("C3", unchanged).says, "reproduced (1 more in one process each)");
 });
 
+Deno.test("what holds of every plan of C10 stands once in its row", () => {
+  const twice = (cells: CellRecord[]) => {
+    const plan = cells.find(both(inPhase("llama2-7b"), uses("qlora-int8")))!;
+    cells.push({
+      ...plan,
+      id: "f".repeat(12),
+      label: "LoRA at 1024",
+      config: { ...plan.config, sequenceLength: 1024 },
+    });
+    withFullPlan(cells);
+  };
+  const { ours, settings } = verdict("C10", twice);
+  assert.equal(settings.length, 2);
+  assert.deepEqual(ours.split(". ").map((text) => text.slice(0, 20)), [
+    "LoRA over int8, 512 ",
+    "LoRA at 1024, 1024 t",
+    "×: less than full fi",
+    "The paper's 1 GB of ",
+  ]);
+});
+
 Deno.test("C1a and C1b are about the paper's stacks and no other", () => {
   const stack = (methods: string[], optimizer: string, steps = 4, phaseKind: PhaseKind = "matrix") => {
     const config = { ...WHOLE.cells[0].config, methods, optimizer, gradientAccumulationSteps: steps };

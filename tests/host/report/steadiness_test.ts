@@ -1,7 +1,7 @@
 // Whether the machine kept its speed from the first process of a configuration to the last.
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { answerText } from "../../../report/answer.ts";
+import { answerOf, answerText } from "../../../report/answer.ts";
 import { renderReport } from "../../../report/page/page.ts";
 import { analyse } from "../../../report/rows/analysis.ts";
 import { drifts } from "../../../report/rows/steadiness.ts";
@@ -60,12 +60,13 @@ Deno.test("processes beside others, of other machines, and measurements taken ov
   assert.deepEqual(changed((cell) => cell.sameRunAs = "0123456789ab"), []);
 });
 
-Deno.test("the first screen names the configuration and the figure, in the page and in the terminal", () =>
+Deno.test("the first screen names the configuration and the figure, in page, terminal and JSON", () =>
   inFolder(async (dir) => {
     const text = async (name: string, run: SyntheticRun) => {
       await writeSyntheticRun(join(dir, name), run);
       return (await answerText([join(dir, name)])).replace(/\s+/g, " ");
     };
+    const caution = async (name: string) => (await answerOf([join(dir, name)])).runs[0].caution;
     const screen = (run: SyntheticRun) =>
       parsePage(renderReport([{ loaded: asLoaded(run), rawBase: ".." }])).text("section#verdict")[0];
     const sentence = new RegExp(
@@ -75,7 +76,9 @@ Deno.test("the first screen names the configuration and the figure, in the page 
     const drifted = runOf({ 1: [100, 112], 4: [300, 280] });
     assert.match(await text("drifted", drifted), sentence);
     assert.match(screen(drifted), sentence);
+    assert.match(await caution("drifted") ?? "", sentence);
     const steady = runOf({ 1: [100, 105], 4: [300, 300] });
     assert.doesNotMatch(await text("steady", steady), /keep its speed/);
     assert.doesNotMatch(screen(steady), /keep its speed/);
+    assert.equal(await caution("steady"), null);
   }));
