@@ -299,6 +299,19 @@ Deno.test("what holds of every plan of C10 stands once in its row", () => {
   ]);
 });
 
+Deno.test("C6 is judged by evaluation where records time it, whatever a training step takes", () => {
+  const timed = (flash: number) =>
+    verdict("C6", (cells) => {
+      for (const cell of cells.filter(inPhase("attention"))) {
+        const ms = cell.config.methods.includes("flash") ? flash : 10 + cell.config.seed / 100;
+        cell.heldOut = [{ step: 3, tokens: 192, loss: 3, ms }];
+      }
+    });
+  assert.equal(timed(5).outcome, "reproduced");
+  assert.equal(timed(12).outcome, "not reproduced");
+  assert.match(timed(5).ours, /evaluation × 2\.00/);
+});
+
 Deno.test("C1a and C1b are about the paper's stacks and no other", () => {
   const stack = (methods: string[], optimizer: string, steps = 4, phaseKind: PhaseKind = "matrix") => {
     const config = { ...WHOLE.cells[0].config, methods, optimizer, gradientAccumulationSteps: steps };
