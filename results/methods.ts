@@ -86,6 +86,11 @@ const LORA_SETTINGS: MethodSettings = {
     "matrices that get adapters",
   ),
   rankStabilized: option(Type.Boolean(), false, "scales adapters by alpha / √rank"),
+  init: option(
+    Type.Enum(["uniform", "normal"]),
+    "uniform",
+    "what A is drawn from: uniform ±1/√in as peft, or normal with deviation 1/rank, its gaussian",
+  ),
 };
 
 const OVERFLOW_SKIPS_ALL =

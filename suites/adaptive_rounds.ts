@@ -3,6 +3,7 @@
  * held, three more of the configuration and of its baseline run, once. docs/decisions/0027 says why, and why
  * the intervals have half of the error.
  */
+import { configurationKey } from "../results/configuration_key.ts";
 import { MARGINS } from "../results/margins.ts";
 import { measure, type Measured, ratioOf, samplesOf } from "../results/measured.ts";
 import { timedTokensPerSecond } from "../results/rates.ts";
@@ -10,7 +11,7 @@ import type { CellRecord, Decision } from "../results/record.ts";
 import type { Interval } from "../results/stats.ts";
 import { type Cell, cellOf } from "./matrix.ts";
 import { adaptiveRounds } from "./round_counts.ts";
-import { baselineOf, configurationKey } from "./rounds.ts";
+import { baselineOf } from "./rounds.ts";
 import type { TieredPhase } from "./suite.ts";
 
 /** Before the cells that the phase may add, and after them. */
@@ -35,12 +36,11 @@ interface Compared {
 /** The configurations of a phase that run and have a baseline in it, from the cells of its first rounds. */
 function comparedIn(first: readonly Cell[]): Compared[] {
   const running = first.filter(({ prunedBecause }) => prunedBecause === null);
-  const groups = Map.groupBy(running, configurationKey);
+  const keyOf = (cell: Cell) => configurationKey(cell, () => "a cell");
+  const groups = Map.groupBy(running, keyOf);
   return [...groups.values()].flatMap((cells): Compared[] => {
     const baseline = baselineOf(cells[0], running);
-    return baseline
-      ? [{ label: cells[0].label, cells, baseline: groups.get(configurationKey(baseline))! }]
-      : [];
+    return baseline ? [{ label: cells[0].label, cells, baseline: groups.get(keyOf(baseline))! }] : [];
   });
 }
 

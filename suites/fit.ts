@@ -16,6 +16,7 @@ export interface Fit {
   expectedSlowdown: number;
 }
 
+/** No search goes beyond: what fits so many sequences is bounded by something else than memory. */
 const LARGEST_BATCH = 2 ** 16;
 
 /**
@@ -37,6 +38,7 @@ export async function largestMicroBatch(
   const least = Math.max(known, 1);
   let [low, high] = [least, 2 * least];
   while (high <= LARGEST_BATCH && await fits(high)) [low, high] = [high, high * 2];
+  high = Math.min(high, LARGEST_BATCH + 1);
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2);
     if (await fits(middle)) low = middle;

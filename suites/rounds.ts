@@ -4,23 +4,10 @@
  */
 import { createHash } from "node:crypto";
 import { canonicalJson } from "../results/canonical_json.ts";
-import type { CellRole } from "../results/record.ts";
 import { partOf, type RunConfig } from "../results/settings.ts";
 import { effectiveBatchSize } from "../results/tokens_per_step.ts";
 import type { Cell } from "./matrix.ts";
 import { memoryKey } from "./memory_keys.ts";
-
-/** What cells of one configuration share: all but the seed and the cell that one of that seed starts from. */
-export function configurationKey(
-  { config, role = null }: { config: RunConfig; role?: CellRole | null },
-): string {
-  return canonicalJson({
-    ...config,
-    seed: null,
-    startFrom: config.startFrom === null ? null : "a cell",
-    role,
-  });
-}
 
 /** Whether nothing is switched on: what others in the same setting are compared with. */
 export function switchesNothingOn({ methods, optimizer, gradientAccumulationSteps }: RunConfig): boolean {

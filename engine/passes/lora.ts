@@ -26,6 +26,11 @@ export interface LoraSettings {
    * 1 is plain LoRA. AdamW alone has it.
    */
   plusRatio?: number;
+  /**
+   * What A is drawn from where no adapter is gone on with: `uniform` (peft's default) or `normal`, as the LoRA
+   * paper has it, with peft's standard deviation of 1 ÷ rank (`init_lora_weights: "gaussian"`).
+   */
+  init?: "uniform" | "normal";
 }
 
 /** What the product of B and A of the module at a path, `model.layers.0.mlp.up_proj`, is multiplied by. */
@@ -75,7 +80,7 @@ function declareAdapters(
   { persistents, parameters }: SharedDraft,
   settings: LoraSettings,
 ): void {
-  const { rank, targetModules, modules, plusRatio = 1 } = settings;
+  const { rank, targetModules, modules, plusRatio = 1, init = "uniform" } = settings;
   const linears = parameters.filter(({ spec }) => isAdapted(spec));
   const wanted = modules ?? modulesNamed(linears.map(({ spec }) => spec), targetModules);
   const targets = linears.filter(({ spec }) => wanted.has(moduleOf(spec)));
@@ -98,8 +103,14 @@ function declareAdapters(
       const added: ParameterSpec = { name, shape, init, decay: true, linear: "out_in", rateFactor };
       parameters.push({ spec: added, value, master: value, trainable: true, added: true });
     };
-    // Kaiming's uniform initialisation with a = √5, as peft: bound 1 ÷ √in.
-    add(names.a, [ownRank, cIn], { kind: "uniform", bound: 1 / Math.sqrt(cIn) });
+    add(
+      names.a,
+      [ownRank, cIn],
+      init === "normal"
+        ? { kind: "normal", standardDeviation: 1 / ownRank }
+        // Kaiming's uniform initialisation with a = √5, as peft: bound 1 ÷ √in.
+        : { kind: "uniform", bound: 1 / Math.sqrt(cIn) },
+    );
     add(names.b, [cOut, ownRank], { kind: "constant", value: 0 }, plusRatio);
   }
 }

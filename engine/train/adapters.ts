@@ -228,7 +228,7 @@ export async function saveAdapter(
     alphaPattern: from?.alphaPattern ?? {},
     fanInFanOut: targets.some(({ spec }) => spec.linear === "in_out"),
     useRslora: settings.rankStabilized,
-    initLoraWeights: true,
+    initLoraWeights: settings.init === "normal" ? "gaussian" : from?.initLoraWeights ?? true,
     baseModel: reference?.repository ?? baseModel,
     revision: reference?.revision ?? null,
     taskType: TASK_TYPES[objective],

@@ -55,7 +55,8 @@ export function stepMethods(
 }
 
 function loraSettings(given: Given, { model, adapter }: Target): StepMethods["lora"] {
-  const { rank = 8, alpha = 16, dropout = 0, targets = "query-value", rankStabilized, plusRatio = 1 } = given;
+  const { rank = 8, alpha = 16, dropout = 0, targets = "query-value", rankStabilized, plusRatio = 1, init } =
+    given;
   return {
     ...adapter?.settings ?? {
       rank: Number(rank),
@@ -65,6 +66,7 @@ function loraSettings(given: Given, { model, adapter }: Target): StepMethods["lo
       rankStabilized: rankStabilized === true,
     },
     plusRatio: Number(plusRatio),
+    init: init === "normal" ? "normal" : "uniform",
   };
 }
 

@@ -13,6 +13,7 @@ import type {
   RunRecord,
 } from "../../results/record.ts";
 import { canonicalJson } from "../../results/canonical_json.ts";
+import { configurationKey, type StartName } from "../../results/configuration_key.ts";
 import { ranAlone, timedStepMs, timedTokensPerSecond } from "../../results/rates.ts";
 import { partOf, RUN_SETTINGS, type SettingTable } from "../../results/settings.ts";
 import { type Interval, median } from "../../results/stats.ts";
@@ -64,17 +65,6 @@ export interface Configuration {
   memory: ConfigurationMemory | null;
 }
 
-/** How the cell that another starts from is called: chains of different seeds are one configuration. */
-type StartName = (id: string) => string;
-
-/** Identity of a configuration: phase, kind, role and everything in `config` but the seed. */
-export function configurationKey(cell: CellRecord, startName: StartName = (id) => id): string {
-  const { startFrom } = cell.config;
-  const start = startFrom === null ? null : startName(startFrom);
-  const { phase, kind, role = "" } = cell;
-  return `${phase}\n${kind}\n${role}\n${canonicalJson({ ...cell.config, seed: null, startFrom: start })}`;
-}
-
 /** Names a cell by phase and label; an id that is not there stands for itself. */
 function startNames(cells: readonly CellRecord[]): StartName {
   const names = new Map(cells.map(({ id, phase, label }) => [id, `${phase} / ${label}`]));
@@ -89,7 +79,7 @@ export function configurationsOf(
   const groups = new Map<string, CellRecord[]>();
   const startName = startNames(cells);
   for (const cell of cells) {
-    const key = configurationKey(cell, startName);
+    const key = `${cell.phase}\n${cell.kind}\n${configurationKey(cell, startName)}`;
     groups.set(key, [...groups.get(key) ?? [], cell]);
   }
   return [...groups].map(([key, group]) => {

@@ -37,12 +37,12 @@ const RUN = { clip: 0, gradientAccumulationSteps: 1, optimizer: "adamw", methodO
 
 type Options = Record<string, unknown>;
 
-/** Everything that a choice of methods and settings decides: graphs as text, and loss scaling. */
+/** All that a choice of methods and settings decides: graphs as text, first values, and loss scaling. */
 function stepText(methods: readonly string[], methodOptions: Record<string, Options>): string {
   // 50 257 words: over fewer, all logits of so few tokens fit one chunk.
   const model = modelOf({ ...PRESETS["llama-nano"], vocabularySize: 50_257 });
   const options = { methods, methodOptions: methodOptions as Record<string, Record<string, unknown>> };
-  const { graphs } = buildStep({
+  const { graphs, parameters } = buildStep({
     model,
     microBatchSize: 3,
     gradientAccumulationSteps: 1,
@@ -54,7 +54,8 @@ function stepText(methods: readonly string[], methodOptions: Record<string, Opti
     dropout: 0,
     evaluate: true,
   });
-  return graphs.map(printGraph).join("\n") + JSON.stringify(lossScaleSettings(options));
+  const first = parameters.map(({ spec: { name, init } }) => [name, init]);
+  return graphs.map(printGraph).join("\n") + JSON.stringify([first, lossScaleSettings(options)]);
 }
 
 Deno.test("the table has every method and optimizer that the engine trains, and no others", () => {

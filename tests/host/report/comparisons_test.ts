@@ -56,6 +56,10 @@ Deno.test("breakEven() finds the batch from which on a method saves memory", () 
   assert.equal(breakEven(effects([1, -1], [2, -5]))!.kind, "always saves");
   assert.equal(breakEven(effects([1, 5], [2, 1]))!.kind, "never saves");
   assert.equal(breakEven(effects([1, 5])), null);
+  // What costs nothing more has broken even.
+  const at = breakEven(effects([1, 30], [2, 0]))!;
+  assert.deepEqual([at.kind, at.kind === "between" && at.at], ["between", 2]);
+  assert.equal(breakEven(effects([1, 0], [2, 0]))!.kind, "always saves");
 });
 
 Deno.test("effectsByBatch() compares each batch size with itself, in the phase made for it", () => {
@@ -197,6 +201,30 @@ Deno.test("budgetsOf() chooses the simplest of what nothing that fits is shown t
     const counts = unbeaten.map(({ configuration }) => switchedCount(configuration, asItIs.baseline));
     assert.equal(switchedCount(best.configuration, asItIs.baseline), Math.min(...counts));
   }
+});
+
+Deno.test("budgetsOf() has what fits to the byte, nothing whose loss is worse, and needs two combinations", () => {
+  const half = (bytes: number, worse = 0) => {
+    const analysis = changed((cells) => {
+      const ladder = cells.filter(({ phase }) => phase === "ladder");
+      const [baseline] = ladder;
+      const kept = ladder.filter(({ label }) => label === baseline.label || label === "+ fp16");
+      for (const { label, memory, heldOut } of kept) {
+        memory!.bookedPeakBytes = label === baseline.label ? 2e6 : bytes;
+        if (label !== baseline.label) heldOut.forEach((point) => point.loss += worse);
+      }
+      cells.splice(0, cells.length, ...kept);
+    });
+    return budgetsOf(analysis)!.scaled.find(({ share }) => share === 0.5)!;
+  };
+  assert.deepEqual([half(1e6).fitting, half(1e6 + 1).fitting], [1, 0]);
+  assert.equal(half(1e6).best?.configuration.label, "+ fp16");
+  const worse = half(1e6, 1);
+  assert.deepEqual([worse.fitting, worse.best], [1, null]);
+  const alone = changed((cells) =>
+    cells.splice(0, cells.length, ...cells.filter(({ phase }) => phase === "base"))
+  );
+  assert.equal(budgetsOf(alone), null);
 });
 
 Deno.test("budgetsOf() of a GPU counts what the driver holds, and needs no shares where GiB tell combinations apart", () => {

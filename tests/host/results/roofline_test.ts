@@ -54,6 +54,10 @@ Deno.test("raisedRoofline() takes the best kernel seen, but for those too short 
   const raised = raisedRoofline(ROOFLINE, [profile]);
   assert.deepEqual(raised.matmulFlopsPerSecond, { f32: 3e9, f16: 4e9 });
   assert.equal(raised.copyBytesPerSecond, 1.8e8);
+  // A hundredth of the step's time is long enough, less is not.
+  const copies = (ms: number) =>
+    raisedRoofline(ROOFLINE, [[kernel(1000 - ms, 1e6, 1e6), kernel(ms, 1e6, 1e9)]]).copyBytesPerSecond;
+  assert.deepEqual([copies(10), copies(9.999)], [1e11, ROOFLINE.copyBytesPerSecond]);
   assert.match(raised.how, /^by hand; or the fastest kernel/);
   assert.equal(raisedRoofline(raised, [[kernel(1000, 5e9, 1e6)]]).how, raised.how, "said once");
   assert.equal(kernelRates(profile[0], raised).ceilingShare, 1);

@@ -106,6 +106,10 @@ Deno.test("largestMicroBatch() is the last that fits", async () => {
   }
   assert.equal(await largestMicroBatch(config, 2 ** 20 - 1, fakeEngine), 0);
   assert.equal(await largestMicroBatch(config, 7 * 2 ** 20, fakeEngine), 7, "exactly");
+  const most = [65_535, 65_536, 65_537, 1e9].map((size) =>
+    largestMicroBatch(config, size * 2 ** 20, fakeEngine)
+  );
+  assert.deepEqual(await Promise.all(most), [65_535, 65_536, 65_536, 65_536]);
 });
 
 Deno.test("eval prints loss and perplexity, or accuracy and F1 where there are labels", async () => {

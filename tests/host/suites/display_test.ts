@@ -178,5 +178,9 @@ Deno.test("estimates scale the assumption by how long the steps of finished cell
   ];
   assert.equal(estimateMs(work, calibrate(finished, "software")), 1000 + 100 * 200);
   assert.equal(estimateMs({ ...work, steps: 2 }, calibrate(finished, "software")), 1000 + 2 * 200);
+  // Before the first cell half of what the device can do at best: 0.9 GFLOP at 18 GFLOP/s are 50 ms.
+  const matmulFlopsPerSecond = { f32: 36e9, f16: null };
+  const roofline = { matmulFlopsPerSecond, copyBytesPerSecond: 1e9, how: "by hand" };
+  assert.equal(estimateMs(work, calibrate([], "software", roofline)), 1800 + 100 * 50);
   assert.deepEqual([45_000, 200_000, 7_500_000].map(durationText), ["45 s", "3 min 20 s", "2 h 5 min"]);
 });

@@ -45,8 +45,10 @@ Deno.test("chooseTier() goes by what is known of the adapter, and says what that
   const limited = chooseTier({ ...facts, software: true, cgroupLimitBytes: 2 * GIB });
   assert.equal(limited.memoryBudgetBytes, GIB);
   assert.equal(limited.reason, "A runs on the CPU, where its cgroup may use 2.00 GiB of memory");
-  const wide = chooseTier({ ...facts, software: true, cgroupLimitBytes: 64 * GIB });
-  assert.deepEqual(wide, software, "a limit above what there is limits nothing");
+  for (const cgroupLimitBytes of [64 * GIB, 16 * GIB]) {
+    const wide = chooseTier({ ...facts, software: true, cgroupLimitBytes });
+    assert.deepEqual(wide, software, "a limit that is not below what there is limits nothing");
+  }
   const large = chooseTier({ ...facts, deviceMemoryBytes: 80 * GIB });
   assert.deepEqual([large.tier, large.memoryBudgetBytes], ["gpu-large", 72 * GIB]);
   assert.match(large.reason, /80\.0 GiB of memory, at least 40\.0 GiB/);
