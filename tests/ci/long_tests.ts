@@ -68,8 +68,8 @@ export async function filesWithLongParts(): Promise<string[]> {
     return files.filter((_, i) => marks.some((mark) => texts[i].includes(mark)));
   };
   const support = globSync("tests/support/*.ts", { cwd: PROJECT });
-  const helpers = await asking(support, [`"./long_run.ts"`, `get("THREEFOLD_LONG")`]);
-  const marks = [...helpers.map((file) => `/support/${basename(file)}"`), `get("THREEFOLD_LONG")`];
+  const helpers = await asking(support, [`"./long_run.ts"`]);
+  const marks = ["long_run.ts", ...helpers.map((file) => basename(file))].map((name) => `/support/${name}"`);
   return asking(["tests/host", "tests/device"].flatMap(testsIn), marks);
 }
 

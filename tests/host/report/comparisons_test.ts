@@ -99,6 +99,21 @@ Deno.test("attentionPairs() pairs naive and flash attention where all else is eq
   );
 });
 
+Deno.test("attentionPairs(): inference is timed by the last evaluation of each process", () => {
+  assert.ok(
+    attentionPairs(attentionRows(asItIs.configurations)).every(({ inference }) => inference === null),
+  );
+  const timed = changed((cells) => {
+    for (const cell of cells.filter(({ phase }) => phase === "attention")) {
+      const last = cell.config.methods.includes("flash") ? 10 : 15;
+      cell.heldOut = [[0, 1000], [3, last]].map(([step, ms]) => ({ step, tokens: 64 * step, loss: 3, ms }));
+    }
+  });
+  for (const { inference } of attentionPairs(attentionRows(timed.configurations))) {
+    assert.ok(Math.abs(inference!.estimate - 1.5) < 1e-12, `${inference!.estimate}`);
+  }
+});
+
 Deno.test("fineTunings() puts chains of different seeds together, and leaves out other starting points", () => {
   const tunings = fineTunings(asItIs);
   assert.deepEqual(tunings.map(({ kind }) => kind), ["full", "lora", "qlora-nf4", "qlora-int8"]);
