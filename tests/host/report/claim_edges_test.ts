@@ -333,3 +333,11 @@ Deno.test("C17: faster at all, and adapters of a tenth of the model's bytes", ()
     );
   assert.deepEqual([400_000, 400_001].map(storage), ["yes", "no"]);
 });
+
+Deno.test("C7 compares two optimizers at least", () => {
+  const tested = (...optimizers: string[]) =>
+    answers("C7", "AdamW", (cells) => {
+      cells.splice(0, cells.length, ...cells.filter(({ config }) => optimizers.includes(config.optimizer)));
+    }, /./);
+  assert.deepEqual([tested("adamw"), tested("adamw", "adafactor")], ["", "yes"]);
+});
