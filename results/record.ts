@@ -117,6 +117,9 @@ export const HeldOutPoint = Type.Object({
   step: amount(),
   tokens: amount(),
   loss: number(),
+  ms: Type.Optional(
+    amount("Wall time of the evaluation's forward passes; a process's first one is slower. Absent from earlier records."),
+  ),
   accuracy: Type.Optional(share("Share of held-out examples whose label was predicted.")),
   macroF1: Type.Optional(share("Mean of the F1 of each label that is there or was predicted.")),
   majorityShare: Type.Optional(

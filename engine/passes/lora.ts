@@ -27,8 +27,8 @@ export interface LoraSettings {
    */
   plusRatio?: number;
   /**
-   * What A is drawn from where no adapter is gone on with: `uniform` (peft's default) or `normal`, as the LoRA
-   * paper has it, with peft's standard deviation of 1 ÷ rank (`init_lora_weights: "gaussian"`).
+   * What A is drawn from where no adapter is gone on with: `uniform` (peft's default) or `normal`, as the
+   * LoRA paper has it, with peft's standard deviation of 1 ÷ rank (`init_lora_weights: "gaussian"`).
    */
   init?: "uniform" | "normal";
 }

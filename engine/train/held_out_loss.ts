@@ -38,6 +38,8 @@ export interface HeldOutLoss {
   targets: number;
   /** Padding not counted. */
   tokens: number;
+  /** Wall time of all forward passes, reading the losses included; the first of a process are slower. */
+  ms: number;
   /** Of a model that predicts a label per sequence. */
   scores: ClassScores | null;
 }
@@ -59,6 +61,7 @@ export async function heldOutLoss(
     () => new Array<number>(labels!.count).fill(0),
   );
   let [targets, tokens, done, lossSum] = [0, 0, 0, 0];
+  const started = performance.now();
   for (const counts of heldOutBatches(sequences, feed, { microBatchSize, maxSequences })) {
     feed.upload();
     session.writeStep(NEUTRAL_STEP);
@@ -79,7 +82,8 @@ export async function heldOutLoss(
     done = Math.min(of, done + microBatchSize);
     onProgress?.(done, of);
   }
-  return { loss: lossSum / targets, targets, tokens, scores: labels && classScores(confusion) };
+  const ms = performance.now() - started;
+  return { loss: lossSum / targets, targets, tokens, ms, scores: labels && classScores(confusion) };
 }
 
 /** Counts rows of a batch by their label and the one with the largest logit, the first of equal ones. */

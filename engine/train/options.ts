@@ -109,6 +109,8 @@ export interface HeldOutReport extends Partial<ClassScores> {
   tokens: number;
   /** Mean over targets, in nats. */
   loss: number;
+  /** Wall time of its forward passes; a process's first evaluation is slower than others. */
+  ms: number;
 }
 
 /** What a whole run did. */

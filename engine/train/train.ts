@@ -272,8 +272,8 @@ async function trainSteps(
   return points;
 }
 
-function pointOf({ step, tokens }: Trainer, { loss, scores }: HeldOutLoss): HeldOutReport {
-  return { step, tokens, loss, ...scores };
+function pointOf({ step, tokens }: Trainer, { loss, ms, scores }: HeldOutLoss): HeldOutReport {
+  return { step, tokens, loss, ms, ...scores };
 }
 
 function requireFinite({ step, loss }: StepReport): void {

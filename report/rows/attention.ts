@@ -14,6 +14,8 @@ export interface AttentionRow {
   isQuantized: boolean;
   /** Milliseconds of the attention kernels in a profiled step; null where no cell was profiled. */
   attentionMs: Measured | null;
+  /** Milliseconds of an evaluation, the last of each process; null where records do not time them. */
+  evaluationMs: Measured | null;
 }
 
 /** Phases that show attention by sequence length, by base, precision, kind and sequence length. */
@@ -30,6 +32,7 @@ export function attentionRows(configurations: readonly Configuration[]): Attenti
       base: others.length > 0 ? others.map(methodName).join(" + ") : "f32 base",
       isQuantized: others.some((method) => method.startsWith("qlora")),
       attentionMs: measure(samplesOf(configuration.ok, attentionMsOf)),
+      evaluationMs: measure(samplesOf(configuration.ok, evaluationMsOf)),
     };
   });
   return rows.toSorted((a, b) =>
@@ -44,6 +47,12 @@ function attentionMsOf({ profile }: Configuration["ok"][number]): number[] {
   return ms > 0 ? [ms] : [];
 }
 
+/** The last evaluation: the first one of a process is slower. */
+function evaluationMsOf({ heldOut }: Configuration["ok"][number]): number[] {
+  const ms = heldOut.toSorted((a, b) => a.step - b.step).at(-1)?.ms;
+  return ms === undefined ? [] : [ms];
+}
+
 /** Naive and flash attention where all else is equal. */
 export interface AttentionPair {
   naive: AttentionRow;
@@ -51,6 +60,8 @@ export interface AttentionPair {
   /** Times as fast: by the attention kernels alone, or, where no cell was profiled, by the whole step. */
   speedup: Interval | null;
   byKernels: boolean;
+  /** Times as fast in an evaluation, the forward pass alone; null where that was not timed. */
+  inference: Interval | null;
   /** Times less booked memory in the whole step. */
   memoryRatio: number | null;
 }
@@ -76,6 +87,7 @@ export function attentionPairs(rows: readonly AttentionRow[], confidence?: numbe
       flash,
       speedup: byKernels ?? bySteps,
       byKernels: byKernels !== null,
+      inference: ratioOf(naive.evaluationMs, flash.evaluationMs, confidence),
       memoryRatio: more && less ? more / less : null,
     }];
   }).toSorted((a, b) => a.flash.sequenceLength - b.flash.sequenceLength);

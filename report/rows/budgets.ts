@@ -4,7 +4,7 @@
  */
 import type { Analysis } from "./analysis.ts";
 import { fasterAmong, switchedCount } from "./faster.ts";
-import { combinationKey, type Configuration, settingKey } from "./configuration.ts";
+import { batchFreeKey, combinationKey, type Configuration, workKey } from "./configuration.ts";
 import { equalTokens, heldOutLosses } from "./held_out.ts";
 import { ratioOf } from "../../results/measured.ts";
 import { GIB } from "../../results/bytes.ts";
@@ -24,7 +24,7 @@ export interface Candidate {
   booked: number;
   throughputRatio: Interval | null;
   memoryRatio: number;
-  /** Null where the configuration has no seeds to compare with. */
+  /** At equal effective batch; null where there are no seeds to compare, or nothing plain at its batch. */
   loss: LossOutcome | null;
   isBaseline: boolean;
 }
@@ -50,22 +50,26 @@ export interface Budgets {
   basis: "observed with context" | "booked";
 }
 
-/** Every combination at the baseline's setting that trained all parameters: the one with most cells. */
-export function combinations({ configurations, baseline }: Analysis): Configuration[] {
+/**
+ * Every combination that trained all parameters at the baseline's setting, at any batch: of those that did
+ * the same work in several phases the one with most cells. None where methods were not varied: a sweep
+ * of the batch has charts of its own.
+ */
+export function combinations({ trained, baseline }: Analysis): Configuration[] {
   if (!baseline) return [];
-  const setting = settingKey(baseline);
-  const byCombination = new Map<string, Configuration>();
-  for (const one of configurations) {
+  const setting = batchFreeKey(baseline);
+  const byWork = new Map<string, Configuration>();
+  for (const one of trained) {
     const [cell] = one.ok;
-    if (!cell || settingKey(one) !== setting || one.shows === "overflow-recovery") continue;
-    if (cell.trainableParameters !== cell.parameters) continue;
-    const key = combinationKey(one);
-    const known = byCombination.get(key);
+    if (batchFreeKey(one) !== setting || cell.trainableParameters !== cell.parameters) continue;
+    const key = workKey(one);
+    const known = byWork.get(key);
     if (!known || one === baseline || (known !== baseline && one.ok.length > known.ok.length)) {
-      byCombination.set(key, one);
+      byWork.set(key, one);
     }
   }
-  return [...byCombination.values()];
+  const all = [...byWork.values()];
+  return new Set(all.map((one) => combinationKey(one))).size > 1 ? all : [];
 }
 
 /** Budgets against what was measured; null where methods were not varied. */
@@ -80,17 +84,10 @@ export function budgetsOf(analysis: Analysis): Budgets | null {
   // A device must hold the driver's share too; a software adapter has no device, and its process holds the
   // whole runtime.
   const isObserved = !isSoftware && all.every(({ contextBytes }) => contextBytes);
-  const tokens = equalTokens(all);
-  const losses = heldOutLosses(all, tokens);
-  const baseLoss = losses[all.indexOf(baseline)] ?? null;
-  const learned = learnedBy(baseline, tokens);
+  const losses = lossesOf(all, analysis);
   const isFaster = fasterAmong(all);
-  const candidates = all.map((configuration, i): Candidate => {
+  const candidates = all.map((configuration): Candidate => {
     const booked = configuration.memory!.bookedBytes!;
-    const margin = lossMargin(analysis.loaded.run.decisions, configuration.config);
-    const difference = configuration === baseline
-      ? null
-      : lossDifference(baseLoss, losses[i], { margin, learned });
     return {
       configuration,
       booked,
@@ -98,13 +95,11 @@ export function budgetsOf(analysis: Analysis): Budgets | null {
       throughputRatio: ratioOf(configuration.tokensPerSecond, baseline.tokensPerSecond),
       memoryRatio: base / booked,
       isBaseline: configuration === baseline,
-      loss: configuration === baseline
-        ? "equal"
-        : !difference || difference.refusal !== null
-        ? null
-        : difference.outcome,
+      loss: losses.get(configuration) ?? null,
     };
   });
+  const isElsewhere = ({ configuration }: Candidate) =>
+    configuration.effectiveBatchSize !== baseline.effectiveBatchSize;
   const row = (
     bytes: number,
     of: (candidate: Candidate) => number,
@@ -113,18 +108,44 @@ export function budgetsOf(analysis: Analysis): Budgets | null {
   ) => {
     const fits = candidates.filter((candidate) => of(candidate) <= bytes);
     const worthy = fits.filter(({ loss }) => loss !== "worse");
-    // Of all that no other one is shown to be faster than, the simplest; of these the fastest estimate.
+    // Of all that no other one is shown to be faster than, the simplest; of these the one at the baseline's
+    // batch, then the fastest estimate.
     const tied = worthy.filter((one) =>
       !worthy.some((other) => isFaster(other.configuration, one.configuration))
     );
-    const best = tied.toSorted((a, b) =>
-      switchedCount(a.configuration) - switchedCount(b.configuration) ||
-      (b.throughputRatio?.estimate ?? 0) - (a.throughputRatio?.estimate ?? 0)
-    )[0] ?? null;
+    const best =
+      tied.toSorted((a, b) =>
+        switchedCount(a.configuration, baseline) - switchedCount(b.configuration, baseline) ||
+        Number(isElsewhere(a)) - Number(isElsewhere(b)) ||
+        (b.throughputRatio?.estimate ?? 0) - (a.throughputRatio?.estimate ?? 0)
+      )[0] ?? null;
     return { bytes, gib, share, best, fitting: fits.length };
   };
   const rows = BUDGETS_GIB.map((gib) => row(gib * GIB, ({ bytes }) => bytes, gib, null));
   const isTold = rows.some(({ fitting }) => fitting < candidates.length);
   const scaled = isTold ? [] : SHARES.map((share) => row(base * share, ({ booked }) => booked, null, share));
   return { baseline, candidates, rows, scaled, basis: isObserved ? "observed with context" : "booked" };
+}
+
+/** Held-out losses against what switches nothing on at the same effective batch; of other batches none. */
+function lossesOf(
+  all: readonly Configuration[],
+  { baseline, loaded }: Analysis,
+): Map<Configuration, LossOutcome | null> {
+  const outcomes = new Map<Configuration, LossOutcome | null>();
+  for (const group of Object.values(Object.groupBy(all, ({ effectiveBatchSize }) => effectiveBatchSize))) {
+    const reference = group!.find((one) => one === baseline) ??
+      group!.find((one) => switchedCount(one, null) === 0);
+    if (!reference) continue;
+    const tokens = equalTokens(group!);
+    const losses = heldOutLosses(group!, tokens);
+    const learned = learnedBy(reference, tokens);
+    group!.forEach((one, i) => {
+      const margin = lossMargin(loaded.run.decisions, one.config);
+      const difference = lossDifference(losses[group!.indexOf(reference)], losses[i], { margin, learned });
+      const isKnown = difference !== null && difference.refusal === null;
+      outcomes.set(one, one === reference ? "equal" : isKnown ? difference.outcome : null);
+    });
+  }
+  return outcomes;
 }

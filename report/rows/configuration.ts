@@ -157,12 +157,23 @@ function memoryOf(cells: readonly CellRecord[], ok: readonly CellRecord[]): Conf
 }
 
 /** All that must be equal before two are compared: all but methods, optimizer and its rate. */
-export function settingKey(
-  { config, start, effectiveBatchSize }: Configuration,
-  table: SettingTable = RUN_SETTINGS,
-): string {
-  const apart = partOf(config, ({ compare }) => compare === "apart", table);
-  return canonicalJson({ ...apart, startFrom: start, effectiveBatchSize });
+export function settingKey(configuration: Configuration, table: SettingTable = RUN_SETTINGS): string {
+  return `${batchFreeKey(configuration, table)}\n${configuration.effectiveBatchSize}`;
+}
+
+/** All that must be equal before throughputs are compared, which count tokens whatever the batch. */
+export function batchFreeKey({ config, start }: Configuration, table: SettingTable = RUN_SETTINGS): string {
+  return canonicalJson({ ...partOf(config, ({ compare }) => compare === "apart", table), startFrom: start });
+}
+
+/** What a device computes: a setting, what is switched on in it, and how its batch is split. */
+export function workKey(configuration: Configuration): string {
+  const { microBatchSize, gradientAccumulationSteps } = configuration.config;
+  return [
+    batchFreeKey(configuration),
+    combinationKey(configuration),
+    `${microBatchSize} × ${gradientAccumulationSteps}`,
+  ].join("\n");
 }
 
 /** What a configuration switches on, in one text: methods, optimizer and whether it accumulates. */

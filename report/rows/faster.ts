@@ -30,8 +30,15 @@ function processes(measured: Measured | null): number {
   return 1 / (measured?.byProcess.size ?? 0);
 }
 
-/** How many things a configuration switches on: of equals the simpler one is taken. */
-export function switchedCount({ config }: Configuration): number {
+/**
+ * How many things a configuration switches on: of equals the simpler one is taken. An effective batch other
+ * than the baseline's is one of them, since it trains another model.
+ */
+export function switchedCount(
+  { config, effectiveBatchSize }: Configuration,
+  baseline: Configuration | null,
+): number {
   return config.methods.length + Number(config.optimizer !== "adamw") +
-    Number(config.gradientAccumulationSteps > 1);
+    Number(config.gradientAccumulationSteps > 1) +
+    Number(baseline !== null && effectiveBatchSize !== baseline.effectiveBatchSize);
 }

@@ -1,11 +1,15 @@
 /** Memory against throughput: what each configuration buys, and which ones no other beats on both. */
 import type { Interval } from "../../results/stats.ts";
 import { fasterAmong, type IsFaster, switchedCount } from "./faster.ts";
-import { combinationKey, type Configuration, settingKey } from "./configuration.ts";
+import { type Configuration, workKey } from "./configuration.ts";
+import { batchName, combinationName } from "../words/names.ts";
 
 export interface ParetoPoint {
+  /** With its batch, where that is not the baseline's. */
   label: string;
   id: string;
+  /** `4`, and `1 × 4` where it is accumulated. */
+  batch: string;
   bytes: number;
   tokensPerSecond: Interval;
   /** No other configuration is shown to be better: see `isBeaten`. */
@@ -46,15 +50,16 @@ export function paretoOf(
   );
   const isFaster = fasterAmong(measured);
   const points = measured.map((configuration): ParetoPoint => {
-    const { label, memory, tokensPerSecond } = configuration;
+    const { config, memory, tokensPerSecond } = configuration;
     return {
-      label,
+      label: pointLabel(configuration, baseline),
+      batch: batchName(config),
       id: memory!.id,
       bytes: memory!.bookedBytes!,
       tokensPerSecond: tokensPerSecond!.interval,
-      onFront: !measured.some((other) => isBeaten(configuration, other, isFaster)),
+      onFront: !measured.some((other) => isBeaten(configuration, other, { isFaster, baseline })),
       isBaseline: configuration === baseline,
-      isWinner: configuration === winner || (winner !== null && isSameWork(configuration, winner)),
+      isWinner: configuration === winner || (winner !== null && workKey(configuration) === workKey(winner)),
     };
   });
   const front = points.filter((point) => !points.some((other) => dominates(other, point)))
@@ -70,18 +75,32 @@ export function paretoOf(
   return { points, front, guide };
 }
 
-/** Whether two phases ran the very same thing: then one point stands for both. */
-function isSameWork(a: Configuration, b: Configuration): boolean {
-  return settingKey(a) === settingKey(b) && combinationKey(a) === combinationKey(b);
+/** Its own label; at another batch than the baseline's, or split as few are, what it switches on at which. */
+function pointLabel(
+  { label, config, effectiveBatchSize }: Configuration,
+  baseline: Configuration | null,
+): string {
+  const batch = `batch ${batchName(config)}`;
+  if (!baseline || effectiveBatchSize === baseline.effectiveBatchSize) {
+    const isSplitOddly = config.microBatchSize > 1 && config.gradientAccumulationSteps > 1;
+    return isSplitOddly ? `${label}, ${batch}` : label;
+  }
+  const isPlain = config.methods.length === 0 && config.optimizer === "adamw";
+  return isPlain ? batch : `${combinationName(config)}, ${batch}`;
 }
 
 /**
  * Whether a configuration leaves the front for another: one that needs no more memory and is faster beyond
  * the noise; or, where the noise tells neither from the other, one that needs no more and switches on less.
  */
-function isBeaten(one: Configuration, other: Configuration, isFaster: IsFaster): boolean {
+function isBeaten(
+  one: Configuration,
+  other: Configuration,
+  { isFaster, baseline }: { isFaster: IsFaster; baseline: Configuration | null },
+): boolean {
   if (one === other || other.memory!.bookedBytes! > one.memory!.bookedBytes!) return false;
-  return isFaster(other, one) || (!isFaster(one, other) && switchedCount(other) < switchedCount(one));
+  const isSimpler = switchedCount(other, baseline) < switchedCount(one, baseline);
+  return isFaster(other, one) || (!isFaster(one, other) && isSimpler);
 }
 
 function dominates(a: ParetoPoint, b: ParetoPoint): boolean {

@@ -19,6 +19,13 @@ export function quantizesEmbeddings({ methods, optimizer, optimizerOptions }: Ru
     !trainsAdapters(methods);
 }
 
+/** `4`, and `1 × 4` where a batch is accumulated. */
+export function batchName({ microBatchSize, gradientAccumulationSteps }: RunConfig): string {
+  return gradientAccumulationSteps > 1
+    ? `${microBatchSize} × ${gradientAccumulationSteps}`
+    : String(microBatchSize);
+}
+
 /** `accumulation + fp16 + Adafactor`: what a configuration switches on, however its cell is labelled. */
 export function combinationName(config: RunConfig): string {
   const parts = [

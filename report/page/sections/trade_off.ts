@@ -23,7 +23,7 @@ import { lossMargin } from "../../../results/margins.ts";
 import { type Column, figures, table } from "../table.ts";
 import { configurationLink, judged, type PageContext, section, traced } from "./context.ts";
 
-/** Memory against throughput of every combination at the baseline's batch; null for fewer than two. */
+/** Memory against throughput of every combination at any batch; null for fewer than two. */
 export function paretoFigure(analysis: Analysis, context: PageContext): Html | null {
   const { baseline } = analysis;
   const all = combinations(analysis);
@@ -36,6 +36,7 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
   const baseName = pareto.points.find(({ isBaseline }) => isBaseline)?.label;
   const columns: Column<ParetoPoint>[] = [
     { head: "configuration", cell: ({ id, label }) => traced(context, id, label) },
+    figures("batch", ({ batch }) => batch),
     figures("planned = booked peak", ({ id, bytes }) => traced(context, id, formatBytes(bytes))),
     figures(
       ["throughput", "tokens/s"],
@@ -47,9 +48,9 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
   return figure({
     id: `${context.prefix}trade-off`,
     title: paretoFinding(pareto),
-    subtitle: `Every combination measured at effective batch ${baseline?.effectiveBatchSize}, ${
+    subtitle: `Every combination measured, ${
       count(pareto.points.length, "point")
-    }: planned = booked peak, and throughput with 95 % interval over processes. Filled: not beaten beyond the noise, by what needs no more memory and is faster, or is no slower and switches on less; faint: beaten. Line: through the best estimates. ${
+    }, at effective batch ${baseline?.effectiveBatchSize} where no other is named: planned = booked peak, and throughput with 95 % interval over processes. Filled: not beaten beyond the noise, by what needs no more memory and is faster, or is no slower and changes less (another batch is a change); faint: beaten. Line: through the best estimates. ${
       baseName
         ? `Square: baseline. Diamond: the stack that claim C1 is judged on. Crosses: two full stacks of the guide that the paper cites (${
           FULL_STACKS.map(({ memory, throughput }) =>

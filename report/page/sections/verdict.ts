@@ -5,7 +5,9 @@ import { type GuidePlan, guidePlans } from "../../claims/guide.ts";
 import { count, formatBytes, formatInterval, formatNumber, formatRatio } from "../../words/format.ts";
 import { GIB } from "../../../results/bytes.ts";
 import type { RunGroup } from "../../rows/merge.ts";
-import { combinationName } from "../../words/names.ts";
+import { batchName, combinationName } from "../../words/names.ts";
+import type { Configuration } from "../../rows/configuration.ts";
+import { switchedCount } from "../../rows/faster.ts";
 import { listed } from "../../words/text.ts";
 import { driftCaution, type KeyFigure, progressOf, verdictOf } from "../verdict.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
@@ -66,28 +68,28 @@ function switchOn(analysis: Analysis, context: PageContext): Html | null {
   } <a class="anchor" href="#${anchor}" aria-label="Link to this table">#</a></h4>
 <p class="muted">Of what fits, and nothing else is shown to be faster than, the combination that switches on least, of ${
     count(budgets.candidates.length, "combination")
-  } measured at effective batch ${budgets.baseline.effectiveBatchSize} (${budgets.baseline.config.model}, ${budgets.baseline.config.sequenceLength} tokens), without those whose held-out loss is shown to be worse. Peak: ${
+  } measured (${budgets.baseline.config.model}, ${budgets.baseline.config.sequenceLength} tokens, effective batch ${budgets.baseline.effectiveBatchSize} where no other is named, which counts as switched on), without those whose held-out loss is shown to be worse than that of the plain one at its batch. Peak: ${
     budgets.basis === "booked"
       ? "booked training memory"
       : "observed on the device, with what the driver holds"
   }. Ratios to the baseline, throughput with 95 % interval.</p>`;
   return markup`<div>${head}
 ${
-    table(merged(budgets.rows, plans), columnsOf(context, plans), {
+    table(merged(budgets.rows, plans), columnsOf(context, plans, budgets.baseline), {
       caption: "By memory of the device",
       kind: "budgets",
     })
   }
 ${
     budgets.scaled.length > 0 &&
-    table(merged(budgets.scaled, []), columnsOf(context, []), {
+    table(merged(budgets.scaled, []), columnsOf(context, [], budgets.baseline), {
       caption: "By share of the baseline's booked peak",
       kind: "budgets",
     })
   }</div>`;
 }
 
-function finding({ rows, scaled, candidates }: Budgets): string {
+function finding({ rows, scaled, candidates, baseline }: Budgets): string {
   const [smallest] = rows;
   if (scaled.length === 0) {
     const choices = new Set(rows.flatMap(({ best }) => best ? [best.configuration] : []));
@@ -96,11 +98,11 @@ function finding({ rows, scaled, candidates }: Budgets): string {
   const largest = Math.max(...candidates.map(({ bytes }) => bytes));
   const third = scaled.find(({ share, best }) => share !== null && share < 0.4 && best);
   const lean = third
-    ? `; with ${fraction(third.share!)} of the baseline's memory, ${switchedOn(third.best)}`
+    ? `; with ${fraction(third.share!)} of the baseline's memory, ${switchedOn(third.best, baseline)}`
     : "";
   return `Everything measured here fits into ${smallest.gib} GiB (the largest needs ${
     formatBytes(largest)
-  }): ${advice(smallest.best)}${lean}`;
+  }): ${advice(smallest.best, baseline)}${lean}`;
 }
 
 /** A row of the table: budgets that follow each other with the same answers share one. */
@@ -128,26 +130,33 @@ const FRACTIONS: Readonly<Record<string, string>> = {
   "0.25": "1/4",
 };
 
-/** `switch on flash attention`, or that the baseline will do. */
-function advice(best: Candidate | null): string {
-  return !best || best.isBaseline
-    ? "nothing is shown to be faster than the baseline"
-    : `switch on ${switchedOn(best)}`;
+/** `switch on flash attention`, `train the baseline at batch 16`, or that the baseline will do. */
+function advice(best: Candidate | null, baseline: Configuration): string {
+  if (!best || best.isBaseline) return "nothing is shown to be faster than the baseline";
+  const isPlain = switchedCount(best.configuration, null) === 0;
+  return `${isPlain ? "train" : "switch on"} ${switchedOn(best, baseline)}`;
 }
 
-function switchedOn(best: Candidate | null): string {
-  return !best
-    ? "nothing measured fits"
-    : best.isBaseline
-    ? "the baseline"
-    : combinationName(best.configuration.config);
+/** `fp16 + flash attention at batch 16`; the batch is named where it is not the baseline's. */
+function switchedOn(best: Candidate | null, baseline: Configuration): string {
+  if (!best) return "nothing measured fits";
+  if (best.isBaseline) return "the baseline";
+  const { config, effectiveBatchSize } = best.configuration;
+  const what = switchedCount(best.configuration, null) === 0 ? "the baseline" : combinationName(config);
+  const isUsual = effectiveBatchSize === baseline.effectiveBatchSize &&
+    (config.gradientAccumulationSteps === 1 || config.microBatchSize === 1);
+  return isUsual ? what : `${what} at batch ${batchName(config)}`;
 }
 
 function fraction(share: number): string {
   return FRACTIONS[share.toFixed(2)] ?? formatNumber(share, 2);
 }
 
-function columnsOf(context: PageContext, plans: readonly GuidePlan[]): Column<Row>[] {
+function columnsOf(
+  context: PageContext,
+  plans: readonly GuidePlan[],
+  baseline: Configuration,
+): Column<Row>[] {
   const of = (show: (best: Candidate) => HtmlValue) => ({ best }: BudgetRow) => best ? show(best) : "–";
   const columns: Column<Row>[] = [
     {
@@ -158,14 +167,16 @@ function columnsOf(context: PageContext, plans: readonly GuidePlan[]): Column<Ro
     {
       head: "switch on",
       cell: ({ best }) =>
-        best ? traced(context, best.configuration.memory?.id, switchedOn(best)) : "nothing measured fits",
+        best
+          ? traced(context, best.configuration.memory?.id, switchedOn(best, baseline))
+          : "nothing measured fits",
     },
     figures("peak", of(({ bytes }) => formatBytes(bytes))),
     figures(["less memory", "×"], of(({ memoryRatio }) => formatRatio(memoryRatio))),
     figures(["throughput", "×"], of(({ throughputRatio }) => formatInterval(throughputRatio, 2))),
     {
       head: "held-out loss",
-      cell: of(({ loss, isBaseline }) => isBaseline ? "–" : loss === null ? "no seeds" : LOSS[loss]),
+      cell: of(({ loss, isBaseline }) => isBaseline ? "–" : loss === null ? "not compared" : LOSS[loss]),
     },
     figures("fit", ({ fitting }) => formatNumber(fitting)),
   ];

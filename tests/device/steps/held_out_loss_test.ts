@@ -44,7 +44,9 @@ Deno.test(
         adapter: null,
       });
       assert.equal(targets, (heldOutWindows || HELD_OUT) * SEQUENCE);
-      assert.equal(result.heldOut.at(-1)!.loss, loss, `${heldOutWindows} windows`);
+      const last = result.heldOut.at(-1)!;
+      assert.equal(last.loss, loss, `${heldOutWindows} windows`);
+      assert.ok(last.ms > 0);
     }
   },
 );

@@ -150,7 +150,9 @@ Deno.test({
       for (const cell of cells) {
         assert.equal(cell.status, "ok", `${cell.label}: ${cell.reason}`);
         assert.deepEqual(cell.samples!.loss, twinOf(cell).samples!.loss);
-        assert.deepEqual(cell.heldOut, twinOf(cell).heldOut);
+        const losses = ({ heldOut }: CellRecord) =>
+          heldOut.map(({ step, tokens, loss }) => ({ step, tokens, loss }));
+        assert.deepEqual(losses(cell), losses(twinOf(cell)));
       }
     } finally {
       await Deno.remove(folder, { recursive: true });

@@ -299,6 +299,43 @@ Deno.test("what holds of every plan of C10 stands once in its row", () => {
   ]);
 });
 
+Deno.test("C2 tells the largest batch that was planned whole and in micro-batches, in its first setting alone", () => {
+  const { settings } = verdict("C2", (cells) => {
+    const [plan] = cells.filter(inPhase("3b"));
+    for (const [batch, micro, bytes] of [[16, 16, 20], [16, 1, 3], [64, 64, 75], [64, 1, 3]]) {
+      const cell = structuredClone(plan);
+      Object.assign(cell, {
+        id: `${batch}${micro}`.padStart(12, "0"),
+        phase: "large-batches",
+        label: `${batch}`,
+      });
+      Object.assign(cell.config, { model: "gpt2", methods: [], optimizer: "adamw", microBatchSize: micro });
+      cell.config.gradientAccumulationSteps = batch / micro;
+      cell.memory!.plannedPeakBytes = bytes * 2 ** 30;
+      cells.push(cell);
+    }
+  });
+  const [first, ...others] = settings.map(({ ours }) => ours);
+  assert.match(
+    first,
+    /Planned: gpt2 at 64 × \d+ tokens takes 75\.0.GiB whole, 3\.00.GiB in micro-batches of 1/,
+  );
+  assert.ok(others.length > 0 && others.every((text) => !text.includes("Planned")));
+});
+
+Deno.test("C6 is judged by evaluation where records time it, whatever a training step takes", () => {
+  const timed = (flash: number) =>
+    verdict("C6", (cells) => {
+      for (const cell of cells.filter(inPhase("attention"))) {
+        const ms = cell.config.methods.includes("flash") ? flash : 10 + cell.config.seed / 100;
+        cell.heldOut = [{ step: 3, tokens: 192, loss: 3, ms }];
+      }
+    });
+  assert.equal(timed(5).outcome, "reproduced");
+  assert.equal(timed(12).outcome, "not reproduced");
+  assert.match(timed(5).ours, /evaluation × 2\.00/);
+});
+
 Deno.test("C1a and C1b are about the paper's stacks and no other", () => {
   const stack = (methods: string[], optimizer: string, steps = 4, phaseKind: PhaseKind = "matrix") => {
     const config = { ...WHOLE.cells[0].config, methods, optimizer, gradientAccumulationSteps: steps };

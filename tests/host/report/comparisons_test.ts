@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { attentionPairs, attentionRows } from "../../../report/rows/attention.ts";
 import { breakEven, effectsByBatch } from "../../../report/rows/batch_effects.ts";
-import { budgetsOf } from "../../../report/rows/budgets.ts";
+import { budgetsOf, combinations } from "../../../report/rows/budgets.ts";
 import { fasterAmong, switchedCount } from "../../../report/rows/faster.ts";
 import { guidePlans } from "../../../report/claims/guide.ts";
-import { analyse } from "../../../report/rows/analysis.ts";
 import { pairWeight } from "../../../report/rows/pairs.ts";
+import { analyse, type Analysis } from "../../../report/rows/analysis.ts";
 import { chainOf, fineTunings, seedwise, taskScores } from "../../../report/rows/fine_tuning.ts";
 import { meanInterval } from "../../../results/intervals.ts";
 import { profileOf, roofOf, utilisation } from "../../../report/rows/kernels.ts";
@@ -98,6 +98,21 @@ Deno.test("attentionPairs() pairs naive and flash attention where all else is eq
       !byKernels && speedup
     ),
   );
+});
+
+Deno.test("attentionPairs(): inference is timed by the last evaluation of each process", () => {
+  assert.ok(
+    attentionPairs(attentionRows(asItIs.configurations)).every(({ inference }) => inference === null),
+  );
+  const timed = changed((cells) => {
+    for (const cell of cells.filter(({ phase }) => phase === "attention")) {
+      const last = cell.config.methods.includes("flash") ? 10 : 15;
+      cell.heldOut = [[0, 1000], [3, last]].map(([step, ms]) => ({ step, tokens: 64 * step, loss: 3, ms }));
+    }
+  });
+  for (const { inference } of attentionPairs(attentionRows(timed.configurations))) {
+    assert.ok(Math.abs(inference!.estimate - 1.5) < 1e-12, `${inference!.estimate}`);
+  }
 });
 
 Deno.test("fineTunings() puts chains of different seeds together, and leaves out other starting points", () => {
@@ -196,7 +211,7 @@ Deno.test("pairWeight() counts the usual form, then seeds, then a common phase, 
     optimizer: "adamw8bit",
     optimizerOptions: { quantizeEmbeddings: true },
   };
-  const many = Array.from({ length: 20 }, (_, i) => i);
+  const many = Array.from({ length: 60 }, (_, i) => i);
   const rising = [
     weight({ phaseKind: "batch-sweep", seeds: many, phase: "b" }, { seeds: many }),
     weight({ config: quantized, seeds: many, phase: "b" }, { seeds: many }),
@@ -226,8 +241,8 @@ Deno.test("budgetsOf() chooses the simplest of what nothing that fits is shown t
     assert.equal(best === null, fits.length === 0);
     if (!best) continue;
     assert.ok(unbeaten.includes(best));
-    const counts = unbeaten.map(({ configuration }) => switchedCount(configuration));
-    assert.equal(switchedCount(best.configuration), Math.min(...counts));
+    const counts = unbeaten.map(({ configuration }) => switchedCount(configuration, asItIs.baseline));
+    assert.equal(switchedCount(best.configuration, asItIs.baseline), Math.min(...counts));
   }
 });
 
@@ -270,6 +285,48 @@ Deno.test("budgetsOf() of a GPU counts what the driver holds, and needs no share
   assert.deepEqual(scaled, []);
   assert.ok(rows[0].fitting < rows.at(-1)!.fitting);
   assert.ok(rows.every(({ best, bytes }) => !best || best.bytes <= bytes && best.bytes > best.booked));
+});
+
+/** The run with the baseline at batch 16 in a phase of its own: its times, and where its losses end. */
+function withLargeBatch(slowness: number, loss: number) {
+  return changed((cells) => {
+    const rung = cells.filter(({ phase, label }) => phase === "ladder" && label === "baseline");
+    for (const [i, cell] of rung.entries()) {
+      const copy = structuredClone(cell);
+      Object.assign(copy, { id: `${i}`.padStart(12, "f"), phase: "single", label: "baseline at batch 16" });
+      copy.config.microBatchSize = 16;
+      copy.samples!.ms = copy.samples!.ms.map((ms) => ms * slowness * 4);
+      copy.samples!.tokens = copy.samples!.tokens.map((tokens) => tokens * 4);
+      copy.heldOut = copy.heldOut.map((point) => ({ ...point, loss: point.loss + loss }));
+      cells.push(copy);
+    }
+  });
+}
+
+Deno.test("budgetsOf() leaves the batch free: another one is advised where it is faster beyond the noise", () => {
+  const best = (slowness: number) => budgetsOf(withLargeBatch(slowness, 0))!.rows[0].best!;
+  assert.equal(best(0.3).configuration.effectiveBatchSize, 16);
+  assert.equal(best(1).configuration.effectiveBatchSize, asItIs.baseline!.effectiveBatchSize);
+});
+
+Deno.test("budgetsOf() compares losses at equal effective batch alone", () => {
+  const [plain, higher] = [0, 5].map((loss) =>
+    budgetsOf(withLargeBatch(0.3, loss))!.candidates.map((one) => [one.configuration.key, one.loss])
+  );
+  assert.deepEqual(plain, higher, "what the other batch ends at changes no outcome");
+  const batches = new Set(
+    budgetsOf(asItIs)!.candidates.map(({ configuration }) => configuration.effectiveBatchSize),
+  );
+  assert.ok(batches.size > 1);
+});
+
+Deno.test("combinations() takes no times of a search, of a rate sweep or of an overflow", () => {
+  const search = changed((cells) => {
+    for (const cell of cells) if (cell.phase === "single") cell.role = "search";
+  });
+  const phases = (analysis: Analysis) => new Set(combinations(analysis).map(({ phase }) => phase));
+  assert.ok(phases(asItIs).has("single") && !phases(search).has("single"));
+  for (const phase of ["rates", "overflow"]) assert.ok(!phases(asItIs).has(phase), phase);
 });
 
 Deno.test("guidePlans() finds the guide's rows among planned cells", () => {

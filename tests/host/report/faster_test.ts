@@ -60,7 +60,7 @@ Deno.test("a point leaves the front where it is beaten just beyond the noise, an
 
 Deno.test("of equals the simpler one stays, if it needs no more memory", () => {
   const slower = (bytes: number) => trains(times(1), ["checkpointing", "flash"], bytes);
-  assert.equal(switchedCount(slower(40)), 2);
+  assert.equal(switchedCount(slower(40), null), 2);
   assert.deepEqual(onFront([baseline, slower(40)]), [40]);
   assert.deepEqual(onFront([baseline, slower(39)]), [40, 39]);
 });
@@ -91,4 +91,40 @@ Deno.test("of one process a side it takes as much as both could be off by: Stude
 Deno.test("of two that switch on equally many, and that noise does not tell apart, both stay", () => {
   const [flash, fp16] = [["flash"], ["fp16"]].map((methods) => trains(times(1), methods, 40));
   assert.deepEqual(onFront([flash, fp16]), [40, 40]);
+});
+
+/** The baseline's methods, or others, at another batch. */
+function atBatch(one: Configuration, microBatchSize: number, gradientAccumulationSteps = 1): Configuration {
+  return configurationsOf(one.cells.map((cell) => ({
+    ...cell,
+    id: `${cell.id}-${microBatchSize}-${gradientAccumulationSteps}`,
+    config: { ...cell.config, microBatchSize, gradientAccumulationSteps },
+  })))[0];
+}
+
+Deno.test("another batch beats beyond the noise, and counts as a thing switched on inside it", () => {
+  const here = atBatch(baseline, 4);
+  const there = (by: number, bytes: number) => atBatch(trains(times(by), [], bytes), 8);
+  const front = (...all: Configuration[]) =>
+    paretoOf(all, { baseline: here }).points.filter((point) => point.onFront).map(({ label }) => label);
+  assert.deepEqual([switchedCount(here, here), switchedCount(there(1, 40), here)], [0, 1]);
+  assert.deepEqual(front(here, there(1.2, 40)), ["batch 8"]);
+  assert.deepEqual(front(here, there(1, 40)), [here.label]);
+  // With one method at the baseline's batch, none at the other: both changed one thing, and both stay.
+  assert.deepEqual(front(atBatch(trains(times(1), ["flash"], 40), 4), there(1, 40)), [here.label, "batch 8"]);
+});
+
+Deno.test("each point names its batch, in its label where that is not the baseline's", () => {
+  const points = paretoOf([
+    atBatch(baseline, 4),
+    atBatch(trains(times(1), ["flash"], 20), 1, 4),
+    atBatch(trains(times(1), ["flash"], 21), 2, 2),
+    atBatch(trains(times(1), ["flash"], 22), 16),
+  ], { baseline: atBatch(baseline, 4) }).points;
+  assert.deepEqual(points.map(({ label, batch }) => [label, batch]), [
+    [baseline.label, "4"],
+    [baseline.label, "1 × 4"],
+    [`${baseline.label}, batch 2 × 2`, "2 × 2"],
+    ["flash attention, batch 16", "16"],
+  ]);
 });

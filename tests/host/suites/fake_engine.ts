@@ -171,7 +171,7 @@ async function train(
   }
   const rateLoss = 0.1 * Math.abs(Math.log(options.learningRate / (BEST_RATES[options.optimizer] ?? 0.001)));
   const loss = lossAfter(trained) + rateLoss;
-  const point = { step: options.steps, tokens: trained, loss, ...scoresFor(options) };
+  const point = { step: options.steps, tokens: trained, loss, ms: 5, ...scoresFor(options) };
   if (options.heldOutFraction > 0) listener.onHeldOut?.(point);
   const heldOutElsewhere = alsoEvaluate.map((data) => ({
     data,

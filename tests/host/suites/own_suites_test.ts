@@ -73,6 +73,7 @@ Deno.test("the paper's protocol has a phase for every claim, in every size on ev
     "3b", // C7, C8
     "llama2-7b", // C10
     "mixed-precision", // C4
+    "large-batches", // C2
   ];
   // Where one model does not do it all, where one has time for it, and where it is decided elsewhere.
   const some: Readonly<Record<string, (tier: string, quick: boolean) => boolean>> = {

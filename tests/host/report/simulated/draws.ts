@@ -50,6 +50,7 @@ function processesOf(sides: readonly Side[], seed: number, noise: Noise, random:
           step: Math.round(cell.config.steps * point / POINTS),
           tokens: TOKENS * point / POINTS,
           loss: lossAt(point / POINTS),
+          ms: 50 * factor,
         }));
       cell.heldOut = falls === undefined
         ? points((share) => share === 0 ? START : curve(TOKENS * share / (1 + slower)) + own)
