@@ -43,7 +43,10 @@ const AxisAnswer = Type.Object({
   axis: text(),
   answer: Type.Enum(ANSWERS),
   weight: Type.Enum(WEIGHTS, { description: "Whether the verdict hangs on it." }),
-  figure: orNull(IntervalAnswer, "With the interval that decided, of `confidence`."),
+  figure: orNull(
+    IntervalAnswer,
+    "With the interval that decided: of `confidence`, or 0.95 beyond a region with two ends.",
+  ),
   unit: text("`×`, `nats`, `GB`, …; empty where there is no figure."),
   region: orNull(
     Type.Object({ low: orNull(number()), high: orNull(number()) }),

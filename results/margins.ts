@@ -64,6 +64,12 @@ export const MARGINS = {
   ),
 } as const;
 
+/**
+ * Confidence of an interval that shows a figure to lie beyond a region with two ends, where both ends are in
+ * question at a time: each errs once in forty, so that they err once in twenty together.
+ */
+export const BEYOND_CONFIDENCE = (1 + MARGINS.confidence.value) / 2;
+
 /** How far a held-out loss may lie above the baseline's and count as kept, and who said so. */
 export interface LossMargin {
   nats: number;

@@ -6,7 +6,7 @@ import { ALPHA, type LossDifference } from "../rows/loss_difference.ts";
 import { MARGINS } from "../../results/margins.ts";
 import type { Pair } from "../rows/pairs.ts";
 import { formatInterval, formatNumber } from "../words/format.ts";
-import { type Answer, answerOf, not, processesNeeded, type Region } from "./decide.ts";
+import { type Answer, answerOf, decidingInterval, not, processesNeeded, type Region } from "./decide.ts";
 import type { LossOf } from "./ledger.ts";
 
 /** In the order in which they are counted. */
@@ -91,13 +91,19 @@ interface AxisOptions {
   why?: string;
 }
 
+interface MeasuredOptions extends AxisOptions {
+  /** The figure at `BEYOND_CONFIDENCE`: needed of what has noise, where the region has two ends. */
+  beyond?: Interval | null;
+}
+
 /** An axis whose figure has to lie in a region. */
 export function measuredAxis(
   axis: string,
-  figure: Interval | null,
+  found: Interval | null,
   region: Region,
-  { unit = "×", weight = "decides", why }: AxisOptions = {},
+  { unit = "×", weight = "decides", why, beyond = found }: MeasuredOptions = {},
 ): Axis {
+  const figure = decidingInterval(found, beyond, region);
   const answer = answerOf(figure, region);
   const needed = answer === "cannot tell" && figure ? processesNeeded(figure, region) : null;
   return {
@@ -120,7 +126,7 @@ export function differenceAxis(
   axis: string,
   figure: Interval | null,
   same: Region,
-  options: AxisOptions = {},
+  options: MeasuredOptions = {},
 ): Axis {
   const inside = measuredAxis(axis, figure, same, options);
   return { ...inside, answer: not(inside.answer), why: options.why ?? inside.why };

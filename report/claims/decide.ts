@@ -6,7 +6,7 @@
 import type { Interval } from "../../results/stats.ts";
 import { studentQuantile } from "../../results/student.ts";
 import { isAlone } from "../../results/intervals.ts";
-import { MARGINS } from "../../results/margins.ts";
+import { BEYOND_CONFIDENCE, MARGINS } from "../../results/margins.ts";
 
 export const ANSWERS = ["yes", "no", "cannot tell"] as const;
 export type Answer = typeof ANSWERS[number];
@@ -44,6 +44,24 @@ export function answerOf(figure: Interval | null, { low, high }: Region): Answer
   return isOutside ? "no" : "cannot tell";
 }
 
+/**
+ * Which of two intervals of a figure decides. A figure can lie beyond either end of a region, and intervals
+ * at `MARGINS.confidence` err once in twenty on each side: once in ten where there is nothing but noise. An
+ * estimate beyond a region with two ends is therefore judged by the wider interval, at `BEYOND_CONFIDENCE`.
+ */
+export function decidingInterval(
+  inside: Interval | null,
+  beyond: Interval | null,
+  region: Region,
+): Interval | null {
+  return inside && liesBeyond(inside, region) ? beyond : inside;
+}
+
+/** Whether an estimate lies beyond one of a region's two ends. */
+function liesBeyond({ estimate }: Interval, { low, high }: Region): boolean {
+  return low !== null && high !== null && (estimate < low || estimate > high);
+}
+
 /** The opposite of an answer. */
 export function not(answer: Answer): Answer {
   return answer === "yes" ? "no" : answer === "no" ? "yes" : answer;
@@ -63,13 +81,14 @@ const MOST_PROCESSES = 1000;
  * those whose interval would reach from the estimate to the nearest edge. Null where one process says nothing
  * of scatter, or where so many would be needed that nobody runs them.
  */
-export function processesNeeded(figure: Interval, { low, high }: Region): number | null {
+export function processesNeeded(figure: Interval, region: Region): number | null {
   const { n, estimate, looks = 1 } = figure;
+  const { low, high } = region;
   if (n === undefined || n < 2) return null;
+  const confidence = liesBeyond(figure, region) ? BEYOND_CONFIDENCE : MARGINS.confidence.value;
   const edges = [low, high].filter((edge) => edge !== null);
   const distance = Math.min(...edges.map((edge) => Math.abs(edge - estimate)));
-  const quantile = (count: number) =>
-    studentQuantile(1 - (1 - MARGINS.confidence.value) / 2 / looks, count - 1);
+  const quantile = (count: number) => studentQuantile(1 - (1 - confidence) / 2 / looks, count - 1);
   const deviation = (figure.high - figure.low) / 2 * Math.sqrt(n) / quantile(n);
   for (let count = n + 1; count <= MOST_PROCESSES; count++) {
     if (quantile(count) * deviation / Math.sqrt(count) < distance) return count;

@@ -3,7 +3,7 @@ import type { Configuration } from "../../rows/configuration.ts";
 import { count, formatNumber } from "../../words/format.ts";
 import { type Html, type HtmlValue, markup } from "../html.ts";
 import { optimizerName, quantizesEmbeddings } from "../../words/names.ts";
-import { MARGINS } from "../../../results/margins.ts";
+import { BEYOND_CONFIDENCE, MARGINS } from "../../../results/margins.ts";
 import { figures, table } from "../table.ts";
 import { type PageContext, section } from "./context.ts";
 
@@ -40,7 +40,9 @@ export function methodSection(
 <li><strong>No difference.</strong> Two figures differ where the interval of their ratio, built in the same way, leaves out 1. Everything else is shown grey and called no difference.</li>
 <li><strong>Verdicts.</strong> A claim holds in a setting where the ${
       MARGINS.confidence.value * 100
-    } % interval of each deciding figure lies inside what the claim asks for, and does not where one lies outside; all else is “cannot tell”. Noise widens intervals: it takes verdicts away and gives none. Of several settings none speaks for the others.</li>
+    } % interval of each deciding figure lies inside what the claim asks for, and does not where one lies outside, at ${
+      BEYOND_CONFIDENCE * 100
+    } % where there are two sides to it; all else is “cannot tell”. Noise widens intervals: it takes verdicts away and gives none. Of several settings none speaks for the others.</li>
 <li><strong>Margins</strong>, set before the run: ${
       Object.values(MARGINS).map(({ name, value, reason }, i) =>
         `${i > 0 ? "; " : ""}${name} ${value} (${reason})`

@@ -14,7 +14,7 @@ import {
 } from "../../../report/claims/decide.ts";
 import { type Axis, measuredAxis, outcomeOf, overall, plainAxis } from "../../../report/claims/claim.ts";
 import { alone, intervalOf } from "../../../results/intervals.ts";
-import { MARGINS } from "../../../results/margins.ts";
+import { BEYOND_CONFIDENCE, MARGINS } from "../../../results/margins.ts";
 import {
   CHECKPOINTING_SLOWDOWN,
   FOURFOLD,
@@ -162,4 +162,35 @@ Deno.test("overall() lets no setting speak for the others", () => {
   assert.equal(overall(["reproduced", "not reproduced", "cannot tell"]), "depends on the setting");
   assert.equal(overall(["not reproduced", "cannot tell"]), "cannot tell");
   assert.equal(overall(["not reproduced", "not reproduced"]), "not reproduced");
+});
+
+Deno.test("beyond a region with two ends the wider interval decides, inside and beside one end the other", () => {
+  const at = (estimate: number, reach: number) => ({
+    estimate,
+    low: estimate - reach,
+    high: estimate + reach,
+    n: 5,
+  });
+  const axis = (estimate: number, region: Region) =>
+    measuredAxis("x", at(estimate, 0.02), region, { beyond: at(estimate, 0.03) });
+  const { low, high } = CHECKPOINTING_SLOWDOWN;
+  const of = (estimate: number) => axis(estimate, between(low, high)).answer;
+  assert.deepEqual([1.1701, 1.2299, 1.1699, 1.2301].map(of), ["yes", "yes", "cannot tell", "cannot tell"]);
+  assert.deepEqual([1.1199, 1.1201, 1.2799, 1.2801].map(of), ["no", "cannot tell", "cannot tell", "no"]);
+  // A region with one end can be missed on one side alone.
+  assert.deepEqual([0.929, 0.931].map((x) => axis(x, atLeast(0.95)).answer), ["no", "cannot tell"]);
+  // The figure is the interval that decided.
+  assert.equal(axis(1.27, between(low, high)).figure!.low, 1.24);
+  assert.equal(axis(1.2, between(low, high)).figure!.low, 1.18);
+});
+
+Deno.test("both ends together err as often as one: 90 % inside, 95 % beyond", () => {
+  assert.equal(BEYOND_CONFIDENCE, 0.95);
+});
+
+Deno.test("processesNeeded() beyond a region with two ends goes by the wider interval", () => {
+  const of = (n: number, confidence: number) =>
+    intervalOf({ estimate: 1.3, standardError: 0.1 / Math.sqrt(n), degrees: n - 1, n }, confidence);
+  const needed = processesNeeded(of(3, BEYOND_CONFIDENCE), between(1.15, 1.25))!;
+  assert.ok(of(needed, BEYOND_CONFIDENCE).low > 1.25 && of(needed - 1, BEYOND_CONFIDENCE).low <= 1.25);
 });

@@ -33,7 +33,9 @@ export interface Side {
 export interface SimulatedClaim {
   claim: string;
   figure: string;
-  /** Truths at the margin and outside, where the claim does not hold. */
+  /** What the figure is made of, and so which noise can touch it. */
+  of: "times" | "losses";
+  /** Truths where the claim does not hold: the margin first, then outside. */
   outside: readonly number[];
   /** A truth well inside the margin. */
   inside: number;
@@ -48,6 +50,8 @@ const template = (phase: string, label: string) =>
 /** A copy of a cell of the phase, changed. */
 function copyOf(phase: string, label: string, change: (cell: CellRecord) => void = () => {}): CellRecord {
   const cell = structuredClone(template(phase, label));
+  // No verdict hangs on it, and all else is copied for every process of every draw.
+  cell.memory!.timeline = [];
   change(cell);
   cell.label = `${label}, ${
     cell.config.methods.join(" + ")
@@ -134,6 +138,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C1a",
     figure: "throughput",
+    of: "times",
     outside: [0.95, 0.9],
     inside: 1,
     holds: "reproduced",
@@ -142,6 +147,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C1b",
     figure: "throughput",
+    of: "times",
     outside: [0.95, 0.9],
     inside: 1,
     holds: "reproduced",
@@ -150,6 +156,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C1b",
     figure: "nats of held-out loss",
+    of: "losses",
     outside: [0.01, 0.02],
     inside: 0,
     holds: "reproduced",
@@ -158,6 +165,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C1b",
     figure: "share of more tokens to the baseline's loss",
+    of: "losses",
     outside: [0.05, 0.1],
     inside: 0,
     holds: "reproduced",
@@ -166,6 +174,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   ...["C2", "C14"].map((claim): SimulatedClaim => ({
     claim,
     figure: "nats of held-out loss",
+    of: "losses",
     outside: [],
     inside: 0,
     holds: "by construction",
@@ -178,6 +187,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C3",
     figure: "times as long",
+    of: "times",
     outside: [1.25, 1.15, 1.35],
     inside: 1.2,
     holds: "reproduced",
@@ -189,6 +199,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C4",
     figure: "throughput",
+    of: "times",
     outside: [1, 0.9],
     inside: 1.2,
     holds: "reproduced",
@@ -203,6 +214,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C6",
     figure: "times as fast",
+    of: "times",
     outside: [1, 0.9],
     inside: 1.2,
     holds: "reproduced",
@@ -211,6 +223,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C11",
     figure: "throughput",
+    of: "times",
     outside: [0.95, 0.9],
     inside: 1,
     holds: "reproduced",
@@ -220,6 +233,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C11",
     figure: "nats of held-out loss",
+    of: "losses",
     outside: [0.01, 0.02],
     inside: 0,
     holds: "reproduced",
@@ -229,6 +243,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C12",
     figure: "nats that adapters forget",
+    of: "losses",
     outside: [0.01, 0.02],
     inside: 0,
     holds: "reproduced",
@@ -237,6 +252,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C13",
     figure: "throughput of the largest batch",
+    of: "times",
     outside: [1 / 0.95, 1],
     inside: 1.5,
     holds: "reproduced",
@@ -245,6 +261,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C13",
     figure: "nats of held-out loss",
+    of: "losses",
     outside: [0.01, 0],
     inside: 0.05,
     holds: "reproduced",
@@ -253,6 +270,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C15",
     figure: "nats that the last stage lowers",
+    of: "losses",
     outside: [0.01, 0],
     inside: 0.05,
     holds: "reproduced",
@@ -261,6 +279,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C16",
     figure: "times as fast",
+    of: "times",
     outside: [10, 9],
     inside: 12,
     holds: "reproduced",
@@ -269,6 +288,7 @@ export const SIMULATED: readonly SimulatedClaim[] = [
   {
     claim: "C17",
     figure: "times as fast",
+    of: "times",
     outside: [1, 0.9],
     inside: 1.2,
     holds: "reproduced",

@@ -34,13 +34,17 @@ function processesOf(sides: readonly Side[], seed: number, noise: Noise, random:
   const ends: number[] = [];
   return sides.map(
     ({ cell: template, time = 1, loss = 0, slower = 0, falls, forgets = 0, startsFrom }, i) => {
-      const cell = structuredClone(template);
-      Object.assign(cell, { id: ids[i], process: `process of ${ids[i]}`, warmupSteps: 0 });
-      cell.config.seed = seed;
-      cell.config.startFrom = startsFrom === undefined ? null : ids[startsFrom];
+      const cell: CellRecord = {
+        ...template,
+        id: ids[i],
+        process: `process of ${ids[i]}`,
+        warmupSteps: 0,
+        config: { ...template.config, seed, startFrom: startsFrom === undefined ? null : ids[startsFrom] },
+      };
       const factor = time * Math.exp(noise.time * normal(random));
       // Steps scatter little within a process: as the unit they would give intervals far too narrow.
-      cell.samples!.ms = cell.samples!.ms.map(() => 100 * factor * (1 + 0.002 * normal(random)));
+      const ms = template.samples!.ms.map(() => 100 * factor * (1 + 0.002 * normal(random)));
+      cell.samples = { ...template.samples!, ms };
       const own = common + loss + noise.loss / Math.SQRT2 * normal(random);
       const start = startsFrom === undefined ? START : ends[startsFrom];
       const end = falls === undefined ? curve(TOKENS) + own : start - falls + own - common;
@@ -105,14 +109,18 @@ export interface Point {
   truth: number;
   processes: number;
   noise: Noise;
+  /** Another one has other runs. */
+  series?: number;
 }
 
 /** Runs of a point, the same whenever they are drawn. */
 export function* runsOf(
-  { simulated, truth, processes, noise }: Point,
+  { simulated, truth, processes, noise, series = 0 }: Point,
   draws: number,
 ): Iterable<SyntheticRun> {
-  const name = [simulated.claim, simulated.figure, truth, processes, noise.time, noise.loss].join(" ");
+  const name = [simulated.claim, simulated.figure, truth, processes, noise.time, noise.loss, series].join(
+    " ",
+  );
   const random = seededRandom(parseInt(syntheticId(name).slice(0, 8), 16));
   const sides = simulated.sides(truth);
   for (let draw = 0; draw < draws; draw++) yield drawRun(sides, processes, noise, random);
@@ -120,7 +128,7 @@ export function* runsOf(
 
 /** How often each verdict comes out, as shares; the first runs through folders. */
 export async function sharesOf(point: Point, draws: number, byFolder = 0): Promise<Map<string, number>> {
-  const shares = new Map<string, number>();
+  const shares = new Map([point.simulated.holds, "not reproduced", "cannot tell"].map((name) => [name, 0]));
   await inFolder(async (dir) => {
     let draw = 0;
     for (const run of runsOf(point, draws)) {
@@ -128,7 +136,9 @@ export async function sharesOf(point: Point, draws: number, byFolder = 0): Promi
       const verdict = draw < byFolder
         ? await verdictByFolder(run, claim, join(dir, String(draw)))
         : verdictInMemory(run, claim);
-      shares.set(verdict, (shares.get(verdict) ?? 0) + 1 / draws);
+      // Nothing else can be said of one setting.
+      if (!shares.has(verdict)) throw new RangeError(`A verdict “${verdict}” of ${claim}`);
+      shares.set(verdict, shares.get(verdict)! + 1 / draws);
       draw++;
     }
   });
