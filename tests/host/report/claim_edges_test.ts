@@ -127,7 +127,7 @@ Deno.test("C5: a scale of 1 is as low as it goes, and keeping it is no fault", (
   assert.deepEqual([skips(2, 1), skips(1, 1), skips(2, 2), skips(1, 0.5)], ["yes", "yes", "no", "no"]);
 });
 
-Deno.test("C6: attention faster at all, fewer bytes, over a quantized base too", () => {
+Deno.test("C6: attention, or where it was timed evaluation, faster at all, fewer bytes, over a quantized base too", () => {
   const plain = both(long, not(isQuantized));
   const [naive, flash] = [not(uses("flash")), uses("flash")];
   const attends = (ms: number) => (cell: CellRecord) => {
@@ -139,6 +139,17 @@ Deno.test("C6: attention faster at all, fewer bytes, over a quantized base too",
   const memory = (ours: number) =>
     answers("C6", "memory", bytes(both(plain, naive), both(plain, flash))(1e6, ours), /1024/);
   assert.deepEqual([1e6 - 1, 1e6].map(memory), ["yes", "no"]);
+  const evaluates = (ms: number) => (cell: CellRecord) => {
+    cell.heldOut = [{ step: 3, tokens: 192, loss: 3, ms }];
+  };
+  const inference = (ms: number) =>
+    answers(
+      "C6",
+      "speed",
+      each([both(long, naive), evaluates(100)], [both(long, flash), evaluates(ms)]),
+      /1024/,
+    );
+  assert.deepEqual([99.9, 100].map(inference), ["yes", "no"]);
   const quantized = both(long, isQuantized);
   const over = (ours: number) =>
     answers(
@@ -332,4 +343,12 @@ Deno.test("C17: faster at all, and adapters of a tenth of the model's bytes", ()
       each([adapters, (cell) => Object.assign(cell, { parameters: 1e6, adapterBytes })]),
     );
   assert.deepEqual([400_000, 400_001].map(storage), ["yes", "no"]);
+});
+
+Deno.test("C7 compares two optimizers at least", () => {
+  const tested = (...optimizers: string[]) =>
+    answers("C7", "AdamW", (cells) => {
+      cells.splice(0, cells.length, ...cells.filter(({ config }) => optimizers.includes(config.optimizer)));
+    }, /./);
+  assert.deepEqual([tested("adamw"), tested("adamw", "adafactor")], ["", "yes"]);
 });

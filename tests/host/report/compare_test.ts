@@ -54,6 +54,14 @@ Deno.test("compareLoaded() does not fail a rule on noise", () => {
   for (const { label } of inside) assert.ok(!failures.some((failure) => failure.includes(`${label} in`)));
 });
 
+Deno.test("compareLoaded() of one process a side goes by the figure, and a figure at the bound is not beyond it", () => {
+  const single = (slowness: number) => asLoaded(syntheticRun({ ...SMALL, seeds: [0], slowness }));
+  const failures = (slowness: number, rule: string) =>
+    compareLoaded([single(1), single(slowness)], [rule]).failures.length;
+  assert.deepEqual([failures(1.25, "tokensPerSecond<0.9"), failures(1.25, "tokensPerSecond<0.7")], [3, 0]);
+  assert.deepEqual([failures(1, "tokensPerSecond<1"), failures(1, "tokensPerSecond>1")], [0, 0]);
+});
+
 Deno.test("compareLoaded() fails a rule where a configuration no longer runs, or is gone", () => {
   const crashed = asLoaded(syntheticRun({ ...SMALL, statuses: { 8: "oom" } }), "crashed");
   crashed.cells = crashed.cells.filter(({ label }) => label !== "batch 4");
@@ -68,6 +76,8 @@ Deno.test("compareLoaded() counts any change of planned bytes: they have no nois
   for (const cell of grown.cells) cell.memory!.plannedPeakBytes += 1;
   assert.equal(compareLoaded([reference, asLoaded(grown)], ["plannedPeakBytes>1"]).failures.length, 3);
   assert.equal(compareLoaded([reference, asLoaded(grown)], ["bookedPeakBytes>1"]).failures.length, 0);
+  const [{ runs: [, other] }] = compareLoaded([reference, asLoaded(grown)], []).rows;
+  assert.equal(other.ratios.plannedPeakBytes.isDifferent, true, "one byte");
 });
 
 Deno.test("compareLoaded() matches configurations by label where a version changed their settings", () => {

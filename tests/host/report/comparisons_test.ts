@@ -4,6 +4,7 @@ import { breakEven, effectsByBatch } from "../../../report/rows/batch_effects.ts
 import { budgetsOf, combinations } from "../../../report/rows/budgets.ts";
 import { fasterAmong, switchedCount } from "../../../report/rows/faster.ts";
 import { guidePlans } from "../../../report/claims/guide.ts";
+import { pairWeight } from "../../../report/rows/pairs.ts";
 import { analyse, type Analysis } from "../../../report/rows/analysis.ts";
 import { chainOf, fineTunings, seedwise, taskScores } from "../../../report/rows/fine_tuning.ts";
 import { meanInterval } from "../../../results/intervals.ts";
@@ -197,6 +198,33 @@ Deno.test("stackPairs() takes the phase with most seeds of a setting, whatever i
   });
   const ours = stackPairs(analysis, LEAN).filter(({ changed }) => changed.config.model === "gpt2-tiny");
   assert.deepEqual(ours.map(({ changed }) => changed.phase), ["ladder"]);
+});
+
+Deno.test("pairWeight() counts the usual form, then seeds, then a common phase, then which; a sweep's cells least", () => {
+  const [one] = asItIs.trained;
+  const weight = (changes: Partial<typeof one> = {}, other: Partial<typeof one> = {}) => {
+    const plain = { ...one, phaseKind: "matrix" as const, shows: null, phase: "a", seeds: [1] };
+    return pairWeight({ ...plain, ...changes }, { ...plain, phase: "b", ...other });
+  };
+  const quantized = {
+    ...one.config,
+    optimizer: "adamw8bit",
+    optimizerOptions: { quantizeEmbeddings: true },
+  };
+  const many = Array.from({ length: 60 }, (_, i) => i);
+  const rising = [
+    weight({ phaseKind: "batch-sweep", seeds: many, phase: "b" }, { seeds: many }),
+    weight({ config: quantized, seeds: many, phase: "b" }, { seeds: many }),
+    weight(),
+    weight({}, { shows: "method-combinations" }),
+    weight({}, { shows: "single-methods" }),
+    weight({ phase: "b" }),
+    weight({ seeds: [1, 2] }, { seeds: [1, 2] }),
+    weight({ seeds: many }, { seeds: many }),
+  ];
+  assert.deepEqual(rising.toSorted((a, b) => a - b), rising);
+  assert.equal(new Set(rising).size, rising.length);
+  assert.equal(weight({ seeds: many }), weight(), "the side with fewer seeds counts");
 });
 
 Deno.test("budgetsOf() chooses the simplest of what nothing that fits is shown to be faster than, and no worse loss", () => {

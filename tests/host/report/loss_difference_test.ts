@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { analyse } from "../../../report/rows/analysis.ts";
 import { asLoaded } from "./support.ts";
 import { syntheticRun } from "./synthetic_run.ts";
-import { lossDifference } from "../../../report/rows/loss_difference.ts";
+import { learnedBy, lossDifference } from "../../../report/rows/loss_difference.ts";
 import { holm, ledgerOf } from "../../../report/claims/ledger.ts";
 import { lossMargin } from "../../../results/margins.ts";
 import { measure, type Measured } from "../../../results/measured.ts";
@@ -65,6 +65,24 @@ Deno.test("lossDifference() refuses where the baseline learned no more than the 
   // Below the histogram's entropy, not at it.
   assert.equal(of(6, 3.1, 3.1).refusal, "the baseline ends at 3.100, a histogram of the tokens at 3.100");
   assert.equal(of(6, 3.0999, 3.1).refusal, null);
+});
+
+Deno.test("learnedBy() begins with the loss before the first step, else with the first step's of a model from nothing", () => {
+  const [trained] = analyse(asLoaded(syntheticRun({ batches: [4], seeds: [0], tokens: 1024 }))).trained;
+  const started = (startFrom: string | null, heldOut: [step: number, loss: number][]) => {
+    const [cell] = structuredClone(trained.ok);
+    cell.config.startFrom = startFrom;
+    cell.samples!.loss[0] = 5;
+    cell.heldOut = heldOut.map(([step, loss]) => ({ step, tokens: 100 * step, loss }));
+    return learnedBy({ ...trained, ok: [cell] }, 400)?.start ?? null;
+  };
+  assert.equal(started(null, [[0, 6], [4, 3]]), 6);
+  assert.equal(started(null, [[2, 4], [4, 3]]), 5);
+  assert.equal(
+    started("0123456789ab", [[2, 4], [4, 3]]),
+    null,
+    "its first step is taken from weights that know",
+  );
 });
 
 Deno.test("lossMargin() is what the run decided, never below the floor", () => {

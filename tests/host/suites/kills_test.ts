@@ -284,6 +284,9 @@ Deno.test("SIGKILL is killed, and oom where the kernel or the cgroup says so, wi
     status: "oom",
     reason: `the process was killed by signal 9 at step 0 of 8: ${oomEvidence}`,
   });
+  // A shell between the two tells the signal by the exit code alone.
+  assert.equal(outcomeOf(cell, heard, { ...end, signal: null }).status, "killed");
+  assert.equal(outcomeOf(cell, heard, { ...end, signal: null, code: 138 }).status, "error");
   for (const signal of ["SIGSEGV", "SIGBUS", "SIGABRT"]) {
     const crashed = outcomeOf(cell, heard, { ...end, signal, code: 139 });
     assert.equal(crashed.status, "error");
