@@ -34,6 +34,7 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
   });
   if (pareto.points.length < 2) return null;
   const baseName = pareto.points.find(({ isBaseline }) => isBaseline)?.label;
+  const hasWinner = pareto.points.some(({ isWinner }) => isWinner);
   const columns: Column<ParetoPoint>[] = [
     { head: "configuration", cell: ({ id, label }) => traced(context, id, label) },
     figures("batch", ({ batch }) => batch),
@@ -52,7 +53,9 @@ export function paretoFigure(analysis: Analysis, context: PageContext): Html | n
       count(pareto.points.length, "point")
     }, at effective batch ${baseline?.effectiveBatchSize} where no other is named: planned = booked peak, and throughput with 95 % interval over processes. Filled: not beaten beyond the noise, by what needs no more memory and is faster, or is no slower and changes less (another batch is a change); faint: beaten. Line: through the best estimates. ${
       baseName
-        ? `Square: baseline. Diamond: the stack that claim C1 is judged on. Crosses: two full stacks of the guide that the paper cites (${
+        ? `Square: baseline. ${
+          hasWinner ? "Diamond: the stack that claim C1 is judged on. " : ""
+        }Crosses: two full stacks of the guide that the paper cites (${
           FULL_STACKS.map(({ memory, throughput }) =>
             `${formatRatio(memory)} less at ${formatRatio(throughput)}`
           )
