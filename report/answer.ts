@@ -21,6 +21,7 @@ import { isAlone } from "../results/intervals.ts";
 import { MARGINS } from "../results/margins.ts";
 import { type Measured, ratioOf } from "../results/measured.ts";
 import { gapsOf } from "./rows/gaps.ts";
+import { observedParts } from "./rows/memory.ts";
 import { groupRuns } from "./rows/merge.ts";
 import { count, formatBytes, formatCompact, formatNumber, formatRatio } from "./words/format.ts";
 import { printable } from "./words/text.ts";
@@ -103,6 +104,10 @@ export const ReportAnswer = Type.Object({
     plannedPeakBytes: orNull(number()),
     bookedPeakBytes: orNull(number()),
     observedPeakBytes: orNull(number(), "Median over cells."),
+    observedParts: orNull(
+      mapOf(number()),
+      "Bytes of context, kernels, booked and rest of one cell; null where its record does not say.",
+    ),
     bytesByRole: orNull(mapOf(number())),
     tokensPerSecond: orNull(IntervalAnswer, "95 % interval over processes."),
     stepMs: orNull(IntervalAnswer),
@@ -225,6 +230,7 @@ function configurationAnswers(analysis: Analysis): ReportAnswer["configurations"
       plannedPeakBytes: memory?.plannedBytes ?? null,
       bookedPeakBytes: memory?.bookedBytes ?? null,
       observedPeakBytes: memory?.observed?.estimate ?? null,
+      observedParts: partsOf(one),
       bytesByRole: memory ? { ...memory.byRole } : null,
       tokensPerSecond: intervalAnswer(tokensPerSecond?.interval),
       stepMs: intervalAnswer(one.stepMs?.interval),
@@ -234,6 +240,13 @@ function configurationAnswers(analysis: Analysis): ReportAnswer["configurations"
       cells: (ok.length > 0 ? ok : cells).map(({ id }) => id),
     };
   });
+}
+
+function partsOf(configuration: Configuration): Record<string, number> | null {
+  const parts = observedParts(configuration);
+  if (!parts) return null;
+  const { context, kernels, booked, rest } = parts;
+  return { context, kernels, booked, rest };
 }
 
 function statusesOf(cells: readonly CellRecord[]): Record<string, number> {

@@ -146,6 +146,11 @@ export const MemoryRecord = Type.Object({
     "What the driver or the operating system saw, less the empty-device baseline; null where it cannot be had.",
   ),
   observedBaselineBytes: orNull(amount(), "The baseline that was subtracted, where there is one."),
+  observedKernelBytes: Type.Optional(orNull(
+    amount(),
+    "What was in use once all kernels were compiled and no buffer existed, less the same baseline; absent from records of " +
+      "earlier versions.",
+  )),
   observedHow: text("How it was observed (`process peak RSS up to step 20`, `nvidia-smi`, …), or why not."),
   timeline: Type.Array(Type.Object({ dispatch: amount(), bytes: BytesByRole }), {
     description: "Live bytes by role over the step's dispatches, at most 256 points.",

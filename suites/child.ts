@@ -27,6 +27,8 @@ export interface ChildOptions {
   onMessage(message: Message): void;
   /** Called when the device is open and empty; the process waits until it is done. */
   onDevice?(pid: number): Promise<void>;
+  /** Called when the kernels are compiled, and there are no buffers; the process waits likewise. */
+  onCompiled?(): Promise<void>;
 }
 
 /** Lines of standard error to keep: drivers say little, stacks of the engine are longer than what helps. */
@@ -66,8 +68,9 @@ export async function runChild(options: ChildOptions): Promise<ChildEnd> {
   const [, , status] = await Promise.all([
     readMessages(child.stdout, tail, async (message) => {
       options.onMessage(message);
-      if (message.type !== "device") return;
-      await options.onDevice?.(child.pid);
+      if (message.type === "device") await options.onDevice?.(child.pid);
+      else if (message.type === "compiled") await options.onCompiled?.();
+      else return;
       await say("go");
     }),
     keepLast(child.stderr, tail),

@@ -51,13 +51,18 @@ export async function pinModels(
     if (known) await requireSameFiles(known, hub);
     else models.push(await find(name, hub));
   }
+  return { tiered: withModels(tiered, models), models };
+}
+
+/** The suite with models as they were found, without the phases that need one which was not. */
+export function withModels(tiered: TieredSuite, models: readonly HubModel[]): TieredSuite {
   const found = new Map(models.flatMap(({ name, model }) => model === null ? [] : [[name, model] as const]));
   const missing = models.filter(({ model }) => model === null).map(({ name }) => name);
   const phases = withoutStartsIn(
     tiered.phases,
     tiered.phases.filter((phase) => modelsOf(phase).some((model) => missing.includes(model))),
   );
-  return { tiered: { ...tiered, phases: phases.map((phase) => replaced(phase, found)) }, models };
+  return { ...tiered, phases: phases.map((phase) => replaced(phase, found)) };
 }
 
 async function find(name: string, hub: HubAccess): Promise<HubModel> {

@@ -306,6 +306,9 @@ export function inShard(id: string, { index, count }: Shard): boolean {
   return parseInt(id.slice(0, 8), 16) % count === index - 1;
 }
 
+/** The shard of who runs nothing and decides what the records of others decide. */
+export const NOTHING_IS_MINE: Shard = { index: 0, count: 1 };
+
 /** Says whether a cell is wanted. */
 export type Filter = (cell: Cell) => boolean;
 

@@ -11,7 +11,7 @@ const DIVERGENCE_WINDOW = 10;
 /**
  * Runs one request and says what happens as it goes on. Never throws: a run that fails says how.
  *
- * @param ready Awaited while the device is open and empty.
+ * @param ready Awaited while the device is open and empty, and once more when the kernels are compiled.
  */
 export async function measure(
   engine: Engine,
@@ -48,6 +48,10 @@ async function trainCell(
   const listener = {
     onDevice: async (adapter: Extract<Message, { type: "device" }>["adapter"]) => {
       send({ type: "device", adapter, residentBytes: residentBytes() });
+      await ready();
+    },
+    onCompiled: async () => {
+      send({ type: "compiled", residentBytes: residentBytes() });
       await ready();
     },
     onPhase: (text: string) => send({ type: "phase", text }),
@@ -114,9 +118,13 @@ export async function serve(engine: Engine): Promise<never> {
   }
   const lines = linesOf(Deno.stdin.readable);
   const request: Request = JSON.parse((await lines.next()).value ?? "null");
-  const go = Promise.withResolvers<void>();
+  // Whoever waits has said so before the runner can answer.
+  let go = Promise.withResolvers<void>();
   (async () => {
-    for await (const _ of lines) go.resolve();
+    for await (const _ of lines) {
+      go.resolve();
+      go = Promise.withResolvers<void>();
+    }
     Deno.exit(1); // the runner is gone: nobody will read the result
   })();
   await measure(engine, request, write, () => go.promise);

@@ -49,6 +49,8 @@ interface Heard {
   heldOutElsewhere: CellRecord["heldOutElsewhere"];
   /** Resident size of the process when its device was open and empty. */
   emptyBytes: number | null;
+  /** Resident size when its kernels were compiled, and no buffer existed. */
+  compiledBytes: number | null;
   result: Extract<Message, { type: "result" }> | null;
   failure: Extract<Message, { type: "failure" }> | null;
 }
@@ -68,6 +70,7 @@ export async function measureCell(
     heldOut: [],
     heldOutElsewhere: cell.config.alsoEvaluate.map((data) => ({ data, points: [] })),
     emptyBytes: null,
+    compiledBytes: null,
     result: null,
     failure: null,
   };
@@ -93,6 +96,7 @@ export async function measureCell(
       poller = new MemoryPoller(context.memory, pid);
       await poller.begin();
     },
+    onCompiled: async () => void await poller?.compiled(),
   });
   const polled = await (poller as MemoryPoller | null)?.end();
   const wallMs = Date.now() - started.getTime();
@@ -166,6 +170,7 @@ export async function measureBaseline(
 
 function hear(heard: Heard, message: Message): void {
   if (message.type === "device") heard.emptyBytes = message.residentBytes;
+  else if (message.type === "compiled") heard.compiledBytes = message.residentBytes;
   else if (message.type === "step") heard.steps.push(message.report);
   else if (message.type === "heldOut") heard.heldOut.push(message.point);
   else if (message.type === "heldOutElsewhere") {
@@ -255,15 +260,16 @@ function endText({ signal, code, timedOut }: ChildEnd): string {
  * and what this one took, its data read, when its device was open and empty.
  */
 function observedByProcess(
-  { result, emptyBytes }: Heard,
+  { result, emptyBytes, compiledBytes }: Heard,
   { memory, baselineBytes }: CellContext,
 ): Observation {
   if (memory === "process") {
     const baseline = baselineBytes === null ? emptyBytes : Math.max(baselineBytes, emptyBytes ?? 0);
-    return observation(result?.peakResidentBytes ?? null, baseline, ProcessPeak.how);
+    const peak = result?.peakResidentBytes ?? null;
+    return observation({ peak, baseline, compiled: compiledBytes }, ProcessPeak.how);
   }
   const how = "reason" in memory ? memory.reason : `${memory.how}: the device was never opened`;
-  return { peakBytes: null, baselineBytes: null, how };
+  return { peakBytes: null, baselineBytes: null, kernelBytes: null, how };
 }
 
 function samplesOf(steps: readonly StepReport[], scaled: boolean): StepSamples {
@@ -280,7 +286,10 @@ function samplesOf(steps: readonly StepReport[], scaled: boolean): StepSamples {
   return { ...samples, lossScale: steps.map(({ lossScale }) => lossScale), skipped };
 }
 
-function memoryOf(result: TrainResult, { peakBytes, baselineBytes, how }: Observation): MemoryRecord {
+function memoryOf(
+  result: TrainResult,
+  { peakBytes, baselineBytes, kernelBytes, how }: Observation,
+): MemoryRecord {
   return {
     plannedPeakBytes: result.plannedPeakBytes,
     plannedByRole: result.plannedByRole,
@@ -288,6 +297,7 @@ function memoryOf(result: TrainResult, { peakBytes, baselineBytes, how }: Observ
     bookedByRole: result.bookedByRole,
     observedPeakBytes: peakBytes,
     observedBaselineBytes: baselineBytes,
+    observedKernelBytes: kernelBytes,
     observedHow: how,
     timeline: thin(result.timeline, 256),
   };

@@ -6,6 +6,8 @@ export interface Observation {
   /** Less the baseline; null where it cannot be had. */
   peakBytes: number | null;
   baselineBytes: number | null;
+  /** In use when the kernels were compiled and no buffer existed, less the baseline; null: not had. */
+  kernelBytes: number | null;
   /** How it was observed, or why not. */
   how: string;
 }
@@ -172,6 +174,7 @@ export class MemoryPoller {
   readonly #source: MemorySource;
   readonly #pid: number;
   #baseline: number | null = null;
+  #compiled: number | null = null;
   #peak: number | null = null;
   #stopped = false;
   #loop: Promise<void> | null = null;
@@ -188,10 +191,20 @@ export class MemoryPoller {
     this.#loop = this.#poll();
   }
 
+  /** Takes the memory in use now as what the compiled kernels need beside the baseline. */
+  async compiled(): Promise<void> {
+    this.#compiled = await this.#read();
+  }
+
+  async #read(): Promise<number | null> {
+    const bytes = await this.#source.bytesUsed(this.#pid);
+    if (bytes !== null) this.#peak = Math.max(this.#peak ?? 0, bytes);
+    return bytes;
+  }
+
   async #poll(): Promise<void> {
     while (!this.#stopped) {
-      const bytes = await this.#source.bytesUsed(this.#pid);
-      if (bytes !== null) this.#peak = Math.max(this.#peak ?? 0, bytes);
+      await this.#read();
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, POLL_MS);
         this.#wake = () => {
@@ -206,14 +219,32 @@ export class MemoryPoller {
     this.#stopped = true;
     this.#wake?.();
     await this.#loop;
-    return observation(this.#peak, this.#baseline, this.#source.how);
+    return observation(
+      { peak: this.#peak, baseline: this.#baseline, compiled: this.#compiled },
+      this.#source.how,
+    );
   }
 }
 
-/** Peak less baseline, or the reason why there is none. */
-export function observation(peak: number | null, baseline: number | null, how: string): Observation {
+/** What was in use at three times; null where there is no reading. */
+interface Readings {
+  peak: number | null;
+  /** Of the device when it was open and empty. */
+  baseline: number | null;
+  /** When the kernels were compiled, and no buffer existed. */
+  compiled: number | null;
+}
+
+/** Peak, and what the kernels took, less the baseline, or the reason why there is none. */
+export function observation({ peak, baseline, compiled }: Readings, how: string): Observation {
   if (peak === null || baseline === null) {
-    return { peakBytes: null, baselineBytes: baseline, how: `${how}: no reading` };
+    return { peakBytes: null, baselineBytes: baseline, kernelBytes: null, how: `${how}: no reading` };
   }
-  return { peakBytes: Math.max(0, peak - baseline), baselineBytes: baseline, how };
+  const beside = (bytes: number) => Math.max(0, bytes - baseline);
+  return {
+    peakBytes: beside(peak),
+    baselineBytes: baseline,
+    kernelBytes: compiled === null ? null : beside(compiled),
+    how,
+  };
 }

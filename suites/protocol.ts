@@ -4,7 +4,7 @@ import type { AdapterDescription, StepReport, TrainResult } from "./engine.ts";
 /**
  * What the runner and a measuring process say to each other: one JSON document a
  * line. The request is the first line on the process's standard input; a line
- * `go` answers `device`; the end of the input means that the runner is gone.
+ * `go` answers `device` and `compiled`; the end of the input means that the runner is gone.
  */
 export type Request =
   /**
@@ -25,6 +25,8 @@ export type Request =
 export type Message =
   /** The device is open and empty; a training process waits for `go` before it goes on. */
   | { type: "device"; adapter: AdapterDescription; residentBytes: number | null }
+  /** All kernels are compiled, and the device has no buffer yet; the process waits for `go` again. */
+  | { type: "compiled"; residentBytes: number | null }
   | { type: "phase"; text: string }
   | { type: "step"; report: StepReport }
   | { type: "heldOut"; point: HeldOutPoint }

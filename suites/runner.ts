@@ -584,7 +584,7 @@ class Runner {
 
 /** What brings shards together. */
 const OTHER_SHARDS = "once they have ended, run again with --resume; " +
-  "if they ran in folders of their own, merge the cells/ folders first";
+  "if they ran in folders of their own, put these together first: deno task merge RUN... --out DIR";
 
 /** `1 cell was killed` */
 function killedText({ length }: readonly string[]): string {

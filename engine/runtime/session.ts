@@ -19,6 +19,8 @@ export interface SessionOptions {
   arenaFill?: number;
   pipelines?: PipelineCache;
   onProgress?: (done: number, of: number) => void;
+  /** Called once all pipelines are compiled and no buffer of the plan exists; awaited. */
+  onCompiled?: () => void | Promise<void>;
 }
 
 /** Commands ready to be submitted, once. */
@@ -67,6 +69,7 @@ export class Session {
     const tuned = await Autotuner.of(gpu).tune(gpu, planned, pipelines, options.onProgress);
     const compiled = await replaceRefused(tuned.plan, pipelines, options.onProgress);
     const { plan } = compiled;
+    await options.onCompiled?.();
     const buffers = await createBuffers(gpu, plan, { arenaFill: options.arenaFill });
     try {
       const recordings = await recordPrograms(gpu, plan, buffers, pipelines, options.onProgress);

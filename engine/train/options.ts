@@ -167,6 +167,8 @@ export interface TrainListener {
   onHeldOutElsewhere?(data: string, point: HeldOutReport): void;
   /** Called once the device is open and still empty; awaited. */
   onDevice?(adapter: AdapterDescription): void | Promise<void>;
+  /** Called once all kernels are compiled, before the device has memory of the plan; awaited. */
+  onCompiled?(): void | Promise<void>;
   /** Steps that the run will do, from 0 and counted over continued runs: `first … last − 1`. */
   onSteps?(range: { first: number; last: number }): void;
   /** One line that the user should know whatever else is shown: what a continued run follows, for one. */

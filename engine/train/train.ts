@@ -117,6 +117,7 @@ export async function trainOn(
     trainer = await Trainer.open(gpu, prepared, { ...options, dropout }, {
       schedule,
       pipelines: device?.pipelines,
+      onCompiled: () => listener.onCompiled?.(),
       onProgress: atMostEachSecond((done, of) => listener.onPhase?.(`compiling: ${done} of ${of} kernels`)),
     });
     for (const note of trainer.session.kernelNotes) listener.onPhase?.(note);

@@ -86,7 +86,7 @@ export function stepTimeline(
 }
 
 /** How a trainer is opened. */
-export interface TrainerSettings extends Pick<SessionOptions, "pipelines" | "onProgress"> {
+export interface TrainerSettings extends Pick<SessionOptions, "pipelines" | "onProgress" | "onCompiled"> {
   /** Default: what the options say of a run that begins. */
   schedule?: Schedule;
 }

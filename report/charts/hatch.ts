@@ -5,7 +5,7 @@
 import type { Role } from "../../results/record.ts";
 import type { Selection } from "./d3.ts";
 import { addText, type Chart, px, textWidth } from "./frame.ts";
-import { type Hatch, ROLE_STYLE } from "./palette.ts";
+import { type Hatch, type PartStyle, ROLE_STYLE } from "./palette.ts";
 
 export interface Box {
   x: number;
@@ -58,12 +58,11 @@ function multiples(from: number, until: number, pitch = PITCH): number[] {
   return Array.from({ length: count }, (_, i) => (first + i) * pitch);
 }
 
-/** Lays a role's hatch over its box; `clip` names the clip path of a shape that is not a box. */
-export function addHatch(to: Selection, role: Role, box: Box, { clip, faint = false }: {
+/** Lays a hatch over its box; `clip` names the clip path of a shape that is not a box. */
+export function addHatch(to: Selection, { hatch }: PartStyle, box: Box, { clip, faint = false }: {
   clip?: string;
   faint?: boolean;
 } = {}): void {
-  const { hatch } = ROLE_STYLE[role];
   const d = hatchPath(hatch, box);
   if (d === "") return;
   const kind = ["hatch", hatch === "dots" && "dotted", faint && "planned"].filter(Boolean).join(" ");
@@ -71,32 +70,43 @@ export function addHatch(to: Selection, role: Role, box: Box, { clip, faint = fa
   if (clip) path.attr("clip-path", `url(#${clip})`);
 }
 
-/** A rectangle in a role's colour and hatch. @returns The rectangle, for a hint. */
-export function addRoleBox(to: Selection, role: Role, box: Box, { kind = "segment", faint = false }: {
+/** A rectangle in a part's colour and hatch. @returns The rectangle, for a hint. */
+export function addPartBox(to: Selection, part: PartStyle, box: Box, { kind = "segment", faint = false }: {
   kind?: string;
   faint?: boolean;
 } = {}): Selection {
   const rect = to.append("rect").attr("class", faint ? `${kind} planned` : kind)
     .attr("x", px(box.x)).attr("y", px(box.y)).attr("width", px(box.width)).attr("height", px(box.height))
-    .attr("fill", ROLE_STYLE[role].colour);
-  addHatch(to, role, box, { faint });
+    .attr("fill", part.colour);
+  addHatch(to, part, box, { faint });
   return rect;
 }
 
+/** `addPartBox` of a role. */
+export function addRoleBox(
+  to: Selection,
+  role: Role,
+  box: Box,
+  options?: Parameters<typeof addPartBox>[3],
+): Selection {
+  return addPartBox(to, ROLE_STYLE[role], box, options);
+}
+
 /** Swatches with names, wrapped to the width; returns the height they take. */
-export function addRoleKey(
-  chart: Chart,
-  roles: readonly Role[],
-  width: number,
-): number {
+export function addKey(chart: Chart, parts: readonly PartStyle[], width: number): number {
   let [x, y] = [0, 0];
-  for (const role of roles) {
-    const { label } = ROLE_STYLE[role];
+  for (const part of parts) {
+    const { label } = part;
     const room = 18 + textWidth(label) + 14;
     if (x > 0 && x + room - 14 > width) [x, y] = [0, y + 20];
-    addRoleBox(chart.svg, role, { x, y: y + 1, width: 13, height: 13 }, { kind: "swatch" });
+    addPartBox(chart.svg, part, { x, y: y + 1, width: 13, height: 13 }, { kind: "swatch" });
     addText(chart.svg, label, x + 18, y + 12);
     x += room;
   }
   return y + 20;
+}
+
+/** `addKey` of roles. */
+export function addRoleKey(chart: Chart, roles: readonly Role[], width: number): number {
+  return addKey(chart, roles.map((role) => ROLE_STYLE[role]), width);
 }

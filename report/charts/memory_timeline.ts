@@ -57,7 +57,7 @@ export function memoryTimelineChart(
     const lowest = Math.min(...points.map(({ edges }) => edges[r]));
     const [boxTop, boxBottom] = [highest, lowest].map((bytes) => y(bytes / unit.bytes));
     svg.append("clipPath").attr("id", `${id}-${role}`).append("path").attr("d", shape);
-    addHatch(svg, role, {
+    addHatch(svg, ROLE_STYLE[role], {
       x: plot.left,
       y: boxTop,
       width: plot.right - plot.left,

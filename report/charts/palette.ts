@@ -7,8 +7,15 @@ import type { Role } from "../../results/record.ts";
 
 export type Hatch = "plain" | "rising" | "falling" | "dots" | "level" | "upright" | "crossed";
 
+/** How a part of a stack is filled, and what it is called. */
+export interface PartStyle {
+  label: string;
+  colour: string;
+  hatch: Hatch;
+}
+
 /** Name, colour and hatch of each role. The hatches carry the roles on a black-and-white print. */
-export const ROLE_STYLE: Record<Role, { label: string; colour: string; hatch: Hatch }> = {
+export const ROLE_STYLE: Record<Role, PartStyle> = {
   weights: { label: "weights", colour: "var(--blue)", hatch: "plain" },
   masterWeights: { label: "master weights", colour: "var(--sky)", hatch: "level" },
   gradients: { label: "gradients", colour: "var(--orange)", hatch: "rising" },
@@ -17,6 +24,14 @@ export const ROLE_STYLE: Record<Role, { label: string; colour: string; hatch: Ha
   workspace: { label: "workspace", colour: "var(--purple)", hatch: "crossed" },
   inputs: { label: "inputs", colour: "var(--muted)", hatch: "upright" },
 };
+
+/** Parts of what is observed, in the order in which they are stacked. */
+export const OBSERVED_STYLE = {
+  context: { label: "context", colour: "var(--muted)", hatch: "upright" },
+  kernels: { label: "compiled kernels", colour: "var(--sky)", hatch: "level" },
+  booked: { label: "booked", colour: "var(--blue)", hatch: "plain" },
+  rest: { label: "rest", colour: "var(--orange)", hatch: "rising" },
+} as const satisfies Record<string, PartStyle>;
 
 /** One style a series (machines in a comparison, …): colour, shape and dash change together. */
 export const SERIES_STYLE = [

@@ -138,10 +138,10 @@ export const C10: Claim = {
           ours: `${configuration.label}, ${config.sequenceLength} tokens, ${
             formatNumber(trainable / 1e6, 1)
           } M trainable: ${formatNumber(total.ours, 1)} GB, ${formatNumber(weights.ours, 1)} of them weights${
-            ratio === null ? "" : `; ${formatRatio(ratio)}`
+            ratio === null ? "" : `; ${formatRatio(ratio)} less`
           }`,
           notes: [
-            ...ratio === null ? [] : ["×: less than full fine-tuning in f32 at the same tokens"],
+            ...ratio === null ? [] : ["“Less” is than full fine-tuning in f32 at the same tokens"],
             PAPER_TRAINABLE,
           ],
           cells: full ? [full, configuration] : [configuration],

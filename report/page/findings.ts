@@ -11,7 +11,7 @@ import {
 } from "../words/format.ts";
 import type { LadderRow } from "../rows/ladder.ts";
 import type { Pareto } from "../rows/pareto.ts";
-import type { RoleBar, Timeline } from "../rows/memory.ts";
+import type { ObservedParts, RoleBar, Timeline } from "../rows/memory.ts";
 import type { StepTimeRow } from "../charts/step_times.ts";
 import type { LossPanel } from "../charts/loss_curves.ts";
 import { ROLE_STYLE } from "../charts/palette.ts";
@@ -98,6 +98,14 @@ export function rolesFinding(bars: readonly RoleBar[]): string {
   const { label } = ROLE_STYLE[top.role];
   const verb = label.endsWith("s") ? "hold" : "holds";
   return `${capital(label)} ${verb} ${share} % of the peak at ${named(largest.label)}`;
+}
+
+/** Title of what is observed in parts. */
+export function observedFinding([first]: readonly ObservedParts[]): string {
+  const share = (bytes: number) => `${formatNumber(bytes / first.total * 100)} %`;
+  return `Of the ${formatBytes(first.total)} observed at ${named(first.label)}, ${
+    share(first.booked)
+  } are booked, ${share(first.context)} context, ${share(first.kernels)} compiled kernels`;
 }
 
 /** Title of the stacked area. */

@@ -1,4 +1,5 @@
 /** Bytes by role: at the peak of each configuration, and over the dispatches of one step. */
+import { ranAlone } from "../../results/rates.ts";
 import { type Role, ROLES } from "../../results/record.ts";
 import type { Configuration } from "./configuration.ts";
 
@@ -63,4 +64,38 @@ export function timelineOf(configuration: Configuration): Timeline | null {
     points,
     peak: { dispatch: peak.dispatch, bytes: peak.edges.at(-1)! },
   };
+}
+
+/** What was observed while one cell trained, in parts that add up to it. */
+export interface ObservedParts {
+  label: string;
+  /** The cell. */
+  id: string;
+  /** The device, open and empty; of a software adapter the runtime, and the data that was read. */
+  context: number;
+  /** What came with compiling. */
+  kernels: number;
+  booked: number;
+  /** What nothing explains; 0 where training used memory again that compiling had left. */
+  rest: number;
+  total: number;
+}
+
+/** Parts of the first cell of a configuration whose record has them; null where none has. */
+export function observedParts({ label, ok }: Configuration): ObservedParts | null {
+  for (const cell of ok) {
+    const { memory } = cell;
+    const [peak, context, compiled, booked] = [
+      memory?.observedPeakBytes,
+      memory?.observedBaselineBytes,
+      memory?.observedKernelBytes,
+      memory?.bookedPeakBytes,
+    ];
+    if (!ranAlone(cell) || peak == null || context == null || compiled == null || booked == null) continue;
+    const kernels = Math.min(compiled, Math.max(0, peak - booked));
+    const rest = Math.max(0, peak - kernels - booked);
+    const parts = { context, kernels, booked, rest };
+    return { label, id: cell.id, ...parts, total: context + kernels + booked + rest };
+  }
+  return null;
 }

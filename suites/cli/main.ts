@@ -7,6 +7,7 @@ import { compare } from "./commands/compare.ts";
 import { doctor } from "./commands/doctor.ts";
 import { evaluate } from "./commands/eval.ts";
 import { generate } from "./commands/generate.ts";
+import { merge } from "./commands/merge.ts";
 import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
 import { train } from "./commands/train.ts";
@@ -24,6 +25,7 @@ const COMMANDS: readonly Command[] = [
   plan,
   report,
   compare,
+  merge,
   doctor,
   validate,
 ];

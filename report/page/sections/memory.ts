@@ -1,15 +1,16 @@
 import { memoryByRoleChart } from "../../charts/memory_by_role.ts";
-import { roleBars, timelineOf } from "../../rows/memory.ts";
+import { OBSERVED_PARTS, observedPartsChart } from "../../charts/observed_parts.ts";
+import { type ObservedParts, observedParts, roleBars, timelineOf } from "../../rows/memory.ts";
 import { memoryTimelineChart } from "../../charts/memory_timeline.ts";
 import type { Analysis } from "../../rows/analysis.ts";
 import type { Configuration } from "../../rows/configuration.ts";
 import { shownConfigurations } from "../../rows/shown.ts";
 import { figure, HALF, SLIM } from "../figure.ts";
-import { rolesFinding, timelineFinding } from "../findings.ts";
+import { observedFinding, rolesFinding, timelineFinding } from "../findings.ts";
 import { byteUnit } from "../../../results/bytes.ts";
 import { count, formatNumber, formatSignificant, ordinal } from "../../words/format.ts";
 import { type Html, markup } from "../html.ts";
-import { ROLE_STYLE } from "../../charts/palette.ts";
+import { OBSERVED_STYLE, ROLE_STYLE } from "../../charts/palette.ts";
 import { ROLES } from "../../../results/record.ts";
 import { type Column, figures, table } from "../table.ts";
 import { configurationLink, type PageContext, section, traced } from "./context.ts";
@@ -33,7 +34,9 @@ export function memorySection(analysis: Analysis, context: PageContext): Html | 
     context,
     "memory",
     "Memory",
-    markup`<div class="duo">${rolesFigure(configurations, context)}${agreement(configurations, context)}</div>
+    markup`<div class="duo">${rolesFigure(configurations, context)}<div>${
+      agreement(configurations, context)
+    }${observedFigure(analysis, context)}</div></div>
 <div class="duo">${
       shownOverTime(analysis).map((configuration) => timelineFigure(configuration, context))
     }</div>`,
@@ -70,6 +73,33 @@ function rolesFigure(configurations: readonly Configuration[], context: PageCont
       ))),
       figures(["total", unit.name], ({ total, id }) => traced(context, id, bytes(total))),
     ], { caption: "Bytes by role at the peak" }),
+  });
+}
+
+/** What is observed in parts, of the ends of the ladder; null where the records do not say. */
+function observedFigure(analysis: Analysis, context: PageContext): Html | null {
+  const bars = shownOverTime(analysis).flatMap((configuration) => observedParts(configuration) ?? []);
+  if (bars.length === 0) return null;
+  const unit = byteUnit(Math.max(...bars.map(({ total }) => total)));
+  const isSoftware = analysis.loaded.run.environment.software;
+  return figure({
+    id: `${context.prefix}observed-parts`,
+    widths: [HALF, SLIM],
+    title: observedFinding(bars),
+    subtitle: `Context: ${
+      isSoftware ? "the process with its data and an empty device" : "the empty device"
+    }; compiled kernels: what came until all were compiled and no buffer existed; booked: training memory; rest: the observed peak less these. One cell each, ${unit.name}.`,
+    draw: (size) => observedPartsChart(bars, size),
+    numbers: table(bars, [
+      { head: "configuration", cell: ({ label, id }) => traced(context, id, label) },
+      ...OBSERVED_PARTS.map((part): Column<ObservedParts> =>
+        figures(
+          [OBSERVED_STYLE[part].label, unit.name],
+          (bar) => formatSignificant(bar[part] / unit.bytes),
+        )
+      ),
+      figures(["observed", unit.name], ({ total }) => formatSignificant(total / unit.bytes)),
+    ], { caption: "Observed peak memory in parts" }),
   });
 }
 
@@ -163,8 +193,8 @@ function agreement(configurations: readonly Configuration[], context: PageContex
   const how = [...new Set(ran.map(({ memory }) => memory!.observedHow))].sort().join("; ");
   const anchor = `${context.prefix}agreement`;
   const caption = `Planned, booked and observed peak memory; observed: ${how}`;
-  return markup`<div><h4 id="${anchor}">${finding} <a class="anchor" href="#${anchor}" aria-label="Link to this table">#</a></h4>
-${table(configurations, columns, { caption, kind: "dense" })}</div>`;
+  return markup`<h4 id="${anchor}">${finding} <a class="anchor" href="#${anchor}" aria-label="Link to this table">#</a></h4>
+${table(configurations, columns, { caption, kind: "dense" })}`;
 }
 
 function observedText({ observed }: NonNullable<Configuration["memory"]>, unit: number): string {

@@ -76,6 +76,10 @@ export const bench: Command = {
       },
       "keep-models": { what: "leave the weights that cells start from in models/ of the run folder" },
       "shard": { value: "I/N", what: "run only part I of N, by cell id" },
+      "until-decision": {
+        what:
+          "with --shard: end well where what comes next waits for a decision that rests on other shards' cells",
+      },
       "filter": {
         value: "EXPR",
         what: "run only some cells: field=value, field!=value, field~text; commas mean and",
@@ -132,6 +136,12 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
   const joins = early !== null && !dryRun && await claim(early, lock);
   const previous = early === null ? null : await previousRun(early, resume || joins, dryRun);
   if (previous) requireSameRun(early!, previous, suite, asked);
+  const sameTier = asTier === null || asTier === previous?.tier;
+  const finished = previous && sameTier && !dryRun ? await wholeRun(early!, previous, retry) : null;
+  // Nothing is left to run: no adapter is asked for.
+  if (finished) {
+    return await conclude(finished, { out: early!, suite, args, quick: finished.run.quick }, services);
+  }
   const interruption = onInterrupt();
   try {
     const probe = await probeMachine(services, interruption.signal, {
@@ -365,6 +375,16 @@ async function previousRun(out: string, resume: boolean, dryRun: boolean): Promi
     );
   }
   return resume ? run : null;
+}
+
+/** A run with a record that stands for every cell, as it is; null where something is left to do. */
+async function wholeRun(out: string, run: RunRecord, retry: ReadonlySet<Status>): Promise<RunOutcome | null> {
+  if (run.finishedAt === null) return null;
+  const { cells } = await readCells(out);
+  const records = run.cells.map(({ id }) => cells.get(id)).filter((record) => record !== undefined);
+  const isWhole = records.length === run.cells.length &&
+    records.every((record) => stands(record, cells, retry));
+  return isWhole ? { run, records, ended: "complete" } : null;
 }
 
 function requireSameRun(
@@ -617,7 +637,9 @@ async function conclude(
     print(join(out, "report", "index.html"));
   }
   if (ended === "interrupted") return EXIT.interrupted;
-  const failed = ended !== "complete" || counts.has("error");
+  const waits = ended === "blocked" && args.values.shard !== undefined &&
+    args.switches.has("until-decision") && !counts.has("killed");
+  const failed = ended !== "complete" && !waits || counts.has("error");
   return failed ? EXIT.failed : EXIT.done;
 }
 

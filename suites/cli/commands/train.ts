@@ -166,9 +166,11 @@ class MemoryWatch {
   }
 
   async end(): Promise<Observation> {
+    const baseline = this.#baseline;
+    const peak = baseline === null ? null : this.#peak.bytes;
     this.#ended ??= this.#poller
       ? await this.#poller.end()
-      : observation(this.#baseline === null ? null : this.#peak.bytes, this.#baseline, this.#how);
+      : observation({ peak, baseline, compiled: null }, this.#how);
     return this.#ended;
   }
 }

@@ -63,3 +63,45 @@ Deno.test({
     assert.ok(lateBytes <= 1.15 * earlyBytes, `${lateBytes} bytes, ${earlyBytes} after 20 steps`);
   },
 });
+
+Deno.test(
+  "kernels are all compiled before the device has memory of the plan, and the run waits there",
+  deviceTest,
+  async () => {
+    const { device: gpu } = device.gpu;
+    const { createBuffer, createTexture } = gpu;
+    const heard: string[] = [];
+    let [before, after] = [0, 0];
+    let isCompiled = false;
+    gpu.createBuffer = (descriptor) => {
+      if (isCompiled) after += descriptor.size;
+      return createBuffer.call(gpu, descriptor);
+    };
+    // The scratch texture of software adapters: rows of texels of 16 bytes.
+    gpu.createTexture = (descriptor) => {
+      const [width, height] = descriptor.size as [number, number];
+      if (isCompiled) after += width * height * 16;
+      return createTexture.call(gpu, descriptor);
+    };
+    try {
+      const options = tinyOptions({ model: MODEL, data: TEXT }, { steps: 1 });
+      const { plannedPeakBytes } = await trainOn(device, options, {
+        onDevice: () => void heard.push("device"),
+        onCompiled: async () => {
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          before = heard.length;
+          isCompiled = true;
+          heard.push("compiled");
+        },
+        onPhase: (text) => void heard.push(text),
+        onStep: () => void heard.push("step"),
+      });
+      const told = heard.filter((text) => !text.startsWith("compiling: ") && !text.startsWith("reading "));
+      assert.deepEqual(told, ["device", "compiled", "initialising weights", "step"]);
+      assert.ok(!heard.slice(before + 1).some((text) => text.startsWith("compiling: ")), heard.join("\n"));
+      assert.ok(after >= plannedPeakBytes, `${after} of ${plannedPeakBytes} bytes came after`);
+    } finally {
+      Object.assign(gpu, { createBuffer, createTexture });
+    }
+  },
+);

@@ -30,6 +30,8 @@ Deno.test("answerOf() is a document of its schema, with every claim and every co
     );
     assert.ok(rung.memoryRatio > 3 && rung.throughputRatio.n === 2 && rung.processes === 2);
     assert.equal(rung.cells.length, 2);
+    assert.deepEqual(Object.keys(rung.observedParts), ["context", "kernels", "booked", "rest"]);
+    assert.equal(rung.observedParts.booked, rung.bookedPeakBytes);
   });
 });
 

@@ -12,8 +12,9 @@ import { ladderRows } from "../../../report/rows/ladder.ts";
 import { linesChart } from "../../../report/charts/lines.ts";
 import { lossCurvesChart, lossPanels } from "../../../report/charts/loss_curves.ts";
 import { memoryByRoleChart } from "../../../report/charts/memory_by_role.ts";
-import { roleBars, timelineOf } from "../../../report/rows/memory.ts";
+import { observedParts, roleBars, timelineOf } from "../../../report/rows/memory.ts";
 import { memoryTimelineChart } from "../../../report/charts/memory_timeline.ts";
+import { observedPartsChart } from "../../../report/charts/observed_parts.ts";
 import { paretoChart } from "../../../report/charts/pareto.ts";
 import { paretoOf } from "../../../report/rows/pareto.ts";
 import { stepTimeRows, stepTimesChart } from "../../../report/charts/step_times.ts";
@@ -50,6 +51,11 @@ snapshot("memory over the step", () => memoryTimelineChart(timelineOf(sweepRun.h
 snapshot(
   "loss curves",
   () => lossCurvesChart(lossPanels(sweepRun.configurations, sweepRun.highlighted), 2048, slim),
+);
+snapshot(
+  "observed memory in parts",
+  () =>
+    observedPartsChart(ladderRun.configurations.flatMap((one) => observedParts(one) ?? []).slice(0, 2), wide),
 );
 snapshot(
   "step times",

@@ -294,7 +294,7 @@ Deno.test("what holds of every plan of C10 stands once in its row", () => {
   assert.deepEqual(ours.split(". ").map((text) => text.slice(0, 20)), [
     "LoRA over int8, 512 ",
     "LoRA at 1024, 1024 t",
-    "×: less than full fi",
+    "“Less” is than full ",
     "The paper's 1 GB of ",
   ]);
 });

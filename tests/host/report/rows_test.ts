@@ -8,8 +8,10 @@ import { heldOutAt } from "../../../results/held_out_at.ts";
 import { equalTokens, heldOutLoss } from "../../../report/rows/held_out.ts";
 import { timedStepMs, timedTokensPerSecond } from "../../../results/rates.ts";
 import { FULL_STACKS, GUIDE, guideRatios, guideRowFor } from "../../../report/claims/guide.ts";
+import { observedParts } from "../../../report/rows/memory.ts";
+import { renderReport } from "../../../report/page/page.ts";
 import { syntheticRun } from "./synthetic_run.ts";
-import { loaded, SMALL } from "./support.ts";
+import { asLoaded, loaded, SMALL } from "./support.ts";
 
 const [cell] = syntheticRun(SMALL).cells;
 
@@ -191,4 +193,38 @@ Deno.test("ladderRows() takes every ratio to the first rung", () => {
   );
   assert.equal(rows.at(-1)!.memoryRatio, first / last);
   assert.ok(rows.every(({ guide }) => guide));
+});
+
+/** Parts of a cell that was observed so, in this order: peak, baseline, kernels, booked. */
+function partsOf(bytes: (number | null | undefined)[], change: Partial<CellRecord> = {}) {
+  const [observedPeakBytes, observedBaselineBytes, observedKernelBytes, bookedPeakBytes] = bytes;
+  const memory = { observedPeakBytes, observedBaselineBytes, observedKernelBytes, bookedPeakBytes };
+  const own = withCell({ memory: Object.assign(structuredClone(cell.memory!), memory), ...change });
+  const parts = observedParts(configurationsOf([own])[0]);
+  return parts && [parts.context, parts.kernels, parts.booked, parts.rest, parts.total];
+}
+
+Deno.test("observedParts() add up to what was observed, also where training uses compiling's memory again", () => {
+  assert.deepEqual(partsOf([100, 500, 30, 60]), [500, 30, 60, 10, 600]);
+  assert.deepEqual(partsOf([90, 500, 30, 60]), [500, 30, 60, 0, 590]);
+  assert.deepEqual(partsOf([80, 500, 30, 60]), [500, 20, 60, 0, 580], "10 of the 30 were used again");
+  assert.deepEqual(partsOf([50, 500, 30, 60]), [500, 0, 60, 0, 560], "a peak that nobody saw whole");
+});
+
+Deno.test("observedParts() has none of records without a reading, nor of cells beside others", () => {
+  for (const missing of [0, 1, 2, 3]) {
+    assert.equal(partsOf([100, 500, 30, 60].map((bytes, i) => i === missing ? null : bytes)), null);
+  }
+  assert.equal(partsOf([100, 500, undefined, 60]), null);
+  assert.equal(partsOf([100, 500, 30, 60], { concurrency: 2 }), null);
+});
+
+Deno.test("the page splits what was observed, and leaves the chart out where records are older", () => {
+  const page = (change: (one: CellRecord) => void) => {
+    const run = syntheticRun({ ...SMALL, ladder: true });
+    run.cells.forEach(change);
+    return renderReport([{ loaded: asLoaded(run), rawBase: ".." }]);
+  };
+  assert.match(page(() => {}), /id="observed-parts"[^]*Of the [\d.]+.MiB observed at baseline, /);
+  assert.doesNotMatch(page(({ memory }) => delete memory!.observedKernelBytes), /observed-parts/);
 });

@@ -184,6 +184,7 @@ function memoryOf(config: RunConfig, random: () => number, options: SyntheticOpt
     bookedByRole: { ...top },
     observedPeakBytes: observed ? Math.round(bytes * 1.06 + 9e6 + 1.5e6 * wobble(random)) : null,
     observedBaselineBytes: observed ? 210_000_000 : null,
+    observedKernelBytes: observed ? 40_000_000 : null,
     observedHow: (observed ? "process peak RSS" : "the adapter does not say") + (options.hostile ?? ""),
     timeline,
   };

@@ -144,6 +144,7 @@ async function train(
   const start = await savedWeights(options.model);
   const { model } = start;
   await listener.onDevice?.(ADAPTER);
+  await listener.onCompiled?.();
   listener.onPhase?.("pretending");
   const tokens = microBatchSize * gradientAccumulationSteps * sequenceLength;
   let trained = 0;

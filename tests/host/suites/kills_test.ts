@@ -264,6 +264,7 @@ Deno.test("SIGKILL is killed, and oom where the kernel or the cgroup says so, wi
     heldOut: [],
     heldOutElsewhere: [],
     emptyBytes: null,
+    compiledBytes: null,
     result: null,
     failure: null,
   };

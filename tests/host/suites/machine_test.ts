@@ -70,10 +70,14 @@ Deno.test("parseProcessBytes() finds the process in nvidia-smi's rows", () => {
   assert.equal(parseProcessBytes("", 5), null);
 });
 
-Deno.test("observation() is the peak less the baseline, or null with the reason", () => {
-  assert.deepEqual(observation(100, 30, "x"), { peakBytes: 70, baselineBytes: 30, how: "x" });
-  assert.deepEqual(observation(20, 30, "x").peakBytes, 0);
-  assert.deepEqual(observation(null, 30, "x"), { peakBytes: null, baselineBytes: 30, how: "x: no reading" });
+Deno.test("observation() is the peak and the kernels less the baseline, or null with the reason", () => {
+  const of = (peak: number | null, compiled: number | null) =>
+    observation({ peak, baseline: 30, compiled }, "x");
+  assert.deepEqual(of(100, 45), { peakBytes: 70, baselineBytes: 30, kernelBytes: 15, how: "x" });
+  assert.deepEqual([of(20, 25).peakBytes, of(20, 25).kernelBytes], [0, 0]);
+  assert.equal(of(100, null).kernelBytes, null);
+  const nothing = { peakBytes: null, baselineBytes: 30, kernelBytes: null, how: "x: no reading" };
+  assert.deepEqual(of(null, 45), nothing);
 });
 
 Deno.test("MemoryPoller keeps the highest reading above the one taken at the start", async () => {
@@ -84,8 +88,14 @@ Deno.test("MemoryPoller keeps the highest reading above the one taken at the sta
     bytesUsed: () => Promise.resolve(readings[Math.min(calls++, 4)]),
   }, 1);
   await poller.begin();
+  await poller.compiled();
   while (calls < 5) await new Promise((resolve) => setTimeout(resolve, 20));
-  assert.deepEqual(await poller.end(), { peakBytes: 300, baselineBytes: 100, how: "test" });
+  assert.deepEqual(await poller.end(), {
+    peakBytes: 300,
+    baselineBytes: 100,
+    kernelBytes: 300,
+    how: "test",
+  });
 });
 
 Deno.test("a software adapter's memory is the process's; an unknown one's is null with the reason", async () => {
