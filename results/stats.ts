@@ -45,14 +45,6 @@ export function standardDeviation(samples: readonly number[]): number {
   return samples.length < 2 ? 0 : Math.sqrt(sampleVariance([...samples]));
 }
 
-/** The value below which a share of the samples lies. @param percent From 0 to 100. */
-export function percentile(samples: readonly number[], percent: number): number {
-  if (!(percent >= 0 && percent <= 100)) {
-    throw new RangeError(`Cannot take percentile ${percent}: expected 0 to 100`);
-  }
-  return quantile([...samples], percent / 100);
-}
-
 export interface BootstrapOptions {
   /** Share of the resampled estimates inside the interval. */
   confidence?: number;
@@ -61,18 +53,10 @@ export interface BootstrapOptions {
 }
 
 /**
- * Percentile bootstrap interval of a median.
- *
- * Source: Efron 1979, doi:10.1214/aos/1176344552.
- */
-export function bootstrapMedian(samples: readonly number[], options: BootstrapOptions = {}): Interval {
-  requireSamples(samples);
-  return bootstrap(median([...samples]), (random) => resampledMedian(samples, random), options);
-}
-
-/**
  * Percentile bootstrap interval of `median(numerator) / median(denominator)`. Both sides are resampled
  * independently: they come from different processes, so their samples are not paired.
+ *
+ * Source: Efron 1979, doi:10.1214/aos/1176344552.
  */
 export function bootstrapRatioOfMedians(
   numerator: readonly number[],

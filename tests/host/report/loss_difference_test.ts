@@ -42,6 +42,14 @@ Deno.test("lossDifference() holds every pair to the same margin, however its see
   }
 });
 
+Deno.test("lossDifference() gives the p-value and interval of two one-sided tests worked by hand", () => {
+  // Differences 0.1, 0.2, 0.3: mean 0.2, standard error 0.1 ÷ √3; t(0.95, 2) = 2.919986.
+  const { pValue, interval } = difference([1, 1, 1], [1.1, 1.2, 1.3], 0.5);
+  const t = 0.3 / (0.1 / Math.sqrt(3));
+  assert.ok(Math.abs(pValue! - (0.5 - t / (2 * Math.sqrt(2 + t * t)))) < 1e-10);
+  assert.ok(Math.abs(interval.high - (0.2 + 2.919986 * 0.1 / Math.sqrt(3))) < 1e-6);
+});
+
 Deno.test("a loss that differs by the very margin is not equal", () => {
   // Halves and quarters, so that nothing is rounded.
   assert.equal(difference([3, 4], [3.5, 4.5], 0.5).outcome, "worse");
