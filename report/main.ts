@@ -34,6 +34,20 @@ export async function writeReport(runDirs: readonly string[], outDir: string): P
   await writePage(outDir, renderReport(runs));
 }
 
+/** Names of folders: the last part of each path, with those before it where that is another's too. */
+function distinctNames(dirs: readonly string[]): string[] {
+  const paths = dirs.map((dir) => resolve(dir).split(sep).filter((part) => part !== ""));
+  return paths.map((path, i) => {
+    const others = paths.filter((other, j) => j !== i && other.join("/") !== path.join("/"));
+    const longest = Math.max(path.length, 1);
+    for (let count = 1; count < longest; count++) {
+      const name = path.slice(-count).join("/");
+      if (others.every((other) => other.slice(-count).join("/") !== name)) return name;
+    }
+    return path.join("/");
+  });
+}
+
 /**
  * Compares runs with the first one and writes `outDir/index.html`.
  *
@@ -50,7 +64,10 @@ export async function compareRuns(
     throw new InputError(`Cannot compare ${runDirs.length} run: expected two run folders or more`);
   }
   const runs = [];
-  for (const dir of runDirs) runs.push({ loaded: await loadRun(dir), rawBase: relativeUrl(outDir, dir) });
+  const names = distinctNames(runDirs);
+  for (const [i, dir] of runDirs.entries()) {
+    runs.push({ loaded: { ...await loadRun(dir), name: names[i] }, rawBase: relativeUrl(outDir, dir) });
+  }
   const comparison = compareLoaded(runs.map(({ loaded }) => loaded), failOn);
   await writePage(outDir, comparisonPage(comparison, runs));
   return { failed: comparison.failed, failures: comparison.failures };

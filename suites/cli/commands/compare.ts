@@ -12,7 +12,8 @@ export const compare: Command = {
       "fail-on": {
         value: "RULE",
         what:
-          "exit with 1 where a ratio to the first run breaks the rule, as tokensPerSecond<0.9; commas mean or",
+          "exit with 1 where a ratio to the first run breaks the rule, as tokensPerSecond<0.9 or bookedPeakBytes>1%, or where " +
+          "there is no figure; commas mean or",
       },
     },
     examples: [

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { compareLoaded, parseRule } from "../../../report/rows/compare.ts";
 import { compareRuns } from "../../../report/main.ts";
 import { syntheticRun } from "./synthetic_run.ts";
+import type { LoadedRun } from "../../../results/load.ts";
 import { asLoaded, inFolder, parsePage, SMALL, writtenRun } from "./support.ts";
 
 const reference = asLoaded(syntheticRun(SMALL), "reference");
@@ -80,11 +81,117 @@ Deno.test("compareLoaded() counts any change of planned bytes: they have no nois
   assert.equal(other.ratios.plannedPeakBytes.isDifferent, true, "one byte");
 });
 
-Deno.test("compareLoaded() matches configurations by label where a version changed their settings", () => {
+Deno.test("compareLoaded() names the settings in which configurations of one name differ, and gives no ratio", () => {
   const renewed = structuredClone(syntheticRun(SMALL));
-  for (const cell of renewed.cells) cell.config.heldOutWindows = 99;
-  const { rows } = compareLoaded([reference, asLoaded(renewed)], []);
-  assert.ok(rows.every(({ runs: [, other] }) => other.configuration));
+  for (const cell of renewed.cells) Object.assign(cell.config, { heldOutWindows: 99, model: "gpt2" });
+  const { rows, failures } = compareLoaded([reference, asLoaded(renewed, "renewed")], ["bookedPeakBytes>1"]);
+  for (const { runs: [, other] } of rows) {
+    assert.deepEqual(other.differs, ["model", "heldOutWindows"]);
+    assert.ok(other.configuration && other.heldOut === null);
+    assert.ok(Object.values(other.ratios).every(({ ratio }) => ratio === null));
+  }
+  assert.match(failures[0], /batch 1 in renewed is not compared: it differs in model, heldOutWindows$/);
+});
+
+Deno.test("compareLoaded(): a setting that an earlier record leaves out is at its default", () => {
+  const later = structuredClone(syntheticRun(SMALL));
+  for (const { config } of later.cells) Object.assign(config, { overlong: "refuse", packing: false });
+  const { rows } = compareLoaded([reference, asLoaded(later)], []);
+  assert.ok(rows.every(({ runs: [, other] }) => other.differs.length === 0 && other.ratios.stepMs.ratio));
+  const adapters = (init?: string) => {
+    const run = structuredClone(syntheticRun(SMALL));
+    for (const { config } of run.cells) {
+      Object.assign(config, { methods: ["lora"], methodOptions: { lora: { rank: 8, ...init && { init } } } });
+    }
+    return asLoaded(run);
+  };
+  const differs = (init: string) => compareLoaded([adapters(), adapters(init)], []).rows[0].runs[1].differs;
+  assert.deepEqual([differs("uniform"), differs("normal")], [[], ["methodOptions"]]);
+});
+
+Deno.test("compareLoaded() lists the same configurations whichever run comes first", () => {
+  const larger = asLoaded(syntheticRun({ ...SMALL, batches: [1, 2, 16] }), "larger");
+  const names = (...runs: LoadedRun[]) => compareLoaded(runs, []).rows.map(({ label }) => label).sort();
+  assert.deepEqual(names(reference, larger), names(larger, reference));
+  assert.deepEqual(names(reference, larger), ["batch 1", "batch 16", "batch 2", "batch 4", "batch 8"]);
+  assert.deepEqual(names(reference, larger, larger), names(reference, larger));
+});
+
+Deno.test("compareLoaded() of a run with itself has ratios of exactly 1 and losses equal to the bit", () => {
+  const { rows } = compareLoaded([reference, reference], []);
+  for (const { runs: [, same] } of rows) {
+    assert.equal(same.sameLosses, true);
+    for (const { ratio } of Object.values(same.ratios)) {
+      if (ratio) assert.deepEqual([ratio.estimate, ratio.low, ratio.high], [1, 1, 1]);
+    }
+  }
+  const changed = structuredClone(syntheticRun(SMALL));
+  changed.cells[0].samples!.loss[1]! += 2 ** -40;
+  assert.equal(compareLoaded([reference, asLoaded(changed)], []).rows[0].runs[1].sameLosses, false);
+});
+
+Deno.test("the comparison begins with losses where those of one adapter, driver and numerics differ, and with nothing of them elsewhere", async () => {
+  await inFolder(async (dir) => {
+    const verdictOf = async (other: Parameters<typeof writtenRun>[2], change = (_: string) => {}) => {
+      const [first, second] = [await writtenRun(dir, "first", SMALL), await writtenRun(dir, "second", other)];
+      change(second);
+      await compareRuns([first, second], join(dir, "out"));
+      return parsePage(await Deno.readTextFile(join(dir, "out", "index.html"))).text(".verdict")[0];
+    };
+    assert.match(await verdictOf(SMALL), /^Losses are equal to the bit\. No difference/);
+    const changed = await verdictOf(SMALL, (folder) => {
+      const [{ name }] = [...Deno.readDirSync(join(folder, "cells"))];
+      const path = join(folder, "cells", name);
+      const cell = JSON.parse(Deno.readTextFileSync(path));
+      cell.samples.loss[0] += 1e-9;
+      Deno.writeTextFileSync(path, JSON.stringify(cell));
+    });
+    assert.match(
+      changed,
+      /^Losses differ in 1 of 3 comparisons, although adapter, driver and numerics are the same\./,
+    );
+    assert.doesNotMatch(await verdictOf({ ...SMALL, adapter: "Other" }), /Losses/);
+  });
+});
+
+Deno.test("a rule that finds no figure fails, and says so", () => {
+  const silent = structuredClone(syntheticRun(SMALL));
+  for (const cell of silent.cells) cell.heldOut = [];
+  const { failures } = compareLoaded([asLoaded(silent), asLoaded(silent, "silent")], ["heldOutLoss>0.5"]);
+  assert.deepEqual(failures, ["heldOutLoss>0.5: no figure in silent to hold the rule to"]);
+});
+
+Deno.test("parseRule() takes a change in percent", () => {
+  const bound = (text: string) => parseRule(text).bound;
+  assert.ok(Math.abs(bound("bookedPeakBytes>1%") - bound("bookedPeakBytes>1.01")) < 1e-12);
+  assert.ok(Math.abs(bound("tokensPerSecond < 5 %") - 0.95) < 1e-12);
+});
+
+Deno.test("published runs that share no configuration are not compared", async () => {
+  await inFolder(async (dir) => {
+    const [gpu, software] = ["nvidia-h100-80gb-hbm3/paper-seeds", "llvmpipe/learning"].map((name) =>
+      join(import.meta.dirname!, "../../../results", name)
+    );
+    assert.deepEqual(await compareRuns([gpu, software], dir), { failed: false, failures: [] });
+    const { text } = parsePage(await Deno.readTextFile(join(dir, "index.html")));
+    assert.match(
+      text(".verdict")[0],
+      /share no configuration that ran in both. Those of the same name differ in model,/,
+    );
+    assert.match(
+      text("details summary")[0],
+      /^Not compared: \d+ differ in a setting; \d+ are in the first run alone; \d+ are in this run alone$/,
+    );
+    assert.ok(!text("#content")[0].includes("0.005"));
+    for (const failOn of [["tokensPerSecond<0.9"], ["plannedPeakBytes>1"]]) {
+      assert.equal((await compareRuns([gpu, software], dir, { failOn })).failed, true);
+    }
+    const guides = ["nvidia-h100-80gb-hbm3/hf-guide", "nvidia-h200/hf-guide"].map((name) =>
+      join(import.meta.dirname!, "../../../results", name)
+    );
+    const { failures } = await compareRuns(guides, dir, { failOn: ["heldOutLoss>0.5"] });
+    assert.deepEqual(failures, ["heldOutLoss>0.5: no figure in nvidia-h200/hf-guide to hold the rule to"]);
+  });
 });
 
 Deno.test("compareRuns() writes one page and returns what failed", async () => {
