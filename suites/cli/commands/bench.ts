@@ -5,7 +5,7 @@ import { mixtureOf } from "../../../results/environment.ts";
 import { readCells, readRun } from "../../../results/files.ts";
 import type { CellRecord, RunRecord, Status } from "../../../results/record.ts";
 import { hubAccess } from "../hub_model.ts";
-import { pinModels, type PinnedSuite } from "../../hub_models.ts";
+import { pinModels, type PinnedSuite, withModels } from "../../hub_models.ts";
 import { firstRounds, look } from "../../adaptive_rounds.ts";
 import { cgroupLimitBytes } from "../../cgroup.ts";
 import { type Command, EXIT, type Services } from "../command.ts";
@@ -137,7 +137,9 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
   const previous = early === null ? null : await previousRun(early, resume || joins, dryRun);
   if (previous) requireSameRun(early!, previous, suite, asked);
   const sameTier = asTier === null || asTier === previous?.tier;
-  const finished = previous && sameTier && !dryRun ? await wholeRun(early!, previous, retry) : null;
+  const finished = previous && sameTier && !dryRun
+    ? await wholeRun(early!, previous, { suite, retry, engine: services.engine })
+    : null;
   // Nothing is left to run: no adapter is asked for.
   if (finished) {
     return await conclude(finished, { out: early!, suite, args, quick: finished.run.quick }, services);
@@ -377,14 +379,44 @@ async function previousRun(out: string, resume: boolean, dryRun: boolean): Promi
   return resume ? run : null;
 }
 
-/** A run with a record that stands for every cell, as it is; null where something is left to do. */
-async function wholeRun(out: string, run: RunRecord, retry: ReadonlySet<Status>): Promise<RunOutcome | null> {
+/**
+ * A run with a record that stands for every cell of its suite, as it is; null where something is left to do:
+ * a run that a filter cut is finished, and not whole.
+ */
+async function wholeRun(
+  out: string,
+  run: RunRecord,
+  { suite, retry, engine }: { suite: SuiteFile; retry: ReadonlySet<Status>; engine: Services["engine"] },
+): Promise<RunOutcome | null> {
   if (run.finishedAt === null) return null;
   const { cells } = await readCells(out);
   const records = run.cells.map(({ id }) => cells.get(id)).filter((record) => record !== undefined);
-  const isWhole = records.length === run.cells.length &&
-    records.every((record) => stands(record, cells, retry));
-  return isWhole ? { run, records, ended: "complete" } : null;
+  if (records.length < run.cells.length || !records.every((one) => stands(one, cells, retry))) return null;
+  const tier = requireTier(run.tier);
+  const tiered = withModels(tieredSuite(suite, tier, run.quick), run.hubModels ?? []);
+  const choice = { tier, reason: run.tierReason, memoryBudgetBytes: tiered.memoryBudgetBytes };
+  const known = await knownFrom(run, cells, { tiered, choice, engine });
+  const isThere = forecastCells(tiered, known).every(({ cell, guessed }) => !guessed && cells.has(cell.id));
+  return isThere ? { run, records, ended: "complete" } : null;
+}
+
+/** What the records of a run decide, as far as they do. */
+async function knownFrom(
+  run: RunRecord,
+  records: ReadonlyMap<string, CellRecord>,
+  { tiered, choice, engine }: Pick<RunOptions, "tiered" | "choice" | "engine">,
+): Promise<Known> {
+  const plans = new PlanCache(engine, choice.tier === "software" ? "software" : "gpu");
+  const recordOf = (id: string) => {
+    const record = records.get(id);
+    return record && stands(record, records) ? record : null;
+  };
+  const decided = decidedBefore(run, records);
+  return addedBefore(
+    await searchedBefore(decided, { tiered, choice, engine, plans, recordOf }),
+    tiered,
+    recordOf,
+  );
 }
 
 function requireSameRun(
@@ -465,17 +497,7 @@ async function listCells(
   const { tiered, choice, shard, filter, retry, out, engine, previous } = options;
   const records = previous ? (await readCells(out)).cells : new Map<string, CellRecord>();
   const plans = new PlanCache(engine, choice.tier === "software" ? "software" : "gpu");
-  const recordOf = (id: string) => {
-    const record = records.get(id);
-    return record && stands(record, records) ? record : null;
-  };
-  const decided = previous
-    ? addedBefore(
-      await searchedBefore(decidedBefore(previous, records), { ...options, plans, recordOf }),
-      tiered,
-      recordOf,
-    )
-    : undefined;
+  const decided = previous ? await knownFrom(previous, records, options) : undefined;
   const all = forecastCells(tiered, decided);
   const wanted = wantedCells(all, filter).filter(({ cell }) =>
     shard === null || inShard(rootOf(cell, all), shard)
