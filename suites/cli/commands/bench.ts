@@ -133,7 +133,9 @@ async function runBench(args: Arguments, services: Services): Promise<number> {
   const early = resumed ?? values.out ?? null;
   await using lock = new RunLock(shard);
   // Before anything is looked at: what another runner is about to write is not there yet.
-  const joins = early !== null && !dryRun && await claim(early, lock);
+  const sharesFolder = early !== null && !dryRun && await claim(early, lock);
+  // A scheduler starts shards when it likes: one that comes when others have ended joins them all the same.
+  const joins = sharesFolder || shard !== null;
   const previous = early === null ? null : await previousRun(early, resume || joins, dryRun);
   if (previous) requireSameRun(early!, previous, suite, asked);
   const sameTier = asTier === null || asTier === previous?.tier;

@@ -177,3 +177,16 @@ Deno.test("bench --resume of a run that is whole asks for no adapter, and change
     await Deno.remove(join(out, "cells", `${before.cells[0].id}.json`));
     assert.equal((await run("bench", suite, "--out", out, "--resume")).code, 2);
   }));
+
+Deno.test("a shard joins the folder of one that has ended, and no run of another suite", () =>
+  withSuite(SUITE, async ({ suite, out }) => {
+    await succeeds("bench", suite, "--shard", "1/2", "--out", out, "--until-decision");
+    await succeeds("bench", suite, "--shard", "2/2", "--out", out, "--until-decision");
+    await succeeds("bench", suite, "--shard", "1/2", "--out", out, "--until-decision");
+    assert.equal((await records(out)).run.cells.length, 15);
+    await Deno.writeTextFile(suite, SUITE.replace("seeds: [4, 5]", "seeds: [4]"));
+    assert.match(
+      (await run("bench", suite, "--shard", "1/2", "--out", out)).err,
+      /holds a run of suite with hash/,
+    );
+  }));
