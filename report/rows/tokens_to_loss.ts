@@ -3,7 +3,7 @@
  * with, as a ratio to what the baseline took. A difference in nats says little where a curve is steep and
  * much where it is flat; tokens are what such a difference costs.
  */
-import type { CellRecord } from "../../results/record.ts";
+import type { CellRecord, HeldOutPoint } from "../../results/record.ts";
 import type { Interval } from "../../results/stats.ts";
 import { meanInterval } from "../../results/intervals.ts";
 import { MARGINS } from "../../results/margins.ts";
@@ -12,10 +12,8 @@ import { heldOutAt } from "../../results/held_out_at.ts";
 
 /** Points of a curve, the start among them, below which a crossing is not looked for. */
 const FEWEST_POINTS = 4;
-/** A run that ends above the loss is carried on along its own last fall, up to so many times its tokens. */
-const FARTHEST = 1.25;
-/** The last fall: over this share of the tokens, at the end. */
-const LAST_SHARE = 0.25;
+/** The largest ratio that is told apart: a run that ends far above the loss may need any number of tokens. */
+export const FARTHEST = 1.25;
 
 /** What the baseline's final loss cost another run. */
 export interface TokensToLoss {
@@ -42,25 +40,31 @@ export function tokensToLoss(
   return { ratio, notReached: ratios.filter((one) => one >= FARTHEST).length };
 }
 
+/**
+ * A run that ends above the loss is as far behind as the baseline was where it had the run's own final loss.
+ * Nothing is carried on beyond its end: a curve that flattens needs more tokens than its last fall says.
+ */
 function ratioFor(baseline: CellRecord, other: CellRecord, tokens: number): number | null {
-  const target = heldOutAt(baseline, tokens);
-  if (target === null) return null;
-  const [theirs, ours] = [baseline, other].map((cell) => tokensTo(cell, target, tokens));
-  return theirs === null || ours === null ? null : Math.min(FARTHEST, ours / theirs);
+  const [target, end] = [baseline, other].map((cell) => heldOutAt(cell, tokens));
+  if (target === null || end === null) return null;
+  const [theirs, ours] = [baseline, other].map((cell) => pointsUntil(cell, tokens));
+  if (theirs.length < FEWEST_POINTS || ours.length < FEWEST_POINTS) return null;
+  const reached = firstAt(ours, target);
+  const ratio = reached === null
+    ? tokens / (firstAt(theirs, end) ?? tokens)
+    : reached / (firstAt(theirs, target) ?? tokens);
+  return Math.min(FARTHEST, ratio);
 }
 
-/** Tokens at which a curve first comes down to a loss; Infinity where it never will, as far as it shows. */
-function tokensTo(cell: CellRecord, loss: number, tokens: number): number | null {
-  const points = cell.heldOut.filter((point) => point.tokens <= tokens).sort((a, b) => a.tokens - b.tokens);
-  if (points.length < FEWEST_POINTS) return null;
+function pointsUntil({ heldOut }: CellRecord, tokens: number): HeldOutPoint[] {
+  return heldOut.filter((point) => point.tokens <= tokens).sort((a, b) => a.tokens - b.tokens);
+}
+
+/** Tokens at which a curve first comes down to a loss, between its nearest points; null where it does not. */
+function firstAt(points: readonly HeldOutPoint[], loss: number): number | null {
   const after = points.findIndex((point) => point.loss <= loss);
+  if (after < 0) return null;
   if (after === 0) return points[0].tokens;
-  if (after > 0) {
-    const [left, right] = [points[after - 1], points[after]];
-    return left.tokens + (right.tokens - left.tokens) * (left.loss - loss) / (left.loss - right.loss);
-  }
-  const [before, end] = [heldOutAt(cell, tokens * (1 - LAST_SHARE)), heldOutAt(cell, tokens)];
-  if (before === null || end === null) return null;
-  const perToken = (before - end) / (tokens * LAST_SHARE);
-  return perToken > 0 ? tokens + (end - loss) / perToken : Infinity;
+  const [left, right] = [points[after - 1], points[after]];
+  return left.tokens + (right.tokens - left.tokens) * (left.loss - loss) / (left.loss - right.loss);
 }

@@ -21,6 +21,8 @@ export interface Side {
   loss?: number;
   /** Share of more tokens that it takes to any loss. */
   slower?: number;
+  /** Nats that its curve would still fall by: the fewer, the more tokens a nat is worth. */
+  left?: number;
   /** Nats by which the loss on its own text falls; the end of the side that it starts from is its start. */
   falls?: number;
   /** Nats by which the loss on the text that came before rises. */
@@ -39,6 +41,8 @@ export interface SimulatedClaim {
   outside: readonly number[];
   /** A truth well inside the margin. */
   inside: number;
+  /** How wide the margin is beside the others', and with it what is much noise; 1 where it is not said. */
+  width?: number;
   /** What it is called there. */
   holds: "reproduced" | "by construction";
   sides(truth: number): Side[];
@@ -170,6 +174,18 @@ export const SIMULATED: readonly SimulatedClaim[] = [
     inside: 0,
     holds: "reproduced",
     sides: (x) => flash().map((cell, i) => ({ cell, slower: i === 0 ? 0 : x })),
+  },
+  {
+    // 0.01 nats are a fifth of the tokens here, so that the second measure alone stands at its margin. A
+    // straight line between evaluations is above the curve, hence not 0.05.
+    claim: "C1b",
+    figure: "share of more tokens on a flat curve",
+    of: "losses",
+    outside: [0.06, 0.1],
+    inside: 0,
+    width: 0.25,
+    holds: "reproduced",
+    sides: (x) => flash().map((cell, i) => ({ cell, left: 0.05, slower: i === 0 ? 0 : x })),
   },
   ...["C2", "C14"].map((claim): SimulatedClaim => ({
     claim,

@@ -23,8 +23,10 @@ const START = 6;
 const TOKENS = 4096;
 const POINTS = 8;
 
-/** A curve whose last twentieth of tokens is worth about the floor of the loss margin. */
-const curve = (tokens: number) => 2.5 + 0.2 * (TOKENS / Math.max(tokens, 1)) ** 1;
+/** Nats that a curve would still fall by, were it to train for ever: 5 % more tokens buy about 0.01. */
+const LEFT = 0.2;
+
+const curve = (tokens: number, left: number) => 2.5 + left * TOKENS / Math.max(tokens, 1);
 
 /** One process of every side: a seed, with its own noise. */
 function processesOf(sides: readonly Side[], seed: number, noise: Noise, random: () => number): CellRecord[] {
@@ -33,7 +35,7 @@ function processesOf(sides: readonly Side[], seed: number, noise: Noise, random:
   const common = 0.1 * normal(random);
   const ends: number[] = [];
   return sides.map(
-    ({ cell: template, time = 1, loss = 0, slower = 0, falls, forgets = 0, startsFrom }, i) => {
+    ({ cell: template, time = 1, loss = 0, slower = 0, left = LEFT, falls, forgets = 0, startsFrom }, i) => {
       const cell: CellRecord = {
         ...template,
         id: ids[i],
@@ -47,7 +49,7 @@ function processesOf(sides: readonly Side[], seed: number, noise: Noise, random:
       cell.samples = { ...template.samples!, ms };
       const own = common + loss + noise.loss / Math.SQRT2 * normal(random);
       const start = startsFrom === undefined ? START : ends[startsFrom];
-      const end = falls === undefined ? curve(TOKENS) + own : start - falls + own - common;
+      const end = falls === undefined ? curve(TOKENS, left) + own : start - falls + own - common;
       ends.push(end);
       const points = (lossAt: (share: number) => number): HeldOutPoint[] =>
         Array.from({ length: POINTS + 1 }, (_, point) => ({
@@ -57,7 +59,7 @@ function processesOf(sides: readonly Side[], seed: number, noise: Noise, random:
           ms: 50 * factor,
         }));
       cell.heldOut = falls === undefined
-        ? points((share) => share === 0 ? START : curve(TOKENS * share / (1 + slower)) + own)
+        ? points((share) => share === 0 ? START : curve(TOKENS * share / (1 + slower), left) + own)
         : points((share) => start + (end - start) * share);
       const rise = forgets + noise.loss / Math.SQRT2 * normal(random);
       cell.heldOutElsewhere = cell.config.alsoEvaluate.map((data) => ({
